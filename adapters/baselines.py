@@ -1,0 +1,66 @@
+"""The two reference systems every other must beat: the majority class, and drawing at random from the training set."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from bench.identity import digest
+from bench.protocols import Answers, Array, Clips, Examples, FitContext
+
+
+class Majority:
+    """Always answers the most frequent training label and the mean training dimensions.
+
+    Its probabilities are the training set's label shares. Unweighted accuracy is 1 / classes by construction.
+    """
+
+    def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
+        """Count the labels of both sides: there is nothing to choose on ``dev``."""
+        self._labels = context.labels
+        counts = Counter(x for part in (train, dev) for x in part.labels if x is not None)
+        shares = np.array([counts[label] for label in context.labels], dtype=float)
+        self._shares = shares / shares.sum() if shares.sum() else None
+        self._mean = _column_means(np.concatenate([train.dimensions, dev.dimensions])) if context.dimensions else None
+
+    def predict(self, clips: Clips) -> Answers:
+        """Answer the same on every clip."""
+        n = len(clips)
+        label = self._labels[int(np.argmax(self._shares))] if self._shares is not None else None
+        return Answers(
+            statuses=("ok",) * n,
+            labels=(label,) * n,
+            probabilities=np.tile(self._shares, (n, 1)) if self._shares is not None else None,
+            dimensions=np.tile(self._mean, (n, 1)) if self._mean is not None else None,
+        )
+
+
+class Chance:
+    """Answers each clip with the labels and dimensions of a random training clip, drawn with the fit's seed."""
+
+    def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
+        """Keep the training labels and dimensions to draw from."""
+        self._seed = context.seed
+        self._labels = [x for part in (train, dev) for x in part.labels if x is not None]
+        self._dimensions = np.concatenate([train.dimensions, dev.dimensions]) if context.dimensions else None
+
+    def predict(self, clips: Clips) -> Answers:
+        """Draw one training clip per column and clip, independently."""
+        # The clips are part of the seed: folds of equal size must not get one and the same sequence of draws.
+        rng = np.random.default_rng([self._seed, int(digest(*clips.ids), 16)])
+        n = len(clips)
+        labels = [str(x) for x in rng.choice(np.array(self._labels), size=n)] if self._labels else [None] * n
+        drawn = None
+        if self._dimensions is not None:
+            columns = [c[np.isfinite(c)] for c in self._dimensions.T]
+            drawn = np.stack([rng.choice(c, size=n) if c.size else np.full(n, np.nan) for c in columns], axis=1)
+        return Answers(statuses=("ok",) * n, labels=tuple(labels), dimensions=drawn)
+
+
+def _column_means(values: Array) -> Array:
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0.0).sum(axis=0)
+    counts = known.sum(axis=0)
+    means: Array = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return means

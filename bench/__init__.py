@@ -1,0 +1,20 @@
+"""The engine of ser-bench: corpora, folds, execution, scoring. Knows no corpus and no system by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.evaluation import evaluate, load_task
+
+__all__ = ["__version__", "evaluate", "load_task"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `serbench --help` and the pure statistics import without the execution stack.
+    if name in {"evaluate", "load_task"}:
+        from bench import evaluation
+
+        return getattr(evaluation, name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""The commands of ``serbench``; what they do lies in modules that are imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="serbench",
+    help="Benchmark of speech emotion recognition: one protocol, one scorer, intervals and tests that respect speakers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+corpus_app = typer.Typer(
+    help="Look at, check and describe prepared corpora.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(corpus_app, name="corpus")
+
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data", help="A folder of prepared corpora, or one such corpus (repeatable; else SERBENCH_DATA)."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a run.")]
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from bench.identity import code_version
+
+        typer.echo(code_version())
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    matrix: Annotated[
+        str, typer.Argument(help="A matrix by name (serbench list matrices), or the path of a .yaml file.")
+    ],
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<matrix>).")] = None,
+    only: Annotated[
+        str, typer.Option(help="Keep a part: system=…,task=…,protocol=… (patterns allowed).")
+    ] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="SYSTEM:key=value, a parameter of a system card (repeatable)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes (default: one per GPU, else per core).")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Run a matrix, or go on with it: nothing that is finished is computed twice."""
+    from bench.cli import running
+    from bench.execution.driver import RunSettings
+
+    settings = RunSettings(
+        matrix=matrix,
+        data=tuple(data or ()),
+        out=out,
+        only=running.parse_only(only),
+        settings=running.parse_settings(set_ or []),
+        device=device,
+        workers=workers,
+        limit=limit,
+    )
+    raise typer.Exit(
+        running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
+    )
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["systems", "tasks", "corpora", "matrices", "runs"], typer.Argument(help="What to list.")
+    ],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """List systems, tasks, corpora, matrices or runs."""
+    from bench.cli import listing
+
+    listing.show(what, tuple(data or ()), as_json=json_)
+
+
+@app.command()
+def score(run: RunPath, json_: Json = False) -> None:
+    """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension."""
+    from bench.cli import results
+
+    results.score(run, as_json=json_)
+
+
+@app.command()
+def compare(
+    run: RunPath,
+    a: Annotated[str, typer.Argument(help="A system of the run.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    task: Annotated[str | None, typer.Option(help="One task only.")] = None,
+    json_: Json = False,
+) -> None:
+    """Test the difference of two systems on the same clips: interval, p, adjusted p, verdict."""
+    from bench.cli import results
+
+    results.compare(run, a, b, task, as_json=json_)
+
+
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default RUN/report).")] = None,
+) -> None:
+    """Render the HTML report of a run."""
+    from reports.site import write_report
+
+    typer.echo(write_report(run, out or run / "report"))
+
+
+@app.command()
+def check(
+    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    json_: Json = False,
+) -> None:
+    """Run the adapter contract test on a system: small synthetic corpora, short and odd clips, determinism."""
+    from bench.cli import checking
+
+    raise typer.Exit(checking.check(system, as_json=json_))
+
+
+@app.command()
+def doctor(data: Data = None, json_: Json = False) -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from bench.cli import doctor as examination
+
+    raise typer.Exit(examination.examine(tuple(data or ()), as_json=json_))
+
+
+@corpus_app.command()
+def describe(
+    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
+    data: Data = None,
+    new_card: Annotated[bool, typer.Option("--new-card", help="Draft a card into the folder.")] = False,
+    json_: Json = False,
+) -> None:
+    """Count clips, speakers, labels and minutes of a prepared corpus, or draft its card."""
+    from bench.cli import corpora
+
+    corpora.describe(corpus, tuple(data or ()), new_card=new_card, as_json=json_)
+
+
+@corpus_app.command()
+def verify(
+    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Decode every clip again and compare with what the suite knows: changed, missing, unreadable files by name."""
+    from bench.cli import corpora
+
+    raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))

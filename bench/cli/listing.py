@@ -1,0 +1,188 @@
+"""``serbench list``: what there is, as a table or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cli.printing import print_json, print_table
+from bench.errors import DataError
+
+
+def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
+    """Print one of the listings."""
+    listings: dict[str, Callable[[Sequence[Path]], list[dict[str, Any]]]] = {
+        "systems": lambda _: _systems(),
+        "tasks": _tasks,
+        "corpora": _corpora,
+        "matrices": lambda _: _matrices(),
+        "runs": lambda _: _runs(),
+    }
+    rows = listings[what](data)
+    if as_json:
+        print_json(rows)
+        return
+    hidden = {"description", "source", "citation", "traps", "hash", "title"}
+    columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
+    print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _systems() -> list[dict[str, Any]]:
+    from bench.registry import load_system, system_names
+
+    rows = []
+    for name in system_names():
+        card = load_system(name)
+        trained = card.training_corpora
+        rows.append(
+            {
+                "name": card.name,
+                "title": card.title,
+                "family": card.family,
+                "track": card.track,
+                "needs": ("a server" if card.family == "audio-llm" else None)
+                or (card.weights.local if card.weights else None),
+                "parameters": card.parameters,
+                "licence": card.licence,
+                "languages": list(card.languages),
+                "trained_on": trained
+                if isinstance(trained, str)
+                else [f"{t.corpus}:{t.split}" for t in trained],
+                "description": card.description,
+            }
+        )
+    return rows
+
+
+def _found(data: Sequence[Path]) -> dict[str, Any]:
+    from bench.corpora import data_folders, find_corpora
+
+    folders = data_folders(data)
+    return {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
+
+
+def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
+    from bench.registry import corpus_cards
+
+    found = _found(data)
+    cards = {**corpus_cards(), **{name: c.card for name, c in found.items()}}
+    return [
+        {
+            "name": name,
+            "title": card.title,
+            "languages": list(card.languages),
+            "pool": card.pool_name,
+            "elicitation": card.elicitation,
+            "clips": card.clips,
+            "speakers": card.speakers,
+            "licence": card.licence,
+            "access": card.access,
+            "verification": card.verification,
+            "prepared": name in found or card.synthetic,
+            "source": card.source,
+            "citation": card.citation,
+            "traps": list(card.traps),
+            "description": card.description,
+        }
+        for name, card in sorted(cards.items())
+    ]
+
+
+def _tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
+    from bench.corpora import read_metadata
+    from bench.labels import label_table
+    from bench.registry import corpus_cards
+
+    rows = []
+    found = _found(data)
+    for name, corpus in found.items():
+        metadata, card = read_metadata(corpus), corpus.card
+        for language in sorted(set(metadata.languages)):
+            own = [i for i, x in enumerate(metadata.languages) if x == language]
+            rows.append(
+                {
+                    "name": f"{name}.{language}",
+                    "language": language,
+                    "clips": len(own),
+                    "speakers": len({metadata.speakers[i] for i in own}),
+                    "labels": list(label_table().ordered(e for i in own if (e := metadata.emotions[i]))),
+                    "dimensions": bool((metadata.dimensions[own] == metadata.dimensions[own]).any()),
+                    "folds": card.split.folds,
+                    "cluster": card.cluster,
+                    "licence": card.licence,
+                    "access": card.access,
+                    "verification": card.verification,
+                    "prepared": True,
+                }
+            )
+    for name, card in corpus_cards().items():
+        if name not in found:
+            rows += [
+                {
+                    "name": f"{name}.{language}",
+                    "language": language,
+                    "clips": None,
+                    "speakers": None,
+                    "labels": list(label_table().ordered(x for x in card.labels.values() if x)),
+                    "dimensions": card.scale is not None,
+                    "folds": card.split.folds,
+                    "cluster": card.cluster,
+                    "licence": card.licence,
+                    "access": card.access,
+                    "verification": card.verification,
+                    "prepared": card.synthetic,
+                }
+                for language in card.languages
+            ]
+    return sorted(rows, key=lambda r: str(r["name"]))
+
+
+def _matrices() -> list[dict[str, Any]]:
+    from bench.matrix import load_matrix
+    from bench.registry import matrix_files
+
+    rows = []
+    for name in matrix_files():
+        matrix, _ = load_matrix(name)
+        systems = list(dict.fromkeys(s for e in matrix.entries for s in e.systems))
+        rows.append(
+            {
+                "name": name,
+                "systems": systems,
+                "plan": f"{matrix.plan.primary_metric}, {matrix.plan.primary_view}",
+                "hash": matrix.hash,
+                "description": matrix.description,
+            }
+        )
+    return rows
+
+
+def _runs() -> list[dict[str, Any]]:
+    import json
+
+    rows = []
+    for path in sorted(Path("runs").glob("*/matrix.json")):
+        try:
+            described = json.loads(path.read_text(encoding="utf-8"))
+            name = described["matrix"]["name"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); remove the run, or run its matrix again"
+            ) from None
+        rows.append(
+            {
+                "run": str(path.parent),
+                "matrix": name,
+                "records": len(list((path.parent / "records").glob("*.json"))),
+                "planned": len(described["records"]),
+                "corpora": described["corpora"],
+            }
+        )
+    return rows

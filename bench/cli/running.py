@@ -1,0 +1,143 @@
+"""``serbench run``: the matrix, its progress, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from bench.cli.printing import console, figure, print_json, print_table
+from bench.errors import UsageError
+from bench.estimates import human_bytes, human_time
+from bench.execution.driver import RunSettings, RunSummary, run_matrix
+from bench.execution.forecast import Forecast, forecast
+from bench.execution.progress import Reporter, watcher
+
+
+def parse_only(text: str) -> dict[str, list[str]]:
+    """Parse ``system=a,system=b,task=c``.
+
+    >>> parse_only("system=majority,task=emodb-*")
+    {'system': ['majority'], 'task': ['emodb-*']}
+    """
+    parsed: dict[str, list[str]] = defaultdict(list)
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not (equals and value):
+            raise UsageError(f"--only {part!r}: expected key=value, like system=majority")
+        parsed[key.strip()].append(value.strip())
+    return dict(parsed)
+
+
+def parse_settings(items: list[str]) -> dict[str, dict[str, str]]:
+    """Parse ``SYSTEM:key=value`` items.
+
+    >>> parse_settings(["meralion-ser-small:epochs=3"])
+    {'meralion-ser-small': {'epochs': '3'}}
+    """
+    parsed: dict[str, dict[str, str]] = defaultdict(dict)
+    for item in items:
+        system, colon, rest = item.partition(":")
+        key, equals, value = rest.partition("=")
+        if not (colon and equals and system and key):
+            raise UsageError(f"--set {item!r}: expected SYSTEM:key=value")
+        parsed[system][key] = value
+    return dict(parsed)
+
+
+def run(settings: RunSettings, *, as_json: bool) -> int:
+    """Run a matrix; returns the exit code."""
+    if as_json:
+        summary = run_matrix(settings, Reporter())
+        print_json(_as_json(summary))
+    else:
+        out = console()
+        with watcher(out) as watch:
+            summary = run_matrix(settings, watch)
+        _print_summary(summary)
+    return 1 if summary.failed else 0
+
+
+def _as_json(summary: RunSummary) -> dict[str, Any]:
+    return {
+        "run": str(summary.folder.root),
+        "computed": summary.computed,
+        "kept": summary.kept,
+        "failed": [
+            {"system": f.system, "task": f.task, "fold": f.fold, "seed": f.seed, "error": f.error}
+            for f in summary.failed
+        ],
+        "blocked": dict(summary.blocked),
+        "notes": list(summary.notes),
+        "seconds": round(summary.wall_seconds, 2),
+    }
+
+
+def _print_summary(summary: RunSummary) -> None:
+    from bench.cli.results import headline_rows
+    from bench.records import read_facts
+
+    out = console()
+    records = [read_facts(p) for p in sorted(summary.folder.records.glob("*.json"))]
+    if records:
+        metric = records[0]["plan"]["primary_metric"].upper().replace("_", "-")
+        print_table(
+            f"{metric}, view {records[0]['plan']['primary_view']}, 95 % interval by cluster; CCC where dimensions exist",
+            ("task", "system", "track", metric, "interval", "CCC v / a / d", "speakers", "seeds"),
+            [
+                (
+                    row["task"],
+                    row["system"],
+                    row["track"],
+                    figure(row["estimate"]),
+                    f"{figure(row['low'])} – {figure(row['high'])}",
+                    " / ".join(figure(c, 2) for c in row["ccc"]) if row["ccc"] else "",
+                    row["speakers"],
+                    row["seeds"],
+                )
+                for row in headline_rows(records)
+            ],
+            right=(metric, "speakers", "seeds"),
+        )
+    for name, reason in summary.blocked.items():
+        out.print(f"skipped: {name}: {reason}", soft_wrap=True)
+    for row in summary.failed:
+        out.print(
+            f"failed: {row.system} on {row.task}, fold {row.fold}, seed {row.seed}: {row.error}",
+            soft_wrap=True,
+        )
+    out.print(
+        f"{summary.computed} cells computed, {summary.kept} kept, {len(summary.failed)} failed, "
+        f"in {human_time(summary.wall_seconds)}; run: {summary.folder.root}",
+        soft_wrap=True,
+    )
+
+
+def dry_run(settings: RunSettings, *, as_json: bool) -> int:
+    """Print what a run would do; returns the exit code."""
+    found = forecast(settings)
+    if as_json:
+        print_json(found.as_json())
+        return 0
+    _print_forecast(found)
+    return 0
+
+
+def _print_forecast(found: Forecast) -> None:
+    out = console()
+    for note in found.notes:
+        out.print(note, soft_wrap=True)
+    print_table(
+        f"matrix {found.matrix} ({found.matrix_hash})",
+        ("system", "task", "protocol", "clips", "fits", "cells", "done", "features cached", "state"),
+        [
+            (r.system, r.task, r.protocol, r.clips, r.fits, r.cells, r.done, r.features, r.state)
+            for r in found.rows
+        ],
+        right=("clips", "fits", "cells", "done", "features cached"),
+    )
+    out.print(
+        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode; "
+        f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "
+        f"({'measured on this machine' if found.measured else 'first guesses: nothing was measured on this machine yet'})",
+        soft_wrap=True,
+    )

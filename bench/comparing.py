@@ -1,0 +1,237 @@
+"""Which systems are compared with which, as the plan fixed it, and what the tests say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from bench.errors import CannotSeparate, DataError, UsageError, nearest
+from bench.families import Comparison, compare_family
+from bench.matrix import Plan
+from bench.records import Block, Record
+from bench.scoring import CATEGORY_METRICS
+
+SUPERVISION = {
+    "reference": "no learning",
+    "released": "weights as released",
+    "probed": "a frozen encoder with a probe trained on the corpus",
+    "adapted": "weights trained on the corpus",
+}
+COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B."""
+
+    system_a: str
+    system_b: str
+    task: str
+    protocol: str
+    condition: str
+    track_a: str
+    track_b: str
+    view: str
+    outside: str
+    rows: str
+    metric: str
+    dimension: str | None
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    p_adjusted: float
+    smallest_p: float
+    verdict: str
+    sentence: str
+    family: str
+    family_size: int
+    clusters: int
+    equivalence_low: float
+    equivalence_high: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    def turned(self) -> Pairing:
+        """The same pairing seen from B."""
+        opposite = {"better": "worse", "worse": "better"}
+        turned = {
+            "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
+            "difference": -self.difference, "low": -self.high, "high": -self.low,
+            "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
+            "verdict": opposite.get(self.verdict, self.verdict),
+        }  # fmt: skip
+        made = Pairing(**{**asdict(self), **turned})
+        return Pairing(**{**asdict(made), "sentence": sentence(made)})
+
+
+def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:
+    """Compare two systems wherever both were run, each pair inside the family the plan puts it in.
+
+    A pair outside every family of the plan is a family of its own, and its pairings say so.
+
+    Raises:
+        UsageError: a system or task that the run has not.
+        DataError: the two were never run on the same task.
+    """
+    names = {r.system for r in records}
+    for name in (a, b):
+        if name not in names:
+            raise UsageError(f"no record of the system {name!r} in this run; {nearest(name, names)}")
+    tasks = {r.task for r in records}
+    if task is not None and task not in tasks:
+        raise UsageError(f"no record of the task {task!r} in this run; {nearest(task, tasks)}")
+    if a == b:
+        raise UsageError(f"{a!r} cannot be compared with itself")
+    found = []
+    for group in comparable(records):
+        if task in (None, group[0].task) and {a, b} <= {r.system for r in group}:
+            pairings = [p for family in families(group, (a, b)) for p in run_family(*family)]
+            found += [
+                p if p.system_a == a else p.turned() for p in pairings if {p.system_a, p.system_b} == {a, b}
+            ]
+    if not found:
+        raise DataError(f"{a} and {b} have no task, protocol and condition in common in this run")
+    return found
+
+
+def comparable(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Group records by task, protocol and condition: the same clips, the same folds."""
+    keys = sorted({(r.task, str(r.facts["protocol"]), str(r.facts["condition"])) for r in records})
+    for key in keys:
+        yield [r for r in records if (r.task, r.facts["protocol"], r.facts["condition"]) == key]
+
+
+def families(
+    group: Sequence[Record], asked: tuple[str, str] | None = None
+) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
+    """Return the comparison families of one task: name, records, pairs. ``asked`` adds a pair that is in none."""
+    plan = Plan.model_validate(group[0].facts["plan"])
+    made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
+    for track in sorted({str(r.facts["track"]) for r in group}):
+        members = [r for r in group if r.facts["track"] == track]
+        if len(members) > 1:
+            made.append((f"track {track}", members, list(combinations([r.system for r in members], 2))))
+    present = {r.system: r for r in group}
+    across = [p for p in plan.across_tracks if set(p) <= set(present)]
+    if across:
+        involved = list(dict.fromkeys(name for pair in across for name in pair))
+        made.append(("across tracks", [present[n] for n in involved], across))
+    planned = {frozenset(p) for _, _, pairs in made for p in pairs}
+    if asked is not None and frozenset(asked) not in planned:
+        made.append(("not in the plan", [present[n] for n in asked], [asked]))
+    return made
+
+
+def run_family(name: str, records: Sequence[Record], pairs: Sequence[tuple[str, str]]) -> list[Pairing]:
+    """Test a family on every view, outside rule and metric that all its members share."""
+    plan = Plan.model_validate(records[0].facts["plan"])
+    if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
+        raise DataError(
+            f"{records[0].task}: the records of {', '.join(r.system for r in records)} were made on different clips or folds; run the matrix again"
+        )
+    shared = [b.key for b in records[0].blocks if b.rows == "all" and all(r.block(*b.key) for r in records)]
+    partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
+    found = []
+    for key in dict.fromkeys([*shared, *partial]):
+        members = [r for r in records if r.block(*key)]
+        names = {r.system for r in members}
+        kept = [p for p in pairs if set(p) <= names]
+        if kept:
+            found += _run_block(name, members, kept, key, plan)
+    return found
+
+
+def _run_block(
+    name: str,
+    records: Sequence[Record],
+    pairs: Sequence[tuple[str, str]],
+    key: tuple[str, str, str, str],
+    plan: Plan,
+) -> list[Pairing]:
+    blocks = [b for r in records if (b := r.block(*key)) is not None]
+    place = {r.system: i for i, r in enumerate(records)}
+    metrics = CATEGORY_METRICS if blocks[0].target == "category" else ("ccc",)
+    found = []
+    for metric in metrics:
+        statistics = np.stack([b.averaged for b in blocks])
+        try:
+            results = compare_family(
+                metric,
+                statistics,
+                [(place[a], place[b]) for a, b in pairs],
+                n_resamples=plan.permutations,
+                seed=plan.seed,
+                level=plan.level,
+                margin=plan.margin,
+            )
+        except CannotSeparate:
+            continue
+        found += [_pairing(name, records, blocks[0], metric, c, len(pairs)) for c in results]
+    return found
+
+
+def _pairing(
+    name: str, records: Sequence[Record], block: Block, metric: str, c: Comparison, size: int
+) -> Pairing:
+    a, b = records[c.a], records[c.b]
+    made = Pairing(
+        system_a=a.system,
+        system_b=b.system,
+        task=a.task,
+        protocol=str(a.facts["protocol"]),
+        condition=str(a.facts["condition"]),
+        track_a=str(a.facts["track"]),
+        track_b=str(b.facts["track"]),
+        view=block.view,
+        outside=block.outside,
+        rows=block.rows,
+        metric=metric,
+        dimension=None if block.target == "category" else block.target,
+        difference=c.difference,
+        low=c.low,
+        high=c.high,
+        p_value=c.p_value,
+        p_holm=c.p_holm,
+        p_adjusted=c.p_adjusted,
+        smallest_p=c.smallest_p,
+        verdict=c.verdict,
+        sentence="",
+        family=name,
+        family_size=size,
+        clusters=c.clusters,
+        equivalence_low=c.low_90,
+        equivalence_high=c.high_90,
+    )
+    return Pairing(**{**asdict(made), "sentence": sentence(made)})
+
+
+def sentence(p: Pairing) -> str:
+    """Say a pairing's outcome in plain words, its difference in supervision included."""
+    unit, scale = (
+        ("points of " + p.metric.upper().replace("_", "-"), 100.0)
+        if p.metric != "ccc"
+        else (f"of CCC ({p.dimension})", 1.0)
+    )
+    digits = 1 if scale == 100.0 else 2
+    low, high = (p.low, p.high) if p.difference >= 0 else (-p.high, -p.low)
+    numbers = f"{abs(p.difference) * scale:.{digits}f} {unit}, 95 % interval {low * scale:.{digits}f} to {high * scale:.{digits}f}"
+    test = f"adjusted p = {p.p_adjusted:.2g}"
+    if p.verdict == "better":
+        said = f"{p.system_a} beats {p.system_b} by {numbers}, {test}"
+    elif p.verdict == "worse":
+        said = f"{p.system_b} beats {p.system_a} by {numbers}, {test}"
+    elif p.verdict == "equivalent":
+        said = f"{p.system_a} and {p.system_b} are equivalent: they differ by {numbers}, inside the margin"
+    else:
+        said = f"this corpus cannot separate {p.system_a} and {p.system_b}: {numbers}, {test}"
+    if p.track_a != p.track_b:
+        said += f". They differ in supervision: {SUPERVISION[p.track_a]} against {SUPERVISION[p.track_b]}"
+    return f"On {p.task} ({p.clusters} clusters), {said}."

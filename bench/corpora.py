@@ -1,0 +1,309 @@
+"""Prepared corpora: finding them, and reading their ``metadata.csv`` into typed columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from bench.cards import CorpusCard, check_language
+from bench.errors import DataError, UsageError, nearest
+from bench.labels import label_table
+from bench.protocols import DIMENSIONS, Array
+from bench.registry import corpus_cards
+from bench.typed_yaml import read_typed
+
+METADATA = "metadata.csv"
+COLUMNS = (
+    "file_name", "speaker", "emotion", *DIMENSIONS, "language", "transcript", "gender", "soft_votes",
+    "session", "dialogue", "script", "split",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """A corpus found on disk: its card and the folder that holds ``metadata.csv`` and the audio."""
+
+    card: CorpusCard
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The typed columns of a ``metadata.csv``, one entry per clip, in file order; "" or None or NaN where unknown.
+
+    ``speakers``, ``sessions`` and ``dialogues`` are scoped (``pool/speaker``, …); ``emotions`` are canonical;
+    ``dimensions`` is (clips, 3) in 0..1; ``split`` is the raw column that the card names for its folds.
+    """
+
+    clip_ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    emotions: tuple[str | None, ...]
+    dimensions: Array
+    languages: tuple[str, ...]
+    transcripts: tuple[str, ...]
+    genders: tuple[str, ...]
+    votes: tuple[Mapping[str, float] | None, ...]
+    sessions: tuple[str, ...]
+    dialogues: tuple[str, ...]
+    scripts: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+
+def data_folders(given: Sequence[Path]) -> list[Path]:
+    """Return the folders named by ``--data``, else by SERBENCH_DATA; each must exist."""
+    folders = list(given) or [Path(p) for p in os.environ.get("SERBENCH_DATA", "").split(os.pathsep) if p]
+    for folder in folders:
+        if not folder.is_dir():
+            origin = "--data" if given else "SERBENCH_DATA"
+            raise UsageError(
+                f"{folder}: no such folder ({origin} must name folders that hold prepared corpora)"
+            )
+    return folders
+
+
+def find_corpora(folders: Sequence[Path]) -> tuple[list[PreparedCorpus], list[str]]:
+    """Find every prepared corpus in the folders (each one itself, or its sub-folders).
+
+    Returns the corpora sorted by name, and one sentence for each prepared folder that has no card.
+    """
+    found: dict[str, PreparedCorpus] = {}
+    notes: list[str] = []
+    for root in folders:
+        candidates = (
+            [root] if (root / METADATA).exists() else sorted(p.parent for p in root.glob(f"*/{METADATA}"))
+        )
+        if not candidates:
+            raise DataError(
+                f"{root}: holds no prepared corpus (expected a {METADATA} in it or in its sub-folders)"
+            )
+        for folder in candidates:
+            card = card_of(folder)
+            if card is None:
+                notes.append(
+                    f"{folder}: has no card; draft one with: serbench corpus describe {folder} --new-card"
+                )
+                continue
+            other = found.setdefault(card.name, PreparedCorpus(card, folder))
+            if other.folder.resolve() != folder.resolve():
+                raise UsageError(
+                    f"two folders hold the corpus {card.name!r}: {other.folder} and {folder}; leave one out"
+                )
+    return [found[name] for name in sorted(found)], notes
+
+
+def card_of(folder: Path) -> CorpusCard | None:
+    """Return a prepared folder's card: the one YAML file in it, else the shipped card of the folder's name."""
+    own = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    if len(own) > 1:
+        raise UsageError(
+            f"{folder}: holds {len(own)} YAML files ({', '.join(p.name for p in own)}); keep the one that is its card"
+        )
+    if own:
+        return read_typed(own[0], CorpusCard)
+    return corpus_cards().get(folder.resolve().name)
+
+
+def open_corpus(name_or_dir: str, folders: Sequence[Path]) -> PreparedCorpus:
+    """Find one corpus by its name among the data folders, or take a prepared folder as it is."""
+    if (Path(name_or_dir) / METADATA).exists():
+        folder = Path(name_or_dir)
+        return PreparedCorpus(card_of(folder) or CorpusCard(name=folder_name(folder)), folder)
+    if Path(name_or_dir).is_dir():
+        raise DataError(f"{name_or_dir}: has no {METADATA} (columns: {', '.join(COLUMNS)})")
+    corpora, _ = find_corpora(folders) if folders else ([], [])
+    for corpus in corpora:
+        if corpus.card.name == name_or_dir:
+            return corpus
+    known = {c.card.name for c in corpora} | set(corpus_cards())
+    if name_or_dir in known:
+        raise DataError(
+            f"the corpus {name_or_dir!r} has a card but no prepared folder among the data folders; name it with --data or SERBENCH_DATA"
+        )
+    raise UsageError(f"no corpus {name_or_dir!r}; {nearest(name_or_dir, known)}")
+
+
+def folder_name(folder: Path) -> str:
+    """Turn a folder's name into a valid corpus name."""
+    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in folder.resolve().name.lower()).strip(
+        "-"
+    )
+    return name or "corpus"
+
+
+def read_metadata(corpus: PreparedCorpus) -> Metadata:
+    """Read and check ``metadata.csv``.
+
+    Raises:
+        DataError: no rows, a needed column missing, a clip listed twice or outside the folder, an unknown emotion
+            name, a dimension off its scale or without one, votes that are no JSON counts; names file and line.
+    """
+    path, card = corpus.folder / METADATA, corpus.card
+    columns, rows = _read_rows(path, card)
+
+    def cells(column: str) -> tuple[str, ...]:
+        source = columns.get(column)
+        return tuple((row[source] or "").strip() for row in rows) if source else ("",) * len(rows)
+
+    clip_ids = _clip_ids(cells("file_name"), path)
+    speakers = _scoped(cells("speaker"), (card.pool_name,) * len(rows))
+    pools = (card.pool_name,) * len(rows)
+    session_scope = speakers if card.split.session_scope == "speaker" else pools
+    sessions = _scoped(cells("session"), session_scope)
+    dialogue_scope = {"corpus": pools, "speaker": speakers, "session": sessions}[card.split.dialogue_scope]
+    return Metadata(
+        clip_ids=clip_ids,
+        speakers=speakers,
+        emotions=_emotions(cells("emotion"), card, path),
+        dimensions=np.stack([_dimension(d, cells(d), card, path) for d in DIMENSIONS], axis=1),
+        languages=_languages(cells("language"), card, path),
+        transcripts=cells("transcript"),
+        genders=tuple(g.lower() for g in cells("gender")),
+        votes=_votes(cells("soft_votes"), path),
+        sessions=sessions,
+        dialogues=_scoped(cells("dialogue"), dialogue_scope),
+        scripts=cells("script"),
+        splits=cells("split"),
+    )
+
+
+def _read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            header = [h.strip() for h in reader.fieldnames or []]
+            reader.fieldnames = header
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: has not the {len(header)} cells of the header"
+                    )
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 CSV ({error})") from None
+    columns = {c: c for c in COLUMNS if c in header}
+    for ours, theirs in card.columns.items():
+        if ours not in COLUMNS:
+            raise UsageError(
+                f"card {card.name!r}: columns: {ours!r} is no column of ours; {nearest(ours, COLUMNS)}"
+            )
+        if theirs not in header:
+            raise DataError(
+                f"{path}: has no column {theirs!r}, which the card names for {ours!r}; {nearest(theirs, header)}"
+            )
+        columns[ours] = theirs
+    if "file_name" not in columns:
+        raise DataError(f"{path}: has no column 'file_name'; {nearest('file_name', header)}")
+    if not {"emotion", *DIMENSIONS} & set(columns):
+        raise DataError(
+            f"{path}: has neither a column 'emotion' nor one of {', '.join(DIMENSIONS)}; columns found: {', '.join(header)}"
+        )
+    if not rows:
+        raise DataError(f"{path}: the corpus is empty (a header and no clips)")
+    return columns, rows
+
+
+def _clip_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    for i, name in enumerate(names):
+        parts = PurePosixPath(name).parts
+        if not name or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name:
+            raise DataError(
+                f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder"
+            )
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise DataError(
+            f"{path}: {len(twice)} file_name(s) are listed more than once, first {twice[0]!r}; keep one row per clip"
+        )
+    return names
+
+
+def _scoped(values: tuple[str, ...], scopes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{scope}/{value}" if value else "" for value, scope in zip(values, scopes, strict=True))
+
+
+def _emotions(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[str | None, ...]:
+    table = label_table()
+    known: dict[str, str | None] = {"": None}
+    for value in set(values) - {""}:
+        if value in card.labels:
+            known[value] = card.labels[value]
+            continue
+        canonical = table.canonical(value)
+        if canonical is None:
+            raise DataError(
+                f"{path}: unknown emotion name {value!r} ({values.count(value)} clips, first in clip {values.index(value) + 1}); "
+                f"map it on the card under 'labels:' to one of our names. {nearest(value, [*card.labels, *table.names])}"
+            )
+        known[value] = canonical
+    return tuple(known[v] for v in values)
+
+
+def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: Path) -> Array:
+    raw = np.full(len(values), np.nan)
+    for i, value in enumerate(values):
+        if value:
+            try:
+                raw[i] = float(value)
+            except ValueError:
+                raise DataError(
+                    f"{path}, clip {i + 1}: {dimension} is {value!r}, expected a number or nothing"
+                ) from None
+    if np.isnan(raw).all():
+        return raw
+    scale = card.scale_of(dimension)
+    if scale is None:
+        low, high = np.nanmin(raw), np.nanmax(raw)
+        raise DataError(
+            f"{path}: has {dimension} from {low:g} to {high:g}, but the card gives no scale; add e.g. 'scale: [1, 5]' to the card of {card.name!r}"
+        )
+    low, high = scale
+    off = np.flatnonzero((raw < low) | (raw > high) | np.isinf(raw))
+    if off.size:
+        raise DataError(
+            f"{path}, clip {off[0] + 1}: {dimension} is {raw[off[0]]:g}, outside the card's scale {low:g} to {high:g}"
+        )
+    return (raw - low) / (high - low)
+
+
+def _languages(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[str, ...]:
+    default = card.languages[0] if len(card.languages) == 1 else "und"
+    for value in set(values) - {""}:
+        try:
+            check_language(value)
+        except ValueError as error:
+            raise DataError(f"{path}: language {error}") from None
+        if card.languages and value not in card.languages:
+            raise DataError(
+                f"{path}: language {value!r} is not on the card of {card.name!r} ({', '.join(card.languages)})"
+            )
+    return tuple(v or default for v in values)
+
+
+def _votes(values: tuple[str, ...], path: Path) -> tuple[Mapping[str, float] | None, ...]:
+    parsed: list[Mapping[str, float] | None] = []
+    for i, value in enumerate(values):
+        if not value:
+            parsed.append(None)
+            continue
+        try:
+            counts = {str(k): float(v) for k, v in json.loads(value).items()}
+        except (ValueError, TypeError, AttributeError):
+            counts = {"": math.nan}
+        if not all(math.isfinite(v) and v >= 0 for v in counts.values()):
+            raise DataError(
+                f'{path}, clip {i + 1}: soft_votes is {value[:60]!r}, expected JSON counts like {{"happy": 3}}'
+            )
+        parsed.append(counts)
+    return tuple(parsed)

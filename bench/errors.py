@@ -1,0 +1,46 @@
+"""Errors whose message is written for the person at the keyboard.
+
+Each says what was found, where, what was expected and what to do. The command line prints the message alone,
+without a traceback, and ends with the error's exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Something failed that the user can understand and mend (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """The command, card or matrix asks for something that does not exist or cannot be (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(BenchError):
+    """Audio, labels or a prepared corpus are not as they must be."""
+
+
+class CannotRun(BenchError):
+    """A cell cannot be computed here: weights, a server or a package is missing. The message says how to get it."""
+
+
+class CannotSeparate(BenchError):
+    """A statistic is undefined on these data (one cluster, no class with true clips, …)."""
+
+
+def nearest(name: str, known: Iterable[str], *, shown: int = 12) -> str:
+    """Say which valid names come closest to a mistyped one.
+
+    >>> nearest("egemaps-lnear", ["egemaps-linear", "majority"])
+    "did you mean 'egemaps-linear'? Known: egemaps-linear, majority"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
+    return (f"did you mean {close[0]!r}? " if close else "") + f"Known: {listed or 'none'}"

@@ -1,0 +1,81 @@
+"""How long work will take, from what the same work took here before; rough family figures until then."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.atomic import write_json
+from bench.journal import JobRow
+
+_FIRST_GUESS = {"decode": 0.003, "encode": 0.08, "fit": 0.1}
+"""Seconds per clip on one core before anything was measured: a FLAC of 2 s, a Whisper-tiny pass, a small fit."""
+_TRAINED_GUESS = 0.12
+POOLED_BYTES_PER_CLIP = 8_000
+FRAME_BYTES_PER_SECOND = 80_000
+TABLE_BYTES_PER_CLIP = 120
+PCM_BYTES_PER_SECOND = 32_000
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds per clip and unit of work, by key (``decode``, ``encode <system>``, ``fit <system>``)."""
+
+    measured: Mapping[str, float]
+
+    def seconds(self, key: str, clips: int, *, trained: bool = False) -> float:
+        """Estimate the seconds one core needs for a job over ``clips`` clips."""
+        kind = key.split(" ")[0]
+        guess = _TRAINED_GUESS if trained and kind == "fit" else _FIRST_GUESS[kind]
+        return clips * self.measured.get(key, guess)
+
+
+def load_rates(cache: Path) -> Rates:
+    """Read what was measured on this machine (nothing, at first)."""
+    try:
+        stored = json.loads((cache / "rates.json").read_text(encoding="utf-8"))
+        return Rates({str(k): float(v) for k, v in stored.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return Rates({})
+
+
+def save_rates(cache: Path, jobs: Iterable[JobRow]) -> None:
+    """Keep the newest mean rate of each kind of work."""
+    seconds: dict[str, float] = defaultdict(float)
+    clips: dict[str, int] = defaultdict(int)
+    for job in jobs:
+        if job.error is None and job.clips:
+            seconds[job.key] += job.seconds
+            clips[job.key] += job.clips
+    if clips:
+        write_json(
+            cache / "rates.json", dict(load_rates(cache).measured) | {k: seconds[k] / clips[k] for k in clips}
+        )
+
+
+def human_time(seconds: float) -> str:
+    """Say a duration the way people do.
+
+    >>> human_time(45), human_time(200), human_time(8000)
+    ('45 s', '3 min', '2 h 13 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def human_bytes(size: float) -> str:
+    """Say a size in binary units.
+
+    >>> human_bytes(3_500_000)
+    '3.3 MiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

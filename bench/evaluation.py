@@ -1,0 +1,90 @@
+"""The suite from Python: load a task, evaluate a system on it, get a record. In this process, no run folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cards import Protocol, SystemCard
+from bench.corpora import data_folders, open_corpus
+from bench.errors import BenchError, CannotRun
+from bench.execution.driver import missing_features
+from bench.execution.jobs import FitJob, Runner
+from bench.matrix import Entry, Matrix
+from bench.plan import Wanted, make_plan, resolve_system
+from bench.predictions import read_table
+from bench.records import Record, read_record, write_record
+from bench.registry import load_system
+from bench.scoring import score_record
+from bench.synthetic import write_synthetic_corpus
+from bench.task import Task, build_task, decode_missing, open_table, split_task_name
+from bench.workspace import cache_folder
+
+
+def load_task(
+    name: str, *, data: Sequence[str | Path] = (), protocol: Protocol = "within", limit: int | None = None
+) -> Task:
+    """Load a task by its id, decoding its corpus if that was not done yet.
+
+    Args:
+        name: ``<corpus>.<language>``, like ``indowave.id``, or ``synthetic.qaa`` (made on the spot).
+        data: folders of prepared corpora; SERBENCH_DATA when empty.
+        protocol: ``within`` or ``zero-shot``.
+        limit: at most so many clips.
+
+    Raises:
+        UsageError, DataError: no such task, or a corpus that is not as it must be.
+    """
+    corpus = split_task_name(name)[0]
+    folders = data_folders([Path(p) for p in data])
+    if corpus == "synthetic":
+        folder = cache_folder() / "corpora" / "synthetic"
+        write_synthetic_corpus(folder)
+        folders = [folder]
+    table = open_table(open_corpus(corpus, folders), cache_folder())
+    decode_missing(table)
+    return build_task(table, name, protocol, limit=limit)
+
+
+def evaluate(
+    system: str | SystemCard, task: Task | str, *, seeds: Sequence[int] = (0,), device: str = "cpu"
+) -> Record:
+    """Fit a system on every fold of a task, predict, score. Returns the record.
+
+    Args:
+        system: a system's name, the path of its card, or a card.
+        task: a task, or its id.
+        seeds: one fit per fold and seed (the first alone for a deterministic system).
+        device: ``cpu`` or ``cuda:N``.
+
+    Raises:
+        CannotRun: weights, a server or a package is missing.
+        BenchError: the fit failed; the message is the adapter's.
+    """
+    task = load_task(task) if isinstance(task, str) else task
+    card = load_system(system) if isinstance(system, str) else system
+    resolved = resolve_system(card)
+    if resolved.blocked is not None:
+        raise CannotRun(f"{card.name}: {resolved.blocked}")
+    chosen = tuple(seeds) if card.seeds else tuple(seeds[:1])
+    matrix = Matrix(name="evaluate", entries=(Entry(systems=(card.name,), tasks=(task.name,), seeds=chosen),))
+    plan = make_plan(
+        matrix, [Wanted(resolved, task.name, task.protocol, chosen)], lambda name, protocol: task
+    )
+    runner = Runner(device)
+    with tempfile.TemporaryDirectory() as scratch:
+        tables = Path(scratch) / "tables"
+        jobs = [job for job, _ in missing_features(plan.groups, cache_folder())]
+        fits = [FitJob(g, tables, Path(scratch) / "work", cache_folder(), {}) for g in plan.groups]
+        for job in [*jobs, *fits]:
+            outcome = runner.run(job, lambda done, total: None)
+            if outcome.error is not None:
+                raise BenchError(f"{job.name}: {outcome.error}")
+        (record,) = plan.records
+        facts, blocks = score_record(
+            record, [read_table(tables / f"{c.key}.parquet") for c in record.cells], matrix, {}
+        )
+        path = Path(scratch) / "record.json"
+        write_record(path, facts, blocks)
+        return read_record(path)

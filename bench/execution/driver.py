@@ -1,0 +1,353 @@
+"""Running a matrix: find, decode, plan, encode, fit, score. Every stage keeps what is finished and skips it next time."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.atomic import write_json
+from bench.audio_store import DecodedClip
+from bench.cards import Protocol
+from bench.corpora import PreparedCorpus, data_folders, find_corpora
+from bench.devices import worker_devices
+from bench.errors import DataError, UsageError
+from bench.estimates import Rates, load_rates, save_rates
+from bench.execution.jobs import DecodeJob, EncodeJob, FitJob, Job, JobOutcome
+from bench.execution.pool import Pool
+from bench.execution.progress import Reporter
+from bench.execution.schedule import Step, run_steps
+from bench.features import FeatureStore
+from bench.identity import code_version, hash_file, hash_json
+from bench.journal import CellRow, JobRow, Journal
+from bench.matrix import load_matrix
+from bench.plan import Cell, Group, RunPlan, System, Wanted, expand, filter_wanted, make_plan
+from bench.provenance import machine_facts
+from bench.scoring import score_plan
+from bench.synthetic import write_synthetic_corpus
+from bench.task import CorpusTable, Task, build_task, open_table
+from bench.workspace import RunFolder, cache_folder
+
+ENCODE_CLIPS = 48
+"""Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What ``serbench run`` was asked to do."""
+
+    matrix: str
+    data: tuple[Path, ...] = ()
+    out: Path | None = None
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    device: str = "auto"
+    workers: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended."""
+
+    folder: RunFolder
+    computed: int
+    kept: int
+    failed: tuple[CellRow, ...]
+    blocked: Mapping[str, str]
+    notes: tuple[str, ...]
+    wall_seconds: float
+
+
+class Prepared:
+    """A matrix with the corpora it will run on, before any audio is decoded."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self.matrix, self.base = load_matrix(settings.matrix)
+        self.cache = cache_folder()
+        corpora, self.notes = self._corpora()
+        self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
+        self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
+
+    def _corpora(self) -> tuple[list[PreparedCorpus], list[str]]:
+        folders = data_folders(self.settings.data)
+        corpora, notes = find_corpora(folders) if folders else ([], [])
+        if self.matrix.synthetic == "always" or (self.matrix.synthetic == "when_alone" and not corpora):
+            folder = self.cache / "corpora" / "synthetic"
+            write_synthetic_corpus(folder)
+            corpora += find_corpora([folder])[0]
+            if not folders:
+                notes.append(
+                    "no prepared corpus named (--data, SERBENCH_DATA): running on the built-in synthetic corpus; its results say nothing about speech"
+                )
+        if not corpora:
+            raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
+        return corpora, notes
+
+    def wanted(self, *, fetch: bool) -> tuple[list[Wanted], list[Wanted]]:
+        """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
+        names: dict[bool, list[str]] = {True: [], False: []}
+        for table in self.tables.values():
+            names[table.corpus.card.synthetic] += table.task_names
+        everything = expand(
+            self.matrix, self.base, names[False], names[True], self.settings.settings, fetch=fetch
+        )
+        if not everything:
+            raise UsageError(
+                f"the matrix {self.matrix.name!r} names no task that the corpora at hand offer: {', '.join(names[False] + names[True])}"
+            )
+        return everything, filter_wanted(everything, self.settings.only)
+
+    def plan(self, wanted: Iterable[Wanted], *, forecast: bool = False) -> RunPlan:
+        """Build the tasks (their audio must be decoded, but for a forecast) and lay out the cells."""
+        built: dict[tuple[str, Protocol], Task] = {}
+
+        def task_of(name: str, protocol: Protocol) -> Task:
+            if (name, protocol) not in built:
+                corpus = name.partition("@")[0].rpartition(".")[0]
+                built[name, protocol] = build_task(
+                    self.tables[corpus], name, protocol, limit=self.settings.limit
+                )
+            return built[name, protocol]
+
+        return make_plan(self.matrix, wanted, task_of)
+
+    def corpora_of(self, wanted: Iterable[Wanted]) -> list[CorpusTable]:
+        """Return the corpora that some wanted task reads."""
+        names = {w.task.partition("@")[0].rpartition(".")[0] for w in wanted}
+        return [t for name, t in self.tables.items() if name in names]
+
+
+def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
+    """Run a matrix to the end, or go on with it, and score what is complete."""
+    started = time.perf_counter()
+    prepared = Prepared(settings)
+    devices = worker_devices(settings.device, settings.workers)
+    everything, chosen = prepared.wanted(fetch=True)
+    folder = prepared.folder
+    for note in prepared.notes:
+        watch.note(note)
+    with folder.locked(), Journal(folder.journal) as journal:
+        session = uuid.uuid4().hex
+        journal.begin(session, len(devices), json.dumps(machine_facts(devices)))
+        with Pool(devices, folder.log) as pool:
+            work = Work(prepared, folder, journal, session, pool, watch)
+            work.decode(prepared.corpora_of(everything))
+            plan = prepared.plan(everything)
+            _remember_matrix(folder, prepared, plan)
+            done = finished_cells(journal, folder, plan)
+            keep = {(w.system.name, w.task, w.protocol) for w in chosen}
+            pending = [
+                g
+                for g in plan.groups
+                if (g.system.name, g.task.name, g.cells[0].protocol) in keep
+                and any(c.key not in done for c in g.cells)
+            ]
+            work.compute(pending)
+        done = finished_cells(journal, folder, plan)
+        score_plan(plan, folder, done, watch.note)
+        wall = time.perf_counter() - started
+        journal.end(session, wall)
+        save_rates(prepared.cache, (j for j in journal.jobs() if j.session == session))
+        planned = {c.key for r in plan.records for c in r.cells}
+        failed = tuple(
+            row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
+        )
+    blocked = {r.system.name: r.system.blocked for r in plan.records if r.system.blocked is not None}
+    computed = sum(len(g.cells) for g in pending) - len(failed)
+    return RunSummary(
+        folder, max(computed, 0), len(done) - max(computed, 0), failed, blocked, tuple(prepared.notes), wall
+    )
+
+
+@dataclass
+class Work:
+    """The stages that need workers, and how their outcomes are written down."""
+
+    prepared: Prepared
+    folder: RunFolder
+    journal: Journal
+    session: str
+    pool: Pool
+    watch: Reporter
+
+    def decode(self, tables: Sequence[CorpusTable]) -> None:
+        """Decode what is not decoded yet."""
+        jobs = [DecodeJob(t.corpus.card.name, shard) for t in tables for shard in t.missing_shards()]
+        rates = load_rates(self.prepared.cache)
+        steps = [Step(j, rates.seconds("decode", j.clips)) for j in jobs]
+        errors: list[str] = []
+        if steps:
+            run_steps(
+                steps, self.pool, self.watch, "decoding audio", lambda job, out: self._note(job, out, errors)
+            )
+        if errors:
+            raise DataError(errors[0])
+
+    def compute(self, pending: Sequence[Group]) -> None:
+        """Encode and fit what is pending."""
+        if not pending:
+            return
+        encodes = missing_features(pending, self.prepared.cache)
+        rates = load_rates(self.prepared.cache)
+        steps = [Step(job, rates.seconds(f"encode {job.system.name}", job.clips)) for job, _ in encodes]
+        matrix = self.prepared.matrix
+        facts: dict[str, str] = {
+            "matrix": matrix.name,
+            "matrix_hash": matrix.hash,
+            "code_version": code_version(),
+        }
+        for group in pending:
+            needs = frozenset(i for i, (_, users) in enumerate(encodes) if group.key in users)
+            identity = facts | {"card_hash": hash_json(group.system.card.model_dump(mode="json"))}
+            job = FitJob(group, self.folder.tables, self.folder.work, self.prepared.cache, identity)
+            steps.append(Step(job, fit_seconds(group, rates), needs))
+        run_steps(
+            steps,
+            self.pool,
+            self.watch,
+            f"matrix {self.prepared.matrix.name}",
+            lambda job, out: self._note(job, out, []),
+        )
+
+    def _note(self, job: Job, outcome: JobOutcome, errors: list[str]) -> None:
+        """Write an outcome into the journal, and its traceback into the log."""
+        cells: list[CellRow] = []
+        key = "decode"
+        if isinstance(job, EncodeJob):
+            key = f"encode {job.system.name}"
+        elif isinstance(job, FitJob):
+            key = f"fit {job.group.system.name}"
+            cells = [_done_row(o.cell, o.table_hash, o.notes) for o in outcome.cells]
+            if outcome.error is not None:
+                cells = [_failed_row(c, outcome.error) for c in job.group.cells]
+        row = JobRow(
+            self.session,
+            job.kind,
+            job.name,
+            key,
+            outcome.clips,
+            outcome.seconds,
+            outcome.work_seconds,
+            outcome.started,
+            outcome.error,
+        )
+        self.journal.record(cells, row)
+        if outcome.error is not None:
+            errors.append(outcome.error)
+            self.watch.note(f"failed: {job.name}: {outcome.error}")
+        if outcome.trace is not None:
+            with self.folder.log.open("a", encoding="utf-8") as log:
+                log.write(f"\n{job.name}\n{outcome.trace}")
+
+
+def fit_seconds(group: Group, rates: Rates) -> float:
+    """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
+    return rates.seconds(
+        f"fit {group.system.name}", len(group.task), trained=group.system.card.family == "trained"
+    )
+
+
+def missing_features(groups: Sequence[Group], cache: Path) -> list[tuple[EncodeJob, frozenset[str]]]:
+    """Return the encoder jobs that groups wait for, each with the keys of the groups that need it.
+
+    A clip is encoded once per feature key, whichever corpora and systems share it.
+    """
+    store = FeatureStore(cache / "features")
+    wanted: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
+    users: dict[tuple[str, str], set[str]] = defaultdict(set)
+    systems: dict[str, System] = {}
+    for group in groups:
+        key = group.system.feature_key
+        if key is not None:
+            systems.setdefault(key, group.system)
+            for clip in group.task.decoded:
+                if clip.message is None:
+                    wanted[key].setdefault(clip.pcm_hash, (clip, group.task.language))
+                    users[key, clip.pcm_hash].add(group.key)
+    jobs = []
+    for key, clips in wanted.items():
+        missing = [clips[h] for h in store.missing(key, clips)]
+        for language in dict.fromkeys(lang for _, lang in missing):
+            same = [clip for clip, lang in missing if lang == language]
+            for start in range(0, len(same), ENCODE_CLIPS):
+                part = tuple(same[start : start + ENCODE_CLIPS])
+                needed_by = frozenset().union(*(users[key, c.pcm_hash] for c in part))
+                jobs.append((EncodeJob(systems[key], part, language, cache), needed_by))
+    return jobs
+
+
+def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[str, CellRow]:
+    """Return the planned cells that are done: in the journal, with a table whose bytes are the ones it notes."""
+    planned = {c.key for r in plan.records for c in r.cells}
+    done = {}
+    for key, row in journal.cells().items():
+        if key in planned and row.state == "done":
+            path = folder.tables / f"{key}.parquet"
+            if path.is_file() and hash_file(path) == row.table_hash:
+                done[key] = row
+    return done
+
+
+def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> None:
+    described: dict[str, Any] = {
+        "matrix": prepared.matrix.model_dump(mode="json"),
+        "matrix_hash": prepared.matrix.hash,
+        "limit": prepared.settings.limit,
+        "corpora": sorted(prepared.tables),
+        "records": sorted({r.stem for r in plan.records}),
+        "blocked": {r.system.name: r.system.blocked for r in plan.records if r.system.blocked},
+    }
+    write_json(folder.matrix, described)
+
+
+def _done_row(cell: Cell, table_hash: str, notes: Mapping[str, Any]) -> CellRow:
+    return CellRow(
+        cell.key,
+        cell.system,
+        cell.task,
+        cell.protocol,
+        cell.condition,
+        cell.fold_name,
+        cell.seed,
+        "done",
+        table_hash,
+        json.dumps(_plain(notes), sort_keys=True),
+        None,
+    )
+
+
+def _failed_row(cell: Cell, error: str) -> CellRow:
+    return CellRow(
+        cell.key,
+        cell.system,
+        cell.task,
+        cell.protocol,
+        cell.condition,
+        cell.fold_name,
+        cell.seed,
+        "failed",
+        None,
+        None,
+        error,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays inside notes into JSON values."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value

@@ -1,0 +1,143 @@
+"""``--dry-run``: what a matrix means here, what is done already, and what the rest will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.audio_store import DecodedClip
+from bench.devices import worker_devices
+from bench.estimates import (
+    FRAME_BYTES_PER_SECOND,
+    PCM_BYTES_PER_SECOND,
+    POOLED_BYTES_PER_CLIP,
+    TABLE_BYTES_PER_CLIP,
+    load_rates,
+)
+from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds, missing_features
+from bench.features import FeatureStore
+from bench.journal import Journal
+from bench.plan import Group, RecordPlan, RunPlan
+from bench.protocols import SAMPLE_RATE
+
+SECONDS_PER_UNDECODED_CLIP = 3.0
+"""Assumed length of a clip that was never decoded, for the estimate of disk alone."""
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """One system on one task."""
+
+    system: str
+    task: str
+    protocol: str
+    clips: int
+    fits: int
+    cells: int
+    done: int
+    features: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do."""
+
+    matrix: str
+    matrix_hash: str
+    rows: tuple[ForecastRow, ...]
+    notes: tuple[str, ...]
+    undecoded: int
+    seconds: float
+    bytes: float
+    workers: int
+    measured: bool
+
+    @property
+    def fits(self) -> int:
+        """How many fits the matrix holds."""
+        return sum(r.fits for r in self.rows)
+
+    @property
+    def cells(self) -> int:
+        """How many cells the matrix holds."""
+        return sum(r.cells for r in self.rows)
+
+    @property
+    def done(self) -> int:
+        """How many cells are done."""
+        return sum(r.done for r in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        totals = {"fits": self.fits, "cells": self.cells, "done": self.done}
+        return {**asdict(self), "rows": [asdict(r) for r in self.rows], "notes": list(self.notes), **totals}
+
+
+def forecast(settings: RunSettings) -> Forecast:
+    """Plan a run without running any of it."""
+    prepared = Prepared(settings)
+    _, chosen = prepared.wanted(fetch=False)
+    tables = prepared.corpora_of(chosen)
+    undecoded = sum(len(s.clip_ids) for t in tables for s in t.missing_shards())
+    plan = prepared.plan(chosen, forecast=True)
+    done = _done(prepared, plan)
+    pending = [g for g in plan.groups if any(c.key not in done for c in g.cells)]
+    workers = len(worker_devices(settings.device, settings.workers))
+    rates = load_rates(prepared.cache)
+    encodes = missing_features(pending, prepared.cache)
+    unheard = {g.system.feature_key: g for g in pending if g.system.feature_key and not g.task.audible.any()}
+    seconds = rates.seconds("decode", undecoded) + sum(fit_seconds(g, rates) for g in pending)
+    seconds += sum(rates.seconds(f"encode {j.system.name}", j.clips) for j, _ in encodes)
+    seconds += sum(rates.seconds(f"encode {g.system.name}", len(g.task)) for g in unheard.values())
+    size = undecoded * SECONDS_PER_UNDECODED_CLIP * PCM_BYTES_PER_SECOND
+    size += sum(len(g.task) // len(g.task.folds) * len(g.cells) * TABLE_BYTES_PER_CLIP for g in pending)
+    size += sum(
+        _feature_bytes(j.system.card.features is not None and j.system.card.features.pooled, j.decoded)
+        for j, _ in encodes
+    )
+    return Forecast(
+        matrix=prepared.matrix.name,
+        matrix_hash=prepared.matrix.hash,
+        rows=tuple(_row(r, plan, done, prepared) for r in plan.records),
+        notes=tuple(prepared.notes),
+        undecoded=undecoded,
+        seconds=seconds / workers,
+        bytes=size,
+        workers=workers,
+        measured=bool(rates.measured),
+    )
+
+
+def _done(prepared: Prepared, plan: RunPlan) -> set[str]:
+    if not prepared.folder.journal.exists():
+        return set()
+    with Journal(prepared.folder.journal) as journal:
+        return set(finished_cells(journal, prepared.folder, plan))
+
+
+def _feature_bytes(pooled: bool, clips: Sequence[DecodedClip]) -> float:
+    if pooled:
+        return POOLED_BYTES_PER_CLIP * len(clips)
+    return FRAME_BYTES_PER_SECOND * sum(c.samples for c in clips) / SAMPLE_RATE
+
+
+def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: Prepared) -> ForecastRow:
+    system, task = record.system, record.task
+    finished = sum(c.key in done for c in record.cells)
+    features = ""
+    if system.feature_key is not None and system.blocked is None:
+        hashes = {d.pcm_hash for d in task.decoded if d.message is None and d.pcm_hash}
+        missing = FeatureStore(prepared.cache / "features").missing(system.feature_key, sorted(hashes))
+        features = f"{len(hashes) - len(missing)}/{len(task)}"
+    state = system.blocked or ("done" if finished == len(record.cells) else "to do")
+    fits = sum(g.fits for g in _groups(record, plan))
+    return ForecastRow(
+        system.name, task.name, record.protocol, len(task), fits, len(record.cells), finished, features, state
+    )
+
+
+def _groups(record: RecordPlan, plan: RunPlan) -> list[Group]:
+    keys = {c.key for c in record.cells}
+    return [g for g in plan.groups if keys & {c.key for c in g.cells}]

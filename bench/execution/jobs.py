@@ -1,0 +1,353 @@
+"""The three kinds of work, as a worker process does them: decode, encode, fit and predict.
+
+A job carries all it needs, runs anywhere, and hands back files and facts; only the driver writes the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio_store import AudioShard, DecodedClip, decode_shard
+from bench.errors import BenchError, DataError
+from bench.features import FeatureReader, FeatureStore, compute_features
+from bench.identity import hash_file
+from bench.plan import Cell, Group, System
+from bench.predictions import PredictionTable, complete_answers, write_table
+from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe
+from bench.protocols import SAMPLE_RATE, Answers, Clips, FitContext
+from bench.registry import build
+from bench.task import Task
+
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Decode one shard of a corpus."""
+
+    corpus: str
+    shard: AudioShard
+    kind = "decode"
+
+    @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+        return f"decode {self.corpus}"
+
+    @property
+    def clips(self) -> int:
+        """How many clips it touches."""
+        return len(self.shard.clip_ids)
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """Put some clips through one frozen encoder and store what comes out."""
+
+    system: System
+    decoded: tuple[DecodedClip, ...]
+    language: str
+    cache: Path
+    kind = "encode"
+
+    @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+        return f"encode {self.system.name}"
+
+    @property
+    def clips(self) -> int:
+        """How many clips it touches."""
+        return len(self.decoded)
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Compute one group of cells: fit, predict, write the prediction tables."""
+
+    group: Group
+    tables: Path
+    work: Path
+    cache: Path
+    identity: dict[str, Any]
+    """What goes into every table's metadata beside the cell's own facts."""
+    kind = "fit"
+
+    @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+        cells = self.group.cells
+        part = f"fold {cells[0].fold_name} seed {cells[0].seed}" if len(cells) == 1 else f"{len(cells)} cells"
+        return f"{self.group.system.name} · {self.group.task.name} · {part}"
+
+    @property
+    def clips(self) -> int:
+        """How many clips it touches."""
+        return len(self.group.task)
+
+
+Job = DecodeJob | EncodeJob | FitJob
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """A finished cell: its table's hash and what the adapter had to say of the fit."""
+
+    cell: Cell
+    table_hash: str
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What came of a job. ``error`` is one sentence; ``trace`` its traceback, for the log."""
+
+    seconds: float
+    work_seconds: float
+    started: float
+    clips: int = 0
+    cells: tuple[CellOutcome, ...] = ()
+    error: str | None = None
+    trace: str | None = None
+
+
+@dataclass
+class Stopwatch:
+    """Adds up the time spent in decoders and models, as against the harness around them."""
+
+    seconds: float = field(default=0.0)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time inside the block."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+class Runner:
+    """Does jobs on one device, and keeps the encoder it built last for the jobs that follow."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._encoder: tuple[str | None, Any] = (None, None)
+
+    def run(self, job: Job, progress: Progress) -> JobOutcome:
+        """Do a job. Never raises: what goes wrong is in the outcome."""
+        started, clock, watch = time.time(), time.perf_counter(), Stopwatch()
+        cells: tuple[CellOutcome, ...] = ()
+        clips, error, trace = 0, None, None
+        try:
+            if isinstance(job, DecodeJob):
+                with watch.running():
+                    clips = decode_shard(job.shard)
+            elif isinstance(job, EncodeJob):
+                clips = encode(job, self.encoder(job.system), watch, progress)
+            else:
+                cells = tuple(fit(job, self.device, watch, progress))
+                clips = job.clips
+        except BenchError as problem:
+            error, trace = str(problem), traceback.format_exc()
+        except MemoryError:
+            error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
+        except Exception as problem:  # noqa: BLE001 - an adapter may raise anything; its cell fails, the run goes on
+            error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
+        return JobOutcome(time.perf_counter() - clock, watch.seconds, started, clips, cells, error, trace)
+
+    def encoder(self, system: System) -> Any:
+        """Build a system's frozen encoder, or return the one built last when it is the same."""
+        if self._encoder[0] != system.feature_key:
+            self._encoder = (system.feature_key, build_encoder(system, self.device))
+        return self._encoder[1]
+
+
+def build_encoder(system: System, device: str) -> Any:
+    """Build a system's frozen encoder from its card."""
+    features = system.card.features
+    assert features is not None
+    weights = {"weights": system.weights} if system.weights else {}
+    return build(features.encoder, features.params | weights | {"device": device})
+
+
+def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -> int:
+    """Encode a job's clips in one pass and write one shard. Returns how many clips went through."""
+    system = job.system
+    assert system.feature_key is not None
+    assert system.card.features is not None
+    clips = _clips(job.decoded, job.language)
+    with watch.running():
+        arrays, failures = compute_features(
+            encoder, clips, range(len(clips)), system.card.features.pooled, progress
+        )
+    FeatureStore(job.cache / "features").write(system.feature_key, arrays, failures)
+    return len(clips)
+
+
+def _clips(decoded: Sequence[DecodedClip], language: str) -> Clips:
+    return Clips(
+        ids=tuple(d.clip_id for d in decoded),
+        pcm_hashes=tuple(d.pcm_hash for d in decoded),
+        seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
+        languages=(language,) * len(decoded),
+        read=lambda i: decoded[i].read(),
+    )
+
+
+def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[CellOutcome]:
+    """Compute a group's cells and write their tables."""
+    task, system = job.group.task, job.group.system
+    features = FeatureStore(job.cache / "features").reader(system.feature_key) if system.feature_key else None
+    usable = task.audible
+    if features is not None:
+        usable &= np.array([d.pcm_hash in features for d in task.decoded])
+    if system.card.probe:
+        assert features is not None
+        answers = _run_probe(job.group, features, usable, watch, progress)
+    else:
+        answers = _run_predictor(job, device, features, usable, watch, progress)
+    outcomes = []
+    for cell, answer in zip(job.group.cells, answers, strict=True):
+        rows = task.folds[cell.fold].test
+        table = _table(task, rows, usable, answer)
+        path = job.tables / f"{cell.key}.parquet"
+        write_table(path, table, job.identity | _cell_identity(cell, job.group))
+        outcomes.append(CellOutcome(cell, hash_file(path), answer.notes))
+    shutil.rmtree(job.work / job.group.key, ignore_errors=True)
+    return outcomes
+
+
+def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
+    weights = group.system.weights
+    return {
+        "cell": cell.key,
+        "system": cell.system,
+        "task": cell.task,
+        "protocol": cell.protocol,
+        "condition": cell.condition,
+        "fold": cell.fold_name,
+        "seed": cell.seed,
+        "system_identity": group.system.identity,
+        "weights_hash": weights.content_hash if weights else None,
+        "weights_revision": weights.revision if weights else None,
+        "folds_hash": group.task.folds_hash,
+        "content_hash": group.task.content_hash,
+    }
+
+
+def _table(
+    task: Task, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
+) -> PredictionTable:
+    audible = task.audible
+    asked = [j for j, i in enumerate(rows) if usable[i]]
+    silent = {j: "failed" if audible[i] else "undecodable" for j, i in enumerate(rows) if not usable[i]}
+    clip_ids = [task.decoded[i].clip_id for i in rows]
+    return complete_answers(clip_ids, asked, answers, silent, task.labels)
+
+
+def _run_probe(
+    group: Group, features: FeatureReader, usable: NDArray[np.bool_], watch: Stopwatch, progress: Progress
+) -> list[Answers]:
+    """Answer all folds × seeds of a task at once. Rows without features are left out everywhere."""
+    task = group.task
+    kept = np.flatnonzero(usable)
+    if not kept.size:
+        raise DataError(f"{task.name}: no clip has features; the encoder failed on every one (see run.log)")
+    place = np.full(len(task), -1)
+    place[kept] = np.arange(kept.size)
+    code = {label: i for i, label in enumerate(task.labels)}
+
+    def rows(indices: NDArray[np.intp]) -> NDArray[np.int64]:
+        return place[indices[usable[indices]]].astype(np.int64)
+
+    seeds = tuple(dict.fromkeys(c.seed for c in group.cells))
+    with watch.running():
+        probe_task = ProbeTask(
+            features=np.stack([features[task.decoded[i].pcm_hash] for i in kept]),
+            labels=np.array([code[e] if (e := task.emotions[i]) else -1 for i in kept], dtype=np.int64),
+            n_labels=len(task.labels),
+            dimensions=task.dimensions[kept],
+            speakers=tuple(task.speakers[i] for i in kept),
+            folds=tuple(ProbeFold(rows(f.train), rows(f.dev), rows(f.test)) for f in task.folds),
+            seeds=seeds,
+        )
+        assert group.system.card.probe is not None
+        outcomes = build_probe(group.system.card.probe, group.system.card.params).run(probe_task, progress)
+    return [_as_answers(outcomes[c.fold, c.seed], task.labels) for c in group.cells]
+
+
+def _as_answers(outcome: ProbeOutcome, labels: Sequence[str]) -> Answers:
+    shaped = outcome.probabilities if outcome.probabilities is not None else outcome.dimensions
+    n = 0 if shaped is None else len(shaped)
+    best = outcome.probabilities.argmax(axis=1) if outcome.probabilities is not None else None
+    return Answers(
+        statuses=("ok",) * n,
+        labels=tuple(labels[b] for b in best) if best is not None else (None,) * n,
+        probabilities=outcome.probabilities,
+        dimensions=outcome.dimensions,
+        notes=outcome.notes,
+    )
+
+
+def _run_predictor(
+    job: FitJob,
+    device: str,
+    features: FeatureReader | None,
+    usable: NDArray[np.bool_],
+    watch: Stopwatch,
+    progress: Progress,
+) -> list[Answers]:
+    """Fit one predictor and let it answer its test clips."""
+    (cell,) = job.group.cells
+    task, system = job.group.task, job.group.system
+    assert system.card.adapter is not None
+    fold = task.folds[cell.fold]
+    context = FitContext(
+        labels=task.labels,
+        dimensions=task.has_dimensions,
+        seed=cell.seed,
+        workdir=job.work / job.group.key,
+        device=device,
+        features=features,
+        progress=progress,
+    )
+    context.workdir.mkdir(parents=True, exist_ok=True)
+    with watch.running():
+        predictor = build(
+            system.card.adapter, system.card.params | ({"weights": system.weights} if system.weights else {})
+        )
+        if fold.train.size:
+            predictor.fit(
+                task.examples(fold.train[usable[fold.train]]),
+                task.examples(fold.dev[usable[fold.dev]]),
+                context,
+            )
+        answers: Answers = predictor.predict(task.clips(fold.test[usable[fold.test]]))
+    return [
+        replace(
+            answers,
+            labels=tuple(
+                x if s == "ok" else None for x, s in zip(answers.labels, answers.statuses, strict=True)
+            ),
+        )
+    ]
+
+
+def quiet_single_thread() -> None:
+    """Make numeric libraries use one thread each, so that results do not depend on the machine's core count."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

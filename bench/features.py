@@ -1,0 +1,303 @@
+"""Frozen features: what an encoder gave for a clip, computed once and found again by content.
+
+A key is a hash of everything that decides the numbers apart from the audio (:func:`feature_key`); under it a clip is
+found by its PCM hash. Shards are ordinary safetensors files, one tensor per clip, with failures and a checksum in
+the header. A shard is written whole under another name, flushed to the disk and renamed: a kill at any byte leaves a
+complete shard or none, and a file that is torn or altered on the disk counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.atomic import replacing, write_json
+from bench.errors import DataError
+from bench.identity import hash_json
+from bench.protocols import Clips, Encoder, Waveform
+
+FORMAT = "serbench-features-1"
+CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
+"""What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
+
+FloatArray = NDArray[np.float32]
+
+
+def feature_identity(
+    encoder_path: str,
+    source_hash: str,
+    params: Mapping[str, Any],
+    weights_hash: str | None,
+    pooled: bool,
+    *,
+    versions: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Everything but the audio that decides an encoder's output, as JSON values.
+
+    ``source_hash`` is the hash of the adapter's code, ``weights_hash`` that of the weights' content, ``versions`` the
+    packages that do the arithmetic. ``params`` carry preprocessing and dtype.
+    """
+    return {
+        "format": FORMAT,
+        "encoder": encoder_path,
+        "source": source_hash,
+        "params": dict(params),
+        "weights": weights_hash,
+        "pooled": pooled,
+        "versions": dict(versions or {}),
+    }
+
+
+def feature_key(
+    encoder_path: str,
+    source_hash: str,
+    params: Mapping[str, Any],
+    weights_hash: str | None,
+    pooled: bool,
+    *,
+    versions: Mapping[str, str] | None = None,
+) -> str:
+    """Hash of :func:`feature_identity`: 32 hexadecimal digits, independent of the order of the parameters.
+
+    >>> a = feature_key("m:E", "00", {"input": "own", "layers": [2]}, None, True)
+    >>> a == feature_key("m:E", "00", {"layers": [2], "input": "own"}, None, True)
+    True
+    >>> a == feature_key("m:E", "00", {"layers": [2], "input": "30s"}, None, True)
+    False
+    """
+    identity = feature_identity(encoder_path, source_hash, params, weights_hash, pooled, versions=versions)
+    return hash_json(identity)
+
+
+class FeatureReader:
+    """The clips stored under one key: arrays read from memory-mapped shards, and the failures.
+
+    A reader sees the shards that were complete when it was opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._where: dict[str, Any] = {}
+        self._failures: dict[str, str] = {}
+        for path in sorted(folder.glob("shard-*.safetensors")):
+            shard = _open_shard(path)
+            if shard is None:
+                continue
+            handle, failures = shard
+            for pcm_hash in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+                self._where.setdefault(pcm_hash, handle)
+            self._failures.update(failures)
+
+    def __getitem__(self, pcm_hash: str) -> FloatArray:
+        """Pooled (layers, dims), or frames (layers, frames, dims), float32.
+
+        Raises:
+            DataError: the clip is not stored, or the encoder failed on it (its message is repeated).
+        """
+        if pcm_hash not in self._where:
+            failure = self.failure(pcm_hash)
+            if failure is not None:
+                raise DataError(
+                    f"The encoder gave no features for the clip with PCM hash {pcm_hash}: {failure}"
+                )
+            raise DataError(
+                f"No features are stored for the clip with PCM hash {pcm_hash}. Run the matrix again: missing "
+                "features are computed first."
+            )
+        array: FloatArray = self._where[pcm_hash].get_tensor(pcm_hash)
+        return array
+
+    def __contains__(self, pcm_hash: object) -> bool:
+        return pcm_hash in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def failure(self, pcm_hash: str) -> str | None:
+        """Why the encoder gave nothing for this clip, or None when it did not fail."""
+        return None if pcm_hash in self._where else self._failures.get(pcm_hash)
+
+    def known(self, pcm_hash: str) -> bool:
+        """Whether the clip has features or a recorded failure."""
+        return pcm_hash in self._where or pcm_hash in self._failures
+
+
+class FeatureStore:
+    """Encoder output under ``root/<feature key>/``, found by PCM hash."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def reader(self, key: str) -> FeatureReader:
+        """Open what is stored under a key now (an unknown key is an empty reader)."""
+        return FeatureReader(self.root / key)
+
+    def missing(self, key: str, pcm_hashes: Iterable[str], *, retry_failures: bool = False) -> list[str]:
+        """Clips still to encode, each once, in the order given. Recorded failures count as done unless retried."""
+        reader = self.reader(key)
+        done = reader.__contains__ if retry_failures else reader.known
+        return [pcm_hash for pcm_hash in dict.fromkeys(pcm_hashes) if not done(pcm_hash)]
+
+    def write(
+        self, key: str, arrays: Mapping[str, FloatArray], failures: Mapping[str, str] | None = None
+    ) -> Path | None:
+        """Store one shard of {PCM hash: array} and {PCM hash: why it failed}. Returns its path, None if empty.
+
+        The file is named after the clips it answers for, so writing the same clips again replaces it.
+        """
+        failures = dict(failures or {})
+        if not arrays and not failures:
+            return None
+        clips = hash_json([sorted(arrays), sorted(failures)])
+        target = self.root / key / f"shard-{clips}.safetensors"
+        with replacing(target) as temporary:
+            temporary.write_bytes(_shard_bytes(arrays, failures))
+        return target
+
+    def remember(self, key: str, identity: Mapping[str, Any]) -> None:
+        """Keep what the key was made of beside its shards, so that a miss can be explained."""
+        if self.identity(key) != dict(identity):
+            write_json(self.root / key / "identity.json", dict(identity))
+
+    def identity(self, key: str) -> dict[str, Any] | None:
+        """What :meth:`remember` kept for a key, or None."""
+        try:
+            kept = json.loads((self.root / key / "identity.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return kept if isinstance(kept, dict) else None
+
+
+def compute_features(
+    encoder: Encoder,
+    clips: Clips,
+    indices: Sequence[int],
+    pooled: bool,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+    *,
+    batch_seconds: float = 60.0,
+) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Encode the clips at ``indices``: ({PCM hash: array}, {PCM hash: why it failed}).
+
+    Clips go in sorted by length, up to ``batch_seconds`` of audio at a time (what an encoder may put through together
+    is its own affair). ``pooled`` averages each layer over the clip's valid frames, in float64, and keeps float32.
+    A batch that fails is taken again clip by clip, so that only the clip at fault fails; output that is empty or not
+    finite is a failure of its clip. ``progress`` counts clips.
+    """
+    unique = {clips.pcm_hashes[i]: i for i in reversed(indices)}
+    order = sorted(unique.values(), key=lambda i: (float(clips.seconds[i]), clips.pcm_hashes[i]))
+    arrays: dict[str, FloatArray] = {}
+    failures: dict[str, str] = {}
+    done = 0
+    for batch in _batches(order, clips, batch_seconds):
+        waveforms: list[Waveform] = []
+        readable: list[int] = []
+        for i in batch:
+            try:
+                waveforms.append(clips.read(i))
+                readable.append(i)
+            except CLIP_FAILURES as error:
+                failures[clips.pcm_hashes[i]] = str(error)
+        for i, output in zip(readable, _encode(encoder, waveforms), strict=True):
+            try:
+                arrays[clips.pcm_hashes[i]] = _checked(output, pooled)
+            except CLIP_FAILURES as error:
+                failures[clips.pcm_hashes[i]] = str(error) or type(error).__name__
+        done += len(batch)
+        progress(done, len(order))
+    return arrays, failures
+
+
+def _batches(order: Sequence[int], clips: Clips, batch_seconds: float) -> Iterable[list[int]]:
+    batch: list[int] = []
+    for i in order:
+        # Sorted by length: the newest clip is the longest, and its length times the count is what padding would cost.
+        if batch and (len(batch) + 1) * float(clips.seconds[i]) > batch_seconds:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _encode(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray | Exception]:
+    """One output or one error per waveform."""
+    if len(waveforms) > 1:
+        try:
+            return list(_encode_exactly(encoder, waveforms))
+        except CLIP_FAILURES:
+            pass  # one of them is at fault: find out which
+    outputs: list[FloatArray | Exception] = []
+    for waveform in waveforms:
+        try:
+            outputs.extend(_encode_exactly(encoder, [waveform]))
+        except CLIP_FAILURES as error:
+            outputs.append(error)
+    return outputs
+
+
+def _encode_exactly(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray]:
+    outputs = encoder.encode(waveforms)
+    if len(outputs) != len(waveforms):
+        raise TypeError(
+            f"{type(encoder).__name__}.encode answered {len(waveforms)} waveforms with {len(outputs)} arrays; "
+            "it must give one array (layers, frames, dims) per waveform, in order."
+        )
+    return outputs
+
+
+def _checked(output: FloatArray | Exception, pooled: bool) -> FloatArray:
+    if isinstance(output, Exception):
+        raise output
+    if output.ndim != 3 or 0 in output.shape:
+        raise DataError(
+            f"The encoder gave an array of shape {output.shape}; expected (layers, frames, dims)."
+        )
+    bad = int(output.size - np.count_nonzero(np.isfinite(output)))
+    if bad:
+        raise DataError(f"The encoder gave {bad} values that are not finite, of {output.size}.")
+    kept = output.mean(axis=1, dtype=np.float64) if pooled else output
+    return np.ascontiguousarray(kept, dtype=np.float32)
+
+
+def _shard_bytes(arrays: Mapping[str, FloatArray], failures: Mapping[str, str]) -> bytes:
+    from safetensors.numpy import save
+
+    ordered = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in sorted(arrays)}
+    header = {
+        "format": FORMAT,
+        "crc32": _checksum(ordered.values()),
+        "failures": dict(failures),
+    }
+    # One entry: safetensors writes several in an order that changes from call to call.
+    metadata = {"serbench": json.dumps(header, sort_keys=True)}
+    data: bytes = save(ordered, metadata=metadata)
+    return data
+
+
+def _checksum(arrays: Iterable[FloatArray]) -> int:
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array).data, value)
+    return value
+
+
+def _open_shard(path: Path) -> tuple[Any, dict[str, str]] | None:
+    """The opened file and its failures, or None when the file is not a whole, unaltered shard."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        handle: Any = safe_open(path, framework="np")
+        header = json.loads((handle.metadata() or {})["serbench"])
+        if header["format"] != FORMAT:
+            return None
+        if _checksum(handle.get_tensor(name) for name in sorted(handle.keys())) != header["crc32"]:
+            return None
+        return handle, dict(header["failures"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None

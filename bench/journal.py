@@ -1,0 +1,128 @@
+"""What has been done in a run: an SQLite journal that only the driver writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import clear_os_errors
+from bench.errors import BenchError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cells (
+  cell TEXT PRIMARY KEY, system TEXT NOT NULL, task TEXT NOT NULL, protocol TEXT NOT NULL, condition TEXT NOT NULL,
+  fold TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL, table_hash TEXT, notes TEXT, error TEXT);
+CREATE TABLE IF NOT EXISTS jobs (
+  number INTEGER PRIMARY KEY, session TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+  clips INTEGER NOT NULL, seconds REAL NOT NULL, work_seconds REAL NOT NULL, started REAL NOT NULL, error TEXT);
+CREATE TABLE IF NOT EXISTS sessions (
+  session TEXT PRIMARY KEY, started REAL NOT NULL, wall_seconds REAL, workers INTEGER, facts TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """A cell's state: ``done`` with the hash of its table, or ``failed`` with its error."""
+
+    cell: str
+    system: str
+    task: str
+    protocol: str
+    condition: str
+    fold: str
+    seed: int
+    state: str
+    table_hash: str | None
+    notes: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One finished piece of work: ``work_seconds`` is the part spent in decoders and models."""
+
+    session: str
+    kind: str
+    name: str
+    key: str
+    clips: int
+    seconds: float
+    work_seconds: float
+    started: float
+    error: str | None = None
+
+
+class Journal:
+    """The journal of one run folder. Each method is one transaction; a kill leaves the last finished one."""
+
+    def __init__(self, path: Path) -> None:
+        with clear_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path)
+            self._db.executescript("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;" + _SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise BenchError(
+                f"{path}: the journal cannot be opened ({error}); check the folder's permissions, or remove the file: finished tables are then predicted again"
+            ) from None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._db.close()
+
+    def cells(self) -> dict[str, CellRow]:
+        """Return all cells by key."""
+        rows = self._db.execute(
+            "SELECT cell,system,task,protocol,condition,fold,seed,state,table_hash,notes,error FROM cells"
+        )
+        return {row[0]: CellRow(*row) for row in rows}
+
+    def record(self, cells: Iterable[CellRow], job: JobRow) -> None:
+        """Write the outcome of one job: all its cells, or none."""
+        self._write(
+            (
+                "INSERT OR REPLACE INTO cells VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                [tuple(vars(c).values()) for c in cells],
+            ),
+            (
+                "INSERT INTO jobs (session,kind,name,key,clips,seconds,work_seconds,started,error) VALUES (?,?,?,?,?,?,?,?,?)",
+                [tuple(vars(job).values())],
+            ),
+        )
+
+    def begin(self, session: str, workers: int, facts: str) -> None:
+        """Note that a driver starts: when, with how many workers, on what machine and packages (JSON)."""
+        self._write(("INSERT INTO sessions VALUES (?,?,NULL,?,?)", [(session, time.time(), workers, facts)]))
+
+    def end(self, session: str, wall_seconds: float) -> None:
+        """Note that a driver ended in good order."""
+        self._write(("UPDATE sessions SET wall_seconds=? WHERE session=?", [(wall_seconds, session)]))
+
+    def jobs(self) -> list[JobRow]:
+        """Return all finished pieces of work, oldest first."""
+        rows = self._db.execute(
+            "SELECT session,kind,name,key,clips,seconds,work_seconds,started,error FROM jobs ORDER BY number"
+        )
+        return [JobRow(*row) for row in rows]
+
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Return all drivers that worked on this run, oldest first."""
+        names = ("session", "started", "wall_seconds", "workers", "facts")
+        rows = self._db.execute(f"SELECT {','.join(names)} FROM sessions ORDER BY started")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _write(self, *statements: tuple[str, list[tuple[Any, ...]]]) -> None:
+        try:
+            with self._db:
+                for sql, rows in statements:
+                    self._db.executemany(sql, rows)
+        except sqlite3.OperationalError as error:
+            raise BenchError(
+                f"the journal cannot be written ({error}): is the disk full or the folder read-only? What is finished is kept; run the same command again"
+            ) from None

@@ -1,0 +1,105 @@
+"""Emotion names: the canonical ones, their synonyms, and the views a task is scored in.
+
+Everything here is read from ``tasks/labels.yaml``, the one table that decides where a label goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+
+import yaml
+
+from bench.errors import UsageError, nearest
+
+VIEWS = ("native", "seven", "four")
+"""Label spaces, from the corpus's own classes to the smallest set that most corpora share."""
+
+
+def fold_name(text: str) -> str:
+    """Normalise a label for comparison: Unicode NFKC, case folded, separators as one space.
+
+    >>> fold_name("  Pleasant_Surprise ")
+    'pleasant surprise'
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.replace("_", " ").replace("-", " ").split())
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The normative table: canonical names in order, their place in each view, their synonyms per language."""
+
+    names: tuple[str, ...]
+    views: dict[str, tuple[str, ...]]
+    places: dict[str, dict[str, str | None]]
+    """``places[view][canonical]`` is the label's name in the view, or None when it lies outside."""
+    synonyms: dict[str, dict[str, tuple[str, ...]]]
+    """``synonyms[canonical][language]``."""
+    index: dict[str, str]
+
+    def canonical(self, raw: str) -> str | None:
+        """Return the canonical name for a raw label, or None when the table does not know it.
+
+        >>> label_table().canonical("Happiness")
+        'happy'
+        """
+        return self.index.get(fold_name(raw))
+
+    def place(self, view: str, label: str) -> str | None:
+        """Return a canonical label's name in a view, or None when it lies outside it.
+
+        >>> label_table().place("four", "excited"), label_table().place("four", "bored")
+        ('happy', None)
+        """
+        if view == "native":
+            return label
+        try:
+            return self.places[view][label]
+        except KeyError:
+            if view not in self.places:
+                raise UsageError(f"unknown view {view!r}: {nearest(view, VIEWS)}") from None
+            raise UsageError(
+                f"{label!r} is no canonical emotion name: {nearest(label, self.names)}"
+            ) from None
+
+    def ordered(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Return distinct canonical labels in the table's order."""
+        wanted = set(labels)
+        return tuple(n for n in self.names if n in wanted)
+
+    def view_labels(self, view: str, native: Iterable[str]) -> tuple[str, ...]:
+        """Return the classes of a view that a corpus with these native labels can have, in the view's order."""
+        native = self.ordered(native)
+        if view == "native":
+            return native
+        present = {self.place(view, n) for n in native}
+        return tuple(v for v in self.views[view] if v in present)
+
+
+@functools.cache
+def label_table() -> LabelTable:
+    """Read ``tasks/labels.yaml`` (once)."""
+    text = files("tasks").joinpath("labels.yaml").read_text(encoding="utf-8")
+    table = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    names = tuple(table["labels"])
+    index: dict[str, str] = {}
+    for name, entry in table["labels"].items():
+        for word in (name, *(s for words in entry["synonyms"].values() for s in words)):
+            other = index.setdefault(fold_name(word), name)
+            if other != name:
+                raise UsageError(
+                    f"tasks/labels.yaml: {word!r} stands under both {other!r} and {name!r}; one must go"
+                )
+    return LabelTable(
+        names=names,
+        views={view: tuple(members) for view, members in table["views"].items()},
+        places={view: {n: e[view] for n, e in table["labels"].items()} for view in table["views"]},
+        synonyms={
+            n: {lang: tuple(w) for lang, w in e["synonyms"].items()} for n, e in table["labels"].items()
+        },
+        index=index,
+    )

@@ -1,0 +1,83 @@
+"""A matrix: systems × tasks × protocols × seeds × conditions, and the analysis plan, fixed before the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from bench.cards import Name, Protocol
+from bench.errors import UsageError, nearest
+from bench.identity import hash_json
+from bench.registry import matrix_files
+from bench.typed_yaml import Strict, read_typed
+
+Metric = Literal["ua", "wa", "macro_f1", "ccc"]
+
+
+class Entry(Strict):
+    """Some systems on some tasks."""
+
+    systems: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names, or paths of card files relative to the matrix file."""
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    """Task ids or patterns, over the corpora that are found: ``*``, ``emodb-*``, ``indowave.id@loso``."""
+    synthetic: bool = True
+    """Whether the patterns also match the built-in synthetic corpus."""
+    protocol: Protocol = "within"
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+
+    @field_validator("systems", "tasks", "seeds", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else [value]
+
+
+class Plan(Strict):
+    """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
+
+    primary_view: Literal["native", "seven", "four"] = "native"
+    primary_metric: Metric = "ua"
+    families: Literal["track"] = "track"
+    """Comparison family: all pairs of one track × task × view × metric."""
+    across_tracks: tuple[tuple[str, str], ...] = ()
+    """Pairs tested across tracks: a family of their own, whose verdict names the difference in supervision."""
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Difference below which two systems count as equivalent (2 points of UA)."""
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.95
+    resamples: Annotated[int, Field(ge=1000)] = 10_000
+    permutations: Annotated[int, Field(ge=1000)] = 100_000
+    seed: int = 0
+
+
+class Matrix(Strict):
+    """What to run, and how it will be judged."""
+
+    name: Name
+    description: str = ""
+    entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    conditions: tuple[Literal["clean"], ...] = ("clean",)
+    synthetic: Literal["when_alone", "always", "never"] = "when_alone"
+    """When the built-in synthetic corpus takes part: when no prepared corpus is found, always, or never."""
+    plan: Plan = Plan()
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything above."""
+        return hash_json(self.model_dump(mode="json"))
+
+
+def load_matrix(name_or_path: str) -> tuple[Matrix, Path]:
+    """Load a shipped matrix by name, or one from a path. Returns it with the folder that relative card paths start from."""
+    if name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+    else:
+        shipped = matrix_files()
+        if name_or_path not in shipped:
+            raise UsageError(
+                f"unknown matrix {name_or_path!r}; {nearest(name_or_path, shipped)}; or give the path of a .yaml file"
+            )
+        path = shipped[name_or_path]
+    return read_typed(path, Matrix), path.parent

@@ -1,0 +1,279 @@
+"""From a matrix to the work it means: systems resolved, cells with their keys, fits grouped into jobs."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cards import Protocol, SystemCard
+from bench.errors import CannotRun, UsageError, nearest
+from bench.features import feature_key
+from bench.identity import adapter_hash, hash_json, source_hash
+from bench.matrix import Entry, Matrix
+from bench.protocols import Weights
+from bench.registry import load_system, with_settings
+from bench.task import Task, match_tasks, split_task_name
+from bench.weights import find_weights
+
+CELL_FORMAT = "serbench-cell-1"
+FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
+"""Packages whose arithmetic decides features; their versions are part of a feature's key."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system card with its weights found, or the reason why it cannot run here."""
+
+    card: SystemCard
+    weights: Weights | None
+    identity: str
+    """Hash of what decides its answers: code, parameters, weights content. Titles and descriptions do not."""
+    feature_key: str | None
+    blocked: str | None
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.card.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is predicted once. ``key`` covers everything that decides the prediction table."""
+
+    key: str
+    system: str
+    task: str
+    protocol: Protocol
+    condition: str
+    fold: int
+    fold_name: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that are computed together: all folds and seeds of a probe, or the one cell of a fit."""
+
+    system: System
+    task: Task
+    cells: tuple[Cell, ...]
+    fits: int
+
+    @property
+    def key(self) -> str:
+        """Hash of the cells' keys; names the fit's working folder."""
+        return hash_json([c.key for c in self.cells])
+
+
+@dataclass(frozen=True)
+class RecordPlan:
+    """System × task × protocol × condition: the cells that will be scored together."""
+
+    system: System
+    task: Task
+    protocol: Protocol
+    condition: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def stem(self) -> str:
+        """File name of the record, without ending."""
+        return f"{self.system.name}__{self.task.name}__{self.protocol}__{self.condition}"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a matrix means on the corpora at hand."""
+
+    matrix: Matrix
+    records: tuple[RecordPlan, ...]
+    groups: tuple[Group, ...]
+
+    def group_of(self) -> dict[str, Group]:
+        """Map cell keys to the group they are computed in."""
+        return {c.key: g for g in self.groups for c in g.cells}
+
+
+def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
+    """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``."""
+    weights, blocked = None, None
+    if card.family == "audio-llm" and card.server is None:
+        blocked = f"needs a server: give its address with --set {card.name}:server=http://HOST:PORT/v1"
+    elif card.adapter is None and card.probe is None:
+        blocked = "its card names no adapter yet"
+    elif card.weights is not None:
+        try:
+            weights = find_weights(card.weights, fetch=fetch)
+        except CannotRun as error:
+            blocked = str(error)
+    weights_hash = weights.content_hash if weights else None
+    features = card.features
+    key: str | None = None
+    if features is not None:
+        encoder_code = adapter_hash(features.encoder)
+        key = feature_key(
+            features.encoder,
+            encoder_code,
+            features.params,
+            weights_hash,
+            features.pooled,
+            versions=_versions(),
+        )
+    code = adapter_hash(card.adapter) if card.adapter else source_hash("bench.probes") if card.probe else None
+    decisive = {
+        "adapter": card.adapter,
+        "probe": card.probe,
+        "params": card.params,
+        "server": card.server,
+        "code": code,
+        "features": key,
+        "weights": weights_hash,
+    }
+    return System(card, weights, hash_json(decisive), key, blocked)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in FEATURE_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One line of the expanded matrix, before any audio is decoded."""
+
+    system: System
+    task: str
+    protocol: Protocol
+    seeds: tuple[int, ...]
+
+
+def expand(
+    matrix: Matrix,
+    base: Path,
+    task_names: Sequence[str],
+    synthetic_names: Sequence[str],
+    settings: Mapping[str, Mapping[str, str]],
+    *,
+    fetch: bool = True,
+) -> list[Wanted]:
+    """Expand a matrix over the tasks at hand.
+
+    Raises:
+        UsageError: an unknown system or task, one that stands twice, ``--set`` for a system the matrix has not.
+    """
+    systems: dict[str, System] = {}
+    wanted: dict[tuple[str, str, str], Wanted] = {}
+    for entry in matrix.entries:
+        for name in entry.systems:
+            card = load_system(name, base=base)
+            if card.name not in systems:
+                systems[card.name] = resolve_system(
+                    with_settings(card, settings.get(card.name, {})), fetch=fetch
+                )
+            system = systems[card.name]
+            for task in _tasks_of(entry, task_names, synthetic_names):
+                key = (system.name, task, entry.protocol)
+                if key in wanted:
+                    raise UsageError(
+                        f"matrix {matrix.name!r}: {system.name} on {task} ({entry.protocol}) stands in two entries; keep one"
+                    )
+                wanted[key] = Wanted(
+                    system, task, entry.protocol, entry.seeds if card.seeds else entry.seeds[:1]
+                )
+    for name in settings:
+        if name not in systems:
+            raise UsageError(
+                f"--set {name}:…: the matrix {matrix.name!r} has no such system; {nearest(name, systems)}"
+            )
+    for pair in matrix.plan.across_tracks:
+        for name in pair:
+            if name not in systems:
+                raise UsageError(
+                    f"matrix {matrix.name!r}: plan.across_tracks names {name!r}, which it does not run; {nearest(name, systems)}"
+                )
+    return list(wanted.values())
+
+
+def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for pattern in entry.tasks:
+        matched = match_tasks(pattern, [*task_names, *(synthetic_names if entry.synthetic else [])])
+        if not matched and not set(pattern) & set("*?["):
+            split_task_name(
+                pattern
+            )  # a plain name must at least be well formed; its corpus may just not be at hand
+        found.update(dict.fromkeys(matched))
+    return list(found)
+
+
+def filter_wanted(wanted: Sequence[Wanted], only: Mapping[str, Sequence[str]]) -> list[Wanted]:
+    """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
+    kept = list(wanted)
+    fields: dict[str, Callable[[Wanted], str]] = {
+        "system": lambda w: w.system.name,
+        "task": lambda w: w.task,
+        "protocol": lambda w: w.protocol,
+    }
+    for key, patterns in only.items():
+        if key not in fields:
+            raise UsageError(f"--only {key}=…: {nearest(key, fields)}")
+        values = {fields[key](w) for w in wanted}
+        for pattern in patterns:
+            if not any(fnmatch.fnmatchcase(v, pattern) for v in values):
+                raise UsageError(
+                    f"--only {key}={pattern}: the matrix has no such {key}; {nearest(pattern, values)}"
+                )
+        kept = [w for w in kept if any(fnmatch.fnmatchcase(fields[key](w), p) for p in patterns)]
+    return kept
+
+
+def make_plan(matrix: Matrix, wanted: Iterable[Wanted], task_of: Callable[[str, Protocol], Task]) -> RunPlan:
+    """Lay out records, cells and groups. Blocked systems have records and cells, but no group."""
+    records, groups = [], []
+    for want in wanted:
+        task = task_of(want.task, want.protocol)
+        for condition in matrix.conditions:
+            cells = tuple(
+                _cell(want, task, condition, f, seed) for seed in want.seeds for f in range(len(task.folds))
+            )
+            records.append(RecordPlan(want.system, task, want.protocol, condition, want.seeds, cells))
+            if want.system.blocked is None:
+                together = [cells] if want.system.card.probe else [(c,) for c in cells]
+                groups += [Group(want.system, task, part, len(part)) for part in together]
+    return RunPlan(matrix, tuple(records), tuple(groups))
+
+
+def _cell(want: Wanted, task: Task, condition: str, fold: int, seed: int) -> Cell:
+    decisive = {
+        "format": CELL_FORMAT,
+        "system": want.system.identity,
+        "name": want.system.name,
+        "task": task.name,
+        "protocol": want.protocol,
+        "content": task.content_hash,
+        "folds": task.folds_hash,
+        "labels": task.labels,
+        "fold": task.folds[fold].name,
+        "seed": seed,
+        "condition": condition,
+    }
+    return Cell(
+        hash_json(decisive),
+        want.system.name,
+        task.name,
+        want.protocol,
+        condition,
+        fold,
+        task.folds[fold].name,
+        seed,
+    )

@@ -1,0 +1,162 @@
+"""What the linear and the SVM probe share: one strength (and one layer) chosen on validation, then a refit.
+
+For every fold: each layer's features are standardised with training statistics, a model is fitted per layer ×
+strength, the pair with the best validation score is kept, and it is fitted again to training and validation clips
+together, with statistics of both. Nothing here is random, so all seeds of a fold share one outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import CannotSeparate, DataError
+from bench.metrics import concordance_cc, unweighted_accuracy
+from bench.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
+from bench.protocols import DIMENSIONS
+
+Matrix = NDArray[np.float64]
+
+
+class Classifier(Protocol):
+    """A fitted classifier: scores whose row-wise maximum is its answer, and probabilities from them."""
+
+    def probabilities(self, x: Matrix) -> Matrix:
+        """(clips, dims) → (clips, classes it was fitted to), rows sum to one."""
+        ...
+
+
+FitClassifier = Callable[[Matrix, IntArray, float], Classifier]
+"""(clips, dims), codes 0 … classes − 1 without gaps, strength → fitted classifier."""
+FitRegressor = Callable[[Matrix, Matrix, float], Callable[[Matrix], Matrix]]
+"""(clips, dims), (clips,), strength → (clips, dims) → (clips,)."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The layer and strength that did best on validation, and how well."""
+
+    layer: int
+    strength: float
+    score: float
+
+
+def run_shallow(
+    task: ProbeTask,
+    progress: Progress,
+    *,
+    fit_classifier: FitClassifier,
+    class_strengths: Sequence[float],
+    fit_regressor: FitRegressor,
+    dimension_strengths: Sequence[float],
+) -> dict[tuple[int, int], ProbeOutcome]:
+    """Run a shallow probe on every fold; each seed of a fold gets the same outcome."""
+    outcomes: dict[tuple[int, int], ProbeOutcome] = {}
+    for number, fold in enumerate(task.folds):
+        outcome = _run_fold(task, fold, fit_classifier, class_strengths, fit_regressor, dimension_strengths)
+        outcomes |= {(number, seed): outcome for seed in task.seeds}
+        progress(number + 1, len(task.folds))
+    return outcomes
+
+
+def _run_fold(
+    task: ProbeTask,
+    fold: ProbeFold,
+    fit_classifier: FitClassifier,
+    class_strengths: Sequence[float],
+    fit_regressor: FitRegressor,
+    dimension_strengths: Sequence[float],
+) -> ProbeOutcome:
+    notes: dict[str, Any] = {}
+    probabilities = None
+    if task.n_labels:
+        probabilities, choice = _classify(task, fold, fit_classifier, class_strengths)
+        notes["category"] = {"layer": choice.layer, "strength": choice.strength, "dev_ua": choice.score}
+    columns = [_regress(task, fold, d, fit_regressor, dimension_strengths) for d in range(len(DIMENSIONS))]
+    for name, column in zip(DIMENSIONS, columns, strict=True):
+        if column is not None:
+            notes[name] = {
+                "layer": column[1].layer, "strength": column[1].strength, "dev_ccc": column[1].score
+            }  # fmt: skip
+    if all(column is None for column in columns):
+        return ProbeOutcome(probabilities, None, notes)
+    unknown = np.full(len(fold.test), np.nan)
+    dimensions = np.stack([unknown if column is None else column[0] for column in columns], axis=1)
+    return ProbeOutcome(probabilities, dimensions, notes)
+
+
+def _classify(
+    task: ProbeTask, fold: ProbeFold, fit: FitClassifier, strengths: Sequence[float]
+) -> tuple[Matrix, Choice]:
+    train, dev, both = (task.labelled(rows) for rows in (fold.train, fold.dev, fold.fitted))
+    if len(np.unique(task.labels[train])) < 2 or not len(dev):
+        raise DataError(
+            f"{len(train)} labelled training clips of {len(np.unique(task.labels[train]))} classes and {len(dev)} "
+            "labelled validation clips: a classifier needs two classes to train on and clips to choose on."
+        )
+
+    def score(layer: int, strength: float) -> float:
+        scaled, scaled_dev = _standardised(task, layer, train, dev)
+        spread = _spread(fit, scaled, task.labels[train], strength, scaled_dev, task.n_labels)
+        return unweighted_accuracy(task.labels[dev].tolist(), spread.argmax(axis=1).tolist())
+
+    choice = _best(task.features.shape[1], strengths, score)
+    scaled, scaled_test = _standardised(task, choice.layer, both, fold.test)
+    return _spread(fit, scaled, task.labels[both], choice.strength, scaled_test, task.n_labels), choice
+
+
+def _spread(
+    fit: FitClassifier, x: Matrix, labels: IntArray, strength: float, x_answer: Matrix, n_labels: int
+) -> Matrix:
+    """Fit to the classes that occur; a class without a training clip has probability 0."""
+    present, codes = np.unique(labels, return_inverse=True)
+    probabilities = np.zeros((len(x_answer), n_labels))
+    if len(x_answer):
+        probabilities[:, present] = fit(x, codes.astype(np.int64), strength).probabilities(x_answer)
+    return probabilities
+
+
+def _regress(
+    task: ProbeTask, fold: ProbeFold, dimension: int, fit: FitRegressor, strengths: Sequence[float]
+) -> tuple[Matrix, Choice] | None:
+    values = task.dimensions[:, dimension]
+    train, dev, both = (rows[np.isfinite(values[rows])] for rows in (fold.train, fold.dev, fold.fitted))
+    if len(train) < 2 or len(dev) < 2:
+        return None
+
+    def score(layer: int, strength: float) -> float:
+        scaled, scaled_dev = _standardised(task, layer, train, dev)
+        return _agreement(values[dev], np.clip(fit(scaled, values[train], strength)(scaled_dev), 0.0, 1.0))
+
+    choice = _best(task.features.shape[1], strengths, score)
+    scaled, scaled_test = _standardised(task, choice.layer, both, fold.test)
+    if not len(fold.test):
+        return np.zeros(0), choice
+    return np.clip(fit(scaled, values[both], choice.strength)(scaled_test), 0.0, 1.0), choice
+
+
+def _agreement(truth: Matrix, answers: Matrix) -> float:
+    try:
+        return concordance_cc(truth.tolist(), answers.tolist())
+    except CannotSeparate:  # one and the same constant: no ground to prefer this choice
+        return 0.0
+
+
+def _best(n_layers: int, strengths: Sequence[float], score: Callable[[int, float], float]) -> Choice:
+    """The best pair; equal scores go to the stronger regularisation (listed first), then to the lower layer."""
+    choices = [Choice(layer, s, score(layer, s)) for s in strengths for layer in range(n_layers)]
+    return max(choices, key=lambda choice: choice.score)
+
+
+def _standardised(
+    task: ProbeTask, layer: int, fit_rows: IntArray, other_rows: IntArray
+) -> tuple[Matrix, Matrix]:
+    """Both sets of rows of one layer, with zero mean and unit variance over the first; constants become 0."""
+    fitted = task.features[fit_rows, layer].astype(np.float64)
+    mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)
+    scale = np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(mean)), deviation, np.inf)
+    return (fitted - mean) / scale, (task.features[other_rows, layer].astype(np.float64) - mean) / scale

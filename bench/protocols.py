@@ -1,0 +1,155 @@
+"""What an adapter is: the protocols of the three families, and the typed data that crosses the border.
+
+An adapter never sees a test label. It gets :class:`Clips` (audio and what a user of an unlabelled file would
+know), for training :class:`Examples` (clips with labels), and returns :class:`Answers`, one row per clip.
+Array shapes are written (clips, layers, dims); audio is 16 kHz mono float32 in −1..1; dimensions are valence,
+arousal, dominance in that order, mapped to 0..1; NaN marks a missing dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+"""Hertz: every waveform an adapter sees has this rate."""
+DIMENSIONS = ("valence", "arousal", "dominance")
+STATUSES = ("ok", "unparsed", "refused", "truncated", "undecodable", "failed")
+"""What may have become of a clip. A failure is a status, never a zero and never a dropped row."""
+
+Waveform = NDArray[np.float32]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Audio clips without labels, in a fixed order.
+
+    ``read(i)`` returns clip *i*'s waveform, float32 (samples,), from the decoded store: cheap, and safe to call often.
+    """
+
+    ids: tuple[str, ...]
+    pcm_hashes: tuple[str, ...]
+    seconds: NDArray[np.float64]
+    languages: tuple[str, ...]
+    read: Callable[[int], Waveform]
+    transcripts: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def waveforms(self) -> Iterator[Waveform]:
+        """Yield the clips' waveforms in order."""
+        return (self.read(i) for i in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips with what a learner may know of them.
+
+    ``labels[i]`` is one of the offered labels, or None where the clip carries no category; ``dimensions`` is
+    (clips, 3) in 0..1 with NaN where unknown; ``speakers`` are ``pool/speaker``.
+    """
+
+    clips: Clips
+    labels: tuple[str | None, ...]
+    dimensions: Array
+    speakers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a system said, one row per clip, in the order of the clips it was given.
+
+    ``labels[i]`` is an offered label or None; ``probabilities`` is (clips, labels) in the order of the offered labels,
+    or None when the system gives none; ``dimensions`` is (clips, 3) in 0..1 with NaN for no answer, or None.
+    """
+
+    statuses: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    probabilities: Array | None = None
+    dimensions: Array | None = None
+    replies: tuple[str | None, ...] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What a report should know of how these answers came about (chosen learning rate, epochs, …): JSON values."""
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What surrounds a fit: the labels on offer, the seed, the device, a folder for checkpoints.
+
+    ``labels`` are offered in this order (empty when the task has no categories). ``dimensions`` says whether the
+    task has dimension labels to learn. ``workdir`` belongs to this fit alone and survives a kill: a long fit may
+    keep checkpoints there and go on from them. ``features`` is set when the system card has a ``features``
+    section: it maps a clip's PCM hash to what that frozen encoder gave, for training and test clips alike. ``progress(done, total)`` feeds the progress bar.
+    """
+
+    labels: tuple[str, ...]
+    dimensions: bool
+    seed: int
+    workdir: Path
+    device: str = "cpu"
+    features: FeatureReader | None = None
+    progress: Callable[[float, float], None] = lambda done, total: None
+
+
+class FeatureReader(Protocol):
+    """Read-only view of stored encoder output."""
+
+    def __getitem__(self, pcm_hash: str) -> NDArray[np.float32]:
+        """Pooled (layers, dims), or frames (layers, frames, dims) when frames were asked for."""
+        ...
+
+    def __contains__(self, pcm_hash: object) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Pretrained weights, found: a local folder, and the hash of what is in it."""
+
+    folder: Path
+    content_hash: str
+    revision: str | None = None
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Audio in, hidden states of all layers out. Frozen.
+
+    Built in a worker as ``Class(**params)`` from the system card's ``features.params``, plus ``weights=Weights`` when
+    the card names weights and ``device=str`` (``"cpu"``, ``"cuda:0"``). Equal parameters, weights and code mean equal
+    output: that, with the clip's PCM hash, is the key under which the output is stored.
+    """
+
+    def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
+        """One array (layers, frames, dims) per waveform, valid frames only. Batching must not change the answer.
+
+        A clip that cannot be encoded (too short for the front end, say) is answered by raising
+        :class:`bench.errors.DataError` when given alone.
+        """
+        ...
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Learns from examples and answers on clips.
+
+    Built in a worker as ``Class(**params)`` from the system card's ``params``, plus ``weights=Weights`` when the card
+    names weights. One instance per fit.
+    """
+
+    def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
+        """Learn from ``train``; ``dev`` (other speakers) is for choosing and stopping."""
+        ...
+
+    def predict(self, clips: Clips) -> Answers:
+        """One answer per clip, in order. May be called several times (conditions)."""
+        ...

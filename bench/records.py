@@ -1,0 +1,216 @@
+"""A record: one system on one task under one protocol and condition, scored, with the sums that prove the scores.
+
+JSON for people and boards, Parquet beside it for the additive statistics. Clusters carry hashed names, so that records
+of one task pair up and speakers stay private. Anyone can recompute every score and test from a record alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.atomic import replacing, write_json
+from bench.errors import DataError
+from bench.identity import hash_file
+from bench.protocols import DIMENSIONS, Array
+
+SCHEMA_VERSION = 1
+MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
+"""Names of the six sums of a dimension, x truth and y prediction, both minus 0.5."""
+
+_SCHEMA = pa.schema(
+    [
+        ("view", pa.string()),
+        ("outside", pa.string()),
+        ("rows", pa.string()),
+        ("target", pa.string()),
+        ("seed", pa.int64()),
+        ("cluster", pa.string()),
+        ("truth", pa.string()),
+        ("prediction", pa.string()),
+        ("moment", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Additive statistics of one view × outside rule × rows (categories), or of one dimension × rows.
+
+    ``values`` is (seeds, clusters, K, K + 1) counts of true × answered labels, last column "another or none", or
+    (seeds, clusters, 6) sums. ``labels`` are the K classes, empty for a dimension. ``target`` is ``category`` or a
+    dimension's name; a dimension has the view ``dimensions``.
+    """
+
+    view: str
+    outside: str
+    rows: str
+    target: str
+    labels: tuple[str, ...]
+    values: Array
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells blocks apart."""
+        return (self.view, self.outside, self.rows, self.target)
+
+    @property
+    def averaged(self) -> Array:
+        """Statistics averaged over seeds, (clusters, …)."""
+        return np.asarray(self.values.mean(axis=0))
+
+    @property
+    def clips(self) -> int:
+        """How many clips were counted per seed (the largest, where seeds differ in ok rows)."""
+        counts = self.values[..., 0] if self.target != "category" else self.values.sum(axis=(-1, -2))
+        return round(float(counts.sum(axis=1).max()))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record's JSON and its statistics."""
+
+    facts: Mapping[str, Any]
+    blocks: tuple[Block, ...]
+
+    @property
+    def system(self) -> str:
+        """The system's name."""
+        return str(self.facts["system"])
+
+    @property
+    def task(self) -> str:
+        """The task's id."""
+        return str(self.facts["task"])
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """The score rows, one per view × outside × rows × metric, as ``serbench score --json`` gives them."""
+        return list(self.facts["scores"])
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Hashed cluster names, in the order of the statistics."""
+        return tuple(c["name"] for c in self.facts["clusters"])
+
+    def block(self, view: str, outside: str, rows: str, target: str) -> Block | None:
+        """Return one block, or None when the record has none such."""
+        return next((b for b in self.blocks if b.key == (view, outside, rows, target)), None)
+
+
+def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) -> None:
+    """Write ``path`` (JSON) and its statistics (``.parquet`` beside it), the statistics first."""
+    statistics = path.with_suffix(".parquet")
+    clusters = [c["name"] for c in facts["clusters"]]
+    rows = [row for block in blocks for row in _long(block, facts["seeds"], clusters)]
+    columns = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in _SCHEMA]
+    table = pa.Table.from_arrays(
+        [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
+    )
+    with replacing(statistics) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    described = {
+        "blocks": [
+            {
+                "view": b.view,
+                "outside": b.outside,
+                "rows": b.rows,
+                "target": b.target,
+                "labels": list(b.labels),
+            }
+            for b in blocks
+        ]
+    }
+    write_json(
+        path, {**facts, **described, "statistics": {"file": statistics.name, "hash": hash_file(statistics)}}
+    )
+
+
+def _long(block: Block, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for index in np.argwhere(block.values != 0).tolist():
+        seed, cluster = seeds[index[0]], clusters[index[1]]
+        truth = prediction = moment = None
+        if block.target == "category":
+            truth = block.labels[index[2]]
+            prediction = block.labels[index[3]] if index[3] < len(block.labels) else None
+        else:
+            moment = MOMENTS[index[2]]
+        rows.append((*block.key, seed, cluster, truth, prediction, moment, float(block.values[tuple(index)])))
+    return rows
+
+
+def read_record(path: Path) -> Record:
+    """Read a record and its statistics.
+
+    Raises:
+        DataError: not a record, a schema of the future, or statistics that are not the ones it was written with.
+    """
+    facts = read_facts(path)
+    statistics = path.with_name(facts["statistics"]["file"])
+    if not statistics.is_file() or hash_file(statistics) != facts["statistics"]["hash"]:
+        raise DataError(
+            f"{statistics}: missing or changed since {path.name} was written; score the run again"
+        )
+    return Record(facts, tuple(_blocks(facts, pq.read_table(statistics))))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read a record's JSON alone."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        version = facts["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a record of this suite ({error})") from None
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: record schema {version}, this version reads up to {SCHEMA_VERSION}; update ser-bench"
+        )
+    if "/" in facts["statistics"]["file"] or "\\" in facts["statistics"]["file"]:
+        raise DataError(f"{path}: names statistics outside its folder")
+    return dict(facts)
+
+
+def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
+    seeds = {s: i for i, s in enumerate(facts["seeds"])}
+    clusters = {c["name"]: i for i, c in enumerate(facts["clusters"])}
+    blocks: dict[tuple[str, str, str, str], Block] = {}
+    for b in facts["blocks"]:
+        shape = (len(b["labels"]), len(b["labels"]) + 1) if b["target"] == "category" else (len(MOMENTS),)
+        values = np.zeros((len(seeds), len(clusters), *shape))
+        block = Block(b["view"], b["outside"], b["rows"], b["target"], tuple(b["labels"]), values)
+        blocks[block.key] = block
+    codes = {key: {label: i for i, label in enumerate(b.labels)} for key, b in blocks.items()}
+    try:
+        for row in zip(*(table[f.name].to_pylist() for f in _SCHEMA), strict=True):
+            key = row[:4]
+            seed, cluster, truth, prediction, moment, value = row[4:]
+            place: tuple[int, ...] = (
+                (MOMENTS.index(moment),)
+                if moment
+                else (codes[key][truth], codes[key].get(prediction, len(codes[key])))
+            )
+            blocks[key].values[(seeds[seed], clusters[cluster], *place)] = value
+    except (KeyError, ValueError, IndexError) as error:
+        raise DataError(
+            f"the statistics of {facts['system']} on {facts['task']} name what the record does not: {error}"
+        ) from None
+    return list(blocks.values())
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read all records of a folder, sorted by file name."""
+    return [read_record(p) for p in sorted(folder.glob("*.json"))]
+
+
+def is_dimension(target: str) -> bool:
+    """Whether a block's target is a dimension."""
+    return target in DIMENSIONS

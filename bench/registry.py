@@ -1,0 +1,151 @@
+"""Finding cards: systems from entry points, corpora from the tree and from prepared folders."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.cards import CorpusCard, SystemCard
+from bench.errors import CannotRun, UsageError, nearest
+from bench.identity import split_dotted
+from bench.typed_yaml import Card, parse_typed, read_typed
+
+ENTRY_POINTS = "serbench.adapters"
+
+
+@functools.cache
+def system_card_files() -> Mapping[str, Path]:
+    """Map system names to card files, from every module behind the entry-point group ``serbench.adapters``.
+
+    Each such module ships its cards in a folder ``systems/`` beside its code; the suite's own come the same way.
+    """
+    found: dict[str, Path] = {}
+    for entry in sorted(
+        importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: (e.name != "builtin", e.name)
+    ):
+        for folder in _module_folders(entry.value):
+            for path in sorted(folder.joinpath("systems").glob("*.yaml")):
+                other = found.setdefault(path.stem, path)
+                if other != path:
+                    raise UsageError(
+                        f"two cards for the system {path.stem!r}: {other} and {path}; rename one"
+                    )
+    return found
+
+
+def _module_folders(module: str) -> list[Path]:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f"the entry point {module!r} ({ENTRY_POINTS}) names no installed module: reinstall its package"
+        )
+    return [Path(spec.origin).parent]
+
+
+def system_names() -> list[str]:
+    """Return the names of all known systems, sorted."""
+    return sorted(system_card_files())
+
+
+def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
+    """Load a system card by name, or from a ``.yaml`` path (relative to ``base``).
+
+    Raises:
+        UsageError: no such system (nearest names given), or a card that does not validate.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        return read_typed((base or Path()) / name_or_path, SystemCard)
+    try:
+        path = system_card_files()[name_or_path]
+    except KeyError:
+        raise UsageError(
+            f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}"
+        ) from None
+    card = read_typed(path, SystemCard)
+    if card.name != path.stem:
+        raise UsageError(
+            f"{path}: name is {card.name!r}, but the file is called {path.name}; make them equal"
+        )
+    return card
+
+
+def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
+    """Apply ``--set`` values (YAML text) to a card's ``params``, ``features.params`` or ``server``.
+
+    Raises:
+        UsageError: the card has no such parameter.
+    """
+    params, feature_params, server = (
+        dict(card.params),
+        dict(card.features.params if card.features else {}),
+        card.server,
+    )
+    for key, text in settings.items():
+        value: Any = yaml.safe_load(text)
+        if key == "server" and card.family == "audio-llm":
+            server = str(value)
+        elif key in params:
+            params[key] = value
+        elif key in feature_params:
+            feature_params[key] = value
+        else:
+            raise UsageError(
+                f"{card.name} has no parameter {key!r}; {nearest(key, [*params, *feature_params])}"
+            )
+    features = card.features.model_copy(update={"params": feature_params}) if card.features else None
+    return card.model_copy(update={"params": params, "features": features, "server": server})
+
+
+def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
+    """Import ``package.module:Name`` and call it with keyword arguments.
+
+    Raises:
+        CannotRun: the module, or something it imports, is not installed.
+        UsageError: no such name, or parameters it does not take.
+    """
+    module_name, name = split_dotted(dotted)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CannotRun(
+            f"{dotted} cannot be imported: {error}. Install what is missing, then run again"
+        ) from error
+    try:
+        made = getattr(module, name)
+    except AttributeError:
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise UsageError(f"{module_name} has no {name!r}; {nearest(name, public)}") from None
+    try:
+        return made(**kwargs)
+    except TypeError as error:
+        raise UsageError(
+            f"{dotted} does not take these parameters ({error}); given: {', '.join(sorted(kwargs))}"
+        ) from error
+
+
+@functools.cache
+def corpus_cards() -> Mapping[str, CorpusCard]:
+    """Return all corpus cards shipped in ``tasks/corpora``, by name."""
+    return {c.name: c for c in _shipped("corpora", CorpusCard)}
+
+
+def matrix_files() -> dict[str, Path]:
+    """Return the shipped matrices, by name."""
+    folder = Path(str(files("tasks").joinpath("matrices")))
+    return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+
+
+def _shipped(folder: str, model: type[Card]) -> list[Card]:
+    paths = sorted(Path(str(files("tasks").joinpath(folder))).glob("*.yaml"))
+    return [parse_typed(p.read_text(encoding="utf-8"), f"tasks/{folder}/{p.name}", model) for p in paths]

@@ -1,0 +1,132 @@
+"""Intervals and tests that respect clusters: how sure is a score, and is a difference real?
+
+What is resampled, left out or swapped is a whole cluster (a speaker, unless the task says otherwise), since a speaker's
+clips resemble each other: on CREMA-D the interval over clips was 2.8 times too narrow. Inference is conditional on
+the trained weights.
+
+Chosen by measurement (``tests/bench/validity``, tables in its README):
+
+* intervals: exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1), with
+  Student's t on Kish's effective number of clusters less one. It covered 94–97 % with 8 to 40 speakers, also
+  where one holds 40 % of the clips; the percentile bootstrap covered 88–94 %, BCa 82–94 %;
+* p-values: swaps of the two systems within whole clusters, each studentised, all 2^G patterns up to 17 clusters;
+* a family of pairs: step-down max-T over one shared set of sign patterns (Westfall & Young 1993).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.additive import Codes, InputError
+from bench.families import Comparison, Verdict, compare_family, holm
+from bench.intervals import Interval, Method, interval
+from bench.metrics import Column, entries, is_missing, statistics_of
+
+__all__ = [
+    "Comparison",
+    "Interval",
+    "Method",
+    "Verdict",
+    "bootstrap_ci",
+    "compare_family",
+    "holm",
+    "interval",
+    "paired_test",
+]
+
+
+def bootstrap_ci(
+    metric: str,
+    truth: Column,
+    prediction: Column,
+    *,
+    groups: Column | None = None,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+    method: Method = "jackknife-t",
+) -> Interval:
+    """Score with its confidence interval, from labels (or numbers) per clip. See :func:`interval`.
+
+    :param metric: "ua", "wa", "macro_f1", "ccc" or "pearson"
+    :param groups: speaker (or session, dialogue) per clip; None takes every clip for itself, which is marked in
+        ``method`` and is too narrow whenever speakers have several clips
+    :raises InputError: as the metric's own function
+    :raises CannotSeparate: a single group, or an undefined metric
+
+    >>> truth, said = ["sad", "sad", "happy", "happy"] * 4, ["sad", "happy", "happy", "happy"] * 3 + ["sad"] * 4
+    >>> found = bootstrap_ci("ua", truth, said, groups=[f"speaker {i // 4}" for i in range(16)])
+    >>> round(found.estimate, 4), round(found.low, 2), round(found.high, 2)
+    (0.6875, 0.47, 0.85)
+    """
+    codes, n_clusters = _cluster_codes(truth, groups)
+    statistics = statistics_of(metric, truth, prediction, codes, n_clusters=n_clusters)
+    return interval(
+        metric,
+        statistics,
+        level=level,
+        n_resamples=n_resamples,
+        seed=seed,
+        method=method,
+        unit="clips" if groups is None else "clusters",
+    )
+
+
+def paired_test(
+    metric: str,
+    truth: Column,
+    prediction_a: Column,
+    prediction_b: Column,
+    *,
+    groups: Column | None = None,
+    n_resamples: int = 100_000,
+    seed: int = 0,
+    level: float = 0.95,
+    margin: float | None = None,
+) -> Comparison:
+    """Difference A − B of two systems on the same clips, with its interval and a test of equal metrics.
+
+    Arguments and errors as :func:`bootstrap_ci`, the test as :func:`compare_family` with one pair.
+
+    >>> truth = ["sad", "happy"] * 8
+    >>> good, poor = truth[:14] + ["sad"] * 2, ["sad"] * 12 + truth[12:]
+    >>> found = paired_test("wa", truth, good, poor, groups=[i // 2 for i in range(16)])
+    >>> found.difference, found.smallest_p, found.verdict
+    (0.3125, 0.0078125, 'cannot separate')
+    """
+    codes, n_clusters = _cluster_codes(truth, groups)
+    statistics = np.stack(
+        [
+            statistics_of(metric, truth, said, codes, n_clusters=n_clusters)
+            for said in (prediction_a, prediction_b)
+        ]
+    )
+    (comparison,) = compare_family(
+        metric,
+        statistics,
+        n_resamples=n_resamples,
+        seed=seed,
+        level=level,
+        margin=margin,
+        unit="clips" if groups is None else "clusters",
+    )
+    return comparison
+
+
+def _cluster_codes(truth: Column, groups: Column | None) -> tuple[Codes, int]:
+    if groups is None:
+        return np.arange(len(truth)), len(truth)
+    names = entries(groups)
+    if len(names) != len(truth):
+        raise InputError(
+            f"groups must name a cluster for every clip: truth has {len(truth)}, groups has {len(names)}."
+        )
+    without = [clip for clip, name in enumerate(names) if is_missing(name)]
+    if without:
+        raise InputError(
+            f"groups[{without[0]}] is {names[without[0]]!r} ({len(without)} such clips): every clip needs its speaker."
+            " Leave such clips out, or pass groups=None for clips taken as independent."
+        )
+    # Sorted, so that the order of the clips does not decide which random pattern swaps whom.
+    order = {name: code for code, name in enumerate(sorted(set(names), key=str))}
+    return np.array([order[name] for name in names], dtype=np.int64), len(order)

@@ -1,0 +1,107 @@
+"""YAML into validated types, with errors that name the file, the line, the key and the nearest valid name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import UsageError, nearest
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Lines = dict[tuple[str | int, ...], int]
+
+
+class Strict(BaseModel):
+    """Base of every card: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+Card = TypeVar("Card", bound=Strict)
+
+
+def read_typed(path: Path, model: type[Card]) -> Card:
+    """Read a YAML file into ``model``; raises :class:`UsageError` naming file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    return parse_typed(text, str(path), model)
+
+
+def parse_typed(text: str, source: str, model: type[Card]) -> Card:
+    """Parse YAML text into ``model``; ``source`` names it in errors."""
+    lines: Lines = {}
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _collect_lines(node, (), lines, source)
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "somewhere"
+        raise UsageError(
+            f"{source}, {where}: not valid YAML ({getattr(error, 'problem', None) or error})"
+        ) from None
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else type(data).__name__
+        raise UsageError(f"{source}: expected keys and values ({model.__name__}), found {found}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UsageError("\n".join(_explain(e, model, lines, source) for e in error.errors()[:5])) from None
+
+
+def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise UsageError(f"{source}, line {line}: key {key.value!r} stands twice; keep one")
+            seen.add(key.value)
+            lines[(*path, key.value)] = key.start_mark.line + 1
+            _collect_lines(value, (*path, key.value), lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            _collect_lines(value, (*path, i), lines, source)
+
+
+def _explain(error: Any, model: type[BaseModel], lines: Lines, source: str) -> str:
+    location = tuple(error["loc"])
+    line = next((lines[location[:n]] for n in range(len(location), -1, -1) if location[:n] in lines), None)
+    where = source if line is None else f"{source}, line {line}"
+    key = ".".join(str(part) for part in location if not str(part).startswith("function-"))
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key!r}; {nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: key {key!r} is missing"
+    if error["type"] == "literal_error":
+        known = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{where}: {key}: {error['input']!r} is not allowed; {nearest(str(error['input']), known)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" else f" (found {error['input']!r})"
+    return f"{where}: {key or model.__name__}: {message}{found}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """Field names of the model nested at a location."""
+    for part in location:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        nested = _nested_model(model.model_fields[str(part)].annotation)
+        if nested is not None:
+            model = nested
+    return list(model.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _nested_model(a)) is not None), None)

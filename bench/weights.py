@@ -1,0 +1,81 @@
+"""Finding pretrained weights: folders of SERBENCH_WEIGHTS first, the hub's cache and the hub after."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from bench.cards import WeightsSpec
+from bench.errors import CannotRun, UsageError
+from bench.identity import digest, hash_file
+from bench.protocols import Weights
+
+WEIGHT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""What is hashed, and fetched: weights as safetensors, never pickles."""
+
+
+def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
+    """Find weights and hash their content.
+
+    Raises:
+        CannotRun: they are neither in a SERBENCH_WEIGHTS folder nor to be had from the hub; says where it looked.
+    """
+    roots = weight_roots()
+    for root in roots:
+        folder = root / spec.local
+        if folder.is_dir():
+            return Weights(folder, folder_hash(folder), spec.revision)
+    looked = ", ".join(map(str, roots)) or "nowhere: SERBENCH_WEIGHTS is not set"
+    missing = f"weights {spec.local!r} not found (looked in {looked})"
+    if spec.hub is None:
+        raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
+    folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch)
+    if folder_or_none is None:
+        raise CannotRun(
+            f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: hf download {spec.hub}"
+        )
+    return Weights(folder_or_none, folder_hash(folder_or_none), spec.revision)
+
+
+def weight_roots() -> list[Path]:
+    """Return the folders of SERBENCH_WEIGHTS; each must exist."""
+    roots = [Path(p) for p in os.environ.get("SERBENCH_WEIGHTS", "").split(os.pathsep) if p]
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"{root}: no such folder (SERBENCH_WEIGHTS must name folders that hold weights)")
+    return roots
+
+
+def folder_hash(folder: Path) -> str:
+    """Hash the weight and configuration files of a folder: names and bytes."""
+    files = sorted(p for pattern in WEIGHT_FILES for p in folder.glob(pattern))
+    if not any(p.suffix == ".safetensors" for p in files):
+        raise CannotRun(f"{folder}: holds no .safetensors file (pickled checkpoints are not read)")
+    return _hash_files(tuple((p, p.stat().st_mtime_ns) for p in files))
+
+
+@functools.cache
+def _hash_files(files: tuple[tuple[Path, int], ...]) -> str:
+    return digest(*(part for path, _ in files for part in (path.name, hash_file(path))))
+
+
+@functools.cache
+def _from_hub(repository: str, revision: str | None, *, fetch: bool) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for offline in (True, False) if fetch else (True,):
+        try:
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=revision,
+                    allow_patterns=list(WEIGHT_FILES),
+                    local_files_only=offline,
+                    etag_timeout=5,
+                )
+            )
+        except (OSError, ValueError, HfHubHTTPError):  # not cached, no network, gated, unknown: not to be had
+            continue
+    return None

@@ -1,0 +1,87 @@
+"""Folders of a run and of the cache, and the lock that keeps two drivers apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.atomic import clear_os_errors
+from bench.errors import BenchError, UsageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run lie."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite journal."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def tables(self) -> Path:
+        """Prediction tables, one per cell."""
+        return self.root / "tables"
+
+    @property
+    def records(self) -> Path:
+        """Scored records."""
+        return self.root / "records"
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints of fits that are not finished."""
+        return self.root / "work"
+
+    @property
+    def log(self) -> Path:
+        """What workers and libraries print."""
+        return self.root / "run.log"
+
+    @property
+    def matrix(self) -> Path:
+        """The matrix as it was run, with the data it found."""
+        return self.root / "matrix.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; a second driver is refused."""
+        import fcntl
+
+        with clear_os_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = (self.root / ".lock").open("a")
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise BenchError(
+                    f"{self.root}: another serbench is working on this run; wait for it, or choose another --out"
+                ) from None
+            yield
+
+
+def open_run(path: Path) -> RunFolder:
+    """Return a run that exists.
+
+    Raises:
+        UsageError: the folder is no run.
+    """
+    folder = RunFolder(path)
+    if not folder.journal.exists():
+        raise UsageError(
+            f"{path}: is no run (no {folder.journal.name} in it); make one with: serbench run MATRIX --out {path}"
+        )
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return where decoded audio and features are kept: SERBENCH_CACHE, else the user's cache folder."""
+    if named := os.environ.get("SERBENCH_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serbench"

@@ -1,0 +1,1 @@
+"""From scored records to HTML, figures and tables."""

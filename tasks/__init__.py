@@ -1,0 +1,1 @@
+"""Data only: corpus cards, the label table, matrices, prompts."""

@@ -1,0 +1,230 @@
+"""A run survives what happens to runs: kills, crashes, failing adapters, two drivers, a second start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.progress import Reporter
+from bench.journal import Journal
+from bench.workspace import RunFolder
+from tests.conftest import write_tone_corpus
+
+SLOW = '''
+import os, time
+import numpy as np
+from bench.protocols import Answers
+
+class Slow:
+    """Answers by loudness of the first sample; takes its time, fails or dies when told to."""
+    def __init__(self, wait=0.0, fail_fold_of="", die_for=""):
+        self.wait, self.fail, self.die = wait, fail_fold_of, die_for
+    def fit(self, train, dev, context):
+        self.labels = context.labels
+        rng = np.random.default_rng(context.seed)
+        self.order = rng.permutation(len(self.labels))
+        time.sleep(self.wait)
+    def predict(self, clips):
+        if self.fail and any(self.fail in i for i in clips.ids):
+            raise RuntimeError("the model is unhappy")
+        if self.die and any(self.die in i for i in clips.ids):
+            os._exit(9)
+        picks = [self.order[int(1e4 * abs(w[100])) % len(self.order)] for w in clips.waveforms()]
+        p = np.full((len(clips), len(self.labels)), 0.1 / (len(self.labels) - 1))
+        p[np.arange(len(clips)), picks] = 0.9
+        return Answers(("ok",) * len(clips), tuple(self.labels[i] for i in picks), p)
+'''
+CARD = "name: slow\nfamily: trained\ntrack: adapted\nadapter: slow_adapter:Slow\nparams: {{wait: {wait}, fail_fold_of: '{fail}', die_for: '{die}'}}\n"
+MATRIX = "name: kill\nentries:\n  - systems: [./slow.yaml, majority]\n    seeds: [0, 1]\nplan: {resamples: 1000, permutations: 1000}\n"
+
+
+@pytest.fixture
+def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a slow adapter, its card, a matrix and a tiny corpus."""
+    (tmp_path / "slow_adapter.py").write_text(SLOW)
+    (tmp_path / "kill.yaml").write_text(MATRIX)
+    write_tone_corpus(tmp_path / "data" / "tones")
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("SERBENCH_DATA", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write_card(tmp_path)
+    return tmp_path
+
+
+def write_card(folder: Path, *, wait: float = 0.0, fail: str = "", die: str = "") -> None:
+    (folder / "slow.yaml").write_text(CARD.format(wait=wait, fail=fail, die=die))
+
+
+def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "bench.cli",
+        "run",
+        "kill.yaml",
+        "--data",
+        "data",
+        "--out",
+        out,
+        "--workers",
+        "2",
+    ]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def records(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (folder / "records").iterdir()}
+
+
+def settings(folder: Path, out: str, **changes: object) -> RunSettings:
+    return RunSettings(
+        matrix=str(folder / "kill.yaml"), data=(folder / "data",), out=folder / out, workers=2, **changes
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_killed_again_and_again_ends_with_the_records_of_an_undisturbed_one(
+    bench_dir: Path, how: signal.Signals
+) -> None:
+    write_card(bench_dir, wait=0.15)
+    assert start(bench_dir, "undisturbed").wait(timeout=120) == 0
+    kills = 0
+    for pause in (1.0, 2.0, 2.3, 2.6, 2.9, 3.2, 3.5):
+        process = start(bench_dir, "killed")
+        try:
+            process.wait(timeout=pause)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+            assert process.wait(timeout=30) != 0
+            kills += 1
+    assert kills >= 2, "the run was never interrupted: the test shows nothing"
+    assert start(bench_dir, "killed").wait(timeout=120) == 0
+    assert records(bench_dir / "killed") == records(bench_dir / "undisturbed")
+    with Journal(RunFolder(bench_dir / "killed").journal) as journal:
+        fits = [j.name for j in journal.jobs() if j.kind == "fit"]
+    assert len(fits) == len(set(fits)), "a finished cell was computed twice"
+
+
+def test_workers_end_with_a_driver_that_is_killed(bench_dir: Path) -> None:
+    write_card(bench_dir, wait=30)
+    process = start(bench_dir, "orphans")
+    deadline = time.time() + 30
+    children: list[int] = []
+    while time.time() < deadline and not children:
+        time.sleep(0.2)
+        children = descendants(process.pid) if (bench_dir / "orphans" / "work").exists() else []
+    process.kill()
+    process.wait()
+    assert children
+    deadline = time.time() + 15
+    while time.time() < deadline and any(alive(c) for c in children):
+        time.sleep(0.2)
+    assert not any(alive(c) for c in children)
+
+
+def descendants(pid: int) -> list[int]:
+    import psutil
+
+    return [c.pid for c in psutil.Process(pid).children(recursive=True)]
+
+
+def alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_bytes(bench_dir: Path) -> None:
+    first = run_matrix(settings(bench_dir, "one"), Reporter())
+    before = records(bench_dir / "one")
+    again = run_matrix(settings(bench_dir, "one"), Reporter())
+    elsewhere = run_matrix(settings(bench_dir, "two"), Reporter())
+    assert (first.computed, again.computed, again.kept) == (elsewhere.computed, 0, first.computed)
+    assert first.computed == 5 * 2 + 5  # slow: five folds, two seeds; majority is deterministic
+    assert records(bench_dir / "one") == before == records(bench_dir / "two")
+
+
+def test_each_clip_is_decoded_once_whatever_runs_on_it(bench_dir: Path) -> None:
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    run_matrix(settings(bench_dir, "two"), Reporter())
+    decoded = 0
+    for out in ("one", "two"):
+        with Journal(RunFolder(bench_dir / out).journal) as journal:
+            decoded += sum(j.clips for j in journal.jobs() if j.kind == "decode")
+    assert decoded == 6 * 3 * 2
+
+
+def test_a_torn_or_altered_table_is_not_trusted(bench_dir: Path) -> None:
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    before = records(bench_dir / "one")
+    torn, altered, *_ = sorted((bench_dir / "one" / "tables").iterdir())
+    torn.write_bytes(torn.read_bytes()[:-7])
+    altered.write_bytes(altered.read_bytes().replace(b"PAR1", b"PAR2"))
+    again = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert again.computed == 2
+    assert records(bench_dir / "one") == before
+
+
+def test_a_failing_fit_is_recorded_and_the_rest_goes_on(bench_dir: Path) -> None:
+    write_card(bench_dir, fail="s0-")
+    summary = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert {f.fold for f in summary.failed} == {summary.failed[0].fold}
+    assert len(summary.failed) == 2  # the fold that tests speaker 0, both seeds
+    assert all("the model is unhappy" in (f.error or "") for f in summary.failed)
+    assert [p for p in records(bench_dir / "one") if p.startswith("slow")] == []
+    assert [p for p in records(bench_dir / "one") if p.startswith("majority")]
+    assert "RuntimeError: the model is unhappy" in RunFolder(bench_dir / "one").log.read_text()
+    write_card(bench_dir)  # mended: only what is missing is computed (the card's parameters are its identity)
+    assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
+
+
+def test_a_dying_worker_fails_its_own_cell_only(bench_dir: Path) -> None:
+    write_card(bench_dir, die="s0-")
+    summary = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert len(summary.failed) == 2
+    assert all("worker process died" in (f.error or "") for f in summary.failed)
+    assert summary.computed == 13
+
+
+def test_two_drivers_on_one_run_are_kept_apart(bench_dir: Path) -> None:
+    with (
+        RunFolder(bench_dir / "one").locked(),
+        pytest.raises(BenchError, match="another serbench is working"),
+    ):
+        run_matrix(settings(bench_dir, "one"), Reporter())
+
+
+def test_only_a_part_runs_and_the_rest_is_kept(bench_dir: Path) -> None:
+    summary = run_matrix(settings(bench_dir, "one", only={"system": ["majority"]}), Reporter())
+    assert summary.computed == 5
+    assert run_matrix(settings(bench_dir, "one"), Reporter()).computed == 10
+
+
+def test_a_setting_changes_the_identity_of_its_system_only(bench_dir: Path) -> None:
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    changed = run_matrix(settings(bench_dir, "one", settings={"slow": {"wait": "0.01"}}), Reporter())
+    assert changed.computed == 10
+
+
+def test_the_limit_takes_clips_evenly_and_cannot_be_published(bench_dir: Path) -> None:
+    import json
+
+    run_matrix(settings(bench_dir, "one", limit=18), Reporter())
+    facts = json.loads((bench_dir / "one" / "records" / "majority__tones.ms__within__clean.json").read_text())
+    assert (facts["clips"], facts["speakers"]) == (18, 6)
+    assert not facts["publishable"]
+    assert "--limit" in facts["obstacles"][0]
+
+
+def test_environment_of_workers_is_single_threaded() -> None:
+    assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -1,0 +1,96 @@
+"""Shared fixtures: a private cache, the synthetic corpus, the real corpora and weights where they are."""
+
+from __future__ import annotations
+
+import csv
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from bench.execution.jobs import quiet_single_thread
+
+quiet_single_thread()
+
+
+def _first_folder(variable: str) -> Path:
+    """Return the first folder of a path list; without it, skip, or fail where real data were promised."""
+    value = os.environ.get(variable, "")
+    folders = [Path(p).resolve() for p in value.split(os.pathsep) if p]
+    if folders and folders[0].is_dir():
+        return folders[0]
+    reason = f"{variable} names no folder (found {value!r})"
+    if os.environ.get("SERBENCH_REQUIRE_REAL"):
+        pytest.fail(f"{reason}, and SERBENCH_REQUIRE_REAL asks for it")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_corpora() -> Path:
+    """The folder that holds the prepared real corpora."""
+    return _first_folder("SERBENCH_DATA")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The folder that holds real pretrained weights, one sub-folder per model."""
+    return _first_folder("SERBENCH_WEIGHTS")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own, and no data folders from outside."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SERBENCH_CACHE", str(folder))
+    monkeypatch.delenv("SERBENCH_DATA", raising=False)
+    return folder
+
+
+def write_tone_corpus(
+    folder: Path,
+    *,
+    speakers: int = 6,
+    labels: tuple[str, ...] = ("happy", "sad", "angry"),
+    clips: int = 2,
+    dimensions: bool = False,
+    languages: tuple[str, ...] = ("ms",),
+    seed: int = 0,
+) -> Path:
+    """Write a tiny prepared corpus of 0.4-s tones whose pitch tells the label, with a card beside them."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(6400) / 16_000
+    rows = []
+    for s, (k, label), c in product(range(speakers), enumerate(labels), range(clips)):
+        name = f"audio/s{s}-{label}-{c}.wav"
+        tone = 0.3 * np.sin(2 * np.pi * (150 + 120 * k + 5 * s) * time) + 0.02 * rng.standard_normal(
+            time.size
+        )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, tone, 16_000)
+        row = {
+            "file_name": name,
+            "speaker": f"0{s}",
+            "emotion": label,
+            "language": languages[s % len(languages)],
+        }
+        if dimensions:
+            row |= {"valence": 1 + k, "arousal": 5 - k, "dominance": 3}
+        rows.append(row)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    scale = "scale: [1, 5]\n" if dimensions else ""
+    (folder / "card.yaml").write_text(
+        f"name: {folder.name}\nlanguages: [{', '.join(languages)}]\n{scale}", encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.fixture
+def tone_corpus(tmp_path: Path) -> Path:
+    """A tiny prepared corpus called ``tones``."""
+    return write_tone_corpus(tmp_path / "data" / "tones")
