@@ -125,6 +125,8 @@ def _check(recipe: _Recipe) -> None:
         find_language(language)
     for emotion in recipe.emotions:
         find_emotion(emotion)
+    if not (recipe.languages and recipe.emotions):
+        raise UsageError("a synthetic corpus needs at least one language and one emotion; got none")
     shortest, longest = recipe.seconds
     if min(recipe.speakers_per_language, recipe.clips_per_emotion) < 1 or recipe.difficulty < 0:
         raise UsageError(

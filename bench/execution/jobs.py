@@ -155,7 +155,9 @@ class Runner:
                 with watch.running():
                     clips = decode_shard(job.shard)
             elif isinstance(job, EncodeJob):
-                clips = encode(job, self.encoder(job.system), watch, progress)
+                with watch.running():
+                    encoder = self.encoder(job.system)
+                clips = encode(job, encoder, watch, progress)
             else:
                 cells = tuple(fit(job, self.device, watch, progress))
                 clips = job.clips

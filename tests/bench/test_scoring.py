@@ -1,0 +1,260 @@
+"""Scores follow from tables and labels by arithmetic that can be done by hand, and can be done again from a record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from bench import load_task
+from bench.additive import value
+from bench.comparing import compare_pair, families
+from bench.errors import DataError
+from bench.intervals import interval
+from bench.matrix import Entry, Matrix
+from bench.metrics import concordance_cc
+from bench.plan import RecordPlan, Wanted, make_plan, resolve_system
+from bench.predictions import PredictionTable
+from bench.records import Record, read_record, write_record
+from bench.registry import load_system
+from bench.scoring import contamination, score_record
+from bench.task import Task
+from tests.conftest import write_tone_corpus
+
+LABELS = ("neutral", "happy", "sad", "angry", "bored")
+
+
+@pytest.fixture
+def task(tmp_path: Path, cache: Path) -> Task:
+    folder = write_tone_corpus(tmp_path / "tones", labels=LABELS, dimensions=True)
+    card = folder / "card.yaml"
+    card.write_text(card.read_text().replace("[1, 5]", "[-2, 8]"))  # room for five steps either way
+    return load_task("tones.ms", data=[folder])
+
+
+def record_plan(
+    task: Task, system: str = "majority", seeds: tuple[int, ...] = (0,)
+) -> tuple[RecordPlan, Matrix]:
+    matrix = Matrix(name="m", entries=(Entry(systems=(system,), seeds=seeds),))
+    wanted = Wanted(resolve_system(load_system(system)), task.name, "within", seeds)
+    (record,) = make_plan(matrix, [wanted], lambda name, protocol: task).records
+    return record, matrix
+
+
+def tables(
+    task: Task, record: RecordPlan, answers: list[str | None], **columns: object
+) -> list[PredictionTable]:
+    """Tables of a system that gives ``answers`` (one per clip of the task)."""
+    n = len(task)
+    whole = PredictionTable(
+        task.clip_ids,
+        ("ok",) * n,
+        tuple(answers),
+        task.labels,
+        None,
+        np.full((n, 3), np.nan),
+        (None,) * n,
+        {},
+    )
+    whole = replace(whole, **columns)  # type: ignore[arg-type]
+    return [take(whole, task.folds[c.fold].test) for c in record.cells]
+
+
+def take(table: PredictionTable, rows: np.ndarray) -> PredictionTable:
+    def pick(column: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(column[i] for i in rows)
+
+    probabilities = table.probabilities[rows] if table.probabilities is not None else None
+    return PredictionTable(
+        pick(table.clip_ids),
+        pick(table.statuses),
+        pick(table.answers),
+        table.labels,
+        probabilities,
+        table.dimensions[rows],
+        pick(table.replies),
+        {},
+    )  # type: ignore[arg-type]
+
+
+def find(scores: list[dict[str, object]], **wanted: object) -> dict[str, object]:
+    (row,) = [s for s in scores if all(s[k] == v for k, v in wanted.items())]
+    return row
+
+
+def test_ua_of_noisy_answers_equals_scikit_learn_in_each_view(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    answers = [str(rng.choice(LABELS)) if rng.random() < 0.5 else str(e) for e in task.emotions]
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, list(answers)), matrix, {})
+    native = find(facts["scores"], view="native", outside="wrong", rows="all", metric="ua")
+    assert native["estimate"] == pytest.approx(
+        balanced_accuracy_score(list(task.emotions), answers), abs=1e-12
+    )
+    inside = [i for i, e in enumerate(task.emotions) if e != "bored"]  # bored lies outside the view four
+    four = find(facts["scores"], view="four", outside="wrong", rows="all", metric="ua")
+    recall = [np.mean([answers[i] == c for i in inside if task.emotions[i] == c]) for c in LABELS[:4]]
+    assert four["estimate"] == pytest.approx(np.mean(recall), abs=1e-12)
+    assert four["clips"] == len(inside)
+    assert (native["speakers"], native["seeds"], native["coverage"]) == (6, 1, 1.0)
+    assert native["low"] < native["estimate"] < native["high"]  # type: ignore[operator]
+
+
+def test_a_failed_clip_is_wrong_among_all_rows_and_absent_from_the_ok_ones(task: Task) -> None:
+    answers: list[str | None] = list(task.emotions)
+    statuses = ["ok"] * len(task)
+    for i in range(3):
+        answers[i], statuses[i] = None, "unparsed"
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, answers, statuses=tuple(statuses)), matrix, {})
+    whole = find(facts["scores"], view="native", rows="all", metric="wa")
+    answered = find(facts["scores"], view="native", rows="ok", metric="wa")
+    assert whole["estimate"] == pytest.approx(1 - 3 / len(task))
+    assert answered["estimate"] == 1.0
+    assert answered["clips"] == len(task) - 3
+    assert facts["coverage"] == pytest.approx(1 - 3 / len(task))
+    assert facts["statuses"] == {"ok": len(task) - 3, "unparsed": 3}
+
+
+def test_a_record_under_the_coverage_floor_cannot_be_published(task: Task) -> None:
+    statuses = ("refused",) * 6 + ("ok",) * (len(task) - 6)
+    answers: list[str | None] = [None] * 6 + list(task.emotions[6:])
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, answers, statuses=statuses), matrix, {})
+    assert not facts["publishable"]
+    assert "under the floor" in facts["obstacles"][0]
+
+
+def test_masking_takes_the_best_answer_inside_the_view(task: Task) -> None:
+    # Every clip: 0.5 bored, 0.3 on the truth, the rest elsewhere. Wrong everywhere in "four" unless bored is masked.
+    code = {label: i for i, label in enumerate(task.labels)}
+    probabilities = np.full((len(task), 5), 0.2 / 3)
+    for i, e in enumerate(task.emotions):
+        probabilities[i, code["bored"]] = 0.5
+        probabilities[i, code[str(e)]] = 0.3 if e != "bored" else 0.5
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    record, matrix = record_plan(task)
+    facts, _ = score_record(
+        record, tables(task, record, ["bored"] * len(task), probabilities=probabilities), matrix, {}
+    )
+    assert find(facts["scores"], view="four", outside="wrong", rows="all", metric="ua")["estimate"] == 0.0
+    assert find(facts["scores"], view="four", outside="masked", rows="all", metric="ua")["estimate"] == 1.0
+
+
+def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
+    said = task.dimensions + 0.05
+    said[:4] = np.nan
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    filled = np.where(np.isnan(said), 0.5, said)
+    for d, dimension in enumerate(("valence", "arousal")):
+        row = find(facts["scores"], metric="ccc", dimension=dimension, rows="all")
+        assert row["estimate"] == pytest.approx(
+            concordance_cc(task.dimensions[:, d], filled[:, d]), abs=1e-10
+        )
+    # Dominance is constant in this corpus: no concordance is defined, so none is printed, rather than a NaN.
+    assert [s for s in facts["scores"] if s["dimension"] == "dominance" and s["metric"] == "pearson"] == []
+
+
+def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    record, matrix = record_plan(task, "chance", (0, 1))
+    answers = [[str(rng.choice(LABELS)) for _ in task.emotions] for _ in range(2)]
+    made = []
+    for cell in record.cells:
+        (table,) = [
+            t
+            for t, c in zip(tables(task, record, list(answers[cell.seed])), record.cells, strict=True)
+            if c.key == cell.key
+        ]
+        made.append(table)
+    facts, blocks = score_record(record, made, matrix, {})
+    write_record(tmp_path / "r.json", facts, blocks)
+    again = read_record(tmp_path / "r.json")
+    assert len(again.blocks) == len(blocks)
+    for row in again.scores:
+        block = again.block(
+            str(row["view"]), str(row["outside"]), str(row["rows"]), str(row["dimension"] or "category")
+        )
+        assert block is not None
+        assert float(value(str(row["metric"]), block.averaged.sum(axis=0))) == row["estimate"]
+        found = interval(str(row["metric"]), block.averaged)
+        assert (found.low, found.high) == (row["low"], row["high"])
+    assert "0" not in {c.split("/")[-1] for c in again.clusters}  # no speaker id in the open
+    assert all(len(c) == 32 for c in again.clusters)
+
+
+def test_changed_statistics_are_noticed(task: Task, tmp_path: Path) -> None:
+    record, matrix = record_plan(task)
+    facts, blocks = score_record(record, tables(task, record, list(task.emotions)), matrix, {})
+    write_record(tmp_path / "r.json", facts, blocks)
+    path = tmp_path / "r.parquet"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=r"changed since r\.json was written"):
+        read_record(tmp_path / "r.json")
+
+
+def test_a_clip_without_answer_row_is_refused(task: Task) -> None:
+    record, matrix = record_plan(task)
+    made = tables(task, record, list(task.emotions))
+    made[0] = take(made[0], np.arange(len(made[0].clip_ids) - 1))
+    with pytest.raises(DataError, match="1 missing"):
+        score_record(record, made, matrix, {})
+
+
+def scored(task: Task, tmp_path: Path, system: str, answers: list[str | None]) -> Record:
+    record, matrix = record_plan(task, system)
+    facts, blocks = score_record(record, tables(task, record, answers), matrix, {})
+    write_record(tmp_path / f"{system}.json", facts, blocks)
+    return read_record(tmp_path / f"{system}.json")
+
+
+def test_a_comparison_says_who_is_better_and_turns_round(task: Task, tmp_path: Path) -> None:
+    right = scored(task, tmp_path, "majority", list(task.emotions))
+    wrong = scored(task, tmp_path, "chance", ["bored"] * len(task))
+    forth = [
+        p
+        for p in compare_pair([right, wrong], "majority", "chance")
+        if (p.view, p.metric) == ("native", "ua")
+    ]
+    back = [
+        p
+        for p in compare_pair([right, wrong], "chance", "majority")
+        if (p.view, p.metric) == ("native", "ua")
+    ]
+    assert forth[0].difference == pytest.approx(0.8)
+    assert forth[0].verdict in {"better", "cannot separate"}  # six speakers: the smallest p is 2/64 = 0.031
+    assert forth[0].smallest_p == pytest.approx(2 / 64)
+    assert (back[0].difference, back[0].p_value) == (-forth[0].difference, forth[0].p_value)
+    assert {forth[0].verdict, back[0].verdict} in ({"better", "worse"}, {"cannot separate"})
+    assert "majority beats chance by 80.0 points of UA" in forth[0].sentence
+    assert back[0].sentence == forth[0].sentence
+
+
+def test_a_pair_outside_the_plan_is_a_family_of_its_own(task: Task, tmp_path: Path) -> None:
+    a = scored(task, tmp_path, "majority", list(task.emotions))
+    b = scored(task, tmp_path, "chance", ["sad"] * len(task))
+    other = Record({**b.facts, "system": "elsewhere", "track": "probed"}, b.blocks)
+    names = [name for name, _, _ in families([a, other], ("majority", "elsewhere"))]
+    assert names == ["not in the plan"]
+    (pairing,) = [
+        p for p in compare_pair([a, other], "majority", "elsewhere") if (p.view, p.metric) == ("native", "ua")
+    ]
+    assert "They differ in supervision" in pairing.sentence
+
+
+def test_contamination_is_read_from_the_card(task: Task) -> None:
+    card = load_system("majority")
+    from bench.cards import TrainingCorpus
+
+    assert contamination(card, task.card) == "unseen"
+    assert (
+        contamination(card.model_copy(update={"training_corpora": "undisclosed"}), task.card) == "undisclosed"
+    )
+    seen = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones"),)})
+    assert contamination(seen, task.card) == "seen"
+    near = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones", split="train"),)})
+    assert contamination(near, task.card) == "same corpus"
