@@ -10,7 +10,7 @@ from bench.cards import Protocol, SystemCard
 from bench.corpora import data_folders, open_corpus
 from bench.errors import BenchError, CannotRun
 from bench.execution.driver import missing_features
-from bench.execution.jobs import FitJob, Runner
+from bench.execution.jobs import FitJob, Job, Runner
 from bench.matrix import Entry, Matrix
 from bench.plan import Wanted, make_plan, resolve_system
 from bench.predictions import read_table
@@ -75,9 +75,9 @@ def evaluate(
     runner = Runner(device)
     with tempfile.TemporaryDirectory() as scratch:
         tables = Path(scratch) / "tables"
-        jobs = [job for job, _ in missing_features(plan.groups, cache_folder())]
-        fits = [FitJob(g, tables, Path(scratch) / "work", cache_folder(), {}) for g in plan.groups]
-        for job in [*jobs, *fits]:
+        jobs: list[Job] = [job for job, _ in missing_features(plan.groups, cache_folder())]
+        jobs += [FitJob(g, tables, Path(scratch) / "work", cache_folder(), {}) for g in plan.groups]
+        for job in jobs:
             outcome = runner.run(job, lambda done, total: None)
             if outcome.error is not None:
                 raise BenchError(f"{job.name}: {outcome.error}")

@@ -1,7 +1,7 @@
 """Splits that nobody can attack: train, validation and test share no speaker, session or dialogue.
 
-Clips that share any of these are one group (connected components), groups are dealt to folds so that labels are
-balanced, and every split is checked again by :func:`check_disjoint` before it is used.
+Clips that share any of these are one group (connected components), groups are dealt to folds so that labels and
+genders are balanced, and every split is checked again by :func:`check_disjoint` before it is used.
 """
 
 from __future__ import annotations
@@ -59,11 +59,16 @@ def groups_of(columns: Sequence[Sequence[str]]) -> NDArray[np.intp]:
 
 
 def build_folds(
-    groups: NDArray[np.intp], labels: Sequence[str | None], folds: int | Literal["loso"], *, what: str
+    groups: NDArray[np.intp],
+    balanced: Sequence[Sequence[str | None]],
+    folds: int | Literal["loso"],
+    *,
+    what: str,
 ) -> list[Fold]:
-    """Deal groups to folds, balancing labels, and give each fold validation groups from the folds that follow it.
+    """Deal groups to folds, and give each fold validation groups from the folds that follow it.
 
-    ``what`` names the task in errors. With fewer groups than ``folds`` there are as many folds as groups.
+    ``balanced`` are columns (labels, genders) whose values are to be spread evenly over the folds; ``what`` names the
+    task in errors. With fewer groups than ``folds`` there are as many folds as groups.
     """
     n_groups = int(groups.max()) + 1
     if n_groups < MIN_GROUPS:
@@ -73,7 +78,7 @@ def build_folds(
             "local to a speaker, say so on the card: split: {session_scope: speaker})"
         )
     k = n_groups if folds == "loso" else min(folds, n_groups)
-    counts = _label_counts(groups, labels, n_groups)
+    counts = np.concatenate([_value_counts(groups, column, n_groups) for column in balanced], axis=1)
     fold_of = np.arange(n_groups) if k == n_groups else _deal(counts, k)
     return assemble_folds(groups, fold_of[groups], [str(f) for f in range(k)])
 
@@ -97,18 +102,18 @@ def assemble_folds(
     return made
 
 
-def _label_counts(
-    groups: NDArray[np.intp], labels: Sequence[str | None], n_groups: int
+def _value_counts(
+    groups: NDArray[np.intp], values: Sequence[str | None], n_groups: int
 ) -> NDArray[np.float64]:
-    names = sorted({x or "" for x in labels})
-    column = {name: i for i, name in enumerate(names)}
+    names = sorted({x or "" for x in values})
+    place = {name: i for i, name in enumerate(names)}
     counts = np.zeros((n_groups, len(names)))
-    np.add.at(counts, (groups, np.array([column[x or ""] for x in labels])), 1)
+    np.add.at(counts, (groups, np.array([place[x or ""] for x in values])), 1)
     return counts
 
 
 def _deal(counts: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Deal groups, largest first, each to the fold that stays closest to an even share of every label."""
+    """Deal groups, largest first, each to the fold that stays closest to an even share of every value."""
     totals = counts.sum(axis=0)
     share = counts / np.maximum(totals, 1)
     order = sorted(range(len(counts)), key=lambda g: (-counts[g].sum(), digest(str(g))))

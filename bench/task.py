@@ -200,7 +200,9 @@ def build_task(
         "dialogue": pick(metadata.dialogues),
     }
     clips = tuple(decoded[i] for i in chosen)
-    folds = _folds(name, protocol, card, variant, identities, emotions, pick(metadata.splits))
+    folds = _folds(
+        name, protocol, card, variant, identities, emotions, pick(metadata.genders), pick(metadata.splits)
+    )
     clip_ids = tuple(c.clip_id for c in clips)
     dimensions = metadata.dimensions[rows]
     content = hash_json(
@@ -237,6 +239,7 @@ def _folds(
     variant: str,
     identities: Mapping[str, Sequence[str]],
     emotions: Sequence[str | None],
+    genders: Sequence[str],
     splits: Sequence[str],
 ) -> list[Fold]:
     everything = np.arange(len(emotions))
@@ -251,7 +254,9 @@ def _folds(
     if "split" in card.columns:
         folds = _own_folds(name, groups, splits)
     else:
-        folds = build_folds(groups, emotions, "loso" if variant == "loso" else card.split.folds, what=name)
+        folds = build_folds(
+            groups, [emotions, genders], "loso" if variant == "loso" else card.split.folds, what=name
+        )
     check_disjoint(folds, dict(identities), what=name)
     return folds
 

@@ -1,7 +1,7 @@
 """The linear probe: multinomial logistic regression for categories, ridge for dimensions.
 
 Both with an L2 penalty on standardised features; strength and, for encoders with several layers, the layer are
-chosen on validation clips. Deterministic: seeds do not enter.
+chosen by inner splits over speakers. Deterministic: seeds do not enter.
 """
 
 from __future__ import annotations

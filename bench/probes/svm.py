@@ -1,11 +1,11 @@
 """The SVM probe: an RBF support vector machine for categories, support vector regression for dimensions.
 
-On standardised features, kernel width 1 / (dims × variance); C (and the layer, where there are several) is chosen on
-validation clips. Deterministic: seeds do not enter.
+On standardised features, kernel width 1 / (dims × variance); C (and the layer, where there are several) is chosen by
+inner splits over speakers. Deterministic: seeds do not enter.
 
 Probabilities are the softmax of the one-against-rest scores that scikit-learn derives from the pairwise votes. Their
-largest entry is the SVM's own answer (``break_ties``), which Platt scaling does not promise and which costs five
-further fits drawn at random; as probabilities they are not calibrated, and the notes say so.
+largest entry is the SVM's own answer, with equal votes decided by the scores (scikit-learn's ``break_ties``). Platt
+scaling does not promise that, and costs five more fits drawn at random. They are not calibrated; the notes say so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from bench.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
 from bench.probes.shallow import Matrix, run_shallow
 
-C_GRID = (0.3, 1.0, 3.0, 10.0, 30.0)
+C_GRID = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""From the library's default upwards: below it a machine on a few hundred clips underfits."""
 DIMENSION_C_GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
@@ -53,9 +54,7 @@ class SvmProbe:
     def _fit_machine(self, x: Matrix, codes: IntArray, strength: float) -> _Machine:
         from sklearn.svm import SVC
 
-        model = SVC(
-            C=strength, class_weight=self.class_weight, break_ties=True, decision_function_shape="ovr"
-        )
+        model = SVC(C=strength, class_weight=self.class_weight)
         return _Machine(model.fit(x, codes))
 
     def _fit_regression(self, x: Matrix, values: Matrix, strength: float) -> Callable[[Matrix], Matrix]:

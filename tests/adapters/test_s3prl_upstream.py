@@ -1,0 +1,103 @@
+"""s3prl's upstreams under the suite's protocol: s3prl's own numbers, clip by clip, quietly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from adapters.s3prl_compat import import_s3prl
+from adapters.s3prl_upstream import S3PRLUpstreamEncoder
+from adapters.transformers_encoder import TransformersEncoder
+from bench.errors import CannotRun, DataError, UsageError
+from bench.protocols import Encoder, Weights
+
+
+def noise(samples: int) -> NDArray[np.float32]:
+    return (0.1 * np.random.default_rng(samples).standard_normal(samples)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def hubert(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("hubert")
+    config = transformers.HubertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    transformers.HubertModel(config).save_pretrained(folder)
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+    extractor.save_pretrained(folder)
+    return Weights(folder, "hash of a test folder")
+
+
+def test_fbank_equals_s3prls_own_upstream_and_torchaudios_kaldi_features() -> None:
+    clip = noise(16_000)
+    encoder = S3PRLUpstreamEncoder("fbank_no_cmvn")
+    assert isinstance(encoder, Encoder)
+    (ours,) = encoder.encode([clip])
+    theirs, lengths = import_s3prl().S3PRLUpstream("fbank_no_cmvn")(
+        torch.from_numpy(clip)[None], torch.tensor([len(clip)])
+    )
+    assert ours.shape == (1, 100, 240)
+    assert int(lengths[0][0]) == 100
+    assert np.array_equal(ours[0], theirs[0][0].numpy())
+    from torchaudio.compliance import kaldi
+
+    mel = kaldi.fbank(torch.from_numpy(clip)[None], num_mel_bins=80, sample_frequency=16_000.0)
+    np.testing.assert_allclose(ours[0, : len(mel), :80], mel.numpy(), atol=1e-5)
+
+
+def test_clips_do_not_see_each_other(hubert: Weights) -> None:
+    clips = [noise(n) for n in (9_000, 4_321, 16_000, 40)]
+    for encoder in (S3PRLUpstreamEncoder("fbank"), S3PRLUpstreamEncoder("hf_hubert_custom", weights=hubert)):
+        together = encoder.encode(clips)
+        for clip, states in zip(clips, together, strict=True):
+            assert np.array_equal(states, encoder.encode([clip])[0])
+
+
+def test_a_local_hubert_is_the_same_model_through_s3prl_and_through_transformers(hubert: Weights) -> None:
+    clip = noise(12_000)
+    (through_s3prl,) = S3PRLUpstreamEncoder("hf_hubert_custom", weights=hubert).encode([clip])
+    (directly,) = TransformersEncoder(hubert).encode([clip])
+    frames = directly.shape[1]
+    assert through_s3prl.shape == (3, 38, 16)
+    np.testing.assert_allclose(through_s3prl[:, :frames], directly, atol=1e-5)
+    # s3prl fills up to ⌈samples / 320⌉ frames with the last one.
+    np.testing.assert_allclose(through_s3prl[:, frames:], directly[:, -1:], atol=1e-5)
+
+
+def test_the_shims_add_only_what_is_missing_and_say_nothing() -> None:
+    script = (
+        "import torchaudio\n"
+        "before = {name: getattr(torchaudio, name) for name in dir(torchaudio)}\n"
+        "from adapters.s3prl_upstream import S3PRLUpstreamEncoder\n"
+        "import numpy as np\n"
+        "S3PRLUpstreamEncoder('fbank').encode([np.ones(3000, np.float32)])\n"
+        "S3PRLUpstreamEncoder('mel').encode([np.ones(900, np.float32)])\n"
+        "import s3prl, torchaudio.sox_effects\n"
+        "assert all(getattr(torchaudio, name) is value for name, value in before.items())\n"
+        "import torch\n"
+        "torchaudio.functional.resample(torch.ones(1, 100), 16000, 8000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "s3prl" not in done.stderr
+
+
+def test_mistakes_are_answered_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'fbank'"):
+        S3PRLUpstreamEncoder("fbnk")
+    with pytest.raises(UsageError, match="reads local weights"):
+        S3PRLUpstreamEncoder("hf_hubert_custom")
+    with pytest.raises(CannotRun, match=r"lacks config\.json and preprocessor_config\.json"):
+        S3PRLUpstreamEncoder("hf_hubert_custom", path=str(tmp_path))
+    with pytest.raises(DataError, match="no samples"):
+        S3PRLUpstreamEncoder("fbank").encode([np.zeros(0, dtype=np.float32)])
