@@ -27,8 +27,8 @@ def _text(value: Any) -> Any:
 class Split(Strict):
     """How a corpus is split into folds that share no speaker, session or dialogue."""
 
-    folds: Annotated[int, Field(ge=2, le=100)] | Literal["loso"] = 5
-    """Number of folds, or ``loso``: leave one speaker out."""
+    folds: Annotated[int, Field(ge=3, le=100)] | Literal["loso"] = 5
+    """Number of folds (three at least: one to train on, one to choose, one to test), or ``loso``: leave one speaker out."""
     session_scope: Literal["corpus", "speaker"] = "corpus"
     """``speaker`` when session ids are local to a speaker (everybody has a session 1)."""
     dialogue_scope: Literal["corpus", "speaker", "session"] = "corpus"

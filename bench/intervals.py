@@ -53,8 +53,8 @@ def interval(
     """Confidence interval of a metric from statistics (clusters, …), or (seeds, clusters, …) averaged over seeds.
 
     ``"jackknife-t"`` (the default) draws nothing, so it needs neither ``n_resamples`` nor
-    ``seed``. ``"bootstrap-t"`` is the symmetric studentised cluster bootstrap on the same scale, some 10 % wider
-    with few clusters; ``"percentile"`` is what others report, and too narrow below 40 clusters. Where nothing
+    ``seed``. ``"bootstrap-t"`` is the symmetric studentised cluster bootstrap on the same scale, 10 to 45 %
+    wider with 8 clusters; ``"percentile"`` is what others report, and too narrow below 40 clusters. Where nothing
     varies between clusters (majority answers have UA 1/K for every speaker) the interval is a point, and noted.
 
     :raises CannotSeparate: fewer than two clusters with clips, or an undefined metric

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
+
+from bench.journal import JobRow
 
 PACKAGES = (
     "ser-bench", "torch", "torchaudio", "transformers", "s3prl", "datasets", "peft", "opensmile", "scikit-learn",
@@ -26,6 +29,54 @@ def machine_facts(devices: Sequence[str]) -> dict[str, Any]:
         "devices": list(devices),
         "packages": package_versions(),
     }
+
+
+def sidecar(sessions: Sequence[Mapping[str, Any]], jobs: Sequence[JobRow]) -> dict[str, Any]:
+    """Return what a run took: every session with its machine, and per kind of work the passes, clips and seconds.
+
+    Records stay free of all this, so that two runs can be equal byte for byte.
+    """
+    work: dict[str, dict[str, float]] = {}
+    for job in jobs:
+        sums = work.setdefault(
+            job.key, {"jobs": 0, "clips": 0, "seconds": 0.0, "work_seconds": 0.0, "failed": 0}
+        )
+        sums["jobs"] += 1
+        sums["clips"] += job.clips
+        sums["seconds"] = round(sums["seconds"] + job.seconds, 3)
+        sums["work_seconds"] = round(sums["work_seconds"] + job.work_seconds, 3)
+        sums["failed"] += job.error is not None
+    return {
+        "sessions": [
+            {
+                "wall_seconds": s["wall_seconds"],
+                "workers": s["workers"],
+                "harness_share": harness_share(
+                    [j for j in jobs if j.session == s["session"]], s["wall_seconds"], s["workers"]
+                ),
+                **json.loads(s["facts"]),
+            }
+            for s in sessions
+        ],
+        "work": work,
+    }
+
+
+def harness_share(jobs: Sequence[JobRow], wall: float | None, workers: int) -> float | None:
+    """Return the share of a session's worker time that went neither into decoders nor into models; None if unknown.
+
+    The harness's part is what jobs spend around their decoder or model, and all workers' time while no job runs at
+    all (planning, scoring). That one worker waits at the end for another's last long fit is not counted.
+    """
+    if wall is None or not jobs:
+        return None
+    covered, end = 0.0, 0.0
+    for start, stop in sorted((j.started, j.started + j.seconds) for j in jobs):
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    idle = max(0.0, wall - covered) * workers
+    around = sum(j.seconds - j.work_seconds for j in jobs)
+    return round((idle + around) / (idle + sum(j.seconds for j in jobs)), 4)
 
 
 def processor_name() -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from bench.additive import Array, Metric
 from bench.errors import CannotSeparate

@@ -44,6 +44,11 @@ class RunFolder:
         return self.root / "run.log"
 
     @property
+    def sidecar(self) -> Path:
+        """Times, hardware and package versions."""
+        return self.root / "sidecar.json"
+
+    @property
     def matrix(self) -> Path:
         """The matrix as it was run, with the data it found."""
         return self.root / "matrix.json"

@@ -21,7 +21,7 @@ from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.jobs import quiet_single_thread
 from bench.execution.progress import Reporter
 from bench.journal import JobRow, Journal
-from bench.provenance import machine_facts
+from bench.provenance import harness_share, machine_facts
 from bench.workspace import RunFolder
 
 MATRIX = """
@@ -81,22 +81,6 @@ def start_up(repeats: int = 7) -> list[Figure]:
     ]
 
 
-def harness_share(jobs: list[JobRow], wall: float, workers: int) -> float:
-    """Share of a session's worker time that was neither decoding nor modelling.
-
-    ``wall × workers`` is what could have been worked; waiting at the very end for the last long fit is not the
-    harness's doing, so idle worker time counts only while no job runs at all.
-    """
-    spans = sorted((j.started, j.started + j.seconds) for j in jobs)
-    covered, end = 0.0, 0.0
-    for start, stop in spans:
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    overhead_in_jobs = sum(j.seconds - j.work_seconds for j in jobs)
-    busy = sum(j.seconds for j in jobs)
-    return ((wall - covered) * workers + overhead_in_jobs) / ((wall - covered) * workers + busy)
-
-
 def matrix_figures(folder: Path) -> list[Figure]:
     """A small matrix run twice: passes per clip, harness share, the finished re-run, eGeMAPS against a bare loop."""
     matrix = folder / "perf.yaml"
@@ -113,7 +97,7 @@ def matrix_figures(folder: Path) -> list[Figure]:
         5,
     )
     recomputed = run_matrix(settings, Reporter()).computed
-    share = harness_share(jobs, float(session["wall_seconds"]), int(session["workers"]))
+    share = harness_share(jobs, session["wall_seconds"], session["workers"]) or 0.0
     total = clip_count(folder / "run")
     return [
         Figure(
@@ -181,7 +165,7 @@ def quick_figures() -> list[Figure]:
         return []
     session, own = whole
     wall = float(session["wall_seconds"])
-    share = harness_share(own, wall, int(session["workers"]))
+    share = harness_share(own, wall, int(session["workers"])) or 0.0
     return [
         Figure(f"quick matrix, {len(own)} jobs: wall time", (wall / 60,), "min", "under 20 min on 2 cores"),
         Figure("quick matrix: harness share", (100 * share,), "%", "under 5 %"),

@@ -29,7 +29,7 @@ from bench.identity import code_version, hash_file, hash_json
 from bench.journal import CellRow, JobRow, Journal
 from bench.matrix import load_matrix
 from bench.plan import Cell, Group, RunPlan, System, Wanted, expand, filter_wanted, make_plan
-from bench.provenance import machine_facts
+from bench.provenance import machine_facts, sidecar
 from bench.scoring import score_plan
 from bench.synthetic import write_synthetic_corpus
 from bench.task import CorpusTable, Task, build_task, open_table
@@ -157,6 +157,7 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         score_plan(plan, folder, done, watch.note)
         wall = time.perf_counter() - started
         journal.end(session, wall)
+        write_json(folder.sidecar, sidecar(journal.sessions(), journal.jobs()))
         save_rates(prepared.cache, (j for j in journal.jobs() if j.session == session))
         planned = {c.key for r in plan.records for c in r.cells}
         failed = tuple(

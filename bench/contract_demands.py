@@ -1,0 +1,154 @@
+"""The demands of the adapter contract, one function each: returns what was seen, or raises :class:`Violation`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio import pcm_hash, to_float
+from bench.errors import DataError
+from bench.predictions import PROBABILITY_TOLERANCE, complete_answers
+from bench.protocols import SAMPLE_RATE, STATUSES, Answers, Clips, Waveform
+
+
+class Violation(Exception):
+    """A demand that does not hold; its text says what was seen."""
+
+
+def odd_audio() -> Clips:
+    """Clips that real corpora hold now and then: 0.05 s, silence, clipping at full scale, 31 s."""
+    time = np.arange(31 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = np.sin(2 * np.pi * 180 * time)
+    sounds = {
+        "0.05 s": 0.3 * tone[: SAMPLE_RATE // 20],
+        "silence": np.zeros(SAMPLE_RATE),
+        "clipping": np.clip(8 * tone[:SAMPLE_RATE], -1, 1),
+        "31 s": 0.3 * tone * (1 + np.sin(2 * np.pi * 3 * time)) / 2,
+    }
+    pcm = [np.clip(np.rint(s * 32768), -32768, 32767).astype(np.int16) for s in sounds.values()]
+    return Clips(
+        ids=tuple(sounds),
+        pcm_hashes=tuple(pcm_hash(p) for p in pcm),
+        seconds=np.array([len(p) / SAMPLE_RATE for p in pcm]),
+        languages=("qaa",) * len(pcm),
+        read=lambda i: to_float(pcm[i]),
+        transcripts=("",) * len(pcm),
+    )
+
+
+def well_shaped(arrays: Sequence[NDArray[np.float32]], n: int) -> str:
+    """Arrays of an encoder: one per clip, (layers, frames, dims), finite float32, equal layers and dims."""
+    if len(arrays) != n:
+        raise Violation(f"{len(arrays)} arrays for {n} clips")
+    kinds = set()
+    for array in arrays:
+        if array.ndim != 3 or 0 in array.shape or array.dtype != np.float32:
+            raise Violation(f"an array of shape {array.shape} and type {array.dtype}")
+        if not np.isfinite(array).all():
+            raise Violation(f"{int((~np.isfinite(array)).sum())} values are not finite")
+        kinds.add((array.shape[0], array.shape[2]))
+    if len(kinds) > 1:
+        raise Violation(f"layers and dims differ between clips: {sorted(kinds)}")
+    layers, dims = kinds.pop()
+    return f"{layers} layer(s) × {dims} dims"
+
+
+def close_arrays(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]], tolerance: float) -> str:
+    """Two lots of arrays that differ by no more than ``tolerance`` of each one's largest absolute value (or 1)."""
+    worst = 0.0
+    for one, other in zip(a, b, strict=True):
+        if one.shape != other.shape:
+            raise Violation(f"shapes differ: {one.shape} and {other.shape}")
+        worst = max(worst, float(np.abs(one - other).max() / max(1.0, float(np.abs(one).max()))))
+    if not worst <= tolerance:
+        raise Violation(f"differs by {worst:.2g} of the clip's largest value")
+    return f"largest difference {worst:.2g}"
+
+
+def untouched(before: Sequence[Waveform], after: Sequence[Waveform]) -> str:
+    """Waveforms that nobody wrote into."""
+    touched = sum(not np.array_equal(x, y) for x, y in zip(before, after, strict=True))
+    if touched:
+        raise Violation(f"{touched} of {len(before)} waveforms were changed in place; work on a copy")
+    return "unchanged"
+
+
+def one_row_each(answers: Answers, n: int) -> str:
+    """As many rows as clips."""
+    _accepted(Answers(answers.statuses, answers.labels), n, [x for x in answers.labels if x])
+    return f"{n} of {n}"
+
+
+def _accepted(part: Answers, n: int, labels: Sequence[str]) -> None:
+    """Hold a part of some answers against the suite's own gate, through which every table goes."""
+    known = [s if s in STATUSES else "ok" for s in part.statuses]
+    try:
+        complete_answers(
+            [str(i) for i in range(n)], range(n), replace(part, statuses=tuple(known)), {}, labels
+        )
+    except DataError as problem:
+        raise Violation(str(problem)) from None
+
+
+def known_statuses(answers: Answers) -> str:
+    """Statuses the suite knows."""
+    unknown = sorted(set(answers.statuses) - set(STATUSES))
+    if unknown:
+        raise Violation(f"unknown status {unknown[0]!r}")
+    return ", ".join(f"{answers.statuses.count(s)} {s}" for s in STATUSES if s in answers.statuses)
+
+
+def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
+    """Labels among those offered, and one on every ok row."""
+    _accepted(Answers(answers.statuses, answers.labels), len(answers.statuses), offered)
+    silent = sum(s == "ok" and x is None for s, x in zip(answers.statuses, answers.labels, strict=True))
+    if offered and silent:
+        raise Violation(f"{silent} row(s) are ok and have no label; give the row another status, or a label")
+    return f"offered: {', '.join(offered)}"
+
+
+def sound_probabilities(answers: Answers, offered: Sequence[str]) -> str:
+    """Rows that are distributions over the labels offered."""
+    if answers.probabilities is None:
+        return "gives none"
+    n = len(answers.statuses)
+    _accepted(Answers(answers.statuses, (None,) * n, answers.probabilities), n, offered)
+    return f"sums within {PROBABILITY_TOLERANCE:g} of one"
+
+
+def sound_dimensions(answers: Answers) -> str:
+    """Dimensions (clips, 3) in 0..1."""
+    if answers.dimensions is None:
+        return "gives none"
+    n = len(answers.statuses)
+    _accepted(Answers(answers.statuses, (None,) * n, dimensions=answers.dimensions), n, ())
+    return f"{int(np.isfinite(answers.dimensions).all(axis=1).sum())} of {n} rows complete"
+
+
+def json_notes(answers: Answers) -> str:
+    """Notes that a report can keep as JSON."""
+    json.dumps(answers.notes, default=lambda x: x.tolist())
+    return f"{len(answers.notes)} notes"
+
+
+def same_answers(a: Answers, b: Answers, tolerance: float) -> str:
+    """Two lots of answers that are the same, probabilities and dimensions to ``tolerance``."""
+    if a.statuses != b.statuses:
+        raise Violation("statuses differ")
+    worst = 0.0
+    for kind in ("probabilities", "dimensions"):
+        one, other = getattr(a, kind), getattr(b, kind)
+        if (one is None) != (other is None):
+            raise Violation(f"{kind} are given once and not the other time")
+        if one is not None:
+            worst = max(worst, float(np.abs(np.nan_to_num(one - other)).max()))
+    # A near tie may turn over within the tolerance: labels must be equal where no probability tells how near.
+    if a.labels != b.labels and (tolerance == 0 or a.probabilities is None):
+        raise Violation("labels differ")
+    if worst > tolerance:
+        raise Violation(f"probabilities or dimensions differ by {worst:.2g}")
+    return f"largest difference {worst:.2g}"

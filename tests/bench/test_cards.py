@@ -1,0 +1,149 @@
+"""Cards: what is written is what is meant, and a slip is answered with file, line, key and the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.cards import CorpusCard, SystemCard
+from bench.errors import UsageError
+from bench.matrix import Matrix, load_matrix
+from bench.registry import (
+    corpus_cards,
+    load_system,
+    matrix_files,
+    system_card_files,
+    system_names,
+    with_settings,
+)
+from bench.typed_yaml import parse_typed
+
+SYSTEM = "name: mine\nfamily: acoustic\ntrack: probed\nadapter: my_code:Model\n"
+
+
+def corpus(text: str) -> CorpusCard:
+    return parse_typed(text, "card.yaml", CorpusCard)
+
+
+def refusal(text: str, model: type[CorpusCard] | type[SystemCard] | type[Matrix] = CorpusCard) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse_typed(text, "folder/card.yaml", model)
+    return str(caught.value)
+
+
+def test_a_corpus_card_needs_a_name_and_nothing_else() -> None:
+    card = corpus("name: mine\n")
+    assert (card.pool_name, card.cluster, card.split.folds) == ("mine", "speaker", 5)
+
+
+def test_raw_labels_are_text_whatever_yaml_makes_of_them() -> None:
+    card = corpus("name: c\nlabels: {1: happy, '02': sad, 3.5: angry}\n")
+    assert card.labels == {"1": "happy", "02": "sad", "3.5": "angry"}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("name: c\n\nlanguage: [en]\n", ["line 3", "unknown key 'language'", "did you mean 'languages'"]),
+        ("name: c\nsplit:\n  fold: 3\n", ["line 3", "unknown key 'split.fold'", "did you mean 'folds'"]),
+        ("name: c\nname: d\n", ["line 2", "'name' stands twice"]),
+        ("title: x\n", ["'name' is missing"]),
+        ("name: My Corpus\n", ["line 1", "name", "My Corpus"]),
+        ("name: c\nlabels:\n  joy: hapy\n", ["line 2", "'hapy'", "did you mean 'happy'"]),
+        ("name: c\nscale: [5, 1]\n", ["line 2", "from low to high"]),
+        ("name: c\nscale: {valense: [1, 5]}\n", ["'valense'", "did you mean 'valence'"]),
+        ("name: c\nlanguages: [en, english]\n", ["'english' is no BCP 47"]),
+        ("name: c\nsplit: {folds: 2}\n", ["split.folds", "greater than or equal to 3"]),
+        ("name: c\nelicitation: acting\n", ["'acting' is not allowed", "did you mean 'acted'"]),
+        ("name: [\n", ["not valid YAML", "line 2"]),
+        ("", ["an empty file"]),
+        ("- a\n", ["expected keys and values", "list"]),
+    ],
+)
+def test_a_slip_on_a_corpus_card_is_named_with_its_line(text: str, parts: list[str]) -> None:
+    message = refusal(text)
+    assert message.startswith("folder/card.yaml")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (SYSTEM + "adaptor: x\n", "line 5: unknown key 'adaptor'; did you mean 'adapter'"),
+        (SYSTEM.replace("my_code:Model", "my_code.Model"), "expected 'package.module:Name'"),
+        (SYSTEM + "probe: linear\n", "exactly one of 'adapter'"),
+        ("name: a\nfamily: encoder\ntrack: probed\nprobe: linear\n", "a 'probe' needs 'features'"),
+        (SYSTEM.replace("probed", "probe"), "did you mean 'probed'"),
+        (SYSTEM + "weights: {hub: a/b}\n", "'weights.local' is missing"),
+    ],
+)
+def test_a_slip_on_a_system_card_is_named(text: str, part: str) -> None:
+    try:
+        message = refusal(text, SystemCard)
+    except AssertionError:
+        pytest.fail("was accepted")
+    assert part in message
+
+
+def test_a_probe_cannot_read_frames() -> None:
+    text = (
+        "name: a\nfamily: encoder\ntrack: probed\nprobe: linear\nfeatures: {encoder: 'm:E', pooled: false}\n"
+    )
+    assert "pooled: true" in refusal(text, SystemCard)
+
+
+def test_every_slip_of_a_card_is_told_at_once() -> None:
+    assert len(refusal("name: c\ncluser: x\nlanguage: y\n").splitlines()) == 2
+
+
+def test_a_missing_card_and_a_binary_one_are_plain_sentences(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load_system(str(tmp_path / "none.yaml"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00name")
+    with pytest.raises(UsageError, match="cannot be read as UTF-8"):
+        load_system(str(tmp_path / "binary.yaml"))
+
+
+def test_an_unknown_system_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=re.escape("unknown system 'majorty'; did you mean 'majority'?")):
+        load_system("majorty")
+
+
+def test_all_shipped_cards_and_matrices_are_valid_and_carry_their_licence() -> None:
+    assert {"majority", "chance"} <= set(system_names())
+    for name, path in system_card_files().items():
+        assert load_system(name).name == path.stem
+    for card in corpus_cards().values():
+        assert card.licence != "unknown"
+        assert card.source
+    for name in matrix_files():
+        matrix, _ = load_matrix(name)
+        for system in {s for e in matrix.entries for s in e.systems}:
+            load_system(system)
+
+
+def test_set_changes_a_parameter_that_exists_and_no_other() -> None:
+    card = parse_typed(SYSTEM + "params: {depth: 2}\n", "s.yaml", SystemCard)
+    assert with_settings(card, {"depth": "3"}).params == {"depth": 3}
+    assert card.params == {"depth": 2}
+    with pytest.raises(UsageError, match="did you mean 'depth'"):
+        with_settings(card, {"dept": "3"})
+    with pytest.raises(UsageError, match="no parameter 'server'"):
+        with_settings(card, {"server": "http://x"})
+
+
+def test_the_analysis_plan_is_part_of_the_matrix_hash() -> None:
+    text = "name: m\nentries: [{systems: majority}]\n"
+    first = parse_typed(text, "m.yaml", Matrix)
+    assert first.entries[0].systems == ("majority",)
+    assert first.hash == parse_typed(text, "other.yaml", Matrix).hash
+    assert first.hash != parse_typed(text + "plan: {margin: 0.05}\n", "m.yaml", Matrix).hash
+
+
+def test_scale_may_be_one_for_all_or_one_each() -> None:
+    assert corpus("name: c\nscale: [1, 5]\n").scale_of("arousal") == (1, 5)
+    each = corpus("name: c\nscale: {valence: [-1, 1]}\n")
+    assert (each.scale_of("valence"), each.scale_of("arousal")) == ((-1, 1), None)
