@@ -60,6 +60,7 @@ def clear_os_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another folder with --out or SERBENCH_CACHE",
             errno.EACCES: "no permission to write there: choose another folder with --out or SERBENCH_CACHE",
             errno.EPERM: "no permission to write there: choose another folder with --out or SERBENCH_CACHE",
+            errno.ENOENT: "the folder does not exist and cannot be made: choose another one",
             errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
         }
         reason = reasons.get(error.errno or 0)

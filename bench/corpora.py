@@ -149,7 +149,7 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
             name, a dimension off its scale or without one, votes that are no JSON counts; names file and line.
     """
     path, card = corpus.folder / METADATA, corpus.card
-    columns, rows = _read_rows(path, card)
+    columns, rows = read_rows(path, card)
 
     def cells(column: str) -> tuple[str, ...]:
         source = columns.get(column)
@@ -177,7 +177,8 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
     )
 
 
-def _read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
+def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)

@@ -147,7 +147,10 @@ class Predictor(Protocol):
     """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Learn from ``train``; ``dev`` (other speakers) is for choosing and stopping."""
+        """Learn from ``train``; ``dev`` (other speakers) is for choosing and stopping.
+
+        Called once before any prediction. Zero-shot, both are empty: ``context`` then tells what is on offer.
+        """
         ...
 
     def predict(self, clips: Clips) -> Answers:

@@ -251,7 +251,7 @@ def _folds(
             f"{name}: {without} clips have no speaker id, so no speaker-disjoint split exists; it can serve zero-shot systems only"
         )
     groups = groups_of(list(identities.values()))
-    if "split" in card.columns:
+    if "split" in card.columns and variant != "loso":
         folds = _own_folds(name, groups, splits)
     else:
         folds = build_folds(

@@ -17,6 +17,7 @@ from bench.atomic import write_json
 from bench.audio_store import DecodedClip
 from bench.cards import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
+from bench.corpus_verify import remember_hashes
 from bench.devices import worker_devices
 from bench.errors import DataError, UsageError
 from bench.estimates import Rates, load_rates, save_rates
@@ -115,7 +116,7 @@ class Prepared:
             if (name, protocol) not in built:
                 corpus = name.partition("@")[0].rpartition(".")[0]
                 built[name, protocol] = build_task(
-                    self.tables[corpus], name, protocol, limit=self.settings.limit
+                    self.tables[corpus], name, protocol, limit=self.settings.limit, forecast=forecast
                 )
             return built[name, protocol]
 
@@ -142,6 +143,8 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         with Pool(devices, folder.log) as pool:
             work = Work(prepared, folder, journal, session, pool, watch)
             work.decode(prepared.corpora_of(everything))
+            for table in prepared.corpora_of(everything):
+                remember_hashes(table, prepared.cache)
             plan = prepared.plan(everything)
             _remember_matrix(folder, prepared, plan)
             done = finished_cells(journal, folder, plan)

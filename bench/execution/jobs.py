@@ -25,7 +25,7 @@ from bench.identity import hash_file
 from bench.plan import Cell, Group, System
 from bench.predictions import PredictionTable, complete_answers, write_table
 from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe
-from bench.protocols import SAMPLE_RATE, Answers, Clips, FitContext
+from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext
 from bench.registry import build
 from bench.task import Task
 
@@ -326,16 +326,15 @@ def _run_predictor(
         progress=progress,
     )
     context.workdir.mkdir(parents=True, exist_ok=True)
+
+    def learnt(rows: NDArray[np.intp]) -> Examples:
+        return task.examples(rows[usable[rows]])
+
     with watch.running():
         predictor = build(
             system.card.adapter, system.card.params | ({"weights": system.weights} if system.weights else {})
         )
-        if fold.train.size:
-            predictor.fit(
-                task.examples(fold.train[usable[fold.train]]),
-                task.examples(fold.dev[usable[fold.dev]]),
-                context,
-            )
+        predictor.fit(learnt(fold.train), learnt(fold.dev), context)
         answers: Answers = predictor.predict(task.clips(fold.test[usable[fold.test]]))
     return [
         replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bench.corpora import Metadata, PreparedCorpus, open_corpus, read_metadata
 from bench.corpus_draft import draft_card, usual_scale, write_draft
 from bench.corpus_report import CorpusReport, between_share, describe_corpus
 from bench.corpus_verify import Verification, verify_corpus
-from bench.errors import DataError, UsageError
+from bench.errors import UsageError
 from bench.task import open_table
 from bench.typed_yaml import read_typed
 from tests.conftest import write_tone_corpus
@@ -249,8 +250,6 @@ def test_verifying_tells_dropped_new_and_unlisted_clips(cache: Path, tone_corpus
 
 
 def test_a_change_that_keeps_size_and_time_is_seen_by_its_sound(cache: Path, tone_corpus: Path) -> None:
-    import os
-
     describe(tone_corpus, cache)
     clip = tone_corpus / "audio" / "s0-sad-0.wav"
     before = clip.stat()

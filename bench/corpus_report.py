@@ -1,0 +1,381 @@
+"""Describing a prepared corpus: what is in it, how it sounds to the suite, and what its user should beware of."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.audio_store import DecodedClip
+from bench.cards import CorpusCard
+from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows
+from bench.corpus_draft import draft_card
+from bench.corpus_verify import Unreadable, remember_hashes, unlisted_audio
+from bench.errors import DataError
+from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
+from bench.task import CorpusTable, build_task, decode_missing, open_table
+
+LENGTH_CONFOUND = 0.06
+"""Share of the variance of log clip length that lies between labels, from which a warning is given (Cohen's medium)."""
+FEW_SPEAKERS = 20
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """A raw label, the canonical name it is mapped to (None: left out), its clips and speakers."""
+
+    raw: str
+    canonical: str | None
+    clips: int
+    speakers: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Quantiles of clip length in seconds; ``label`` is a canonical name, or None for all clips."""
+
+    label: str | None
+    clips: int
+    shortest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class DimensionRange:
+    """A dimension: raw range found, the scale it is read with, and where that puts it in 0..1."""
+
+    dimension: str
+    clips: int
+    raw_low: float
+    raw_high: float
+    scale: tuple[float, float]
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Listener votes: clips that have some, and the fewest and most votes on such a clip."""
+
+    clips: int
+    fewest: float
+    most: float
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """Rate in hertz and channels of audio files as they lie on the disk, before decoding."""
+
+    suffix: str
+    rate: int
+    channels: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class TaskOutlook:
+    """A task of the corpus: its folds, or why it can have none."""
+
+    name: str
+    clips: int
+    speakers: int
+    folds: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """Everything ``serbench corpus describe`` says."""
+
+    name: str
+    folder: str
+    card: Literal["own", "shipped", "drafted"]
+    clips: int
+    minutes: float
+    speakers: int
+    clips_without_speaker: int
+    clips_per_speaker: tuple[int, int] | None
+    promised_clips: int | None
+    promised_speakers: int | None
+    languages: Mapping[str, int]
+    genders: Mapping[str, int]
+    sessions: int
+    dialogues: int
+    scripts: int
+    labels: tuple[LabelCount, ...]
+    unlabelled: int
+    dimensions: tuple[DimensionRange, ...]
+    votes: Votes | None
+    sources: tuple[SourceFormat, ...]
+    lengths: tuple[Lengths, ...]
+    length_label_share: float | None
+    """Share of the variance of log clip length that lies between labels (η², 0..1)."""
+    undecodable: tuple[Unreadable, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    """Clip ids that hold one and the same sound."""
+    unlisted: tuple[str, ...]
+    tasks: tuple[TaskOutlook, ...]
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def describe_corpus(
+    name_or_dir: str, folders: Sequence[Path], cache: Path, progress: Callable[[int], object] = int
+) -> CorpusReport:
+    """Read, decode (once, into the cache) and describe a corpus; a folder without a card is read with a drafted one.
+
+    Raises:
+        UsageError, DataError: no such corpus, or metadata that cannot be read; the message names file and line.
+    """
+    corpus, origin = _open(name_or_dir, folders)
+    table = open_table(corpus, cache)
+    decode_missing(table, progress)
+    remember_hashes(table, cache)
+    metadata, card, decoded = table.metadata, corpus.card, table.decoded()
+    raw = _raw_cells(corpus)
+    audible = [c.message is None for c in decoded]
+    seconds = np.array([c.samples / SAMPLE_RATE for c in decoded])
+    per_speaker = Counter(s for s in metadata.speakers if s)
+    heard = [(float(x), e) for x, e, ok in zip(seconds, metadata.emotions, audible, strict=True) if ok]
+    share = between_share([x for x, _ in heard if x > 0], [e for x, e in heard if x > 0])
+    labels = _labels(raw["emotion"], metadata)
+    undecodable = tuple(Unreadable(c.clip_id, c.message) for c in decoded if c.message is not None)
+    duplicates = _duplicates(decoded)
+    tasks = tuple(_outlook(table, name) for name in table.task_names)
+    unlisted = unlisted_audio(table)
+    return CorpusReport(
+        name=card.name,
+        folder=str(corpus.folder),
+        card=origin,
+        clips=len(metadata),
+        minutes=round(float(seconds.sum()) / 60, 3),
+        speakers=len(per_speaker),
+        clips_without_speaker=sum(not s for s in metadata.speakers),
+        clips_per_speaker=(min(per_speaker.values()), max(per_speaker.values())) if per_speaker else None,
+        promised_clips=card.clips,
+        promised_speakers=card.speakers,
+        languages=_counted(metadata.languages),
+        genders=_counted(g for g in metadata.genders if g),
+        sessions=_distinct(metadata.sessions),
+        dialogues=_distinct(metadata.dialogues),
+        scripts=_distinct(metadata.scripts),
+        labels=labels,
+        unlabelled=sum(e is None for e in metadata.emotions),
+        dimensions=_dimensions(raw, metadata.dimensions, card),
+        votes=_votes(metadata),
+        sources=_sources(table, audible),
+        lengths=_lengths(heard),
+        length_label_share=share,
+        undecodable=undecodable,
+        duplicates=duplicates,
+        unlisted=unlisted,
+        tasks=tasks,
+        warnings=(
+            *_broken_promises(card, len(metadata), len(per_speaker)),
+            *_label_warnings(card, labels, metadata),
+            *_sound_warnings(undecodable, duplicates, unlisted, metadata, share),
+            *_speaker_warnings(metadata, len(per_speaker)),
+        ),
+    )
+
+
+def between_share(values: Sequence[float], labels: Sequence[str | None]) -> float | None:
+    """Share of the variance of log values that lies between labels (η²); None without two labels or any variance.
+
+    >>> between_share([1, 1, 2, 2], ["sad", "sad", "happy", "happy"])
+    1.0
+    """
+    pairs = [(np.log(v), label) for v, label in zip(values, labels, strict=True) if label is not None]
+    if len({label for _, label in pairs}) < 2:
+        return None
+    logs = np.array([v for v, _ in pairs])
+    total = float(((logs - logs.mean()) ** 2).sum())
+    if total < 1e-12 * len(logs):
+        return None
+    between = 0.0
+    for label in {label for _, label in pairs}:
+        own = np.array([v for v, other in pairs if other == label])
+        between += len(own) * float((own.mean() - logs.mean()) ** 2)
+    return round(between / total, 4)
+
+
+def _open(
+    name_or_dir: str, folders: Sequence[Path]
+) -> tuple[PreparedCorpus, Literal["own", "shipped", "drafted"]]:
+    folder = Path(name_or_dir)
+    if (folder / METADATA).exists() and card_of(folder) is None:
+        return PreparedCorpus(draft_card(folder).card, folder), "drafted"
+    corpus = open_corpus(name_or_dir, folders)
+    own = [*corpus.folder.glob("*.yaml"), *corpus.folder.glob("*.yml")]
+    return corpus, "own" if own else "shipped"
+
+
+def _raw_cells(corpus: PreparedCorpus) -> dict[str, list[str]]:
+    """Cells of the label columns as they are written; "" where the column is not there."""
+    columns, rows = read_rows(corpus.folder / METADATA, corpus.card)
+    wanted = ("emotion", *DIMENSIONS)
+    return {c: [(row[columns[c]] or "").strip() if c in columns else "" for row in rows] for c in wanted}
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _distinct(values: Iterable[str]) -> int:
+    return len({v for v in values if v})
+
+
+def _labels(raw: Sequence[str], metadata: Metadata) -> tuple[LabelCount, ...]:
+    clips = Counter(zip(raw, metadata.emotions, strict=True))
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for value, speaker in zip(raw, metadata.speakers, strict=True):
+        speakers[value].add(speaker)
+    return tuple(
+        LabelCount(value, canonical, n, _distinct(speakers[value]))
+        for (value, canonical), n in sorted(clips.items(), key=lambda item: (-item[1], item[0][0]))
+        if value
+    )
+
+
+def _dimensions(
+    raw: Mapping[str, Sequence[str]], values: Array, card: CorpusCard
+) -> tuple[DimensionRange, ...]:
+    found = []
+    for dimension, column in zip(DIMENSIONS, values.T, strict=True):
+        known = column[np.isfinite(column)]
+        scale = card.scale_of(dimension)
+        if known.size and scale is not None:
+            numbers = [float(c) for c in raw[dimension] if c]
+            inside = (round(float(x), 4) for x in (known.min(), known.mean(), known.max()))
+            found.append(DimensionRange(dimension, known.size, min(numbers), max(numbers), scale, *inside))
+    return tuple(found)
+
+
+def _votes(metadata: Metadata) -> Votes | None:
+    sums = [sum(v.values()) for v in metadata.votes if v is not None]
+    return Votes(len(sums), min(sums), max(sums)) if sums else None
+
+
+def _lengths(heard: Sequence[tuple[float, str | None]]) -> tuple[Lengths, ...]:
+    """Quantiles over all audible clips, then per label in the order of the names."""
+    groups: dict[str | None, list[float]] = {None: [x for x, _ in heard]}
+    for name in sorted({e for _, e in heard if e is not None}):
+        groups[name] = [x for x, e in heard if e == name]
+    rows = []
+    for label, values in groups.items():
+        if values:
+            quantiles = (round(float(q), 3) for q in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
+            rows.append(Lengths(label, len(values), *quantiles))
+    return tuple(rows)
+
+
+def _sources(table: CorpusTable, audible: Sequence[bool]) -> tuple[SourceFormat, ...]:
+    formats = Counter(
+        _format(table.corpus.folder / clip_id)
+        for clip_id, ok in zip(table.metadata.clip_ids, audible, strict=True)
+        if ok
+    )
+    return tuple(SourceFormat(*key, clips) for key, clips in sorted(formats.items()))
+
+
+def _format(path: Path) -> tuple[str, int, int]:
+    import soundfile
+
+    try:
+        found = soundfile.info(str(path))
+    except soundfile.LibsndfileError:
+        import av
+
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            return path.suffix.lower(), int(stream.rate), int(stream.channels)
+    return path.suffix.lower(), int(found.samplerate), int(found.channels)
+
+
+def _duplicates(decoded: Sequence[DecodedClip]) -> tuple[tuple[str, ...], ...]:
+    same: dict[str, list[str]] = defaultdict(list)
+    for clip in decoded:
+        if clip.message is None:
+            same[clip.pcm_hash].append(clip.clip_id)
+    return tuple(tuple(ids) for ids in same.values() if len(ids) > 1)
+
+
+def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
+    try:
+        task = build_task(table, name, "zero-shot")
+    except DataError as error:
+        return TaskOutlook(name, 0, 0, None, str(error))
+    clips, speakers = len(task), _distinct(task.speakers)
+    try:
+        folds = build_task(table, name, "within").folds
+    except DataError as error:
+        return TaskOutlook(name, clips, speakers, None, str(error))
+    return TaskOutlook(name, clips, speakers, len(folds), None)
+
+
+def _broken_promises(card: CorpusCard, clips: int, speakers: int) -> Iterable[str]:
+    if card.clips is not None and card.clips != clips:
+        yield f"the card promises {card.clips} clips, the folder lists {clips}"
+    if card.speakers is not None and card.speakers != speakers:
+        yield f"the card promises {card.speakers} speakers, the folder has {speakers}"
+
+
+def _label_warnings(card: CorpusCard, labels: Sequence[LabelCount], metadata: Metadata) -> Iterable[str]:
+    absent = sorted(set(card.labels) - {x.raw for x in labels})
+    if absent:
+        yield f"the card maps labels that no clip carries: {', '.join(absent)}"
+    left_out = [x for x in labels if x.canonical is None]
+    if left_out:
+        names = ", ".join(f"{x.raw} ({x.clips})" for x in left_out)
+        yield f"labels without a canonical name, whose clips carry no category: {names}"
+    by_speaker: dict[str, set[str]] = defaultdict(set)
+    for speaker, emotion in zip(metadata.speakers, metadata.emotions, strict=True):
+        if speaker and emotion:
+            by_speaker[speaker].add(emotion)
+    single = [s for s, emotions in by_speaker.items() if len(emotions) == 1]
+    if single and len({x.canonical for x in labels} - {None}) > 1:
+        yield f"{len(single)} of {len(by_speaker)} speakers have one label only: voice and label cannot be told apart"
+
+
+def _sound_warnings(
+    undecodable: Sequence[Unreadable],
+    duplicates: Sequence[tuple[str, ...]],
+    unlisted: Sequence[str],
+    metadata: Metadata,
+    share: float | None,
+) -> Iterable[str]:
+    if undecodable:
+        first = undecodable[0]
+        yield f"{len(undecodable)} clip(s) cannot be decoded, first {first.clip_id!r}: {first.reason}"
+    if duplicates:
+        owner = dict(zip(metadata.clip_ids, metadata.speakers, strict=True))
+        label = dict(zip(metadata.clip_ids, metadata.emotions, strict=True))
+        speakers = sum(len({owner[i] for i in ids}) > 1 for ids in duplicates)
+        labels = sum(len({label[i] for i in ids}) > 1 for ids in duplicates)
+        yield (
+            f"{len(duplicates)} recording(s) stand under several clip ids, {speakers} of them under several speakers, "
+            f"{labels} under several labels; first: {', '.join(duplicates[0])}"
+        )
+    if unlisted:
+        yield f"{len(unlisted)} audio file(s) are not listed in {METADATA}, first {unlisted[0]!r}"
+    if share is not None and share >= LENGTH_CONFOUND:
+        yield f"clip length tells part of the label: {share:.0%} of the variance of log length lies between labels"
+
+
+def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:
+    without = sum(not s for s in metadata.speakers)
+    if without:
+        yield f"{without} clip(s) have no speaker id: their tasks can serve zero-shot systems only"
+    if 0 < speakers < FEW_SPEAKERS:
+        yield f"only {speakers} speakers: intervals are wide and few differences can be told apart"

@@ -1,0 +1,36 @@
+"""A table of records in Markdown, for a README or a pull request: what the repository prints, its records hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.records import Record
+
+
+def results_table(records: Sequence[Record]) -> str:
+    """Return one row per system and one column per task: UA in the native view with its interval, in percent.
+
+    Systems stand by track, then by name: no ranks.
+    """
+    tasks = sorted({r.task for r in records})
+    order = {"reference": 0, "released": 1, "probed": 2, "adapted": 3}
+    systems = sorted({(order[str(r.facts["track"])], str(r.facts["track"]), r.system) for r in records})
+    cells = {(r.system, r.task): _cell(r) for r in records}
+    lines = [
+        "| track | system | " + " | ".join(tasks) + " |",
+        "|---|---|" + "---|" * len(tasks),
+    ]
+    for _, track, system in systems:
+        lines.append(
+            f"| {track} | `{system}` | " + " | ".join(cells.get((system, t), "") for t in tasks) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(record: Record) -> str:
+    wanted = ("ua", "native", "wrong", "all")
+    for row in record.scores:
+        if (row["metric"], row["view"], row["outside"], row["rows"]) == wanted:
+            interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})" if row["low"] is not None else ""
+            return f"{100 * row['estimate']:.1f}{interval}"
+    return "–"

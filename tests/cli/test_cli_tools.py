@@ -1,0 +1,259 @@
+"""``corpus describe``, ``corpus verify``, ``doctor`` and ``check`` as a user meets them: words, JSON, exit codes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from bench import examination
+from bench.contract import TestBed, encoder_checks
+from bench.examination import ImportProbe, run_probe
+from bench.plan import resolve_system
+from bench.registry import load_system
+from tests.command import Command, command
+from tests.conftest import write_tone_corpus
+
+
+@pytest.fixture
+def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
+    return command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the fresh interpreters that import torch: half a minute on a busy machine."""
+    monkeypatch.setattr(examination, "torch_probe", lambda: ImportProbe("torch and torchaudio", "", ""))
+    monkeypatch.setattr(examination, "adapter_probes", lambda: ())
+    monkeypatch.setattr("bench.cli.doctor.S3PRL", ImportProbe("s3prl", "print('s3prl 0.4.18')", ""))
+    monkeypatch.setattr(examination, "gpu_count", lambda: 0)
+
+
+def findings(said_json: list[dict[str, str]], name: str) -> list[tuple[str, str, str]]:
+    return [(f["state"], f["found"], f["mend"]) for f in said_json if name in f["name"]]
+
+
+def test_describe_by_name_by_folder_and_as_json_agree(serbench: Command, tone_corpus: Path) -> None:
+    by_name = serbench("corpus", "describe", "tones", "--data", tone_corpus.parent, "--json")
+    by_folder = serbench("corpus", "describe", tone_corpus, "--json")
+    assert by_name.code == by_folder.code == 0
+    assert by_name.json == by_folder.json
+    assert (by_folder.json["clips"], by_folder.json["speakers"]) == (36, 6)
+    words = serbench("corpus", "describe", tone_corpus).out
+    for part in (
+        "36, 0.2 minutes",
+        "6, 6 to 6 clips each",
+        "ms 36",
+        "36 × .wav 16000 Hz mono",
+        "tones.ms: 36 clips",
+    ):
+        assert part in words
+
+
+def test_describe_drafts_a_card_that_runs_and_never_overwrites_it(
+    serbench: Command, tone_corpus: Path
+) -> None:
+    (tone_corpus / "card.yaml").unlink()
+    (tone_corpus / "LICENSE [draft].txt").write_text("x")
+    assert "draft one with: serbench corpus describe" in serbench("corpus", "describe", tone_corpus).out
+    assert not list(tone_corpus.glob("*.yaml"))  # describing alone writes nothing into a user's folder
+    assert "card drafted" in serbench("corpus", "describe", tone_corpus, "--new-card").out
+    tasks = serbench("list", "tasks", "--data", tone_corpus, "--json").json
+    assert [t["labels"] for t in tasks if t["name"] == "tones.ms"] == [["happy", "sad", "angry"]]
+    before = (tone_corpus / "card.yaml").read_bytes()
+    assert "none is overwritten" in serbench("corpus", "describe", tone_corpus, "--new-card").sentence
+    assert (tone_corpus / "card.yaml").read_bytes() == before
+
+
+def test_verify_ends_with_1_and_names_the_file_and_the_way_on(serbench: Command, tone_corpus: Path) -> None:
+    assert "verified for the first time" in serbench("corpus", "verify", tone_corpus).out
+    said = serbench("corpus", "verify", tone_corpus)
+    assert (said.code, "as they were" in said.out) == (0, True)
+    clip = tone_corpus / "audio" / "s3-angry-1.wav"
+    samples, rate = soundfile.read(clip)
+    soundfile.write(clip, samples[:-1], rate)
+    said = serbench("corpus", "verify", tone_corpus)
+    assert said.code == 1
+    assert "changed (another sound than before) (1):\n  audio/s3-angry-1.wav" in said.out
+    remedy = said.out.strip().splitlines()[-1]
+    manifest = Path(remedy.rpartition("rm ")[2])
+    assert serbench("corpus", "verify", tone_corpus, "--json").json["changed"] == ["audio/s3-angry-1.wav"]
+    manifest.unlink()  # what the last line tells the user to do
+    assert serbench("corpus", "verify", tone_corpus).code == 0
+
+
+@pytest.mark.usefixtures("quick_doctor")
+def test_a_healthy_installation_has_nothing_wrong(
+    serbench: Command, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SERBENCH_WEIGHTS", raising=False)
+    said = serbench("doctor", "--data", tone_corpus, "--json")
+    assert said.code == 0, said.out
+    assert "wrong" not in {f["state"] for f in said.json}
+    assert findings(said.json, "packages")[0][0] == "ok"
+    assert findings(said.json, "tones") == [("ok", f"36 clips, 6 speakers in {tone_corpus}", "")]
+    ((state, found, mend),) = findings(said.json, "whisper-tiny.en-superb")
+    assert (state, "SERBENCH_WEIGHTS is not set" in found) == ("missing", True)
+    assert mend.startswith("hf download openai/whisper-tiny.en --local-dir")
+    assert all(f["mend"] for f in said.json if f["state"] != "ok")
+    words = serbench("doctor", "--data", tone_corpus)
+    assert "0 wrong" in words.out
+    assert words.code == 0
+
+
+@pytest.mark.usefixtures("quick_doctor")
+def test_the_doctor_finds_what_is_broken_and_says_what_mends_it(
+    serbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bare, bad = (write_tone_corpus(tmp_path / "data" / n) for n in ("good", "bare", "bad"))
+    (bare / "card.yaml").unlink()
+    said = serbench("doctor", "--data", tmp_path / "data", "--json")
+    assert said.code == 0
+    assert findings(said.json, str(bare)) == [
+        ("missing", "has no card", f"serbench corpus describe {bare} --new-card")
+    ]
+    assert [f[0] for f in findings(said.json, "good")] == ["ok"]
+    text = (bad / "metadata.csv").read_text().replace("angry,ms", "cross,ms")
+    (bad / "metadata.csv").write_text(text)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    said = serbench("doctor", "--data", tmp_path / "data", "--json")
+    assert said.code == 1
+    assert {f["name"] for f in said.json if f["state"] == "wrong"} == {"bad", "cache"}
+    assert "unknown emotion name 'cross'" in findings(said.json, "bad")[0][1]
+    assert findings(said.json, "cache")[0][2] == "export SERBENCH_CACHE=FOLDER"
+    said = serbench("doctor", "--data", tmp_path / "nowhere", "--json")
+    assert findings(said.json, "data folders")[0][0] == "wrong"
+    assert good.exists()
+
+
+@pytest.mark.usefixtures("quick_doctor")
+def test_another_package_called_adapters_is_noticed(
+    serbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The unrelated distribution of that name, as pip leaves it behind on the path.
+    info = tmp_path / "site" / "adapters-1.2.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adapters\nVersion: 1.2.0\n")
+    (info / "top_level.txt").write_text("adapters\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    said = serbench("doctor", "--json")
+    assert said.code == 1
+    ((state, found, mend),) = findings(said.json, "name 'adapters'")
+    assert (state, "also belongs to adapters" in found) == ("wrong", True)
+    assert mend.startswith("pip uninstall -y adapters && ")
+
+
+@pytest.mark.usefixtures("quick_doctor")
+def test_a_gpu_that_torch_does_not_see_is_wrong(serbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "gpu_count", lambda: 2)
+    for seen, state in ((0, "wrong"), (2, "ok")):
+        probe = ImportProbe("torch and torchaudio", f"print('torch 2, CUDA devices: {seen}')", "")
+        monkeypatch.setattr(examination, "torch_probe", lambda probe=probe: probe)
+        said = serbench("doctor", "--json")
+        assert [f[0] for f in findings(said.json, "GPUs")] == [state]
+
+
+@pytest.mark.usefixtures("quick_doctor")
+def test_a_package_that_is_missing_or_too_old_is_named(
+    serbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = importlib.metadata.requires
+
+    def requires(name: str) -> list[str]:
+        return ["numpy>=99", "no-such-package>=1", *(honest(name) or [])]
+
+    monkeypatch.setattr("importlib.metadata.requires", requires)
+    said = serbench("doctor", "--json")
+    assert said.code == 1
+    assert findings(said.json, "no-such-package") == [
+        ("wrong", "not installed; needed: no-such-package>=1", "pip install 'no-such-package>=1'")
+    ]
+    assert "needed: numpy>=99" in findings(said.json, "numpy")[0][1]
+
+
+def test_an_import_that_fails_hangs_or_crashes_is_wrong_and_nothing_worse() -> None:
+    def state(code: str, limit: float = 60.0) -> tuple[str, str]:
+        found = run_probe(ImportProbe("p", code, "mend it"), limit=limit)
+        assert found.mend == ("mend it" if found.state == "wrong" else "")
+        return found.state, found.found
+
+    assert state("print('noise'); print('torch 2.11.0')") == ("ok", "torch 2.11.0")
+    assert state("import no_such_module") == (
+        "wrong",
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    )
+    assert state("import time; time.sleep(60)", 0.5) == ("wrong", "does not import within 0 s")
+    assert state("import os; os.abort()")[0] == "wrong"
+
+
+def test_the_real_imports_work_here() -> None:
+    # The whole doctor once, with nothing left out: torch with torchaudio, s3prl, and the code of every system.
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "doctor", "--json"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert [f["state"] for f in said if f["area"] == "imports"] == ["ok"] * 3, done.stdout
+    assert done.returncode == 0
+
+
+def test_check_prints_a_table_or_json_and_the_exit_code_tells(serbench: Command, tmp_path: Path) -> None:
+    said = serbench("check", "majority", "--json")
+    assert (said.code, said.json["passed"]) == (0, True)
+    assert "12 checks, all hold" in serbench("check", "majority").out
+    (tmp_path / "loud.py").write_text(LOUD)
+    (tmp_path / "loud.yaml").write_text("name: loud\nfamily: acoustic\ntrack: probed\nadapter: loud:Loud\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        said = serbench("check", tmp_path / "loud.yaml", "--json")
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert said.code == 1
+    assert [c["name"] for c in said.json["checks"] if not c["passed"]] == ["probabilities", "odd audio"]
+    assert "chatter" in said.err  # what an adapter prints stays off standard output
+
+
+LOUD = """
+import numpy as np
+from bench.protocols import Answers
+
+class Loud:
+    def fit(self, train, dev, context):
+        print("chatter")
+        self.labels = context.labels
+
+    def predict(self, clips):
+        n = len(clips)
+        return Answers(("ok",) * n, (self.labels[0],) * n, np.full((n, len(self.labels)), 0.9))
+"""
+
+
+def test_a_dry_run_before_anything_is_decoded_says_what_it_would_take(
+    serbench: Command, tone_corpus: Path
+) -> None:
+    said = serbench("run", "quick", "--data", tone_corpus, "--only", "system=majority", "--dry-run", "--json")
+    assert said.code == 0, said.err
+    assert (said.json["cells"], said.json["done"], said.json["undecoded"]) == (5, 0, 36)
+
+
+def test_check_on_what_cannot_run_here_is_one_line(serbench: Command) -> None:
+    said = serbench("check", "qwen2-audio-7b-instruct-choice")
+    assert said.code == 1
+    assert len(said.sentence.strip().splitlines()) == 1
+    assert "needs a server" in said.err
+
+
+@pytest.mark.real
+def test_a_real_encoder_keeps_the_contract(
+    real_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(real_weights))
+    checks = list(encoder_checks(TestBed(resolve_system(load_system("whisper-tiny.en-superb")), tmp_path)))
+    assert len(checks) == 5
+    assert all(c.passed for c in checks), checks
