@@ -166,7 +166,7 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         failed = tuple(
             row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
         )
-    blocked = {r.system.name: r.system.blocked for r in plan.records if r.system.blocked is not None}
+    blocked = {w.system.name: w.system.blocked for w in chosen if w.system.blocked is not None}
     computed = sum(len(g.cells) for g in pending) - len(failed)
     return RunSummary(
         folder, max(computed, 0), len(done) - max(computed, 0), failed, blocked, tuple(prepared.notes), wall

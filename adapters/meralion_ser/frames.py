@@ -1,0 +1,94 @@
+"""Frames of clips: where they come from, their statistics, and how a long clip is cut into windows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import CannotRun, DataError, UsageError
+from bench.protocols import SAMPLE_RATE, Clips, FeatureReader, Waveform
+
+MELS = 80
+_FFT, _HOP = 400, 160
+_FLOOR = 1e-7
+"""Mel energies are cut off here: the noise of 16-bit rounding, so that digital silence is no outlier."""
+
+
+def log_mel(waveform: Waveform) -> Tensor:
+    """Log-mel spectrogram (frames, 80): 25-ms Hann windows every 10 ms, Slaney mel filters, log10.
+
+    Unlike Whisper's it keeps the clip's loudness: levels differ between emotions.
+    """
+    audio = torch.as_tensor(np.asarray(waveform, dtype=np.float32))
+    if len(audio) <= _FFT:
+        audio = torch.nn.functional.pad(audio, (0, _FFT + 1 - len(audio)))
+    spectrum = torch.stft(audio, _FFT, _HOP, window=torch.hann_window(_FFT), return_complex=True)
+    power = spectrum.abs().square()[:, : max(1, len(audio) // _HOP)]
+    return (_mel_filters().T @ power).clamp(min=_FLOOR).log10().T.contiguous()
+
+
+@functools.cache
+def _mel_filters() -> Tensor:
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        _FFT // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    )
+    return torch.as_tensor(np.asarray(filters, dtype=np.float32))
+
+
+def clip_frames(clips: Clips, index: int, features: FeatureReader | None) -> Tensor | None:
+    """Frames (frames, dims) of one clip: from ``features``, or log-mel when that is None.
+
+    None when the frozen encoder could not take the clip. Raises :class:`UsageError` when the store holds several
+    layers or pooled vectors, :class:`DataError` for frames that are no numbers.
+    """
+    if features is None:
+        frames = log_mel(clips.read(index))
+    elif clips.pcm_hashes[index] not in features:
+        return None
+    else:
+        frames = torch.from_numpy(_one_layer(features[clips.pcm_hashes[index]]))
+    if not bool(torch.isfinite(frames).all()):
+        raise DataError(
+            f"clip {clips.ids[index]}: its frames hold NaN or infinity; listen to it, and leave it out or re-encode it"
+        )
+    return frames
+
+
+def _one_layer(stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    if stored.ndim != 3 or stored.shape[0] != 1:
+        raise UsageError(
+            f"stored features have the shape {stored.shape}, expected (1, frames, dims): "
+            "the card's features section needs one layer in params.layers, and pooled: false"
+        )
+    return np.array(stored[0], dtype=np.float32)
+
+
+def frame_statistics(frames: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (dims,) over all frames of all clips; a constant feature has deviation 1."""
+    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for clip in frames:
+        exact = clip.double()
+        count += len(exact)
+        total = total + exact.sum(dim=0)
+        squares = squares + exact.square().sum(dim=0)
+    if count == 0:
+        raise CannotRun("no training frames to take statistics of: the training set is empty")
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.float(), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).float()
+
+
+def windows(frames: Tensor, longest: int) -> Sequence[Tensor]:
+    """Cut (frames, dims) into the fewest windows of near-equal length, none above ``longest`` frames.
+
+    >>> [len(part) for part in windows(torch.zeros(7, 2), 3)]
+    [3, 2, 2]
+    """
+    return torch.tensor_split(frames, max(1, -(-len(frames) // longest)))

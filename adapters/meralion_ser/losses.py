@@ -1,0 +1,147 @@
+"""The hybrid loss: weighted cross-entropy with label smoothing, and 1 − CCC per dimension; missing labels masked out.
+
+L = λ_cat · CE + λ_dim · mean over dimensions of (1 − CCC), λ 1.0 and 0.5, smoothing 0.1 (arXiv 2511.04914, section
+on training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class HybridTargets(NamedTuple):
+    """``categories``: class indices (batch,) or soft labels (batch, classes); ``dimensions``: (batch, 3) in 0..1."""
+
+    categories: Tensor
+    dimensions: Tensor
+
+
+class HybridMasks(NamedTuple):
+    """What is known: ``categories`` (batch,) and ``dimensions`` (batch, 3), bool. Masked targets may hold anything."""
+
+    categories: Tensor
+    dimensions: Tensor
+
+
+class HybridWeights(NamedTuple):
+    """Weights of the classes (None: equal) and of the two terms, and the label smoothing."""
+
+    classes: Tensor | None = None
+    category: float = 1.0
+    dimension: float = 0.5
+    smoothing: float = 0.1
+
+
+class HybridLoss(NamedTuple):
+    """The total, and its unweighted parts; a part without clips to learn from is None."""
+
+    total: Tensor
+    categorical: Tensor | None
+    dimensional: Tensor | None
+
+
+def hybrid_loss(
+    logits: Tensor,
+    dimensions: Tensor,
+    targets: HybridTargets | tuple[Tensor, Tensor],
+    masks: HybridMasks | tuple[Tensor, Tensor] | None = None,
+    weights: HybridWeights | None = None,
+) -> HybridLoss:
+    """Loss of a batch: logits (batch, classes) and dimensions (batch, 3) against what is known of the clips.
+
+    A batch without categories drops the categorical term; a dimension with fewer than two clips (no variance) drops
+    out of the mean; without ``masks`` every label is known. The total of nothing is zero, with a gradient of zero.
+
+    >>> logits, dimensions = torch.zeros(2, 4), torch.full((2, 3), 0.5)
+    >>> targets = HybridTargets(torch.tensor([0, 3]), torch.zeros(2, 3))
+    >>> nothing = torch.zeros(2, 3, dtype=torch.bool)
+    >>> loss = hybrid_loss(logits, dimensions, targets, HybridMasks(torch.tensor([True, True]), nothing))
+    >>> round(float(loss.total), 4), loss.dimensional      # log 4, and no dimension to learn
+    (1.3863, None)
+    """
+    chosen = weights or HybridWeights()
+    categories, truth = targets
+    known_category, known_dimension = masks or _everything(logits, truth)
+    categorical = categorical_loss(logits, categories, known_category, chosen.classes, chosen.smoothing)
+    dimensional = concordance_loss(dimensions, truth, known_dimension)
+    total = logits.sum() * 0.0
+    if categorical is not None:
+        total = total + chosen.category * categorical
+    if dimensional is not None:
+        total = total + chosen.dimension * dimensional
+    return HybridLoss(total, categorical, dimensional)
+
+
+def categorical_loss(
+    logits: Tensor, categories: Tensor, known: Tensor, class_weights: Tensor | None, smoothing: float
+) -> Tensor | None:
+    """Class-weighted cross-entropy over the known clips, with smoothed, possibly soft, targets.
+
+    Σᵢ Σ_c w_c t̃ᵢc (−log pᵢc) / Σᵢ Σ_c w_c tᵢc, where t̃ = (1 − ε) t + ε / C. For class indices this is
+    ``torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)``.
+    """
+    soft = _soft(categories, logits)[known]
+    log_p = logits[known].log_softmax(dim=1)
+    classes = logits.shape[1]
+    w = logits.new_ones(classes) if class_weights is None else class_weights.to(logits)
+    mass = (w * soft).sum()
+    if len(soft) == 0 or not bool(mass > 0):
+        return None
+    smoothed = (1.0 - smoothing) * soft + smoothing / classes
+    return -(w * smoothed * log_p).sum() / mass
+
+
+def concordance_loss(predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor | None:
+    """Mean of 1 − CCC over the dimensions that two or more clips of the batch know.
+
+    CCC = 2 cov / (var + var + (mean − mean)²) with 1/N moments (Lin 1989).
+    """
+    terms = [
+        1.0 - _concordance(predicted[known[:, d], d], truth[known[:, d], d])
+        for d in range(predicted.shape[1])
+        if int(known[:, d].sum()) >= 2
+    ]
+    return torch.stack(terms).mean() if terms else None
+
+
+def class_weights(labels: Sequence[int | None], classes: int) -> Tensor:
+    """Inverse-frequency weights (classes,), mean 1 over the training clips; a class without a clip weighs nothing.
+
+    w_c = N / (C' · N_c) with C' classes present: every class then carries the same mass.
+
+    >>> class_weights([0, 0, 0, 1, None], 3).tolist()
+    [0.6666666865348816, 2.0, 0.0]
+    """
+    counts = torch.bincount(
+        torch.tensor([x for x in labels if x is not None], dtype=torch.long), minlength=classes
+    )
+    present = counts > 0
+    shares = counts.sum() / (present.sum().clamp(min=1) * counts.clamp(min=1))
+    return torch.where(present, shares, torch.zeros(classes))
+
+
+def _concordance(x: Tensor, y: Tensor) -> Tensor:
+    mean_x, mean_y = x.mean(), y.mean()
+    covariance = ((x - mean_x) * (y - mean_y)).mean()
+    spread = x.var(unbiased=False) + y.var(unbiased=False) + (mean_x - mean_y).square()
+    # Two equal constants have no concordance: the floor gives 0 (loss 1) where the formula gives 0 / 0.
+    return 2.0 * covariance / spread.clamp(min=1e-8)
+
+
+def _soft(categories: Tensor, logits: Tensor) -> Tensor:
+    if categories.dim() == 2:
+        return categories.to(logits)
+    # A masked index may be any number (−1, −100): it is set aside before use.
+    inside = categories.clamp(0, logits.shape[1] - 1)
+    return torch.nn.functional.one_hot(inside, logits.shape[1]).to(logits)
+
+
+def _everything(logits: Tensor, truth: Tensor) -> HybridMasks:
+    return HybridMasks(
+        torch.ones(len(logits), dtype=torch.bool, device=logits.device),
+        torch.ones_like(truth, dtype=torch.bool),
+    )
