@@ -1,0 +1,173 @@
+"""Systems that met on the same clips: what is compared, which differences stand, and what follows for ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.comparing import Pairing, comparable, families, run_family
+from bench.errors import DataError
+from bench.matrix import Plan
+from bench.protocols import DIMENSIONS
+from bench.records import Block, Record
+
+TRACKS = ("adapted", "probed", "released", "reference")
+"""In the order of a board: most supervision first, the yardsticks last."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared: a metric of one view (categories), or of one dimension."""
+
+    view: str
+    outside: str
+    metric: str
+    dimension: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The target of the statistics it is computed from."""
+        return self.dimension or "category"
+
+    def row(self, record: Record, *, rows: str = "all") -> Mapping[str, Any] | None:
+        """Return the record's score row for this subject, or None when it has none such."""
+        wanted = {
+            "view": self.view,
+            "outside": self.outside,
+            "metric": self.metric,
+            "dimension": self.dimension,
+            "rows": rows,
+        }
+        return next((s for s in record.scores if all(s[k] == v for k, v in wanted.items())), None)
+
+    def block(self, record: Record) -> Block | None:
+        """Return the statistics behind :meth:`row`."""
+        return record.block(self.view, self.outside, "all", self.target)
+
+
+@dataclass(frozen=True)
+class RankInterval:
+    """Best and worst rank that the tests leave open, among ``of`` systems of the track."""
+
+    best: int
+    worst: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The records of one task, protocol and condition, with every planned test of the subjects shown.
+
+    ``untested`` says why a family could not be tested, by family name.
+    """
+
+    task: str
+    protocol: str
+    condition: str
+    plan: Plan
+    records: tuple[Record, ...]
+    subjects: tuple[Subject, ...]
+    pairings: tuple[Pairing, ...]
+    untested: tuple[str, ...]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Facts that all its records share: corpus, clips, folds."""
+        return self.records[0].facts
+
+    @property
+    def tracks(self) -> list[str]:
+        """Tracks present, in the board's order."""
+        present = {str(r.facts["track"]) for r in self.records}
+        return [t for t in TRACKS if t in present] + sorted(present - set(TRACKS))
+
+    def members(self, subject: Subject, track: str) -> list[Record]:
+        """Records of a track that have the subject's score, best first (the name decides equal scores)."""
+        scored = [
+            (row["estimate"], r)
+            for r in self.records
+            if r.facts["track"] == track and (row := subject.row(r)) is not None
+        ]
+        return [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
+
+    def tested(self, subject: Subject) -> list[Pairing]:
+        """Pairings of the subject, in every family of the plan."""
+        wanted = (subject.view, subject.outside, subject.metric, subject.dimension)
+        return [p for p in self.pairings if (p.view, p.outside, p.metric, p.dimension) == wanted]
+
+    def within(self, subject: Subject, track: str) -> list[Pairing]:
+        """Pairings of one track's family."""
+        return [p for p in self.tested(subject) if p.family == f"track {track}"]
+
+    def across(self, subject: Subject) -> list[Pairing]:
+        """Pairings that the plan names across tracks."""
+        return [p for p in self.tested(subject) if p.family == "across tracks"]
+
+    def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
+        """A system's pairings inside its track, by the other's name, seen from the system."""
+        own = {}
+        for p in self.within(subject, track):
+            if p.system_a == system:
+                own[p.system_b] = p
+            elif p.system_b == system:
+                own[p.system_a] = p.turned()
+        return own
+
+    def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
+        """From 1 + (significantly better systems) to N − (significantly worse ones); None where nothing was tested."""
+        n = len(self.members(subject, track))
+        seen = self.against(subject, track, system)
+        if len(seen) != n - 1:
+            return None
+        ahead = sum(p.verdict == "worse" for p in seen.values())
+        behind = sum(p.verdict == "better" for p in seen.values())
+        return RankInterval(1 + ahead, n - behind, n)
+
+
+def hold_contests(records: Sequence[Record]) -> list[Contest]:
+    """Group records by task, protocol and condition, and run each planned family once."""
+    return [_hold(group) for group in comparable(records)]
+
+
+def _hold(group: Sequence[Record]) -> Contest:
+    plan = Plan.model_validate(group[0].facts["plan"])
+    subjects = _subjects(group, plan)
+    pairings: list[Pairing] = []
+    untested: list[str] = []
+    for name, members, pairs in families(group):
+        if name == "track reference":
+            continue  # yardsticks do not compete
+        try:
+            pairings += run_family(name, [_only(r, subjects) for r in members], pairs)
+        except DataError as error:
+            untested.append(f"{name}: {error}")
+    facts = group[0].facts
+    return Contest(
+        str(facts["task"]),
+        str(facts["protocol"]),
+        str(facts["condition"]),
+        plan,
+        tuple(group),
+        tuple(subjects),
+        tuple(pairings),
+        tuple(untested),
+    )
+
+
+def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
+    """The primary view and metric (the corpus's own classes where the view has none), then CCC by dimension."""
+    scores = [s for r in group for s in r.scores if s["rows"] == "all"]
+    metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
+    views = {s["view"] for s in scores if s["metric"] == metric}
+    chosen = [v for v in (plan.primary_view, "native") if v in views][:1]
+    dimensions = {s["dimension"] for s in scores if s["metric"] == "ccc"}
+    categories = [Subject(v, "wrong", metric) for v in chosen]
+    agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]
+    return agreement + categories if plan.primary_metric == "ccc" else categories + agreement
+
+
+def _only(record: Record, subjects: Sequence[Subject]) -> Record:
+    """The record with the statistics of what is shown: other views are tested by ``serbench compare``."""
+    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
+    return Record(record.facts, tuple(b for b in record.blocks if b.key in keys))

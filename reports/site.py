@@ -1,0 +1,307 @@
+"""The HTML report of a run: static, self-contained pages that work offline and run no script.
+
+Everything that comes from a run is hostile input: names, titles, notes, errors and warnings are escaped by the
+template engine without exception, and characters that reorder or hide text are written out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench import __version__
+from bench.atomic import clear_os_errors, write_text
+from bench.comparing import SUPERVISION, Pairing
+from bench.estimates import human_time
+from bench.identity import digest
+from bench.records import Record
+from reports import boards, figures, fits, tables, wording
+from reports.contests import TRACKS, Contest, Subject, hold_contests
+from reports.gathering import Outcome, Run, gather
+
+GENERATOR = "ser-bench report"
+"""Marks our own pages, so that those of an earlier report are removed and nobody else's."""
+SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+"""Control characters, bidirectional overrides, invisible characters, lone surrogates."""
+
+
+def write_report(run: Path, out: Path) -> Path:
+    """Render the report of a run into ``out`` and return the path of its first page.
+
+    The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
+
+    Raises:
+        UsageError: ``run`` is no run.
+        DataError: its plan or a record cannot be read.
+        BenchError: ``out`` cannot be written.
+    """
+    site = Site(gather(run))
+    pages = site.pages()
+    for name, html in pages.items():
+        write_text(out / name, html)
+    _remove_stale(out, set(pages))
+    return out / "index.html"
+
+
+def _remove_stale(out: Path, current: set[str]) -> None:
+    mark = f'<meta name="generator" content="{GENERATOR}'
+    with clear_os_errors(out):
+        for path in sorted([*out.glob("task-*.html"), *out.glob("system-*.html")]):
+            if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+                path.unlink()
+
+
+def page_name(kind: str, identifier: str) -> str:
+    """Name the page of a task or a system; an identifier that is no plain file name gets a hash.
+
+    >>> page_name("task", "indowave.id")
+    'task-indowave.id.html'
+    """
+    plain = re.sub(r"[^A-Za-z0-9._+@-]", "_", identifier)[:100]
+    return f"{kind}-{plain}{'' if plain == identifier else '-' + digest(identifier.encode('utf-8', 'replace'), length=4)}.html"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Who leads a track, in words, and the test against the second."""
+
+    track: str
+    text: str
+    second: Pairing | None
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """What the tests say of one contest: who leads each track, then the planned pairs across tracks."""
+
+    contest: Contest
+    leads: tuple[Lead, ...]
+    across: tuple[Pairing, ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Planned records of one system that were not scored for one and the same reason."""
+
+    system: str
+    protocol: str
+    condition: str
+    state: str
+    reason: str
+    tasks: tuple[str, ...]
+
+
+def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
+    """Group what was planned and not scored by system and reason."""
+    groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
+    for o in outcomes:
+        if o.state != "scored":
+            groups[o.system, o.protocol, o.condition, o.state, o.reason].append(o.task)
+    return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
+
+
+class Site:
+    """All pages of one run. Comparisons are made once, here."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.contests = hold_contests(run.records)
+        self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
+        self.tasks = list(dict.fromkeys(c.task for c in self.contests))
+        self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
+        self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
+        self._templates = _environment()
+
+    def pages(self) -> dict[str, str]:
+        """Render every page: file name → HTML."""
+        made = {"index.html": self._render("index.html.j2", **self._index())}
+        for task in self.tasks:
+            made[page_name("task", task)] = self._render("task.html.j2", **self._task(task))
+        for system in self.systems:
+            made[page_name("system", system)] = self._render("system.html.j2", **self._system(system))
+        return made
+
+    def _render(self, template: str, **context: Any) -> str:
+        html = self._templates.get_template(template).render(
+            site=self, run=self.run, versions=self.versions, **context
+        )
+        # Blank lines are what template statements leave behind.
+        return re.sub(r"\n\s*\n+", "\n", html).strip() + "\n"
+
+    def _index(self) -> dict[str, Any]:
+        shown = [(c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary]
+        primary_pairs = [p for c, s in shown for p in c.tested(s)]
+        return {
+            "verdicts": [self.verdict(c, s) for c, s in shown],
+            "summary": self._summary(shown),
+            "tally": wording.tally(primary_pairs),
+            "boards": [(c, boards.task_board(c, s)) for c, s in shown],
+            "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
+            "agreement": [
+                (c, boards.task_board(c, s)) for c in self.contests for s in c.subjects if s.metric == "ccc"
+            ],
+            "clips": {c.task: int(c.facts["clips"]) for c in self.contests},
+            "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
+            "missing": gather_missing(self.run.outcomes),
+            "pools": {str(c.facts["pool"]) for c in self.contests},
+        }
+
+    def _summary(self, shown: Sequence[tuple[Contest, Subject]]) -> list[str]:
+        """Say, for each track, how often which system is first, and how often nobody else can be."""
+        said = []
+        for track in wording.TRACK_TITLES:
+            led: dict[str, list[bool]] = {}
+            for contest, subject in shown:
+                members = contest.members(subject, track)
+                if len(members) > 1 and track != "reference":
+                    rank = contest.rank(subject, track, members[0].system)
+                    led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
+            total = sum(map(len, led.values()))
+            if not total:
+                continue
+            parts = [
+                f"{name} on {len(sure)} of {wording.counted(total, 'task')}"
+                + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
+                for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
+            ]
+            said.append(f"{wording.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+        return said
+
+    def verdict(self, contest: Contest, subject: Subject) -> TaskVerdict:
+        """Gather the sentences of one contest."""
+        leads = []
+        for track in contest.tracks:
+            members = contest.members(subject, track)
+            if track == "reference" or not members:
+                continue
+            seen = contest.against(subject, track, members[0].system)
+            second = seen.get(members[1].system) if len(members) > 1 else None
+            leads.append(Lead(track, wording.lead(contest, subject, track), second))
+        return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
+
+    def _task(self, task: str) -> dict[str, Any]:
+        return {"task": task, "parts_of": [self._task_part(c) for c in self.contests if c.task == task]}
+
+    def _task_part(self, contest: Contest) -> dict[str, Any]:
+        by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
+        main = contest.subjects[0] if contest.subjects else None
+        ordered = (
+            [r for t in contest.tracks for r in contest.members(main, t)] if main is not None else by_track
+        )
+        categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        return {
+            "contest": contest,
+            "subjects": [
+                {
+                    "subject": s,
+                    "board": boards.task_board(contest, s),
+                    "verdict": self.verdict(contest, s),
+                    "matrices": tables.verdict_matrices(contest, s),
+                    "spreads": [x for r in ordered if (x := tables.spread(r, s)) is not None],
+                }
+                for s in contest.subjects
+            ],
+            "scores": tables.score_tables(contest),
+            "recall": tables.recall_table(ordered, categorical) if categorical else None,
+            "confusions": [
+                tables.confusion(r, b)
+                for r in ordered
+                if categorical is not None and (b := categorical.block(r)) is not None
+            ],
+            "statuses": tables.status_table(ordered),
+        }
+
+    def _system(self, system: str) -> dict[str, Any]:
+        own = [r for r in self.run.records if r.system == system]
+        return {
+            "system": system,
+            "records": own,
+            "card": own[0].facts["card"] if own else None,
+            "board": boards.system_board(self.contests, system, self.primary),
+            "won": self._outcomes_of(system),
+            "fits": [t for r in own if (t := fits.fit_table(r)) is not None],
+            "statuses": tables.status_table(own) if own else None,
+            "outcomes": [o for o in self.run.outcomes if o.system == system],
+            "failures": [f for f in self.run.failures if f.system == system],
+            "work": self.run.work.get(system),
+        }
+
+    def _outcomes_of(self, system: str) -> list[Pairing]:
+        """Every planned test of the primary subjects that the system took part in, seen from it."""
+        found = []
+        for i, contest in enumerate(self.contests):
+            if i in self.primary:
+                for p in contest.tested(self.primary[i]):
+                    if system in (p.system_a, p.system_b):
+                        found.append(p if p.system_a == system else p.turned())
+        return found
+
+    def records_of(self, task: str) -> list[Record]:
+        """The records of a task, for what they all state alike."""
+        return [r for r in self.run.records if r.task == task]
+
+
+def _environment() -> Environment:
+    """Load templates from the package; escape everything, and fail on a name that does not exist."""
+    folder = files("reports").joinpath("templates")
+    environment = Environment(
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
+    environment.filters |= {
+        "number": wording.number,
+        "span": wording.span,
+        "p": wording.p_value,
+        "rank": wording.rank_words,
+        "level": wording.level_words,
+        "language": wording.language_name,
+        "subject": wording.subject_title,
+        "coverage": wording.coverage,
+        "duration": human_time,
+        "listed": wording.listed,
+    }
+    environment.globals |= {
+        "counted": wording.counted,
+        "METRICS": wording.METRICS,
+        "TRACK_TITLES": wording.TRACK_TITLES,
+        "TRACK_GLOSS": wording.TRACK_GLOSS,
+        "SUPERVISION": SUPERVISION,
+        "VIEWS": wording.VIEWS,
+        "OUTSIDE": wording.OUTSIDE,
+        "PLOT_WIDTH": figures.PLOT_WIDTH,
+        "ROW_HEIGHT": figures.ROW_HEIGHT,
+        "SPARK": (figures.SPARK_WIDTH, figures.SPARK_HEIGHT),
+        "marker_path": figures.marker_path,
+        "is_percent": wording.is_percent,
+        "board_caption": wording.board_caption,
+        "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
+        "page": page_name,
+        "generator": f"{GENERATOR} {__version__}",
+    }
+    return environment
+
+
+def visible(value: Any) -> Any:
+    """Write out characters that reorder, hide or break text; leave everything else as it is.
+
+    >>> visible("a" + chr(0x202E) + "b")
+    'a⟨U+202E⟩b'
+    """
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _UNSAFE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
+    return value
