@@ -52,6 +52,7 @@ class Pairing:
     family: str
     family_size: int
     clusters: int
+    level: float
     equivalence_low: float
     equivalence_high: float
 
@@ -130,8 +131,13 @@ def families(
     return made
 
 
-def run_family(name: str, records: Sequence[Record], pairs: Sequence[tuple[str, str]]) -> list[Pairing]:
-    """Test a family on every view, outside rule and metric that all its members share."""
+def run_family(
+    name: str,
+    records: Sequence[Record],
+    pairs: Sequence[tuple[str, str]],
+    metrics: Sequence[str] = COMPARED_METRICS,
+) -> list[Pairing]:
+    """Test a family on every view and outside rule that its members share, in the metrics asked for."""
     plan = Plan.model_validate(records[0].facts["plan"])
     if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
         raise DataError(
@@ -145,7 +151,7 @@ def run_family(name: str, records: Sequence[Record], pairs: Sequence[tuple[str, 
         names = {r.system for r in members}
         kept = [p for p in pairs if set(p) <= names]
         if kept:
-            found += _run_block(name, members, kept, key, plan)
+            found += _run_block(name, members, kept, key, plan, metrics)
     return found
 
 
@@ -155,12 +161,13 @@ def _run_block(
     pairs: Sequence[tuple[str, str]],
     key: tuple[str, str, str, str],
     plan: Plan,
+    asked: Sequence[str],
 ) -> list[Pairing]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]
     place = {r.system: i for i, r in enumerate(records)}
-    metrics = CATEGORY_METRICS if blocks[0].target == "category" else ("ccc",)
+    possible = CATEGORY_METRICS if blocks[0].target == "category" else ("ccc",)
     found = []
-    for metric in metrics:
+    for metric in (m for m in possible if m in asked):
         statistics = np.stack([b.averaged for b in blocks])
         try:
             results = compare_family(
@@ -207,6 +214,7 @@ def _pairing(
         family=name,
         family_size=size,
         clusters=c.clusters,
+        level=c.level,
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
     )
@@ -215,23 +223,24 @@ def _pairing(
 
 def sentence(p: Pairing) -> str:
     """Say a pairing's outcome in plain words, its difference in supervision included."""
-    unit, scale = (
-        ("points of " + p.metric.upper().replace("_", "-"), 100.0)
-        if p.metric != "ccc"
-        else (f"of CCC ({p.dimension})", 1.0)
-    )
-    digits = 1 if scale == 100.0 else 2
+    percent = p.metric != "ccc"
+    unit = "points of " + p.metric.upper().replace("_", "-") if percent else f"of CCC ({p.dimension})"
+    ahead, behind = (p.system_a, p.system_b) if p.difference >= 0 else (p.system_b, p.system_a)
     low, high = (p.low, p.high) if p.difference >= 0 else (-p.high, -p.low)
-    numbers = f"{abs(p.difference) * scale:.{digits}f} {unit}, 95 % interval {low * scale:.{digits}f} to {high * scale:.{digits}f}"
+    size = f"{_figure(abs(p.difference), percent)} {unit}"
+    spread = f"{100 * p.level:g} % interval {_figure(low, percent)} to {_figure(high, percent)}"
     test = f"adjusted p = {p.p_adjusted:.2g}"
-    if p.verdict == "better":
-        said = f"{p.system_a} beats {p.system_b} by {numbers}, {test}"
-    elif p.verdict == "worse":
-        said = f"{p.system_b} beats {p.system_a} by {numbers}, {test}"
+    if p.verdict in {"better", "worse"}:
+        said = f"{ahead} beats {behind} by {size}, {spread}, {test}"
     elif p.verdict == "equivalent":
-        said = f"{p.system_a} and {p.system_b} are equivalent: they differ by {numbers}, inside the margin"
+        said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
     else:
-        said = f"this corpus cannot separate {p.system_a} and {p.system_b}: {numbers}, {test}"
+        said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.track_a != p.track_b:
-        said += f". They differ in supervision: {SUPERVISION[p.track_a]} against {SUPERVISION[p.track_b]}"
+        said += f". They differ in supervision: {p.system_a} has {SUPERVISION[p.track_a]}, {p.system_b} {SUPERVISION[p.track_b]}"
     return f"On {p.task} ({p.clusters} clusters), {said}."
+
+
+def _figure(value: float, percent: bool) -> str:
+    """Write a difference in points or in CCC, with a true minus sign."""
+    return (f"{100 * value:.1f}" if percent else f"{value:.2f}").replace("-", "−")

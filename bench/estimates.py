@@ -11,8 +11,8 @@ from pathlib import Path
 from bench.atomic import write_json
 from bench.journal import JobRow
 
-_FIRST_GUESS = {"decode": 0.003, "encode": 0.08, "fit": 0.1}
-"""Seconds per clip on one core before anything was measured: a FLAC of 2 s, a Whisper-tiny pass, a small fit."""
+_FIRST_GUESS = {"decode": 0.002, "encode": 0.04, "fit": 0.03}
+"""Seconds per clip on one core before anything was measured: a FLAC of 2 s, a Whisper-tiny pass, a probe."""
 _TRAINED_GUESS = 0.12
 POOLED_BYTES_PER_CLIP = 8_000
 FRAME_BYTES_PER_SECOND = 80_000

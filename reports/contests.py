@@ -139,7 +139,8 @@ def _hold(group: Sequence[Record]) -> Contest:
         if name == "track reference":
             continue  # yardsticks do not compete
         try:
-            pairings += run_family(name, [_only(r, subjects) for r in members], pairs)
+            shown = [_only(r, subjects) for r in members]
+            pairings += run_family(name, shown, pairs, [s.metric for s in subjects])
         except DataError as error:
             untested.append(f"{name}: {error}")
     facts = group[0].facts

@@ -10,6 +10,10 @@ from bench.execution.pool import Pool
 from bench.execution.progress import Reporter
 
 
+PRIOR_SECONDS = 30.0
+"""How long a run must go on before its own pace outweighs the estimates."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A job in the queue: what it is estimated to take, and the numbers of the steps it must wait for."""
@@ -33,16 +37,24 @@ def run_steps(
     left = sum(s.seconds for s in steps)
     workers = len(pool.idle)
     watch.stage(title, left / workers)
+    # What steps took against what they were estimated to take, so that the time left follows this machine.
+    taken = estimated = PRIOR_SECONDS
 
     def end(i: int, outcome: JobOutcome, slot: int | None) -> None:
-        nonlocal left
+        nonlocal left, taken, estimated
         done.add(i)
         left -= steps[i].seconds
+        taken, estimated = taken + outcome.seconds, estimated + steps[i].seconds
         if outcome.error is not None:
             failed[i] = outcome.error
         on_done(steps[i].job, outcome)
         if slot is not None:
-            watch.finished(slot, steps[i].job.name, steps[i].seconds / workers, max(left, 0) / workers)
+            watch.finished(
+                slot,
+                steps[i].job.name,
+                steps[i].seconds / workers,
+                max(left, 0) / workers * taken / estimated,
+            )
 
     while waiting or pool.running:
         for i in [i for i in waiting if any(n in failed for n in steps[i].needs)]:

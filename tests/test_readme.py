@@ -1,0 +1,69 @@
+"""The README says what the records hold, and its commands and its Python run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.exceptions import UsageError as ClickUsageError
+from typer.main import get_command
+
+from bench.cli.app import app
+from bench.comparing import compare_pair
+from bench.matrix import load_matrix
+from bench.records import read_records
+from reports.markdown import results_table
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECORDS = ROOT / "results/quick/records"
+
+
+def between(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
+    assert found is not None
+    return found[1].strip()
+
+
+def test_the_table_of_results_is_what_the_committed_records_hold() -> None:
+    assert between("results:quick") == results_table(read_records(RECORDS)).strip()
+
+
+def test_the_verdicts_are_what_the_tests_say() -> None:
+    matrix, _ = load_matrix("quick")
+    records = read_records(RECORDS)
+    wanted = []
+    for a, b in matrix.plan.across_tracks:
+        pairings = compare_pair(records, a, b)
+        wanted += [
+            f"- {p.sentence}" for p in pairings if (p.view, p.metric, p.outside) == ("native", "ua", "wrong")
+        ]
+    assert between("verdicts:quick") == "\n".join(wanted)
+
+
+def test_committed_records_belong_to_the_shipped_matrix() -> None:
+    records = read_records(RECORDS)
+    assert {r.facts["matrix_hash"] for r in records} == {load_matrix("quick")[0].hash}
+    assert not any(r.facts["synthetic"] or r.facts["limited"] for r in records)
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"`(serbench [^`]+)`", README))))
+def test_every_command_in_the_readme_is_one(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = get_command(app)
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    try:
+        command.make_context("serbench", words)
+    except ClickUsageError as error:
+        pytest.fail(f"{line}: {error.format_message()}")
+
+
+def test_the_python_in_the_readme_runs(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "'ua'" in printed
+    assert "nan" not in printed
