@@ -22,7 +22,9 @@ class Majority:
         counts = Counter(x for part in (train, dev) for x in part.labels if x is not None)
         shares = np.array([counts[label] for label in context.labels], dtype=float)
         self._shares = shares / shares.sum() if shares.sum() else None
-        self._mean = _column_means(np.concatenate([train.dimensions, dev.dimensions])) if context.dimensions else None
+        self._mean = (
+            _column_means(np.concatenate([train.dimensions, dev.dimensions])) if context.dimensions else None
+        )
 
     def predict(self, clips: Clips) -> Answers:
         """Answer the same on every clip."""
@@ -54,7 +56,9 @@ class Chance:
         drawn = None
         if self._dimensions is not None:
             columns = [c[np.isfinite(c)] for c in self._dimensions.T]
-            drawn = np.stack([rng.choice(c, size=n) if c.size else np.full(n, np.nan) for c in columns], axis=1)
+            drawn = np.stack(
+                [rng.choice(c, size=n) if c.size else np.full(n, np.nan) for c in columns], axis=1
+            )
         return Answers(statuses=("ok",) * n, labels=tuple(labels), dimensions=drawn)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards import Protocol, SystemCard
-from bench.errors import CannotRun, UsageError, nearest
+from bench.errors import CannotRun, DataError, UsageError, nearest
 from bench.features import feature_key
 from bench.identity import adapter_hash, hash_json, source_hash
 from bench.matrix import Entry, Matrix
@@ -83,7 +83,12 @@ class RecordPlan:
     @property
     def stem(self) -> str:
         """File name of the record, without ending."""
-        return f"{self.system.name}__{self.task.name}__{self.protocol}__{self.condition}"
+        return record_stem(self.system, self.task.name, self.protocol, self.condition)
+
+
+def record_stem(system: System, task: str, protocol: str, condition: str) -> str:
+    """Return the file name of a record, without ending."""
+    return f"{system.name}__{task}__{protocol}__{condition}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class RunPlan:
     matrix: Matrix
     records: tuple[RecordPlan, ...]
     groups: tuple[Group, ...]
+    refused: Mapping[str, str]
+    """Stems of records whose task cannot be built, with the reason: too few speakers, a split that leaks."""
 
     def group_of(self) -> dict[str, Group]:
         """Map cell keys to the group they are computed in."""
@@ -238,10 +245,22 @@ def filter_wanted(wanted: Sequence[Wanted], only: Mapping[str, Sequence[str]]) -
 
 
 def make_plan(matrix: Matrix, wanted: Iterable[Wanted], task_of: Callable[[str, Protocol], Task]) -> RunPlan:
-    """Lay out records, cells and groups. Blocked systems have records and cells, but no group."""
-    records, groups = [], []
+    """Lay out records, cells and groups. Blocked systems have records and cells, but no group.
+
+    Raises:
+        DataError: not one of the tasks can be built.
+    """
+    records: list[RecordPlan] = []
+    groups: list[Group] = []
+    refused: dict[str, str] = {}
     for want in wanted:
-        task = task_of(want.task, want.protocol)
+        try:
+            task = task_of(want.task, want.protocol)
+        except DataError as error:
+            refused |= {
+                record_stem(want.system, want.task, want.protocol, c): str(error) for c in matrix.conditions
+            }
+            continue
         for condition in matrix.conditions:
             cells = tuple(
                 _cell(want, task, condition, f, seed) for seed in want.seeds for f in range(len(task.folds))
@@ -250,7 +269,9 @@ def make_plan(matrix: Matrix, wanted: Iterable[Wanted], task_of: Callable[[str, 
             if want.system.blocked is None:
                 together = [cells] if want.system.card.probe else [(c,) for c in cells]
                 groups += [Group(want.system, task, part, len(part)) for part in together]
-    return RunPlan(matrix, tuple(records), tuple(groups))
+    if refused and not records:
+        raise DataError("\n".join(dict.fromkeys(refused.values())))
+    return RunPlan(matrix, tuple(records), tuple(groups), refused)
 
 
 def _cell(want: Wanted, task: Task, condition: str, fold: int, seed: int) -> Cell:

@@ -111,7 +111,8 @@ def gather(path: Path) -> Run:
             seconds[job.key] += job.seconds
     stems = [str(s) for s in described["records"]]
     blocked = {str(k): str(v) for k, v in described["blocked"].items()}
-    outcomes = _outcomes(stems, records, cells, blocked)
+    refused = {str(k): str(v) for k, v in described.get("refused", {}).items()}
+    outcomes = _outcomes(stems, records, cells, blocked, refused)
     systems = {o.system for o in outcomes}
     return Run(
         matrix=matrix,
@@ -139,7 +140,11 @@ def _described(folder: RunFolder) -> dict[str, Any]:
 
 
 def _outcomes(
-    stems: Sequence[str], records: Sequence[Record], cells: Sequence[CellRow], blocked: Mapping[str, str]
+    stems: Sequence[str],
+    records: Sequence[Record],
+    cells: Sequence[CellRow],
+    blocked: Mapping[str, str],
+    refused: Mapping[str, str],
 ) -> tuple[Outcome, ...]:
     scored = {(r.system, r.task, str(r.facts["protocol"]), str(r.facts["condition"])) for r in records}
     by_record: dict[tuple[str, str, str, str], list[CellRow]] = defaultdict(list)
@@ -147,8 +152,10 @@ def _outcomes(
         by_record[row.system, row.task, row.protocol, row.condition].append(row)
     known = {row.system for row in cells} | {r.system for r in records} | set(blocked)
     planned = dict.fromkeys([split_stem(s, known) for s in stems] + sorted(scored))
+    reasons = {split_stem(s, known): reason for s, reason in refused.items()}
     return tuple(
-        Outcome(*key, *_state(key, scored, by_record[key], blocked.get(key[0]))) for key in sorted(planned)
+        Outcome(*key, *_state(key, scored, by_record[key], reasons.get(key) or blocked.get(key[0])))
+        for key in sorted(planned)
     )
 
 

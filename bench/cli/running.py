@@ -54,7 +54,7 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
         with watcher(out) as watch:
             summary = run_matrix(settings, watch)
         _print_summary(summary)
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.refused else 0
 
 
 def _as_json(summary: RunSummary) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
             for f in summary.failed
         ],
         "blocked": dict(summary.blocked),
+        "refused": dict(summary.refused),
         "notes": list(summary.notes),
         "seconds": round(summary.wall_seconds, 2),
     }
@@ -98,6 +99,8 @@ def _print_summary(summary: RunSummary) -> None:
             ],
             right=(metric, "speakers", "seeds"),
         )
+    for reason in dict.fromkeys(summary.refused.values()):
+        out.print(f"not run: {reason}", soft_wrap=True)
     for name, reason in summary.blocked.items():
         out.print(f"skipped: {name}: {reason}", soft_wrap=True)
     for row in summary.failed:

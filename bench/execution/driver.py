@@ -63,6 +63,8 @@ class RunSummary:
     kept: int
     failed: tuple[CellRow, ...]
     blocked: Mapping[str, str]
+    refused: Mapping[str, str]
+    """Records whose task cannot be built, with the reason."""
     notes: tuple[str, ...]
     wall_seconds: float
 
@@ -169,7 +171,14 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
     blocked = {w.system.name: w.system.blocked for w in chosen if w.system.blocked is not None}
     computed = sum(len(g.cells) for g in pending) - len(failed)
     return RunSummary(
-        folder, max(computed, 0), len(done) - max(computed, 0), failed, blocked, tuple(prepared.notes), wall
+        folder,
+        max(computed, 0),
+        len(done) - max(computed, 0),
+        failed,
+        blocked,
+        plan.refused,
+        tuple(prepared.notes),
+        wall,
     )
 
 
@@ -308,7 +317,8 @@ def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> No
         "matrix_hash": prepared.matrix.hash,
         "limit": prepared.settings.limit,
         "corpora": sorted(prepared.tables),
-        "records": sorted({r.stem for r in plan.records}),
+        "records": sorted({r.stem for r in plan.records} | set(plan.refused)),
+        "refused": dict(plan.refused),
         "blocked": {r.system.name: r.system.blocked for r in plan.records if r.system.blocked},
     }
     write_json(folder.matrix, described)

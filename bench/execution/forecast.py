@@ -101,7 +101,10 @@ def forecast(settings: RunSettings) -> Forecast:
         matrix=prepared.matrix.name,
         matrix_hash=prepared.matrix.hash,
         rows=tuple(_row(r, plan, done, prepared) for r in plan.records),
-        notes=tuple(prepared.notes),
+        notes=(
+            *prepared.notes,
+            *(f"cannot be run: {reason}" for reason in dict.fromkeys(plan.refused.values())),
+        ),
         undecoded=undecoded,
         seconds=seconds / workers,
         bytes=size,

@@ -9,7 +9,6 @@ from bench.execution.jobs import Job, JobOutcome
 from bench.execution.pool import Pool
 from bench.execution.progress import Reporter
 
-
 PRIOR_SECONDS = 30.0
 """How long a run must go on before its own pace outweighs the estimates."""
 

@@ -228,3 +228,16 @@ def test_the_limit_takes_clips_evenly_and_cannot_be_published(bench_dir: Path) -
 
 def test_environment_of_workers_is_single_threaded() -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_task_that_cannot_be_split_is_refused_and_the_others_run(bench_dir: Path) -> None:
+    from bench.execution.forecast import forecast
+
+    write_tone_corpus(bench_dir / "data" / "duo", speakers=2)
+    summary = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert summary.computed == 15
+    assert set(summary.refused) == {"slow__duo.ms__within__clean", "majority__duo.ms__within__clean"}
+    (reason,) = set(summary.refused.values())
+    assert "2 group(s)" in reason
+    assert "zero-shot" in reason
+    assert any(reason in note for note in forecast(settings(bench_dir, "one")).notes)
