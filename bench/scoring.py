@@ -148,6 +148,7 @@ def score_record(
         "matrix_hash": matrix.hash,
         "plan": plan.model_dump(mode="json"),
         "card": record.system.card.model_dump(mode="json"),
+        "corpus_card": task.card.model_dump(mode="json"),
         "system_identity": record.system.identity,
         "weights_hash": record.system.weights.content_hash if record.system.weights else None,
         "code_version": code_version(),
