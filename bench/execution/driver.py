@@ -240,9 +240,9 @@ class Work:
             key = f"encode {job.system.name}"
         elif isinstance(job, FitJob):
             key = f"fit {job.group.system.name}"
-            cells = [_done_row(o.cell, o.table_hash, o.notes) for o in outcome.cells]
+            cells = [_cell_row(o.cell, "done", o.table_hash, _json(o.notes), None) for o in outcome.cells]
             if outcome.error is not None:
-                cells = [_failed_row(c, outcome.error) for c in job.group.cells]
+                cells = [_cell_row(c, "failed", None, None, outcome.error) for c in job.group.cells]
         row = JobRow(
             self.session,
             job.kind,
@@ -324,36 +324,15 @@ def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> No
     write_json(folder.matrix, described)
 
 
-def _done_row(cell: Cell, table_hash: str, notes: Mapping[str, Any]) -> CellRow:
-    return CellRow(
-        cell.key,
-        cell.system,
-        cell.task,
-        cell.protocol,
-        cell.condition,
-        cell.fold_name,
-        cell.seed,
-        "done",
-        table_hash,
-        json.dumps(_plain(notes), sort_keys=True),
-        None,
-    )
+def _cell_row(
+    cell: Cell, state: str, table_hash: str | None, notes: str | None, error: str | None
+) -> CellRow:
+    identity = (cell.key, cell.system, cell.task, cell.protocol, cell.condition, cell.fold_name, cell.seed)
+    return CellRow(*identity, state, table_hash, notes, error)
 
 
-def _failed_row(cell: Cell, error: str) -> CellRow:
-    return CellRow(
-        cell.key,
-        cell.system,
-        cell.task,
-        cell.protocol,
-        cell.condition,
-        cell.fold_name,
-        cell.seed,
-        "failed",
-        None,
-        None,
-        error,
-    )
+def _json(notes: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(notes), sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
