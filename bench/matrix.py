@@ -25,6 +25,8 @@ class Entry(Strict):
     """Task ids or patterns, over the corpora that are found: ``*``, ``emodb-*``, ``indowave.id@loso``."""
     synthetic: bool = True
     """Whether the patterns also match the built-in synthetic corpus."""
+    stands_in_for: str | None = None
+    """Run these only where the named system cannot run: its weights or its server are missing."""
     protocol: Protocol = "within"
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
 

@@ -179,24 +179,27 @@ def expand(
         UsageError: an unknown system or task, one that stands twice, ``--set`` for a system the matrix has not.
     """
     systems: dict[str, System] = {}
+
+    def resolved(name: str) -> System:
+        card = load_system(name, base=base)
+        if card.name not in systems:
+            systems[card.name] = resolve_system(with_settings(card, settings.get(card.name, {})), fetch=fetch)
+        return systems[card.name]
+
     wanted: dict[tuple[str, str, str], Wanted] = {}
     for entry in matrix.entries:
-        for name in entry.systems:
-            card = load_system(name, base=base)
-            if card.name not in systems:
-                systems[card.name] = resolve_system(
-                    with_settings(card, settings.get(card.name, {})), fetch=fetch
-                )
-            system = systems[card.name]
+        named = [resolved(name) for name in entry.systems]
+        if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
+            continue
+        for system in named:
+            seeds = entry.seeds if system.card.seeds else entry.seeds[:1]
             for task in _tasks_of(entry, task_names, synthetic_names):
-                key = (system.name, task, entry.protocol)
-                if key in wanted:
+                want = Wanted(system, task, entry.protocol, seeds)
+                if wanted.setdefault((system.name, task, entry.protocol), want) != want:
                     raise UsageError(
-                        f"matrix {matrix.name!r}: {system.name} on {task} ({entry.protocol}) stands in two entries; keep one"
+                        f"matrix {matrix.name!r}: {system.name} on {task} ({entry.protocol}) stands in two entries with "
+                        "different seeds; keep one"
                     )
-                wanted[key] = Wanted(
-                    system, task, entry.protocol, entry.seeds if card.seeds else entry.seeds[:1]
-                )
     for name in settings:
         if name not in systems:
             raise UsageError(

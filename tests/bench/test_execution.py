@@ -241,3 +241,24 @@ def test_a_task_that_cannot_be_split_is_refused_and_the_others_run(bench_dir: Pa
     assert "2 group(s)" in reason
     assert "zero-shot" in reason
     assert any(reason in note for note in forecast(settings(bench_dir, "one")).notes)
+
+
+def test_a_stand_in_runs_only_where_the_other_cannot(
+    bench_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("SERBENCH_WEIGHTS", raising=False)
+    needy = "name: needy\nfamily: trained\ntrack: adapted\nadapter: slow_adapter:Slow\nweights: {local: some-encoder}\n"
+    (bench_dir / "needy.yaml").write_text(needy)
+    entries = "  - systems: ./needy.yaml\n  - systems: majority\n    stands_in_for: ./needy.yaml\n"
+    (bench_dir / "kill.yaml").write_text(f"name: kill\nentries:\n{entries}")
+    without = run_matrix(settings(bench_dir, "without"), Reporter())
+    assert (without.computed, set(without.blocked)) == (5, {"needy"})
+    assert "some-encoder' not found" in without.blocked["needy"]
+    weights = bench_dir / "weights" / "some-encoder"
+    weights.mkdir(parents=True)
+    (weights / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(bench_dir / "weights"))
+    summary = run_matrix(settings(bench_dir, "with"), Reporter())
+    assert set(summary.blocked) == set()
+    assert not list((bench_dir / "with" / "records").glob("majority*"))
