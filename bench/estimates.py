@@ -13,7 +13,7 @@ from bench.journal import JobRow
 
 _FIRST_GUESS = {"decode": 0.002, "encode": 0.04, "fit": 0.03}
 """Seconds per clip on one core before anything was measured: a FLAC of 2 s, a Whisper-tiny pass, a probe."""
-_TRAINED_GUESS = 0.12
+_FIT_GUESS = {"reference": 0.0, "acoustic": 0.003, "trained": 0.12}
 POOLED_BYTES_PER_CLIP = 8_000
 FRAME_BYTES_PER_SECOND = 80_000
 TABLE_BYTES_PER_CLIP = 120
@@ -26,10 +26,10 @@ class Rates:
 
     measured: Mapping[str, float]
 
-    def seconds(self, key: str, clips: int, *, trained: bool = False) -> float:
-        """Estimate the seconds one core needs for a job over ``clips`` clips."""
+    def seconds(self, key: str, clips: int, *, family: str | None = None) -> float:
+        """Estimate the seconds one core needs for a job over ``clips`` clips, by a system of a ``family``."""
         kind = key.split(" ")[0]
-        guess = _TRAINED_GUESS if trained and kind == "fit" else _FIRST_GUESS[kind]
+        guess = _FIT_GUESS.get(family or "", _FIRST_GUESS[kind])
         return clips * self.measured.get(key, guess)
 
 
