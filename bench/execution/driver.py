@@ -265,9 +265,7 @@ class Work:
 
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    return rates.seconds(
-        f"fit {group.system.name}", len(group.task), trained=group.system.card.family == "trained"
-    )
+    return rates.seconds(f"fit {group.system.name}", len(group.task), family=group.system.card.family)
 
 
 def missing_features(groups: Sequence[Group], cache: Path) -> list[tuple[EncodeJob, frozenset[str]]]:
