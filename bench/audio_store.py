@@ -78,12 +78,10 @@ def read_shard(shard: AudioShard) -> list[DecodedClip] | None:
     try:
         rows = json.loads(shard.index_path.read_text(encoding="utf-8"))
         size = shard.samples_path.stat().st_size
-    except (OSError, ValueError):
+        fields = [(r["id"], r["hash"], r["samples"], r["offset"], r["message"]) for r in rows]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    clips = [
-        DecodedClip(r["id"], r["hash"], r["samples"], r["offset"], shard.samples_path, r["message"])
-        for r in rows
-    ]
+    clips = [DecodedClip(i, h, n, offset, shard.samples_path, message) for i, h, n, offset, message in fields]
     whole = size == 2 * sum(c.samples for c in clips) and tuple(c.clip_id for c in clips) == shard.clip_ids
     return clips if whole else None
 
@@ -110,7 +108,7 @@ def decode_shard(shard: AudioShard) -> int:
         )
         offset += len(pcm)
     with replacing(shard.samples_path) as temporary:
-        np.concatenate(blocks).astype("<i2").tofile(temporary)
+        temporary.write_bytes(np.concatenate(blocks).astype("<i2").tobytes())
     write_text(shard.index_path, json.dumps(rows, ensure_ascii=False))
     return len(rows)
 

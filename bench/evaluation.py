@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cards import Protocol, SystemCard
 from bench.corpora import data_folders, open_corpus
-from bench.errors import BenchError, CannotRun
+from bench.errors import BenchError, CannotRun, UsageError
 from bench.execution.driver import missing_features
 from bench.execution.jobs import FitJob, Job, Runner
 from bench.matrix import Entry, Matrix
@@ -67,6 +67,8 @@ def evaluate(
     resolved = resolve_system(card)
     if resolved.blocked is not None:
         raise CannotRun(f"{card.name}: {resolved.blocked}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds must be at least one, and differ; found {list(seeds)}")
     chosen = tuple(seeds) if card.seeds else tuple(seeds[:1])
     matrix = Matrix(name="evaluate", entries=(Entry(systems=(card.name,), tasks=(task.name,), seeds=chosen),))
     plan = make_plan(

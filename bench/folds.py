@@ -64,11 +64,12 @@ def build_folds(
     folds: int | Literal["loso"],
     *,
     what: str,
+    usable: NDArray[np.bool_] | None = None,
 ) -> list[Fold]:
     """Deal groups to folds, and give each fold validation groups from the folds that follow it.
 
     ``balanced`` are columns (labels, genders) whose values are to be spread evenly over the folds; ``what`` names the
-    task in errors. With fewer groups than ``folds`` there are as many folds as groups.
+    task in errors; ``usable`` rows are those that can be learnt from, of which validation must have some. With fewer groups than ``folds`` there are as many folds as groups.
     """
     n_groups = int(groups.max()) + 1
     if n_groups < MIN_GROUPS:
@@ -80,23 +81,31 @@ def build_folds(
     k = n_groups if folds == "loso" else min(folds, n_groups)
     counts = np.concatenate([_value_counts(groups, column, n_groups) for column in balanced], axis=1)
     fold_of = np.arange(n_groups) if k == n_groups else _deal(counts, k)
-    return assemble_folds(groups, fold_of[groups], [str(f) for f in range(k)])
+    return assemble_folds(groups, fold_of[groups], [str(f) for f in range(k)], usable)
 
 
 def assemble_folds(
-    groups: NDArray[np.intp], fold_of_row: NDArray[np.intp], names: Sequence[str]
+    groups: NDArray[np.intp],
+    fold_of_row: NDArray[np.intp],
+    names: Sequence[str],
+    usable: NDArray[np.bool_] | None = None,
 ) -> list[Fold]:
-    """Turn a test-fold number per clip into folds with validation groups taken from the next test folds."""
+    """Turn a test-fold number per clip into folds with validation groups taken from the next test folds.
+
+    Validation grows fold by fold until it has two groups and a tenth of the clips that can be learnt from.
+    """
     k = len(names)
     rows = np.arange(len(groups))
+    heard = np.ones(len(groups), dtype=bool) if usable is None else usable
     made = []
     for f in range(k):
         test = fold_of_row == f
         dev = np.zeros(len(groups), dtype=bool)
         for step in range(1, k - 1):
             dev |= fold_of_row == (f + step) % k
-            enough = len(set(groups[dev])) >= MIN_DEV_GROUPS and dev.sum() >= MIN_DEV_SHARE * (~test).sum()
-            if enough or k - 2 - step < MIN_DEV_GROUPS:
+            enough = len(set(groups[dev & heard])) >= MIN_DEV_GROUPS
+            enough &= (dev & heard).sum() >= MIN_DEV_SHARE * (~test & heard).sum()
+            if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & heard).any()):
                 break
         made.append(Fold(names[f], rows[~test & ~dev], rows[dev], rows[test]))
     return made

@@ -78,7 +78,7 @@ class Journal:
 
     def cells(self) -> dict[str, CellRow]:
         """Return all cells by key."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT cell,system,task,protocol,condition,fold,seed,state,table_hash,notes,error FROM cells"
         )
         return {row[0]: CellRow(*row) for row in rows}
@@ -106,7 +106,7 @@ class Journal:
 
     def jobs(self) -> list[JobRow]:
         """Return all finished pieces of work, oldest first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT session,kind,name,key,clips,seconds,work_seconds,started,error FROM jobs ORDER BY number"
         )
         return [JobRow(*row) for row in rows]
@@ -114,15 +114,24 @@ class Journal:
     def sessions(self) -> list[Mapping[str, Any]]:
         """Return all drivers that worked on this run, oldest first."""
         names = ("session", "started", "wall_seconds", "workers", "facts")
-        rows = self._db.execute(f"SELECT {','.join(names)} FROM sessions ORDER BY started")
+        rows = self._read(f"SELECT {','.join(names)} FROM sessions ORDER BY started")
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _read(self, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise BenchError(
+                f"the journal cannot be read ({error}); remove journal.sqlite from the run: finished tables are then "
+                "predicted again"
+            ) from None
 
     def _write(self, *statements: tuple[str, list[tuple[Any, ...]]]) -> None:
         try:
             with self._db:
                 for sql, rows in statements:
                     self._db.executemany(sql, rows)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise BenchError(
                 f"the journal cannot be written ({error}): is the disk full or the folder read-only? What is finished is kept; run the same command again"
             ) from None

@@ -35,6 +35,13 @@ class Entry(Strict):
     def _one_or_many(cls, value: object) -> object:
         return value if isinstance(value, list | tuple) else [value]
 
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"seeds must differ, found {', '.join(map(str, value))}")
+        return value
+
 
 class Plan(Strict):
     """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""

@@ -219,9 +219,12 @@ def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence
     for pattern in entry.tasks:
         matched = match_tasks(pattern, [*task_names, *(synthetic_names if entry.synthetic else [])])
         if not matched and not set(pattern) & set("*?["):
-            split_task_name(
+            corpus, _, _ = split_task_name(
                 pattern
-            )  # a plain name must at least be well formed; its corpus may just not be at hand
+            )  # well formed, at least; its corpus may just not be at hand
+            siblings = [t for t in (*task_names, *synthetic_names) if t.rpartition(".")[0] == corpus]
+            if siblings:
+                raise UsageError(f"no task {pattern!r}; {nearest(pattern, siblings)}")
         found.update(dict.fromkeys(matched))
     return list(found)
 

@@ -112,7 +112,7 @@ def _check_answers(answers: Answers, n: int, labels: Sequence[str]) -> None:
     if answers.probabilities is not None:
         _check_probabilities(answers.probabilities, len(labels))
     if answers.dimensions is not None:
-        finite = answers.dimensions[np.isfinite(answers.dimensions)]
+        finite = answers.dimensions[~np.isnan(answers.dimensions)]
         if answers.dimensions.shape[1:] != (len(DIMENSIONS),) or (finite < 0).any() or (finite > 1).any():
             raise DataError(
                 f"the adapter's dimensions must be (clips, {len(DIMENSIONS)}) in 0..1 with NaN for no answer"

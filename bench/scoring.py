@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bench.additive import confusion_statistics, moment_statistics, value
 from bench.cards import CorpusCard, SystemCard
-from bench.errors import CannotSeparate, DataError
+from bench.errors import BenchError, CannotSeparate, DataError
 from bench.folds import check_disjoint
-from bench.identity import code_version, digest, hash_json, source_hash
+from bench.identity import code_version, digest, hash_file, hash_json, source_hash
 from bench.intervals import interval
 from bench.journal import CellRow
 from bench.labels import VIEWS, label_table
@@ -23,8 +23,8 @@ from bench.matrix import Matrix, Plan
 from bench.plan import RecordPlan, RunPlan
 from bench.predictions import PredictionTable, read_table
 from bench.protocols import DIMENSIONS, STATUSES, Array
-from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
-from bench.task import Task
+from bench.records import MOMENTS, SCHEMA_VERSION, Block, read_facts, write_record
+from bench.task import Task, split_speakers
 from bench.workspace import RunFolder
 
 CATEGORY_METRICS = ("ua", "wa", "macro_f1")
@@ -34,9 +34,11 @@ MID_SCALE = 0.5
 SCORING_MODULES = (
     "bench.scoring",
     "bench.additive",
-    "bench.significance",
+    "bench.intervals",
     "bench.resampling",
     "bench.records",
+    "bench.labels",
+    "bench.folds",
 )
 
 
@@ -60,17 +62,21 @@ def score_plan(
         }
         try:
             facts, blocks = score_record(record, tables, plan.matrix, notes)
-        except CannotSeparate as error:
+        except BenchError as error:
             note(f"not scored: {record.system.name} on {record.task.name}: {error}")
             kept.discard(path.stem)
             continue
         write_record(
             path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
         )
-    if folder.records.is_dir():
-        for path in folder.records.iterdir():
-            if path.stem not in kept:
-                path.unlink()
+    stale = [p for p in folder.records.iterdir() if p.stem not in kept] if folder.records.is_dir() else []
+    for path in stale:
+        path.unlink()
+    if names := sorted({p.stem for p in stale}):
+        note(
+            f"{len(names)} record(s) of an earlier matrix, limit, data or weights removed from {folder.records}, first "
+            f"{names[0]}; their cells are kept and are scored again when those settings come back"
+        )
 
 
 def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) -> str:
@@ -81,6 +87,9 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
             "card": record.system.card.model_dump(mode="json"),
             "corpus": record.task.card.model_dump(mode="json"),
             "content": record.task.content_hash,
+            "folds": record.task.folds_hash,
+            "clusters": record.task.clusters,
+            "labels": [label_table().names, label_table().views, label_table().places],
             "code": [source_hash(m) for m in SCORING_MODULES] + [code_version()],
         }
     )
@@ -89,8 +98,13 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
 def _is_current(path: Path, inputs: str) -> bool:
     try:
         facts = read_facts(path)
-        return facts.get("inputs_hash") == inputs and path.with_name(facts["statistics"]["file"]).is_file()
-    except DataError:
+        statistics = path.with_name(facts["statistics"]["file"])
+        return (
+            facts.get("inputs_hash") == inputs
+            and facts["scores_hash"] == hash_json(facts["scores"])
+            and hash_file(statistics) == facts["statistics"]["hash"]
+        )
+    except (DataError, OSError, KeyError):
         return False
 
 
@@ -121,6 +135,10 @@ def score_record(
         for row in score_block(b, fold_of, plan, coverage, len(set(task.speakers)), len(record.seeds))
     ]
     obstacles = publish_obstacles(task.card, task.limited, coverage, plan)
+    if split_speakers(task.speakers, task.clusters):
+        obstacles.append(
+            "speakers are cut into several clusters, so intervals and tests are too sure of themselves"
+        )
     facts = {
         **shared,
         "schema": SCHEMA_VERSION,
@@ -156,6 +174,7 @@ def score_record(
         "content_hash": task.content_hash,
         "notes": dict(notes),
         "scores": scores,
+        "scores_hash": hash_json(scores),
     }
     return facts, blocks
 
@@ -245,12 +264,13 @@ def _count_view(
             if outside == "masked"
             else np.array([coded(a) for a in seed.answers])
         )
-        values.append(
-            confusion_statistics(
+        counts = np.zeros((n_clusters, len(labels), len(labels) + 1))
+        if kept.any():
+            counts += confusion_statistics(
                 truth[kept], answers[kept], cluster_of[kept], n_labels=len(labels), n_clusters=n_clusters
             )
-        )
-    return Block(view, outside, rows, "category", labels, np.stack(values).astype(float))
+        values.append(counts)
+    return Block(view, outside, rows, "category", labels, np.stack(values))
 
 
 def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> NDArray[np.intp]:
@@ -280,7 +300,10 @@ def _count_dimension(
         if rows == "ok":
             kept &= np.array([s == "ok" for s in seed.statuses])
         said = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
-        values.append(moment_statistics(truth[kept], said[kept], cluster_of[kept], n_clusters=n_clusters))
+        sums = np.zeros((n_clusters, len(MOMENTS)))
+        if kept.any():
+            sums += moment_statistics(truth[kept], said[kept], cluster_of[kept], n_clusters=n_clusters)
+        values.append(sums)
     return Block("dimensions", "wrong", rows, dimension, (), np.stack(values))
 
 

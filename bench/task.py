@@ -201,10 +201,19 @@ def build_task(
     }
     clips = tuple(decoded[i] for i in chosen)
     folds = _folds(
-        name, protocol, card, variant, identities, emotions, pick(metadata.genders), pick(metadata.splits)
+        name,
+        protocol,
+        card,
+        variant,
+        identities,
+        emotions,
+        pick(metadata.genders),
+        pick(metadata.splits),
+        np.array([c.message is None for c in clips]),
     )
     clip_ids = tuple(c.clip_id for c in clips)
     dimensions = metadata.dimensions[rows]
+    clusters = _clusters(card, identities, clip_ids)
     content = hash_json(
         [
             [c.clip_id, c.pcm_hash, s, e, [None if np.isnan(x) else x for x in d]]
@@ -220,14 +229,14 @@ def build_task(
         emotions=emotions,
         dimensions=dimensions,
         speakers=speakers,
-        clusters=_clusters(card, identities, clip_ids),
+        clusters=clusters,
         genders=pick(metadata.genders),
         transcripts=pick(metadata.transcripts),
         decoded=clips,
         folds=tuple(folds),
         folds_hash=folds_hash(clip_ids, folds),
         content_hash=content,
-        warnings=tuple(_warnings(card, clips, speakers)),
+        warnings=tuple(_warnings(card, clips, speakers, clusters)),
         limited=limit is not None,
     )
 
@@ -241,6 +250,7 @@ def _folds(
     emotions: Sequence[str | None],
     genders: Sequence[str],
     splits: Sequence[str],
+    audible: NDArray[np.bool_],
 ) -> list[Fold]:
     everything = np.arange(len(emotions))
     if protocol == "zero-shot":
@@ -251,32 +261,48 @@ def _folds(
             f"{name}: {without} clips have no speaker id, so no speaker-disjoint split exists; it can serve zero-shot systems only"
         )
     groups = groups_of(list(identities.values()))
+    usable = audible if audible.any() else None
     if "split" in card.columns and variant != "loso":
-        folds = _own_folds(name, groups, splits)
+        folds = _own_folds(name, groups, splits, usable)
     else:
         folds = build_folds(
-            groups, [emotions, genders], "loso" if variant == "loso" else card.split.folds, what=name
+            groups,
+            [emotions, genders],
+            "loso" if variant == "loso" else card.split.folds,
+            what=name,
+            usable=usable,
         )
     check_disjoint(folds, dict(identities), what=name)
     return folds
 
 
-def _own_folds(name: str, groups: NDArray[np.intp], splits: Sequence[str]) -> list[Fold]:
+def _own_folds(
+    name: str, groups: NDArray[np.intp], splits: Sequence[str], usable: NDArray[np.bool_] | None
+) -> list[Fold]:
     """Folds as the card's ``split`` column gives them: each value is one test fold."""
     names = sorted(set(splits))
     if "" in names or len(names) < 3:
         raise DataError(
             f"{name}: the split column must name at least three folds and leave no clip out; found {', '.join(map(repr, names[:6]))}"
         )
-    return assemble_folds(groups, np.array([names.index(s) for s in splits]), names)
+    return assemble_folds(groups, np.array([names.index(s) for s in splits]), names, usable)
 
 
 def _clusters(
     card: CorpusCard, identities: Mapping[str, Sequence[str]], clip_ids: Sequence[str]
 ) -> tuple[str, ...]:
-    """What is resampled: the card's cluster; a clip without such an id is a cluster of its own."""
-    values = identities[card.cluster]
-    return tuple(v or f"clip/{c}" for v, c in zip(values, clip_ids, strict=True))
+    """What is resampled: the card's cluster, else the speaker; a clip with neither is a cluster of its own."""
+    columns = zip(identities[card.cluster], identities["speaker"], clip_ids, strict=True)
+    return tuple(value or speaker or f"clip/{clip}" for value, speaker, clip in columns)
+
+
+def split_speakers(speakers: Sequence[str], clusters: Sequence[str]) -> int:
+    """Count the speakers whose clips stand in more than one cluster."""
+    owned: dict[str, set[str]] = defaultdict(set)
+    for speaker, cluster in zip(speakers, clusters, strict=True):
+        if speaker:
+            owned[speaker].add(cluster)
+    return sum(len(c) > 1 for c in owned.values())
 
 
 def _limited(rows: NDArray[np.intp], metadata: Metadata, limit: int) -> NDArray[np.intp]:
@@ -290,8 +316,15 @@ def _limited(rows: NDArray[np.intp], metadata: Metadata, limit: int) -> NDArray[
     return np.array(sorted(i for _, _, i in turns[:limit]), dtype=np.intp)
 
 
-def _warnings(card: CorpusCard, clips: Sequence[DecodedClip], speakers: Sequence[str]) -> list[str]:
+def _warnings(
+    card: CorpusCard, clips: Sequence[DecodedClip], speakers: Sequence[str], clusters: Sequence[str]
+) -> list[str]:
     found = list(card.traps)
+    if (finer := split_speakers(speakers, clusters)) > 0:
+        found.append(
+            f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
+            "nothing about other speakers"
+        )
     silent = [c for c in clips if c.message is not None]
     if silent:
         found.append(

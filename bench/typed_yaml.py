@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import UsageError, nearest
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Keys are text as written (a label code ``01`` is not 1), and ``no`` is a language, not false."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [
+            (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"
+        ]
+        for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+        mapping: dict[str, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
 Lines = dict[tuple[str | int, ...], int]
 
 
@@ -42,6 +62,8 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
         if node is not None:
             _collect_lines(node, (), lines, source)
         data = yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise UsageError(f"{source}: a part of it refers to itself") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "somewhere"
@@ -62,6 +84,10 @@ def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, source:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise UsageError(
+                    f"{source}, line {key.start_mark.line + 1}: a key must be a word, not a list or a table"
+                )
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise UsageError(f"{source}, line {line}: key {key.value!r} stands twice; keep one")

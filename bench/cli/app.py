@@ -82,9 +82,12 @@ def run(
         workers=workers,
         limit=limit,
     )
-    raise typer.Exit(
-        running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
-    )
+    try:
+        code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
+    except KeyboardInterrupt:  # caught here: Typer would end without a word
+        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
+        code = 130
+    raise typer.Exit(code)
 
 
 @app.command("list")

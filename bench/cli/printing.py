@@ -13,7 +13,7 @@ from rich.table import Table
 
 def console() -> Console:
     """Return the console of standard output; wide enough in a pipe that no table is cut."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Console(markup=False, width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 def print_json(value: Any) -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.atomic import write_json
 from bench.audio_store import DecodedClip
 from bench.cards import Protocol
@@ -240,7 +238,7 @@ class Work:
             key = f"encode {job.system.name}"
         elif isinstance(job, FitJob):
             key = f"fit {job.group.system.name}"
-            cells = [_cell_row(o.cell, "done", o.table_hash, _json(o.notes), None) for o in outcome.cells]
+            cells = [_cell_row(o.cell, "done", o.table_hash, o.notes, None) for o in outcome.cells]
             if outcome.error is not None:
                 cells = [_cell_row(c, "failed", None, None, outcome.error) for c in job.group.cells]
         row = JobRow(
@@ -287,7 +285,7 @@ def missing_features(groups: Sequence[Group], cache: Path) -> list[tuple[EncodeJ
                     users[key, clip.pcm_hash].add(group.key)
     jobs = []
     for key, clips in wanted.items():
-        missing = [clips[h] for h in store.missing(key, clips)]
+        missing = [clips[h] for h in store.missing(key, clips, retry_failures=True)]
         for language in dict.fromkeys(lang for _, lang in missing):
             same = [clip for clip, lang in missing if lang == language]
             for start in range(0, len(same), ENCODE_CLIPS):
@@ -327,18 +325,3 @@ def _cell_row(
 ) -> CellRow:
     identity = (cell.key, cell.system, cell.task, cell.protocol, cell.condition, cell.fold_name, cell.seed)
     return CellRow(*identity, state, table_hash, notes, error)
-
-
-def _json(notes: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(notes), sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy scalars and arrays inside notes into JSON values."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return value

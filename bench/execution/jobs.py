@@ -5,11 +5,13 @@ A job carries all it needs, runs anywhere, and hands back files and facts; only 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,7 +108,8 @@ class CellOutcome:
 
     cell: Cell
     table_hash: str
-    notes: dict[str, Any]
+    notes: str
+    """JSON."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Runner:
             error, trace = str(problem), traceback.format_exc()
         except MemoryError:
             error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
-        except Exception as problem:  # noqa: BLE001 - an adapter may raise anything; its cell fails, the run goes on
+        except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
             error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
         return JobOutcome(time.perf_counter() - clock, watch.seconds, started, clips, cells, error, trace)
 
@@ -195,6 +198,9 @@ def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -
             encoder, clips, range(len(clips)), system.card.features.pooled, progress
         )
     FeatureStore(job.cache / "features").write(system.feature_key, arrays, failures)
+    for clip in job.decoded:
+        if clip.pcm_hash in failures:
+            print(f"{job.name}: {clip.clip_id}: {failures[clip.pcm_hash]}", file=sys.stderr)
     return len(clips)
 
 
@@ -226,9 +232,34 @@ def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[
         table = _table(task, rows, usable, answer)
         path = job.tables / f"{cell.key}.parquet"
         write_table(path, table, job.identity | _cell_identity(cell, job.group))
-        outcomes.append(CellOutcome(cell, hash_file(path), answer.notes))
+        outcomes.append(CellOutcome(cell, hash_file(path), notes_json(answer.notes)))
     shutil.rmtree(job.work / job.group.key, ignore_errors=True)
     return outcomes
+
+
+def notes_json(notes: Mapping[str, Any]) -> str:
+    """Write an adapter's notes as JSON, numpy values as plain ones.
+
+    Raises:
+        DataError: a note that JSON cannot hold.
+    """
+    try:
+        return json.dumps(_plain(notes), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the adapter's notes must be JSON values without NaN or infinity ({error})"
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays inside notes into JSON values."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
 
 
 def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
@@ -266,7 +297,10 @@ def _run_probe(
     task = group.task
     kept = np.flatnonzero(usable)
     if not kept.size:
-        raise DataError(f"{task.name}: no clip has features; the encoder failed on every one (see run.log)")
+        messages = [m for d in task.decoded if (m := features.failure(d.pcm_hash)) is not None]
+        raise DataError(
+            f"{task.name}: no clip has features; the encoder failed on every one ({(messages or ['no audio'])[0]})"
+        )
     place = np.full(len(task), -1)
     place[kept] = np.arange(kept.size)
     code = {label: i for i, label in enumerate(task.labels)}

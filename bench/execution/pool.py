@@ -68,8 +68,15 @@ class Pool:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for executor in self._executors.values():
-            _end(executor)
+        # A second Ctrl-C must not interrupt the ending of the workers, or some would be left behind.
+        main = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        try:
+            for executor in self._executors.values():
+                _end(executor)
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, previous)
 
     @property
     def idle(self) -> list[int]:

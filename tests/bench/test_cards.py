@@ -18,7 +18,7 @@ from bench.registry import (
     system_names,
     with_settings,
 )
-from bench.typed_yaml import parse_typed
+from bench.typed_yaml import parse_typed, read_typed
 
 SYSTEM = "name: mine\nfamily: acoustic\ntrack: probed\nadapter: my_code:Model\n"
 
@@ -147,3 +147,14 @@ def test_scale_may_be_one_for_all_or_one_each() -> None:
     assert corpus("name: c\nscale: [1, 5]\n").scale_of("arousal") == (1, 5)
     each = corpus("name: c\nscale: {valence: [-1, 1]}\n")
     assert (each.scale_of("valence"), each.scale_of("arousal")) == ((-1, 1), None)
+
+
+def test_label_codes_and_language_tags_are_text_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(
+        "name: codes\nlanguages: [no, en]\nlabels: {01: neutral, 010: happy, no: sad}\nsynthetic: false\n"
+    )
+    card = read_typed(path, CorpusCard)
+    assert card.languages == ("no", "en")
+    assert card.labels == {"01": "neutral", "010": "happy", "no": "sad"}
+    assert card.synthetic is False

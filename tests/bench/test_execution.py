@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.journal import Journal
@@ -225,8 +226,6 @@ def test_a_setting_changes_the_identity_of_its_system_only(bench_dir: Path) -> N
 
 
 def test_the_limit_takes_clips_evenly_and_cannot_be_published(bench_dir: Path) -> None:
-    import json
-
     run_matrix(settings(bench_dir, "one", limit=18), Reporter())
     facts = json.loads((bench_dir / "one" / "records" / "majority__tones.ms__within__clean.json").read_text())
     assert (facts["clips"], facts["speakers"]) == (18, 6)
@@ -270,3 +269,103 @@ def test_a_stand_in_runs_only_where_the_other_cannot(
     summary = run_matrix(settings(bench_dir, "with"), Reporter())
     assert set(summary.blocked) == set()
     assert not list((bench_dir / "with" / "records").glob("majority*"))
+
+
+BAD = """
+import sys
+from bench.protocols import Answers
+
+class Bad:
+    def __init__(self, way=""):
+        self.way = way
+    def fit(self, train, dev, context):
+        self.label = context.labels[0]
+        if self.way == "exit":
+            sys.exit(3)
+    def predict(self, clips):
+        notes = {"loss": float("nan")} if self.way == "notes" else {}
+        return Answers(("ok",) * len(clips), (self.label,) * len(clips), notes=notes)
+"""
+
+
+@pytest.mark.parametrize(("way", "said"), [("exit", "SystemExit: 3"), ("notes", "notes must be JSON values")])
+def test_an_adapter_that_misbehaves_fails_alone(bench_dir: Path, way: str, said: str) -> None:
+    (bench_dir / f"bad_{way}.py").write_text(BAD)
+    card = f"name: bad\nfamily: trained\ntrack: adapted\nadapter: bad_{way}:Bad\nparams: {{way: {way}}}\n"
+    (bench_dir / "slow.yaml").write_text(card)
+    summary = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert len(summary.failed) == 10
+    assert all(said in (f.error or "") for f in summary.failed)
+    assert [p for p in records(bench_dir / "one") if p.startswith("majority")]
+
+
+def test_a_damaged_or_edited_record_is_scored_again(bench_dir: Path) -> None:
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    before = records(bench_dir / "one")
+    folder = bench_dir / "one" / "records"
+    (folder / "majority__tones.ms__within__clean.parquet").write_bytes(b"junk")
+    edited = folder / "slow__tones.ms__within__clean.json"
+    edited.write_text(edited.read_text().replace('"estimate": 0.', '"estimate": 0.9'))
+    assert records(bench_dir / "one") != before
+    assert run_matrix(settings(bench_dir, "one"), Reporter()).computed == 0
+    assert records(bench_dir / "one") == before
+
+
+def test_a_corpus_without_one_audible_clip_does_not_stop_the_others(bench_dir: Path) -> None:
+    mute = write_tone_corpus(bench_dir / "data" / "mute")
+    for path in (mute / "audio").iterdir():
+        path.write_bytes(b"")
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    assert "majority__tones.ms__within__clean.json" in records(bench_dir / "one")
+    facts = json.loads((bench_dir / "one/records/majority__mute.ms__within__clean.json").read_text())
+    assert (facts["coverage"], facts["publishable"]) == (0.0, False)
+    assert {s["estimate"] for s in facts["scores"] if s["metric"] == "ua"} == {0.0}
+
+
+def test_a_speaker_without_audible_clips_costs_rows_and_no_fold(bench_dir: Path) -> None:
+    for path in (bench_dir / "data" / "tones" / "audio").glob("s0-*"):
+        path.write_bytes(b"")
+    (bench_dir / "kill.yaml").write_text("name: kill\nentries:\n  - systems: egemaps-linear\n")
+    (bench_dir / "data/tones/card.yaml").write_text("name: tones\nlanguages: [ms]\nsplit: {folds: loso}\n")
+    summary = run_matrix(settings(bench_dir, "one"), Reporter())
+    assert summary.failed == ()
+    facts = json.loads((bench_dir / "one/records/egemaps-linear__tones.ms__within__clean.json").read_text())
+    assert facts["statuses"] == {"ok": 30, "undecodable": 6}
+
+
+def test_clusters_finer_than_speakers_are_named_and_not_published(bench_dir: Path) -> None:
+    metadata = bench_dir / "data" / "tones" / "metadata.csv"
+    lines = metadata.read_text().splitlines()
+    lines = [lines[0] + ",session"] + [f"{line},{i}" for i, line in enumerate(lines[1:])]
+    metadata.write_text("\n".join(lines) + "\n")
+    card = bench_dir / "data" / "tones" / "card.yaml"
+    card.write_text("name: tones\nlanguages: [ms]\ncluster: session\n")
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    facts = json.loads((bench_dir / "one/records/majority__tones.ms__within__clean.json").read_text())
+    assert len(facts["clusters"]) == 36
+    assert "cut into several clusters" in facts["obstacles"][0]
+    # With the speaker's name as session the clusters change, and with them the record, though no cell does.
+    names = [line.split(",")[1] for line in lines[1:]]
+    metadata.write_text(
+        "\n".join(
+            [lines[0]] + [line.rpartition(",")[0] + "," + n for line, n in zip(lines[1:], names, strict=True)]
+        )
+        + "\n"
+    )
+    assert run_matrix(settings(bench_dir, "one"), Reporter()).computed == 0
+    facts = json.loads((bench_dir / "one/records/majority__tones.ms__within__clean.json").read_text())
+    assert (len(facts["clusters"]), facts["obstacles"]) == (6, [])
+
+
+def test_a_matrix_with_one_seed_twice_is_refused(bench_dir: Path) -> None:
+    (bench_dir / "kill.yaml").write_text("name: kill\nentries:\n  - systems: majority\n    seeds: [0, 0]\n")
+    with pytest.raises(UsageError, match=r"line 4: entries\.0\.seeds: seeds must differ"):
+        run_matrix(settings(bench_dir, "one"), Reporter())
+
+
+def test_a_misspelt_language_of_a_corpus_at_hand_is_refused(bench_dir: Path) -> None:
+    (bench_dir / "kill.yaml").write_text(
+        "name: kill\nentries:\n  - systems: majority\n    tasks: [tones.ms, tones.mx]\n"
+    )
+    with pytest.raises(UsageError, match=r"no task 'tones\.mx'; did you mean 'tones\.ms'"):
+        run_matrix(settings(bench_dir, "one"), Reporter())
