@@ -13,6 +13,7 @@ from bench.errors import CannotRun, DataError, UsageError, nearest
 from bench.features import feature_key
 from bench.identity import adapter_hash, hash_json, source_hash
 from bench.matrix import Entry, Matrix
+from bench.probes import PROBES
 from bench.protocols import Weights
 from bench.registry import load_system, with_settings
 from bench.task import Task, match_tasks, split_task_name
@@ -109,6 +110,10 @@ class RunPlan:
 def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
     """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``."""
     weights, blocked = None, None
+    if card.probe is not None and card.probe not in PROBES:
+        raise UsageError(
+            f"card {card.name!r}: there is no probe {card.probe!r}; {nearest(card.probe, PROBES)}"
+        )
     if card.family == "audio-llm" and card.server is None:
         blocked = f"needs a server: give its address with --set {card.name}:server=http://HOST:PORT/v1"
     elif card.adapter is None and card.probe is None:
@@ -192,6 +197,10 @@ def expand(
         if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
             continue
         for system in named:
+            if entry.protocol == "zero-shot" and system.card.probe is not None:
+                raise UsageError(
+                    f"matrix {matrix.name!r}: {system.name} is a probe, which must be trained; it cannot run zero-shot"
+                )
             seeds = entry.seeds if system.card.seeds else entry.seeds[:1]
             for task in _tasks_of(entry, task_names, synthetic_names):
                 want = Wanted(system, task, entry.protocol, seeds)

@@ -369,3 +369,16 @@ def test_a_misspelt_language_of_a_corpus_at_hand_is_refused(bench_dir: Path) -> 
     )
     with pytest.raises(UsageError, match=r"no task 'tones\.mx'; did you mean 'tones\.ms'"):
         run_matrix(settings(bench_dir, "one"), Reporter())
+
+
+def test_what_cannot_be_is_refused_before_anything_is_computed(bench_dir: Path) -> None:
+    (bench_dir / "kill.yaml").write_text(
+        "name: kill\nentries:\n  - systems: egemaps-linear\n    protocol: zero-shot\n"
+    )
+    with pytest.raises(UsageError, match="egemaps-linear is a probe, which must be trained"):
+        run_matrix(settings(bench_dir, "one"), Reporter())
+    card = "name: slow\nfamily: acoustic\ntrack: probed\nfeatures: {encoder: a:B}\nprobe: linaer\n"
+    (bench_dir / "slow.yaml").write_text(card)
+    (bench_dir / "kill.yaml").write_text(MATRIX)
+    with pytest.raises(UsageError, match="no probe 'linaer'; did you mean 'linear'"):
+        run_matrix(settings(bench_dir, "one"), Reporter())
