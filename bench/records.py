@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from bench.atomic import replacing, write_json
 from bench.errors import DataError
 from bench.identity import hash_file
-from bench.protocols import DIMENSIONS, Array
+from bench.protocols import Array
 
 SCHEMA_VERSION = 1
 MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
@@ -209,8 +209,3 @@ def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
 def read_records(folder: Path) -> list[Record]:
     """Read all records of a folder, sorted by file name."""
     return [read_record(p) for p in sorted(folder.glob("*.json"))]
-
-
-def is_dimension(target: str) -> bool:
-    """Whether a block's target is a dimension."""
-    return target in DIMENSIONS
