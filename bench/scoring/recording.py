@@ -1,0 +1,173 @@
+"""Records of a run: what is complete is scored and written, what is stale goes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError, DataError
+from bench.identity import code_version, digest, hash_file, hash_json, source_hash
+from bench.journal import CellRow
+from bench.labels import label_table
+from bench.matrix import Matrix
+from bench.plan import RecordPlan, RunPlan
+from bench.predictions import PredictionTable, read_table
+from bench.protocols import STATUSES
+from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
+from bench.scoring.counting import count, fold_of_cluster, whole_table
+from bench.scoring.eligibility import contamination, publish_obstacles
+from bench.scoring.figures import score_block
+from bench.task import split_speakers
+from bench.workspace import RunFolder
+
+SCORING_MODULES = (
+    "bench.scoring",
+    "bench.additive",
+    "bench.intervals",
+    "bench.resampling",
+    "bench.records",
+    "bench.labels",
+    "bench.folds",
+)
+
+
+def score_plan(
+    plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
+) -> None:
+    """Write the record of everything that is complete; remove records that the plan no longer has."""
+    kept = set()
+    for record in plan.records:
+        if not record.cells or any(c.key not in done for c in record.cells):
+            continue
+        path = folder.records / f"{record.stem}.json"
+        rows = [done[c.key] for c in record.cells]
+        inputs = _inputs_hash(record, rows, plan.matrix)
+        kept.add(path.stem)
+        if _is_current(path, inputs):
+            continue
+        tables = [read_table(folder.tables / f"{c.key}.parquet") for c in record.cells]
+        notes = {
+            f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
+        }
+        try:
+            facts, blocks = score_record(record, tables, plan.matrix, notes)
+        except BenchError as error:
+            note(f"not scored: {record.system.name} on {record.task.name}: {error}")
+            kept.discard(path.stem)
+            continue
+        write_record(
+            path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
+        )
+    stale = [p for p in folder.records.iterdir() if p.stem not in kept] if folder.records.is_dir() else []
+    for path in stale:
+        path.unlink()
+    if names := sorted({p.stem for p in stale}):
+        note(
+            f"{len(names)} record(s) of an earlier matrix, limit, data or weights removed from {folder.records}, first "
+            f"{names[0]}; their cells are kept and are scored again when those settings come back"
+        )
+
+
+def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) -> str:
+    return hash_json(
+        {
+            "tables": [r.table_hash for r in rows],
+            "matrix": matrix.hash,
+            "card": record.system.card.model_dump(mode="json"),
+            "corpus": record.task.card.model_dump(mode="json"),
+            "content": record.task.content_hash,
+            "folds": record.task.folds_hash,
+            "clusters": record.task.clusters,
+            "labels": [label_table().names, label_table().views, label_table().places],
+            "code": [source_hash(m) for m in SCORING_MODULES] + [code_version()],
+        }
+    )
+
+
+def _is_current(path: Path, inputs: str) -> bool:
+    try:
+        facts = read_facts(path)
+        statistics = path.with_name(facts["statistics"]["file"])
+        return (
+            facts.get("inputs_hash") == inputs
+            and facts["scores_hash"] == hash_json(facts["scores"])
+            and hash_file(statistics) == facts["statistics"]["hash"]
+        )
+    except (DataError, OSError, KeyError):
+        return False
+
+
+def score_record(
+    record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Block]]:
+    """Score one record from its cells' tables. Returns its facts (with score rows) and its statistics."""
+    task, plan = record.task, matrix.plan
+    by_seed = [whole_table(record, tables, seed) for seed in record.seeds]
+    names = [digest(task.folds_hash, c) for c in task.clusters]
+    clusters = sorted(set(names))
+    place = {name: i for i, name in enumerate(clusters)}
+    cluster_of = np.array([place[n] for n in names])
+    fold_of = fold_of_cluster(task, cluster_of, len(clusters))
+    blocks = count(task, by_seed, cluster_of, len(clusters))
+    statuses = Counter(s for seed in by_seed for s in seed.statuses)
+    coverage = statuses["ok"] / sum(statuses.values())
+    shared = {
+        "system": record.system.name,
+        "task": task.name,
+        "protocol": record.protocol,
+        "track": record.system.card.track,
+        "condition": record.condition,
+    }
+    scores = [
+        {**shared, **row}
+        for b in blocks
+        for row in score_block(b, fold_of, plan, coverage, len(set(task.speakers)), len(record.seeds))
+    ]
+    obstacles = publish_obstacles(task.card, task.limited, coverage, plan)
+    if split_speakers(task.speakers, task.clusters):
+        obstacles.append(
+            "speakers are cut into several clusters, so intervals and tests are too sure of themselves"
+        )
+    facts = {
+        **shared,
+        "schema": SCHEMA_VERSION,
+        "title": record.system.card.title or record.system.name,
+        "family": record.system.card.family,
+        "corpus": task.card.name,
+        "pool": task.card.pool_name,
+        "language": task.language,
+        "synthetic": task.card.synthetic,
+        "limited": task.limited,
+        "seeds": list(record.seeds),
+        "folds": len(task.folds),
+        "clips": len(task),
+        "speakers": len(set(task.speakers)),
+        "cluster": task.card.cluster,
+        "clusters": [{"name": n, "fold": task.folds[f].name} for n, f in zip(clusters, fold_of, strict=True)],
+        "labels_offered": list(task.labels),
+        "statuses": {s: statuses[s] for s in STATUSES if statuses[s]},
+        "coverage": coverage,
+        "publishable": not obstacles,
+        "obstacles": obstacles,
+        "contamination": contamination(record.system.card, task.card),
+        "warnings": list(task.warnings),
+        "matrix": matrix.name,
+        "matrix_hash": matrix.hash,
+        "plan": plan.model_dump(mode="json"),
+        "card": record.system.card.model_dump(mode="json"),
+        "corpus_card": task.card.model_dump(mode="json"),
+        "system_identity": record.system.identity,
+        "weights_hash": record.system.weights.content_hash if record.system.weights else None,
+        "code_version": code_version(),
+        "folds_hash": task.folds_hash,
+        "content_hash": task.content_hash,
+        "notes": dict(notes),
+        "scores": scores,
+        "scores_hash": hash_json(scores),
+    }
+    return facts, blocks
