@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.errors import BenchError, DataError
-from bench.identity import code_version, digest, hash_file, hash_json, source_hash
+from bench.identity import code_version, hash_file, hash_json, source_hash
 from bench.journal import CellRow
 from bench.labels import label_table
 from bench.matrix import Matrix
 from bench.plan import RecordPlan, RunPlan
 from bench.predictions import PredictionTable, read_table
-from bench.protocols import STATUSES
 from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
-from bench.scoring.counting import count, fold_of_cluster, whole_table
+from bench.scoring.counting import count_all, whole_table
 from bench.scoring.eligibility import contamination, publish_obstacles
-from bench.scoring.figures import score_block
+from bench.scoring.figures import figures
 from bench.task import split_speakers
 from bench.workspace import RunFolder
 
@@ -33,6 +29,7 @@ SCORING_MODULES = (
     "bench.records",
     "bench.labels",
     "bench.folds",
+    "bench.slices",
 )
 
 
@@ -105,36 +102,27 @@ def _is_current(path: Path, inputs: str) -> bool:
 def score_record(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Block]]:
-    """Score one record from its cells' tables. Returns its facts (with score rows) and its statistics."""
-    task, plan = record.task, matrix.plan
-    by_seed = [whole_table(record, tables, seed) for seed in record.seeds]
-    names = [digest(task.folds_hash, c) for c in task.clusters]
-    clusters = sorted(set(names))
-    place = {name: i for i, name in enumerate(clusters)}
-    cluster_of = np.array([place[n] for n in names])
-    fold_of = fold_of_cluster(task, cluster_of, len(clusters))
-    blocks = count(task, by_seed, cluster_of, len(clusters))
-    statuses = Counter(s for seed in by_seed for s in seed.statuses)
-    coverage = statuses["ok"] / sum(statuses.values())
-    shared = {
-        "system": record.system.name,
-        "task": task.name,
-        "protocol": record.protocol,
-        "track": record.system.card.track,
-        "condition": record.condition,
-    }
-    scores = [
-        {**shared, **row}
-        for b in blocks
-        for row in score_block(b, fold_of, plan, coverage, len(set(task.speakers)), len(record.seeds))
+    """Score one record from its cells' tables. Returns its facts (with all figures) and its statistics."""
+    task = record.task
+    answers = [
+        whole_table(
+            task, record.protocol, s, [t for c, t in zip(record.cells, tables, strict=True) if c.seed == s]
+        )
+        for s in record.seeds
     ]
-    obstacles = publish_obstacles(task.card, task.limited, coverage, plan)
+    counted = count_all(task, answers, matrix.plan)
+    obstacles = publish_obstacles(task.card, task.limited, counted.coverage, matrix.plan)
     if split_speakers(task.speakers, task.clusters):
         obstacles.append(
             "speakers are cut into several clusters, so intervals and tests are too sure of themselves"
         )
     facts = {
-        **shared,
+        "system": record.system.name,
+        "task": task.name,
+        "protocol": record.protocol,
+        "training": "",
+        "track": record.system.card.track,
+        "condition": record.condition,
         "schema": SCHEMA_VERSION,
         "title": record.system.card.title or record.system.name,
         "family": record.system.card.family,
@@ -148,17 +136,15 @@ def score_record(
         "clips": len(task),
         "speakers": len(set(task.speakers)),
         "cluster": task.card.cluster,
-        "clusters": [{"name": n, "fold": task.folds[f].name} for n, f in zip(clusters, fold_of, strict=True)],
+        **counted.facts(),
         "labels_offered": list(task.labels),
-        "statuses": {s: statuses[s] for s in STATUSES if statuses[s]},
-        "coverage": coverage,
         "publishable": not obstacles,
         "obstacles": obstacles,
         "contamination": contamination(record.system.card, task.card),
         "warnings": list(task.warnings),
         "matrix": matrix.name,
         "matrix_hash": matrix.hash,
-        "plan": plan.model_dump(mode="json"),
+        "plan": matrix.plan.model_dump(mode="json"),
         "card": record.system.card.model_dump(mode="json"),
         "corpus_card": task.card.model_dump(mode="json"),
         "system_identity": record.system.identity,
@@ -167,7 +153,5 @@ def score_record(
         "folds_hash": task.folds_hash,
         "content_hash": task.content_hash,
         "notes": dict(notes),
-        "scores": scores,
-        "scores_hash": hash_json(scores),
     }
-    return facts, blocks
+    return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]

@@ -201,7 +201,7 @@ def test_a_clip_without_answer_row_is_refused(task: Task) -> None:
     record, matrix = record_plan(task)
     made = tables(task, record, list(task.emotions))
     made[0] = take(made[0], np.arange(len(made[0].clip_ids) - 1))
-    with pytest.raises(DataError, match="1 missing"):
+    with pytest.raises(DataError, match="1 of 60 missing"):
         score_record(record, made, matrix, {})
 
 
