@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.atomic import write_json
 from bench.errors import BenchError, DataError
 from bench.identity import code_version, hash_file, hash_json, source_hash
 from bench.journal import CellRow
@@ -21,16 +22,20 @@ from bench.scoring.figures import figures
 from bench.task import split_speakers
 from bench.workspace import RunFolder
 
-SCORING_MODULES = (
-    "bench.scoring",
+FIGURE_MODULES = (
+    "bench.scoring.figures",
     "bench.additive",
     "bench.intervals",
     "bench.resampling",
-    "bench.records",
-    "bench.labels",
-    "bench.folds",
     "bench.slices",
 )
+"""Code that turns statistics into figures."""
+SCORING_MODULES = (*FIGURE_MODULES, "bench.scoring", "bench.records", "bench.labels", "bench.folds")
+
+
+def figures_code() -> str:
+    """Hash of the code that turns statistics into figures."""
+    return hash_json([source_hash(m) for m in FIGURE_MODULES])
 
 
 def score_plan(
@@ -38,6 +43,7 @@ def score_plan(
 ) -> None:
     """Write the record of everything that is complete; remove records that the plan no longer has."""
     kept = set()
+    unscored: dict[str, str] = {}
     for record in plan.records:
         if not record.cells or any(c.key not in done for c in record.cells):
             continue
@@ -55,11 +61,13 @@ def score_plan(
             facts, blocks = score_record(record, tables, plan.matrix, notes)
         except BenchError as error:
             note(f"not scored: {record.system.name} on {record.task.name}: {error}")
+            unscored[path.stem] = str(error)
             kept.discard(path.stem)
             continue
         write_record(
             path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
         )
+    write_json(folder.unscored, unscored)
     stale = [p for p in folder.records.iterdir() if p.stem not in kept] if folder.records.is_dir() else []
     for path in stale:
         path.unlink()
@@ -152,6 +160,7 @@ def score_record(
         "code_version": code_version(),
         "folds_hash": task.folds_hash,
         "content_hash": task.content_hash,
+        "figures_code": figures_code(),
         "notes": dict(notes),
     }
     return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]
