@@ -56,16 +56,20 @@ class Counted:
         }
 
 
-def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan) -> Counted:
-    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view."""
-    names = [digest(task.folds_hash, c) for c in task.clusters]
+def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan, *, by_clip: bool = False) -> Counted:
+    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
+
+    Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
+    protocol. ``by_clip`` makes every clip a cluster of its own, for those who ask what that would say; no slices then.
+    """
+    names = [digest(task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
     cluster_of = np.array([place[n] for n in names], dtype=np.intp)
     fold_of = np.zeros(len(clusters), dtype=np.intp)
     for f, part in enumerate(task.folds):
         fold_of[cluster_of[part.test]] = f
-    axes = tuple(axes_of(task))
+    axes = () if by_clip else tuple(axes_of(task))
     statuses = Counter(s for seed in seeds for s in seed.statuses)
     return Counted(
         clusters=tuple(clusters),

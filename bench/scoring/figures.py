@@ -96,6 +96,8 @@ def score_block(block: Block, fold_of: Sequence[int], plan: Plan, facts: Mapping
     if block.clips == 0:
         return []
     averaged = block.averaged
+    # The mean of folds (secondary): each fold over the classes it holds.
+    folded = np.stack([averaged[np.array(fold_of) == f].sum(axis=0) for f in sorted(set(fold_of))])
     found = []
     for metric in CATEGORY_METRICS if block.target == "category" else DIMENSION_METRICS:
         estimate = float(value(metric, averaged.sum(axis=0)))
@@ -105,11 +107,15 @@ def score_block(block: Block, fold_of: Sequence[int], plan: Plan, facts: Mapping
         high: float | None = None
         notes: tuple[str, ...] = ()
         try:
-            made = interval(metric, averaged, level=plan.level, n_resamples=plan.resamples, seed=plan.seed)
+            made = interval(
+                metric, averaged, level=plan.level, n_resamples=plan.resamples, seed=plan.seed,
+                unit="clips" if facts["cluster"] == "clip" else "clusters",
+            )  # fmt: skip
             low, high, method, notes = made.low, made.high, made.method, made.notes
         except CannotSeparate as error:
             method = f"none: {error}"
-        per_seed = [v for x in block.values if np.isfinite(v := float(value(metric, x.sum(axis=0))))]
+        per_seed = _finite(value(metric, block.values.sum(axis=1)))
+        by_fold = _finite(value(metric, folded))
         found.append(
             Score(
                 **{name: str(facts.get(name, "")) for name in SHARED},
@@ -117,7 +123,7 @@ def score_block(block: Block, fold_of: Sequence[int], plan: Plan, facts: Mapping
                 outside=block.outside,
                 rows=block.rows,
                 metric=metric,
-                dimension=None if block.labels else block.target,
+                dimension=None if block.categorical else block.target,
                 estimate=estimate,
                 low=low,
                 high=high,
@@ -125,7 +131,7 @@ def score_block(block: Block, fold_of: Sequence[int], plan: Plan, facts: Mapping
                 notes=notes,
                 seed_low=min(per_seed, default=estimate),
                 seed_high=max(per_seed, default=estimate),
-                fold_mean=_fold_mean(metric, averaged, fold_of),
+                fold_mean=float(np.mean(by_fold)) if by_fold else None,
                 clips=block.clips,
                 speakers=int(facts["speakers"]),
                 clusters=len(averaged),
@@ -140,7 +146,7 @@ def chance_lines(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """What guessing scores in each view: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
     lines = []
     for block in blocks:
-        if block.labels and block.rows == "all" and block.outside == "wrong" and block.clips:
+        if block.categorical and block.rows == "all" and block.outside == "wrong" and block.clips:
             shares = block.averaged.sum(axis=(0, 2)) / block.clips
             lines.append(
                 {"view": block.view, "ua": float(1 / (shares > 0).sum()), "wa": float((shares**2).sum())}
@@ -148,9 +154,5 @@ def chance_lines(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     return lines
 
 
-def _fold_mean(metric: str, averaged: Array, fold_of: Sequence[int]) -> float | None:
-    """Mean of the folds' own values (secondary); each fold over the classes it holds."""
-    folds = np.array(fold_of)
-    values = np.array([float(value(metric, averaged[folds == f].sum(axis=0))) for f in sorted(set(fold_of))])
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else None
+def _finite(values: Array) -> list[float]:
+    return [float(v) for v in values if np.isfinite(v)]
