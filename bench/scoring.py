@@ -34,6 +34,12 @@ MID_SCALE = 0.5
 SCORING_MODULES = (
     "bench.scoring",
     "bench.additive",
+    "bench.metric_type",
+    "bench.arguments",
+    "bench.confusions",
+    "bench.ratings",
+    "bench.soft_labels",
+    "bench.calibration",
     "bench.intervals",
     "bench.resampling",
     "bench.records",
