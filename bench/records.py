@@ -80,7 +80,7 @@ class Block:
     def clips(self) -> int:
         """How many clips were counted per seed (the largest, where seeds differ in ok rows)."""
         counts = self.values if self.categorical else self.values[..., self.sums.index("n")]
-        return round(float(counts.reshape(*counts.shape[:2], -1).sum(axis=(1, 2)).max()))
+        return round(float(counts.reshape(len(counts), -1).sum(axis=1).max()))
 
     @property
     def categorical(self) -> bool:
