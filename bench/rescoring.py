@@ -121,7 +121,8 @@ def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> C
         counted = count_all(task, seeds, plan, by_clip=True)
         own = {**facts, **counted.facts(), "cluster": "clip"}
         return Checked(path, Record(own | figures(own, counted.blocks, ()), counted.blocks))
-    counted = count_all(task, seeds, plan)
+    # Records of schema 1 named their clusters by the folds.
+    counted = count_all(task, seeds, plan, salt=task.folds_hash if facts["schema"] == 1 else None)
     for block in (*record.blocks, *record.slices):
         _require_same(path, block, (*counted.blocks, *counted.slices))
     whole = Record({**facts, **counted.facts()}, counted.blocks, counted.slices)

@@ -98,57 +98,63 @@ def _missing(run: Path) -> list[str]:
     ]
 
 
+TABLES = {
+    "categories": ("ua", "wa", "macro_f1"),
+    "dimensions": ("ccc", "pearson", "rmse"),
+    "probabilities": ("ece", "brier", "cross_entropy", "kullback_leibler", "jensen_shannon"),
+}
+"""Metrics that stand side by side; a record has one line in each table per view, outside rule and choice of rows."""
+LINE = ("system", "protocol", "training", "condition", "view", "outside", "rows", "dimension")
+PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all", "dimension": None}
+"""Columns that are left out where every line says the same, usual thing."""
+
+
 def _print_scores(records: Sequence[Record], asked: Asked) -> None:
     from reports.contests import hold_contests
 
     scores = [row for r in records for row in r.scores]
-    shown = [s for s in scores if s["rows"] == "all" or s["coverage"] < 1]
     ranks = _ranks(hold_contests(records))
-    for task in sorted({s["task"] for s in shown}):
-        rows = [s for s in shown if s["task"] == task]
-        trained = any(s["training"] for s in rows)
-        hurt = len({s["condition"] for s in rows}) > 1
-        print_table(
-            task + (" (clips taken as independent: intervals are too narrow)" if asked.item_level else ""),
-            (
-                "system",
-                "protocol",
-                *(("training",) if trained else ()),
-                *(("condition",) if hurt else ()),
-                "view",
-                "outside",
-                "rows",
-                "metric",
-                "estimate",
-                "interval",
-                "rank",
-                "over seeds",
-                "clips",
-                "coverage",
-            ),
-            [
-                (
-                    s["system"],
-                    s["protocol"],
-                    *((s["training"],) if trained else ()),
-                    *((s["condition"],) if hurt else ()),
-                    s["view"],
-                    s["outside"],
-                    s["rows"],
-                    _metric(s),
-                    figure(s["estimate"]),
-                    _span(s),
-                    ranks.get(_identity(s), ""),
-                    f"{figure(s['seed_low'])} – {figure(s['seed_high'])}" if s["seeds"] > 1 else "",
-                    s["clips"],
-                    figure(s["coverage"]),
-                )
-                for s in rows
-            ],
-            right=("estimate", "clips", "coverage"),
-        )
+    for task in sorted({s["task"] for s in scores}):
+        own = [s for s in scores if s["task"] == task and (s["rows"] == "all" or s["coverage"] < 1)]
+        for name, metrics in TABLES.items():
+            if rows := [s for s in own if s["metric"] in metrics]:
+                _print_table(f"{task}: {name}", metrics, rows, ranks)
         _print_chance(next(r for r in records if r.task == task))
+        if asked.item_level:
+            console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
+
+
+def _print_table(
+    title: str,
+    metrics: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    ranks: Mapping[tuple[Any, ...], str],
+) -> None:
+    present = [m for m in metrics if any(s["metric"] == m for s in rows)]
+    columns = [c for c in LINE if c not in PLAIN or any(s[c] != PLAIN[c] for s in rows)]
+    lines: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for s in rows:
+        lines.setdefault(tuple(s[c] for c in LINE), {})[s["metric"]] = s
+    shown = []
+    for line in lines.values():
+        first = next(iter(line.values()))
+        rank = next((ranks[_identity(s)] for s in line.values() if _identity(s) in ranks), "")
+        cells = [_with_interval(line[m]) if m in line else "" for m in present]
+        seeds = f"{figure(first['seed_low'])} – {figure(first['seed_high'])}" if first["seeds"] > 1 else ""
+        shown.append(
+            (*(first[c] for c in columns), *cells, rank, seeds, first["clips"], figure(first["coverage"]))
+        )
+    seeded = f"{present[0]} over seeds"
+    headed = (*columns, *present, "rank", seeded, "clips", "coverage")
+    usual = {"rank": "", seeded: "", "coverage": figure(1.0)}
+    kept = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
+    print_table(
+        title,
+        [headed[i] for i in kept],
+        [[row[i] for i in kept] for row in shown],
+        right=("clips", "coverage"),
+    )
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -178,7 +184,7 @@ def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
                 row = subject.row(record)
                 if rank is not None and row is not None and rank.of > 1:
                     span = f"{rank.best}" if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
-                    found[_identity(row)] = f"{span} of {rank.of} {track}"
+                    found[_identity(row)] = f"{span} of {rank.of}"
     return found
 
 
@@ -195,8 +201,14 @@ def _metric(row: Mapping[str, Any]) -> str:
     return str(row["metric"]) if row["dimension"] is None else f"{row['metric']} {row['dimension']}"
 
 
+def _with_interval(row: Mapping[str, Any]) -> str:
+    """An estimate with its interval, which no table may tear apart."""
+    span = "no interval" if row["low"] is None else f"[{figure(row['low'])}, {figure(row['high'])}]"
+    return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _span(row: Mapping[str, Any]) -> str:
-    return "–" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
+    return "no interval" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
 
 
 def _print_languages(records: Sequence[Record]) -> None:

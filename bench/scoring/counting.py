@@ -60,13 +60,21 @@ class Counted:
         }
 
 
-def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan, *, by_clip: bool = False) -> Counted:
+def count_all(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    plan: Plan,
+    *,
+    by_clip: bool = False,
+    salt: str | None = None,
+) -> Counted:
     """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
-    protocol. ``by_clip`` makes every clip a cluster of its own, for those who ask what that would say; no slices then.
+    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
+    who ask what that would say; no slices then.
     """
-    names = [digest(task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
+    names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
     cluster_of = np.array([place[n] for n in names], dtype=np.intp)
