@@ -369,6 +369,8 @@ def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> No
         "blocked": {r.system.name: r.system.blocked for r in plan.records if r.system.blocked},
     }
     write_json(folder.matrix, described)
+    places = {name: str(t.corpus.folder.resolve()) for name, t in prepared.tables.items()}
+    write_json(folder.data, places)
 
 
 def _cell_row(
