@@ -22,7 +22,7 @@ from adapters.audio_lm.questions import (
     messages,
     windows,
 )
-from adapters.audio_lm.reading import (
+from adapters.audio_lm.completions import (
     Said,
     Usage,
     answer_logprob,
