@@ -16,8 +16,9 @@ from bench.matrix import Entry, Matrix
 from bench.probes import PROBES
 from bench.protocols import Weights
 from bench.registry import load_system, with_settings
+from bench.serving import PYTHON_VARIABLE, vllm_python
 from bench.task import Task, match_tasks, split_task_name
-from bench.weights import find_weights
+from bench.weights import find_weights, local_weights
 
 CELL_FORMAT = "serbench-cell-1"
 FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
@@ -114,10 +115,10 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         raise UsageError(
             f"card {card.name!r}: there is no probe {card.probe!r}; {nearest(card.probe, PROBES)}"
         )
-    if card.family == "audio-llm" and card.server is None:
-        blocked = f"needs a server: give its address with --set {card.name}:server=http://HOST:PORT/v1"
-    elif card.adapter is None and card.probe is None:
-        blocked = "its card names no adapter yet"
+    if card.family == "audio-llm":
+        # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
+        weights = local_weights(card.weights) if card.weights else None
+        blocked = _without_server(card)
     elif card.weights is not None:
         try:
             weights = find_weights(card.weights, fetch=fetch)
@@ -141,12 +142,26 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         "adapter": card.adapter,
         "probe": card.probe,
         "params": card.params,
-        "server": card.server,
+        "revision": card.weights.revision if card.weights else None,
         "code": code,
         "features": key,
         "weights": weights_hash,
     }
     return System(card, weights, hash_json(decisive), key, blocked)
+
+
+def _without_server(card: SystemCard) -> str | None:
+    """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
+    if card.server is not None and card.adapter is not None:
+        return None
+    address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1"
+    if card.adapter is None:
+        return f"needs a server and an adapter, and its card names no adapter yet; then {address}"
+    if card.serve is None or card.serve.engine == "closed":
+        return f"needs a server: {address}"
+    if vllm_python() is None:
+        return f"needs a server: {address}, or name a Python that has vLLM in {PYTHON_VARIABLE} and it is started here"
+    return None
 
 
 def _versions() -> dict[str, str]:
