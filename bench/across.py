@@ -167,7 +167,7 @@ def _subjects(records: Sequence[Record]) -> list[Subject]:
     for record in records:
         for b in record.blocks:
             if b.rows == "all" and b.outside == "wrong":
-                kind = "category" if b.labels else b.view
+                kind = "category" if b.categorical else b.view
                 found |= dict.fromkeys(Subject(b.view, m, b.target) for m in METRICS.get(kind, ()))
     return list(found)
 

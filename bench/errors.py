@@ -38,6 +38,10 @@ class CannotSeparate(BenchError):
     """A statistic is undefined on these data (one cluster, no class with true clips, …)."""
 
 
+class InputError(DataError, ValueError):
+    """Arguments that contradict each other; also a ValueError, for callers who know only Python."""
+
+
 def nearest(name: str, known: Iterable[str], *, shown: int = 12) -> str:
     """Say which valid names come closest to a mistyped one.
 

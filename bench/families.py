@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.additive import Array, InputError, Metric, metric_named
+from bench.errors import UsageError
 from bench.intervals import (
     Unit,
     difference_interval,
@@ -34,7 +35,8 @@ from bench.resampling import (
     sign_patterns,
 )
 
-Verdict = Literal["better", "worse", "equivalent", "cannot separate"]
+Verdict = Literal["better", "worse", "equivalent", "this corpus cannot separate them"]
+CANNOT_SEPARATE: Verdict = "this corpus cannot separate them"
 
 EQUIVALENCE_LEVEL = 0.90
 """Two one-sided 5 % tests are one 90 % interval (Schuirmann 1987)."""
@@ -117,6 +119,7 @@ def compare_family(
     :param level: of the interval (low, high); a verdict needs ``p_adjusted`` ≤ 1 − level
     :param margin: differences inside ±margin (in the metric's unit) are of no practical interest; None gives no
         verdict of equivalence
+    :raises UsageError: an unknown metric, or one without a test (ECE)
     :raises InputError: systems scored on different clips, or a pair that names no system
     :raises CannotSeparate: fewer than two clusters with clips, or a metric that is undefined for a system
 
@@ -127,6 +130,10 @@ def compare_family(
     """
     chosen = metric_named(metric)
     require_level(level)
+    if not chosen.smooth:
+        raise UsageError(
+            f"The {chosen.title} has kinks that no swap test here is valid for: compare the Brier score."
+        )
     table = occupied(chosen, per_cluster(chosen, statistics, leading=1))
     _require_same_clips(chosen, table)
     components = chosen.components(table)
@@ -222,7 +229,7 @@ def _verdict(family: _Family, difference: float, p_adjusted: float, equivalent: 
     # 1 − 0.95 is 0.05000000000000004: without rounding, p = 0.05 would be judged by that.
     if p_adjusted <= round(1 - family.level, 12):
         return "better" if (difference > 0) == family.metric.higher_is_better else "worse"
-    return "equivalent" if equivalent else "cannot separate"
+    return "equivalent" if equivalent else CANNOT_SEPARATE
 
 
 def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tuple[tuple[int, int], ...]:
@@ -240,7 +247,7 @@ def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tup
 
 def _require_same_clips(metric: Metric, table: Array) -> None:
     """Swapping makes sense between answers to the same questions: equal true clips, cluster by cluster."""
-    seen = table.sum(axis=-1) if metric.kind == "confusion" else table[..., [0, 1, 3]]
+    seen = metric.statistics.truth(table)
     differs = ~np.isclose(seen, seen[:1], rtol=1e-9, atol=1e-9).all(axis=-1)
     if differs.any():
         system, cluster = (int(i) for i in np.argwhere(differs)[0])

@@ -1,7 +1,7 @@
 """Confidence intervals over clusters, from additive statistics.
 
 The default is the exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1: the
-same function, stretched), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
+same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
 on simulated corpora is in ``tests/bench/validity/README.md``.
 """
 
@@ -87,7 +87,8 @@ def interval(
         effective_clusters=effective_clusters(chosen.sizes(table)),
         standard_error=found.standard_error,
         method=f"{method} over {unit}",
-        notes=notes_on(len(table), found.undefined, found.standard_error, unit),
+        notes=notes_on(len(table), found.undefined, found.standard_error, unit)
+        + (() if chosen.smooth else ("biased upwards where a bin holds few clips, and so is the interval",)),
     )
 
 
@@ -187,21 +188,32 @@ def _symmetric(metric: Metric, found: Jackknifed, quantile: float) -> tuple[floa
         return found.estimate, found.estimate
     estimate = np.asarray(found.estimate)
     centre, half = _stretched(metric, estimate), quantile * found.standard_error * _slope(metric, estimate)
-    middle, radius = (metric.maximum + metric.minimum) / 2, (metric.maximum - metric.minimum) / 2
-    low, high = middle + radius * np.tanh([centre - half, centre + half])
+    low, high = _unstretched(metric, np.array([centre - half, centre + half]))
     return float(low), float(high)
 
 
 def _stretched(metric: Metric, values: Array) -> Array:
-    """atanh of the value mapped to −1..1: half the logit for 0..1, Fisher's z for a correlation."""
+    """atanh of the value mapped to −1..1: half the logit for 0..1, Fisher's z for a correlation; log where unbounded."""
     radius = (metric.maximum - metric.minimum) / 2
     with np.errstate(divide="ignore"):
+        if np.isinf(radius):
+            return np.asarray(np.log(values - metric.minimum))
         return np.asarray(np.arctanh((values - metric.minimum) / radius - 1))
 
 
+def _unstretched(metric: Metric, values: Array) -> Array:
+    middle, radius = (metric.maximum + metric.minimum) / 2, (metric.maximum - metric.minimum) / 2
+    if np.isinf(radius):
+        return np.asarray(metric.minimum + np.exp(values))
+    return np.asarray(middle + radius * np.tanh(values))
+
+
 def _slope(metric: Metric, values: Array) -> Array:
+    """Derivative of the stretched scale."""
     radius = (metric.maximum - metric.minimum) / 2
     with np.errstate(divide="ignore"):
+        if np.isinf(radius):
+            return np.asarray(1 / (values - metric.minimum))
         return np.asarray(1 / radius / (1 - ((values - metric.minimum) / radius - 1) ** 2))
 
 

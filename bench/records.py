@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -50,10 +50,10 @@ _SINCE_2 = ("axis", "group")
 class Block:
     """Additive statistics of one view × outside rule × rows (categories), or of one dimension × rows.
 
-    ``values`` is (seeds, clusters, K, K + 1) counts of true × answered labels, last column "another or none", or
-    (seeds, clusters, S) sums. ``labels`` are the K classes, empty for sums; ``sums`` are their S names, empty for counts.
-    ``target`` is ``category``, a dimension's name (view ``dimensions``), ``votes`` or ``calibration``. A block of a slice
-    names its ``axis`` (gender, duration, speaker) and its ``group``; on the axis speaker clusters are speakers.
+    ``target`` says what ``values`` are: ``category``, (seeds, clusters, K, K + 1) counts of true × answered ``labels``, last
+    column "another or none"; a dimension's name (view ``dimensions``) or ``votes``, (seeds, clusters, S) of the named
+    ``sums``; ``calibration``, (seeds, clusters, B, S) sums per bin of confidence, the bins being ``labels``. A block of a
+    slice names its ``axis`` (gender, duration, speaker) and its ``group``; on the axis speaker clusters are speakers.
     """
 
     view: str
@@ -79,8 +79,13 @@ class Block:
     @property
     def clips(self) -> int:
         """How many clips were counted per seed (the largest, where seeds differ in ok rows)."""
-        counts = self.values.sum(axis=(-1, -2)) if self.labels else self.values[..., self.sums.index("n")]
-        return round(float(counts.sum(axis=1).max()))
+        counts = self.values if self.categorical else self.values[..., self.sums.index("n")]
+        return round(float(counts.reshape(len(counts), -1).sum(axis=1).max()))
+
+    @property
+    def categorical(self) -> bool:
+        """Whether these are counts of labels."""
+        return self.target == "category"
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,11 @@ class Record:
     def clusters(self) -> tuple[str, ...]:
         """Hashed cluster names, in the order of the statistics."""
         return tuple(c["name"] for c in self.facts["clusters"])
+
+    @property
+    def unit(self) -> Literal["clusters", "clips"]:
+        """What is taken as independent: the task's clusters; single clips only where somebody asked for it."""
+        return "clips" if self.facts["cluster"] == "clip" else "clusters"
 
     def block(self, view: str, outside: str, rows: str, target: str) -> Block | None:
         """Return one block, or None when the record has none such."""
@@ -155,25 +165,23 @@ def cluster_names(facts: Mapping[str, Any], axis: str) -> list[str]:
 
 def _long(block: Block, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
-    for index in np.argwhere(block.values != 0).tolist():
-        seed, cluster = seeds[index[0]], clusters[index[1]]
-        truth = prediction = moment = None
-        if block.labels:
-            truth = block.labels[index[2]]
-            prediction = block.labels[index[3]] if index[3] < len(block.labels) else None
-        else:
-            moment = block.sums[index[2]]
+    columns: tuple[str | None, ...] = block.sums or (*block.labels, None)
+    for seed, cluster, *inner in np.argwhere(block.values != 0).tolist():
+        truth = block.labels[inner[0]] if block.labels else None
+        last = columns[inner[-1]]
+        prediction, moment = (None, last) if block.sums else (last, None)
+        value = float(block.values[(seed, cluster, *inner)])
         rows.append(
             (
                 *block.key,
                 block.axis,
                 block.group,
-                seed,
-                cluster,
+                seeds[seed],
+                clusters[cluster],
                 truth,
                 prediction,
                 moment,
-                float(block.values[tuple(index)]),
+                value,
             )
         )
     return rows
@@ -191,7 +199,7 @@ def read_record(path: Path) -> Record:
         raise DataError(
             f"{statistics}: missing or changed since {path.name} was written; score the run again"
         )
-    blocks = _blocks(facts, pq.read_table(statistics))
+    blocks = _blocks(facts, pq.ParquetFile(statistics).read())
     return Record(facts, tuple(b for b in blocks if not b.axis), tuple(b for b in blocks if b.axis))
 
 
@@ -217,19 +225,22 @@ def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
     place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
     seeds = {s: i for i, s in enumerate(facts["seeds"])}
     clusters = {b.axis: {name: i for i, name in enumerate(cluster_names(facts, b.axis))} for b in blocks}
-    codes = [{name: i for i, name in enumerate(b.labels or b.sums)} for b in blocks]
-    columns = [
+    rows = [{name: i for i, name in enumerate(b.labels)} for b in blocks]
+    columns: list[dict[str | None, int]] = [
+        {name: i for i, name in enumerate(b.sums or (*b.labels, None))} for b in blocks
+    ]
+    fields = [
         table[f.name].to_pylist() if f.name in table.column_names else [""] * len(table)
         for f in _SCHEMA
         if f.name in table.column_names or f.name in _SINCE_2
     ]
     try:
-        for row in zip(*columns, strict=True):
+        for row in zip(*fields, strict=True):
             block = place[row[:6]]
             seed, cluster, truth, prediction, moment, value = row[6:]
-            code, values = codes[block], blocks[block].values
-            inner = (code[moment],) if moment else (code[truth], code.get(prediction, len(code)))
-            values[(seeds[seed], clusters[row[4]][cluster], *inner)] = value
+            column = columns[block][moment if blocks[block].sums else prediction]
+            inner = (column,) if truth is None else (rows[block][truth], column)
+            blocks[block].values[(seeds[seed], clusters[row[4]][cluster], *inner)] = value
     except (KeyError, ValueError, IndexError) as error:
         raise DataError(
             f"the statistics of {facts['system']} on {facts['task']} name what the record does not: {error}"
@@ -240,7 +251,7 @@ def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
 def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Block:
     labels, axis = tuple(described["labels"]), described.get("axis", "")
     sums = tuple(described.get("sums", () if labels else MOMENTS))
-    shape = (len(labels), len(labels) + 1) if labels else (len(sums),)
+    shape = (*((len(labels),) if labels else ()), len(sums) or len(labels) + 1)
     return Block(
         described["view"],
         described["outside"],

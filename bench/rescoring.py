@@ -73,22 +73,27 @@ def record_paths(path: Path) -> list[Path]:
     return paths
 
 
-def rescore(path: Path, source: Source = "records", data: Sequence[Path] = ()) -> list[Checked]:
+def rescore(
+    path: Path, source: Source = "records", data: Sequence[Path] = (), *, by_clip: bool = False
+) -> list[Checked]:
     """Compute everything again that the records of a folder say.
+
+    ``by_clip`` takes clips as independent instead of the task's clusters, which needs the tables. It understates the
+    uncertainty wherever speakers have several clips, and every figure so made says so.
 
     Raises:
         UsageError: no run and no records there.
         DataError: a record says what its statistics, or the tables and labels, do not.
     """
     paths = record_paths(path)
-    if source == "records":
+    if source == "records" and not by_clip:
         return [_from_record(p) for p in paths]
     tables = RunFolder(path).tables
     if not tables.is_dir():
         raise UsageError(f"{path}: holds no prediction tables; use --from records")
     corpora = {c.card.name: c for c in _corpora(path, data)}
     tasks = _Tasks(corpora, _limit(path))
-    return [_from_tables(p, tables, tasks) for p in paths]
+    return [_from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
 def _from_record(path: Path) -> Checked:
@@ -96,7 +101,7 @@ def _from_record(path: Path) -> Checked:
     return _checked(path, record, figures(record.facts, record.blocks, record.slices))
 
 
-def _from_tables(path: Path, folder: Path, tasks: _Tasks) -> Checked:
+def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> Checked:
     record = read_record(path)
     facts = record.facts
     task = tasks.of(path, facts)
@@ -111,7 +116,13 @@ def _from_tables(path: Path, folder: Path, tasks: _Tasks) -> Checked:
         read = read_table(table)
         parts.setdefault(int(read.identity["seed"]), []).append(read)
     seeds = [whole_table(task, str(facts["protocol"]), seed, own) for seed, own in parts.items()]
-    counted = count_all(task, seeds, Plan.model_validate(facts["plan"]))
+    plan = Plan.model_validate(facts["plan"])
+    if by_clip:
+        counted = count_all(task, seeds, plan, by_clip=True)
+        own = {**facts, **counted.facts(), "cluster": "clip"}
+        return Checked(path, Record(own | figures(own, counted.blocks, ()), counted.blocks))
+    # Records of schema 1 named their clusters by the folds.
+    counted = count_all(task, seeds, plan, salt=task.folds_hash if facts["schema"] == 1 else None)
     for block in (*record.blocks, *record.slices):
         _require_same(path, block, (*counted.blocks, *counted.slices))
     whole = Record({**facts, **counted.facts()}, counted.blocks, counted.slices)

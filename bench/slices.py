@@ -93,7 +93,7 @@ def _speakers(task: Task) -> Axis:
         return Axis("speaker", absent="the corpus names no speakers")
     if task.speakers == task.clusters:
         return Axis("speaker")
-    hashed = [digest(task.folds_hash, s) if s else "" for s in task.speakers]
+    hashed = [digest(task.content_hash, s) if s else "" for s in task.speakers]
     groups = tuple(sorted(set(hashed) - {""}))
     place = {name: i for i, name in enumerate(groups)}
     return Axis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
@@ -180,8 +180,8 @@ def slice_figures(
 
 def _metrics(axis: str, block: Block) -> tuple[str, ...]:
     if axis == "emotion":
-        return ("recall",) if block.labels else ()
-    if block.labels:
+        return ("recall",) if block.categorical else ()
+    if block.categorical:
         return ("ua", "wa")
     return ("ccc",) if block.view == "dimensions" else ()
 
@@ -221,7 +221,7 @@ def _slices(axis: str, whole: Block, metric: str, groups: Mapping[str, Array], l
                 method = f"none: {error}"
         found.append(
             Slice(
-                axis, name, whole.view, metric, None if whole.labels else whole.target, estimate, low, high, method,
+                axis, name, whole.view, metric, None if whole.categorical else whole.target, estimate, low, high, method,
                 round(float(clips.sum())), occupied,
                 int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
             )
@@ -251,7 +251,7 @@ def _gap(
             low, high, method = gap_interval(chosen, [groups[g] for g in fit], level)
         except CannotSeparate as error:
             method = f"none: {error}"
-    dimension = None if whole.labels else whole.target
+    dimension = None if whole.categorical else whole.target
     return [
         Gap(
             axis, whole.view, metric, dimension, best, worst, fit[best], fit[worst], fit[best] - fit[worst],

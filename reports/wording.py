@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.comparing import Pairing
+from bench.families import CANNOT_SEPARATE
 from reports.contests import Contest, RankInterval, Subject
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
@@ -197,15 +198,15 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     seen = contest.against(subject, track, best.system)
     groups = {
         verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
-        for verdict in ("better", "equivalent", "cannot separate")
+        for verdict in ("better", "equivalent", CANNOT_SEPARATE)
     }
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
         said += f" It beats {'all the others: ' if rest else ''}{listed(groups['better'])}."
     if groups["equivalent"]:
         said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
-    if groups["cannot separate"]:
-        said += f" This corpus cannot separate it from {listed(groups['cannot separate'])}."
+    if groups[CANNOT_SEPARATE]:
+        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return said
 
 

@@ -27,7 +27,20 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a run.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
+Source = Annotated[
+    Literal["records", "tables"],
+    typer.Option(
+        "--from",
+        help="Compute from the statistics inside records, or from prediction tables and the labels of prepared corpora.",
+    ),
+]
+ItemLevel = Annotated[
+    bool,
+    typer.Option(
+        "--item-level", help="Take clips as independent (reads tables); too sure where speakers repeat."
+    ),
+]
 
 
 @app.callback()
@@ -105,11 +118,22 @@ def list_(
 
 
 @app.command()
-def score(run: RunPath, json_: Json = False) -> None:
-    """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension."""
+def score(
+    run: RunPath,
+    slices: Annotated[
+        bool,
+        typer.Option("--slices", help="Also by gender, duration, emotion, speaker, language and condition."),
+    ] = False,
+    source: Source = "records",
+    data: Data = None,
+    item_level: ItemLevel = False,
+    json_: Json = False,
+) -> None:
+    """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension; everything is computed again."""
     from bench.cli import results
 
-    results.score(run, as_json=json_)
+    asked = results.Asked(run, source, tuple(data or ()), item_level)
+    results.score(asked, slices=slices, as_json=json_)
 
 
 @app.command()
@@ -118,12 +142,16 @@ def compare(
     a: Annotated[str, typer.Argument(help="A system of the run.")],
     b: Annotated[str, typer.Argument(help="Another.")],
     task: Annotated[str | None, typer.Option(help="One task only.")] = None,
+    source: Source = "records",
+    data: Data = None,
+    item_level: ItemLevel = False,
     json_: Json = False,
 ) -> None:
     """Test the difference of two systems on the same clips: interval, p, adjusted p, verdict."""
     from bench.cli import results
 
-    results.compare(run, a, b, task, as_json=json_)
+    asked = results.Asked(run, source, tuple(data or ()), item_level)
+    results.compare(asked, a, b, task, as_json=json_)
 
 
 @app.command()

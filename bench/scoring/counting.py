@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import confusion_statistics, moment_statistics
+from bench.additive import calibration_statistics, confusion_statistics, moment_statistics
+from bench.calibration import FINE_EDGES
 from bench.errors import DataError
 from bench.folds import check_disjoint
 from bench.identity import digest
@@ -24,6 +25,9 @@ from bench.task import Task
 
 Codes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
+CONFIDENCES = tuple(str(i) for i in range(len(FINE_EDGES)))
+"""Names of the fine bins of confidence."""
+CALIBRATION_SUMS = ("n", "sum_confidence", "right", "sum_brier")
 MID_SCALE = 0.5
 """What a missing answer to a dimension counts as."""
 
@@ -56,24 +60,39 @@ class Counted:
         }
 
 
-def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan) -> Counted:
-    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view."""
-    names = [digest(task.folds_hash, c) for c in task.clusters]
+def count_all(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    plan: Plan,
+    *,
+    by_clip: bool = False,
+    salt: str | None = None,
+) -> Counted:
+    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
+
+    Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
+    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
+    who ask what that would say; no slices then.
+    """
+    names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
     cluster_of = np.array([place[n] for n in names], dtype=np.intp)
     fold_of = np.zeros(len(clusters), dtype=np.intp)
     for f, part in enumerate(task.folds):
         fold_of[cluster_of[part.test]] = f
-    axes = tuple(axes_of(task))
+    axes = () if by_clip else tuple(axes_of(task))
     statuses = Counter(s for seed in seeds for s in seed.statuses)
+    blocks = count(task, seeds, cluster_of, len(clusters))
+    if not by_clip:
+        blocks += count_probabilities(task, seeds, cluster_of, len(clusters))
     return Counted(
         clusters=tuple(clusters),
         folds=tuple(task.folds[f].name for f in fold_of),
         speaker_names=next((a.groups for a in axes if a.name == "speaker"), ()),
         axes=axes,
         statuses={s: statuses[s] for s in STATUSES if statuses[s]},
-        blocks=tuple(count(task, seeds, cluster_of, len(clusters))),
+        blocks=tuple(blocks),
         slices=tuple(
             count_slices(task, seeds, cluster_of, len(clusters), axes, {"native", plan.primary_view})
         ),
@@ -176,6 +195,27 @@ def count(
     return blocks
 
 
+def count_probabilities(
+    task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
+) -> list[Block]:
+    """Count how far probabilities are to be trusted, where all seeds gave some: the corpus's own classes only."""
+    labels = label_table().view_labels("native", task.labels)
+    if len(labels) < 2 or any(s.probabilities is None for s in seeds):
+        return []
+    return [
+        Block(
+            "native",
+            "wrong",
+            rows,
+            "calibration",
+            CONFIDENCES,
+            np.stack([_calibration(task, s, labels, rows, places, n_places) for s in seeds]),
+            CALIBRATION_SUMS,
+        )
+        for rows in ("all", "ok")
+    ]
+
+
 def count_slices(
     task: Task,
     seeds: Sequence[PredictionTable],
@@ -243,6 +283,27 @@ def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) 
             mass[:, place] += table.probabilities[:, column]
     answered = np.array([s == "ok" for s in table.statuses]) & np.isfinite(mass).all(axis=1)
     return np.where(answered, np.nan_to_num(mass).argmax(axis=1), -1)
+
+
+def _calibration(
+    task: Task, seed: PredictionTable, labels: tuple[str, ...], rows: str, places: Codes, n_places: int
+) -> Array:
+    """Sums per bin of confidence of one seed, (places, 86, 4); a clip that is not ok knows nothing and is wrong."""
+    code = {label: i for i, label in enumerate(labels)}
+    truth = np.array([code.get(e, -1) if e is not None else -1 for e in task.emotions])
+    kept = (truth >= 0) & _counted(seed, rows, places)
+    sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
+    if kept.any():
+        said = _distributions(seed)[kept]
+        sums += calibration_statistics(truth[kept], said, places[kept], n_clusters=n_places)
+    return sums
+
+
+def _distributions(seed: PredictionTable) -> Array:
+    """Probabilities (clips, labels), NaN where the answer is not ok."""
+    assert seed.probabilities is not None
+    ok = np.array([s == "ok" for s in seed.statuses])
+    return np.where(ok[:, np.newaxis], seed.probabilities, np.nan)
 
 
 def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: Codes, n_places: int) -> Array:

@@ -25,6 +25,12 @@ from bench.workspace import RunFolder
 FIGURE_MODULES = (
     "bench.scoring.figures",
     "bench.additive",
+    "bench.metric_type",
+    "bench.arguments",
+    "bench.confusions",
+    "bench.ratings",
+    "bench.soft_labels",
+    "bench.calibration",
     "bench.intervals",
     "bench.resampling",
     "bench.slices",
