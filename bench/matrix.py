@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from bench.cards import Name, Protocol
-from bench.errors import UsageError, nearest
+from bench.errors import DataError, UsageError, nearest
 from bench.identity import hash_json
 from bench.registry import matrix_files
 from bench.typed_yaml import Strict, read_typed
+from bench.workspace import RunFolder
 
 Metric = Literal["ua", "wa", "macro_f1", "ccc"]
 
@@ -90,3 +92,15 @@ def load_matrix(name_or_path: str) -> tuple[Matrix, Path]:
             )
         path = shipped[name_or_path]
     return read_typed(path, Matrix), path.parent
+
+
+def read_matrix(folder: RunFolder) -> Matrix:
+    """Return the matrix that a run was made with.
+
+    Raises:
+        DataError: the run's ``matrix.json`` cannot be read.
+    """
+    try:
+        return Matrix.model_validate(json.loads(folder.matrix.read_text(encoding="utf-8"))["matrix"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder.matrix}: cannot be read ({error}); run its matrix again") from None

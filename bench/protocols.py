@@ -21,6 +21,8 @@ SAMPLE_RATE = 16_000
 DIMENSIONS = ("valence", "arousal", "dominance")
 STATUSES = ("ok", "unparsed", "refused", "truncated", "undecodable", "failed")
 """What may have become of a clip. A failure is a status, never a zero and never a dropped row."""
+STORED = "stored"
+"""In place of a server's address: read stored replies only, and ask nothing."""
 
 Waveform = NDArray[np.float32]
 Array = NDArray[np.float64]

@@ -64,7 +64,7 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     Raises:
         UsageError: no such system (nearest names given), or a card that does not validate.
     """
-    path_text, colon, mode = name_or_path.rpartition(":")
+    path_text, _, mode = name_or_path.rpartition(":")
     if name_or_path.endswith((".yaml", ".yml")):
         path_text, mode = name_or_path, ""
     if path_text.endswith((".yaml", ".yml")):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bench.cards import ServerSpec, SystemCard
 from bench.errors import CannotRun
+from bench.identity import hash_json
 from bench.protocols import Weights
 
 LAST_LINES = 12
@@ -39,6 +40,11 @@ class Serving:
     served_name: str
     revision: str | None
     spec: ServerSpec
+
+    @property
+    def key(self) -> str:
+        """Hash of all of it: jobs with one key share a server."""
+        return hash_json([self.model, self.served_name, self.revision, self.spec.model_dump(mode="json")])
 
     def command(self, python: str, port: int) -> list[str]:
         """Return the command line."""
@@ -150,10 +156,12 @@ class Server:
                     f"the vLLM server for {wanted.served_name} ended while loading (exit code {self._process.returncode}); its "
                     f"log is {self.log}, and ends: {self._last_words()}"
                 )
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(health, timeout=5) as reply:
-                    if reply.status == 200:
-                        return
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(health, timeout=5) as reply,
+            ):
+                if reply.status == 200:
+                    return
             time.sleep(0.5)
         raise CannotRun(
             f"the vLLM server for {wanted.served_name} was not ready after {wanted.spec.ready_minutes:g} minutes; its log is {self.log}"

@@ -21,13 +21,11 @@ from adapters.audio_lm.replies import ReplyStore
 from adapters.audio_lm.session import Session
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError, nearest
-from bench.protocols import Answers, Clips, Examples, FitContext, Weights
+from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
 from bench.workspace import cache_folder
 
 MOST_LETTERED = 20
 """Options whose letters' probabilities a server tells in one request (its usual limit of top log-probabilities)."""
-STORED = "stored"
-"""In place of a server's address: read stored replies only, and ask nothing."""
 
 
 class AudioLanguageModel:

@@ -35,7 +35,10 @@ def reply_key(
 
 
 class ReplyStore:
-    """A file of replies. Safe for several processes; each reply is on the disk when :meth:`put` returns."""
+    """A file of replies. Safe for several processes; a reply survives the death of any of them when :meth:`put` returns.
+
+    (Not that of the machine: a flush to the disk after every reply would cost more than the replies.)
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the store, and make it if there is none.
@@ -51,7 +54,7 @@ class ReplyStore:
                 path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL, seconds REAL NOT NULL, "
                 "asked REAL NOT NULL) WITHOUT ROWID"

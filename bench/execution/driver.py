@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.cards import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.corpus_verify import remember_hashes
 from bench.devices import worker_devices
-from bench.errors import DataError, UsageError
+from bench.errors import CannotRun, DataError, UsageError
 from bench.estimates import Rates, load_rates, save_rates
 from bench.execution.jobs import DecodeJob, EncodeJob, FitJob, Job, JobOutcome
 from bench.execution.pool import Pool
@@ -30,6 +30,7 @@ from bench.matrix import load_matrix
 from bench.plan import Cell, Group, RunPlan, System, Wanted, expand, filter_wanted, make_plan
 from bench.provenance import machine_facts, sidecar
 from bench.scoring import score_plan
+from bench.serving import Server, Serving, serving_of
 from bench.synthetic import write_synthetic_corpus
 from bench.task import CorpusTable, Task, build_task, open_table
 from bench.workspace import RunFolder, cache_folder
@@ -50,6 +51,8 @@ class RunSettings:
     device: str = "auto"
     workers: int | None = None
     limit: int | None = None
+    max_cost: float | None = None
+    """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
 
 
 @dataclass(frozen=True)
@@ -220,15 +223,53 @@ class Work:
         for group in pending:
             needs = frozenset(i for i, (_, users) in enumerate(encodes) if group.key in users)
             identity = facts | {"card_hash": hash_json(group.system.card.model_dump(mode="json"))}
-            job = FitJob(group, self.folder.tables, self.folder.work, self.prepared.cache, identity)
+            job = FitJob(
+                group,
+                self.folder.tables,
+                self.folder.work,
+                self.prepared.cache,
+                identity,
+                max_cost=self.prepared.settings.max_cost,
+            )
             steps.append(Step(job, fit_seconds(group, rates), needs))
-        run_steps(
-            steps,
-            self.pool,
-            self.watch,
-            f"matrix {self.prepared.matrix.name}",
-            lambda job, out: self._note(job, out, []),
-        )
+        unserved: list[FitJob] = []
+
+        def end(job: Job, outcome: JobOutcome) -> None:
+            if outcome.needs_server and isinstance(job, FitJob) and serving(job) is not None:
+                unserved.append(job)
+            else:
+                self._note(job, outcome, [])
+
+        run_steps(steps, self.pool, self.watch, f"matrix {matrix.name}", end)
+        self._serve(unserved, rates)
+
+    def _serve(self, jobs: Sequence[FitJob], rates: Rates) -> None:
+        """Start one server after the other, each for the jobs whose replies are missing, and stop it."""
+        by_server: dict[str, tuple[Serving, list[FitJob]]] = {}
+        for job in jobs:
+            if (server_of := serving(job)) is not None:
+                by_server.setdefault(server_of.key, (server_of, []))[1].append(job)
+        for wanted, served in by_server.values():
+            self.watch.note(f"starting a vLLM server for {wanted.served_name}")
+            try:
+                server = Server.start(
+                    wanted, self.folder.root / "servers" / f"{_slug(wanted.served_name)}.log"
+                )
+            except CannotRun as error:
+                for job in served:
+                    self._note(job, JobOutcome(0.0, 0.0, time.time(), error=str(error)), [])
+                continue
+            with server:
+                steps = [
+                    Step(replace(job, server=server.address), fit_seconds(job.group, rates)) for job in served
+                ]
+                run_steps(
+                    steps,
+                    self.pool,
+                    self.watch,
+                    f"asking {wanted.served_name}",
+                    lambda job, out: self._note(job, out, []),
+                )
 
     def _note(self, job: Job, outcome: JobOutcome, errors: list[str]) -> None:
         """Write an outcome into the journal, and its traceback into the log."""
@@ -259,6 +300,16 @@ class Work:
         if outcome.trace is not None:
             with self.folder.log.open("a", encoding="utf-8") as log:
                 log.write(f"\n{job.name}\n{outcome.trace}")
+
+
+def serving(job: FitJob) -> Serving | None:
+    """Return the server that the suite can start for a job."""
+    system = job.group.system
+    return serving_of(system.card, system.weights)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in name)
 
 
 def fit_seconds(group: Group, rates: Rates) -> float:

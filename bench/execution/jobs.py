@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import AudioShard, DecodedClip, decode_shard
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, NeedsServer
 from bench.features import FeatureReader, FeatureStore, compute_features
 from bench.identity import hash_file
 from bench.plan import Cell, Group, System
-from bench.predictions import PredictionTable, complete_answers, write_table
+from bench.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext
 from bench.registry import build
@@ -84,6 +84,9 @@ class FitJob:
     cache: Path
     identity: dict[str, Any]
     """What goes into every table's metadata beside the cell's own facts."""
+    server: str | None = None
+    """Address of the server that the suite started for this job's system; the card's own comes first."""
+    max_cost: float | None = None
     kind = "fit"
 
     @property
@@ -123,6 +126,8 @@ class JobOutcome:
     cells: tuple[CellOutcome, ...] = ()
     error: str | None = None
     trace: str | None = None
+    needs_server: bool = False
+    """The answers that are missing need a server, and the job had none."""
 
 
 @dataclass
@@ -152,7 +157,7 @@ class Runner:
         """Do a job. Never raises: what goes wrong is in the outcome."""
         started, clock, watch = time.time(), time.perf_counter(), Stopwatch()
         cells: tuple[CellOutcome, ...] = ()
-        clips, error, trace = 0, None, None
+        clips, error, trace, needs_server = 0, None, None, False
         try:
             if isinstance(job, DecodeJob):
                 with watch.running():
@@ -166,11 +171,13 @@ class Runner:
                 clips = job.clips
         except BenchError as problem:
             error, trace = str(problem), traceback.format_exc()
+            needs_server = isinstance(problem, NeedsServer)
         except MemoryError:
             error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
         except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
             error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
-        return JobOutcome(time.perf_counter() - clock, watch.seconds, started, clips, cells, error, trace)
+        seconds = time.perf_counter() - clock
+        return JobOutcome(seconds, watch.seconds, started, clips, cells, error, trace, needs_server)
 
     def encoder(self, system: System) -> Any:
         """Build a system's frozen encoder, or return the one built last when it is the same."""
@@ -229,9 +236,14 @@ def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[
     outcomes = []
     for cell, answer in zip(job.group.cells, answers, strict=True):
         rows = task.folds[cell.fold].test
-        table = _table(task, rows, usable, answer)
         path = job.tables / f"{cell.key}.parquet"
-        write_table(path, table, job.identity | _cell_identity(cell, job.group))
+        identity = job.identity | _cell_identity(cell, job.group)
+        variants = {}
+        for name, said in answer.variants.items():
+            part = variant_path(path, name)
+            write_table(part, _table(task, rows, usable, said), identity | {"variant": name})
+            variants[name] = hash_file(part)
+        write_table(path, _table(task, rows, usable, answer), identity | {"variants": variants})
         outcomes.append(CellOutcome(cell, hash_file(path), notes_json(answer.notes)))
     shutil.rmtree(job.work / job.group.key, ignore_errors=True)
     return outcomes
@@ -357,6 +369,8 @@ def _run_predictor(
         workdir=job.work / job.group.key,
         device=device,
         features=features,
+        server=system.card.server or job.server,
+        max_cost=job.max_cost,
         progress=progress,
     )
     context.workdir.mkdir(parents=True, exist_ok=True)
@@ -370,14 +384,14 @@ def _run_predictor(
         )
         predictor.fit(learnt(fold.train), learnt(fold.dev), context)
         answers: Answers = predictor.predict(task.clips(fold.test[usable[fold.test]]))
-    return [
-        replace(
-            answers,
-            labels=tuple(
-                x if s == "ok" else None for x, s in zip(answers.labels, answers.statuses, strict=True)
-            ),
-        )
-    ]
+    variants = {name: _only_ok(said) for name, said in answers.variants.items()}
+    return [replace(_only_ok(answers), variants=variants)]
+
+
+def _only_ok(answers: Answers) -> Answers:
+    """Leave a label only where the status is ok."""
+    kept = (x if s == "ok" else None for x, s in zip(answers.labels, answers.statuses, strict=True))
+    return replace(answers, labels=tuple(kept))
 
 
 def quiet_single_thread() -> None:

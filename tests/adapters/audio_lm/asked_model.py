@@ -54,7 +54,8 @@ def text(body: Mapping[str, Any]) -> str:
 def letters(body: Mapping[str, Any]) -> dict[str, str]:
     """Lettered options of a prompt: label → letter."""
     return {
-        word.strip(" .").lower(): letter for letter, word in re.findall(r"\b([A-Z])[.)] ?([^\n,]+)", text(body))
+        word.strip(" .").lower(): letter
+        for letter, word in re.findall(r"\b([A-Z])[.)] ?([^\n,]+)", text(body))
     }
 
 
