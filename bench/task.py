@@ -17,7 +17,7 @@ from bench.corpora import Metadata, PreparedCorpus, read_metadata
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
 from bench.identity import digest, hash_json
-from bench.labels import label_table
+from bench.labels import View, label_table
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array, Clips, Examples
 
 VARIANTS = ("", "loso")
@@ -49,6 +49,15 @@ class Task:
     content_hash: str
     warnings: tuple[str, ...]
     limited: bool = False
+    view: View = "native"
+    """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
+    offered: tuple[str, ...] = ()
+    """Labels on offer where they are not the corpus's own (in transfer, the classes of ``view`` that were learnt)."""
+
+    @property
+    def offered_labels(self) -> tuple[str, ...]:
+        """Labels that systems choose from, in order."""
+        return self.labels if self.view == "native" else self.offered
 
     def __len__(self) -> int:
         return len(self.decoded)
@@ -253,7 +262,7 @@ def _folds(
     audible: NDArray[np.bool_],
 ) -> list[Fold]:
     everything = np.arange(len(emotions))
-    if protocol == "zero-shot":
+    if protocol != "within":
         return [Fold("all", everything[:0], everything[:0], everything)]
     without = sum(not s for s in identities["speaker"])
     if without:
