@@ -101,7 +101,7 @@ def own_material(task: Task) -> Material:
     """Return the rows of a task that learns from its own clips, or from none."""
     return Material(
         decoded=task.decoded,
-        languages=(task.language,) * len(task),
+        languages=task.languages,
         transcripts=task.transcripts,
         emotions=task.emotions,
         dimensions=task.dimensions,

@@ -126,12 +126,8 @@ def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tupl
     taken: list[tuple[Task, NDArray[np.intp]]] = []
     told: list[Source] = []
     for source in sources:
-        rows = [
-            i
-            for i in range(len(source))
-            if _teaches(source, i, view) and _first(source.decoded[i].pcm_hash, heard)
-        ]
-        taken.append((source, np.array(rows, dtype=np.intp)))
+        rows = _teaching(source, view, heard)
+        taken.append((source, rows))
         told.append(
             Source(source.name, len(rows), len({source.speakers[i] for i in rows}), len(source) - len(rows))
         )
@@ -149,39 +145,45 @@ def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tupl
     n = len(target)
     speakers = tuple(x for s, r in taken for x in _pick(s.speakers, r))
     pool_of = [s.card.pool_name for s, r in taken for _ in r]
-    sessions = [x for s, r in taken for x in _pick(s.clusters, r)]
-    dev = _dev_rows(target.name, pool_of, speakers, sessions)
+    kinds = [
+        [x for s, r in taken for x in _pick(s.identities[kind], r)]
+        for kind in ("speaker", "session", "dialogue")
+    ]
+    dev = _dev_rows(target.name, pool_of, speakers, groups_of(kinds))
     behind = np.arange(n, n + len(speakers))
-    fold = Fold("all", behind[~dev], behind[dev], np.arange(n))
+    folds = tuple(Fold(f.name, behind[~dev], behind[dev], f.test) for f in target.folds)
     material = Material(
         decoded=target.decoded + tuple(x for s, r in taken for x in _pick(s.decoded, r)),
-        languages=(target.language,) * n + tuple(s.language for s, r in taken for _ in r),
+        languages=target.languages + tuple(x for s, r in taken for x in _pick(s.languages, r)),
         transcripts=target.transcripts + tuple(x for s, r in taken for x in _pick(s.transcripts, r)),
         emotions=(None,) * n + tuple(emotions),
         dimensions=_stacked(n, taken),
         speakers=target.speakers + speakers,
-        folds=(fold,),
+        folds=folds,
         labels=offered,
         sources=tuple(told),
-        hash=_hash(view, offered, fold, taken),
+        hash=_hash(view, offered, behind[dev], taken),
     )
     return replace(target, view=view, offered=offered), material
 
 
-def _teaches(task: Task, row: int, view: str) -> bool:
-    """Whether there is something to learn from a row: audio, and a label of the view or a dimension."""
-    if task.decoded[row].message is not None:
-        return False
-    emotion = task.emotions[row]
-    named = emotion is not None and label_table().place(view, emotion) is not None
-    return named or bool(np.isfinite(task.dimensions[row]).any())
+def _teaching(task: Task, view: str, heard: set[str]) -> NDArray[np.intp]:
+    """Rows to learn from: with audio, and a label of the view or a dimension; no sound that was heard before.
 
-
-def _first(pcm_hash: str, heard: set[str]) -> bool:
-    if pcm_hash in heard:
-        return False
-    heard.add(pcm_hash)
-    return True
+    Adds to ``heard``. Before any audio is decoded (a forecast) every labelled row is taken.
+    """
+    table = label_table()
+    named = np.array([e is not None and table.place(view, e) is not None for e in task.emotions])
+    labelled = named | np.isfinite(task.dimensions).any(axis=1)
+    audible = task.audible
+    rows = np.flatnonzero(labelled & audible if audible.any() else labelled)
+    fresh = []
+    for row in rows.tolist():
+        pcm_hash = task.decoded[row].pcm_hash
+        if not pcm_hash or pcm_hash not in heard:
+            fresh.append(row)
+            heard.add(pcm_hash)
+    return np.array(fresh, dtype=np.intp)
 
 
 def _pick(values: Sequence[_Value], rows: NDArray[np.intp]) -> list[_Value]:
@@ -194,27 +196,26 @@ def _stacked(n: int, taken: Sequence[tuple[Task, NDArray[np.intp]]]) -> Array:
 
 
 def _hash(
-    view: str, offered: Sequence[str], fold: Fold, taken: Sequence[tuple[Task, NDArray[np.intp]]]
+    view: str, offered: Sequence[str], dev: NDArray[np.intp], taken: Sequence[tuple[Task, NDArray[np.intp]]]
 ) -> str:
     return hash_json(
         {
             "view": view,
             "offered": list(offered),
             "sources": [[s.name, s.content_hash, s.labels, r.tolist()] for s, r in taken],
-            "dev": fold.dev.tolist(),
+            "dev": dev.tolist(),
         }
     )
 
 
 def _dev_rows(
-    what: str, pools: Sequence[str], speakers: Sequence[str], clusters: Sequence[str]
+    what: str, pools: Sequence[str], speakers: Sequence[str], groups: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Choose validation rows: in every pool some speakers, the same ones every time, until they hold a tenth of its clips.
 
     Clips of one speaker, session or dialogue stay together. A pool with clips that nobody is named for is learnt from
     whole, since any of its speakers may be heard in them; so is a pool with one group alone.
     """
-    groups = groups_of([list(speakers), list(clusters)])
     dev = np.zeros(len(groups), dtype=bool)
     spare: list[list[int]] = []
     rows_of: dict[str, list[int]] = defaultdict(list)

@@ -340,7 +340,9 @@ def _table(
     """Lay out answers on the usable rows as a table of all rows; ``usable`` is (rows,)."""
     clips = [material.decoded[i] for i in rows]
     asked = np.flatnonzero(usable).tolist()
-    silent = {j: "failed" if clips[j].message is None else "undecodable" for j in np.flatnonzero(~usable).tolist()}
+    silent = {
+        j: "failed" if clips[j].message is None else "undecodable" for j in np.flatnonzero(~usable).tolist()
+    }
     return complete_answers([c.clip_id for c in clips], asked, answers, silent, material.labels)
 
 
