@@ -16,7 +16,17 @@ from bench.typed_yaml import Strict
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
 Scale = tuple[float, float]
 Track = Literal["reference", "released", "probed", "adapted"]
-Protocol = Literal["within", "zero-shot"]
+Protocol = Literal["within", "transfer", "zero-shot"]
+
+
+def regime(protocol: str, training: str, view: str, train_condition: str) -> str:
+    """Say in one word how a system was trained for a record; no two ways share a word.
+
+    >>> regime("within", "", "native", "clean"), regime("transfer", "other-pools", "four", "noise-10db")
+    ('within', 'transfer-other-pools-four-trained-noise-10db')
+    """
+    learnt = f"-{training}-{view}" if training else ""
+    return protocol + learnt + (f"-trained-{train_condition}" if train_condition != "clean" else "")
 
 
 def _text(value: Any) -> Any:

@@ -47,6 +47,7 @@ def bodies(asked: Clips) -> list[bytes]:
     import json
 
     from adapters.audio_lm.prompts import display_name, load_prompts, render
+
     from adapters.audio_lm.questions import Sound, constrained, messages, with_audio
 
     prompt = load_prompts()["paper"]

@@ -157,15 +157,37 @@ def _print_forecast(found: Forecast) -> None:
         out.print(note, soft_wrap=True)
     print_table(
         f"matrix {found.matrix} ({found.matrix_hash})",
-        ("system", "task", "protocol", "clips", "fits", "cells", "done", "features cached", "state"),
+        (
+            "system",
+            "task",
+            "protocol",
+            "condition",
+            "clips",
+            "fits",
+            "cells",
+            "done",
+            "features cached",
+            "state",
+        ),
         [
-            (r.system, r.task, r.protocol, r.clips, r.fits, r.cells, r.done, r.features, r.state)
+            (
+                r.system,
+                r.task,
+                " · ".join(filter(None, (r.protocol, r.training))),
+                r.condition,
+                r.clips,
+                r.fits,
+                r.cells,
+                r.done,
+                r.features,
+                r.state,
+            )
             for r in found.rows
         ],
         right=("clips", "fits", "cells", "done", "features cached"),
     )
     out.print(
-        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode; "
+        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, {found.unconditioned} to put through conditions; "
         f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "
         f"({'measured on this machine' if found.measured else 'first guesses: nothing was measured on this machine yet'})",
         soft_wrap=True,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bench.additive import calibration_statistics, confusion_statistics, moment_statistics
 from bench.calibration import FINE_EDGES
 from bench.errors import DataError
-from bench.folds import check_disjoint
 from bench.identity import digest
 from bench.labels import VIEWS, label_table
 from bench.matrix import Plan
@@ -21,7 +20,7 @@ from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import MOMENTS, Block
 from bench.slices import Axis, axes_of
-from bench.task import Task
+from bench.task import Task, recheck
 
 Codes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
@@ -74,6 +73,7 @@ def count_all(
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
     who ask what that would say; no slices then.
     """
+    task = task.tested
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
@@ -107,12 +107,19 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
             the tables and the clips.
     """
     if protocol == "within":
-        check_disjoint(task.folds, {"speaker": task.speakers}, what=task.name)
-    what = f"{task.name}, seed {seed}"
+        recheck(task)
+    tests = {f.name: {task.clip_ids[i] for i in f.test} for f in task.folds}
+    what, task = f"{task.name}, seed {seed}", task.tested
     for part in parts:
-        if part.labels != task.labels:
+        own = tests.get(str(part.identity.get("fold")))
+        if own is not None and (wrong := sorted(set(part.clip_ids) - own)):
             raise DataError(
-                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.labels)}"
+                f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
+                "does not test"
+            )
+        if part.labels != task.offered_labels:
+            raise DataError(
+                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.offered_labels)}"
             )
     row: dict[str, tuple[int, int]] = {}
     for p, part in enumerate(parts):
@@ -172,7 +179,7 @@ def count(
     ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
     """
     blocks: list[Block] = []
-    for view in (v for v in VIEWS if v in views):
+    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
             continue

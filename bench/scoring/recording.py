@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
             "card": record.system.card.model_dump(mode="json"),
             "corpus": record.task.card.model_dump(mode="json"),
             "content": record.task.content_hash,
+            "warnings": record.task.warnings,
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],
@@ -118,14 +120,17 @@ def score_record(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Block]]:
     """Score one record from its cells' tables. Returns its facts (with all figures) and its statistics."""
-    task = record.task
+    task = record.task.tested
     answers = [
         whole_table(
-            task, record.protocol, s, [t for c, t in zip(record.cells, tables, strict=True) if c.seed == s]
+            record.task,
+            record.protocol,
+            s,
+            [t for c, t in zip(record.cells, tables, strict=True) if c.seed == s],
         )
         for s in record.seeds
     ]
-    counted = count_all(task, answers, matrix.plan)
+    counted = count_all(record.task, answers, matrix.plan)
     obstacles = publish_obstacles(task.card, task.limited, counted.coverage, matrix.plan)
     if split_speakers(task.speakers, task.clusters):
         obstacles.append(
@@ -135,9 +140,12 @@ def score_record(
         "system": record.system.name,
         "task": task.name,
         "protocol": record.protocol,
-        "training": "",
+        "training": record.training,
+        "learnt_view": task.view,
         "track": record.system.card.track,
         "condition": record.condition,
+        "train_condition": record.train_condition,
+        "sources": [asdict(s) for s in record.sources],
         "schema": SCHEMA_VERSION,
         "title": record.system.card.title or record.system.name,
         "family": record.system.card.family,
@@ -152,11 +160,13 @@ def score_record(
         "speakers": len(set(task.speakers)),
         "cluster": task.card.cluster,
         **counted.facts(),
-        "labels_offered": list(task.labels),
+        "labels_offered": list(task.offered_labels),
         "publishable": not obstacles,
         "obstacles": obstacles,
         "contamination": contamination(record.system.card, task.card),
         "warnings": list(task.warnings),
+        "badges": list(task.badges),
+        "leaks": list(task.leaks),
         "matrix": matrix.name,
         "matrix_hash": matrix.hash,
         "plan": matrix.plan.model_dump(mode="json"),
