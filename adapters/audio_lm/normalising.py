@@ -13,7 +13,10 @@ LONGEST_TEXT = 20_000
 
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,300}>")
 _QUOTES = str.maketrans({**dict.fromkeys("‘’‛′`´", "'"), **dict.fromkeys("“”„‟″«»「」『』《》", '"')})
-_MARKDOWN = re.compile(r"\*+|_{2,}|~~|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_MARKDOWN = re.compile(
+    r"\*+|_{2,}|~~|(?<!\w)[_~](?=\w)|(?<=[^\W_])[_~](?!\w)|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+",
+    re.MULTILINE,
+)
 _KEPT_JOINERS = {"\n", "\t", "\r"}
 
 
