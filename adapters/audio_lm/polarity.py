@@ -21,7 +21,9 @@ _LIST_FILLER = re.compile(
 )
 _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
-_SHORT_WORDS, _SHORT_LENGTH = 4, 40
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+_SHORT_WORDS = 4
+"""Words beside the emotion words (two characters of an unspaced script count as one) of a sentence that is all answer."""
 _NEAR = 28
 """Characters between a cue and the one emotion word it governs."""
 
@@ -115,7 +117,8 @@ class _Sentence:
         rest = self.text
         for s, e in sorted(self.places, reverse=True):
             rest = rest[:s] + " " + rest[e:]
-        return len(rest.split()) <= _SHORT_WORDS and len(rest) <= _SHORT_LENGTH
+        words = [w for w in rest.split() if re.search(r"\w", w)]
+        return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
     def statement(self, mention: Mention, void: bool) -> Statement:
         """Judge one emotion word of this sentence."""
