@@ -10,6 +10,7 @@ from bench.comparing import Pairing, comparable, families, run_family
 from bench.errors import DataError
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
+from bench.ranking import RankInterval, rank_interval
 from bench.records import Block, Record
 
 TRACKS = ("adapted", "probed", "released", "reference")
@@ -44,15 +45,6 @@ class Subject:
     def block(self, record: Record) -> Block | None:
         """Return the statistics behind :meth:`row`."""
         return record.block(self.view, self.outside, "all", self.target)
-
-
-@dataclass(frozen=True)
-class RankInterval:
-    """Best and worst rank that the tests leave open, among ``of`` systems of the track."""
-
-    best: int
-    worst: int
-    of: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ class Contest:
             return None
         ahead = sum(p.verdict == "worse" for p in seen.values())
         behind = sum(p.verdict == "better" for p in seen.values())
-        return RankInterval(1 + ahead, n - behind, n)
+        return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
 def hold_contests(records: Sequence[Record]) -> list[Contest]:

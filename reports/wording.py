@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.comparing import Pairing
 from bench.families import CANNOT_SEPARATE
-from reports.contests import Contest, RankInterval, Subject
+from bench.ranking import RankInterval
+from reports.contests import Contest, Subject
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
