@@ -107,7 +107,12 @@ class Contest:
         return own
 
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
-        """From 1 + (significantly better systems) to N − (significantly worse ones); None where nothing was tested."""
+        """From 1 + (significantly better systems) to N − (significantly worse ones).
+
+        None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
+        """
+        if self.facts.get("leaks"):
+            return None
         n = len(self.members(subject, track))
         seen = self.against(subject, track, system)
         if len(seen) != n - 1:

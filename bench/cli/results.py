@@ -73,6 +73,7 @@ def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
     else:
         _print_scores(records, asked)
         _print_languages(records)
+        _print_ranking(records)
         if slices:
             _print_slices(records)
     for line in missing:
@@ -236,9 +237,30 @@ def _print_languages(records: Sequence[Record]) -> None:
     console().print()
 
 
+def _print_ranking(records: Sequence[Record]) -> None:
+    """Average ranks over pools with Friedman's and Nemenyi's tests, per track and setting, from six pools on."""
+    from bench.across import rankings
+
+    for found in rankings(records):
+        if isinstance(found.ranks, str):
+            if found.pools >= 2:
+                console().print(f"{found.title}: no ranks across tasks: {found.ranks}", soft_wrap=True)
+            continue
+        ranks = found.ranks
+        best = "; ".join(
+            f"{n} {figure(r, 2)}" for n, r in zip(ranks.systems, ranks.average_ranks, strict=True)
+        )
+        console().print(
+            f"{found.title}: average ranks over {len(ranks.pools)} pools: {best}. Friedman p = {ranks.p_value:.2g}; ranks further"
+            f" apart than {figure(ranks.critical_difference, 2)} differ (Nemenyi)"
+            + (f"; not on every task: {', '.join(ranks.left_out)}" if ranks.left_out else ""),
+            soft_wrap=True,
+        )
+
+
 def _everything(records: Sequence[Record]) -> dict[str, Any]:
     """Scores, slices and gaps of every record, and what lies across records, as JSON values."""
-    from bench.across import by_condition, by_language
+    from bench.across import by_condition, by_language, rankings
 
     macro, language_gaps = by_language(records)
     return {
@@ -252,6 +274,7 @@ def _everything(records: Sequence[Record]) -> dict[str, Any]:
             if a["absent"]
         ],
         "languages": [m.as_json() for m in macro],
+        "ranks": [r.as_json() for r in rankings(records)],
         "across": [g.as_json() for g in (*language_gaps, *by_condition(records))],
     }
 
@@ -330,11 +353,12 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
             "p (max-T)",
             "p (Holm)",
             "least p",
+            "80 % power from",
             "verdict",
             "family",
         ),
         [_comparison(p) for p in pairings],
-        right=("difference", "p", "p (max-T)", "p (Holm)", "least p"),
+        right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "80 % power from"),
     )
     for p in pairings:
         if p.view == "native" and p.metric == "ua":
@@ -355,6 +379,7 @@ def _comparison(p: Pairing) -> tuple[str, ...]:
         f"{p.p_adjusted:.2g}",
         f"{p.p_holm:.2g}",
         f"{p.smallest_p:.2g}",
+        figure(p.detectable_difference),
         p.verdict,
         f"{p.family} ({p.family_size})",
     )

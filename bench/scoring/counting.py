@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import calibration_statistics, confusion_statistics, moment_statistics
+from bench.additive import (
+    calibration_statistics,
+    confusion_statistics,
+    moment_statistics,
+    soft_label_statistics,
+)
 from bench.calibration import FINE_EDGES
 from bench.errors import DataError
-from bench.folds import check_disjoint
 from bench.identity import digest
 from bench.labels import VIEWS, label_table
 from bench.matrix import Plan
@@ -21,13 +25,15 @@ from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import MOMENTS, Block
 from bench.slices import Axis, axes_of
-from bench.task import Task
+from bench.task import Task, recheck
 
 Codes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
 CONFIDENCES = tuple(str(i) for i in range(len(FINE_EDGES)))
 """Names of the fine bins of confidence."""
 CALIBRATION_SUMS = ("n", "sum_confidence", "right", "sum_brier")
+VOTE_SUMS = ("n", "sum_entropy", "sum_kullback_leibler", "sum_jensen_shannon")
+"""Names of the four sums of soft labels, nats."""
 MID_SCALE = 0.5
 """What a missing answer to a dimension counts as."""
 
@@ -74,6 +80,7 @@ def count_all(
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
     who ask what that would say; no slices then.
     """
+    task = task.tested
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
@@ -107,9 +114,16 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
             the tables and the clips.
     """
     if protocol == "within":
-        check_disjoint(task.folds, {"speaker": task.speakers}, what=task.name)
-    what = f"{task.name}, seed {seed}"
+        recheck(task)
+    tests = {f.name: {task.clip_ids[i] for i in f.test} for f in task.folds}
+    what, task = f"{task.name}, seed {seed}", task.tested
     for part in parts:
+        own = tests.get(str(part.identity.get("fold")))
+        if own is not None and (wrong := sorted(set(part.clip_ids) - own)):
+            raise DataError(
+                f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
+                "does not test"
+            )
         if part.labels != task.labels:
             raise DataError(
                 f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.labels)}"
@@ -198,22 +212,43 @@ def count(
 def count_probabilities(
     task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
 ) -> list[Block]:
-    """Count how far probabilities are to be trusted, where all seeds gave some: the corpus's own classes only."""
+    """Count how far probabilities are to be trusted, and how far they are from listeners' votes where there are any.
+
+    In the corpus's own classes, and only where all seeds gave probabilities. A clip that is not ok knows nothing: its
+    probabilities count as uniform, and as wrong.
+    """
     labels = label_table().view_labels("native", task.labels)
     if len(labels) < 2 or any(s.probabilities is None for s in seeds):
         return []
-    return [
-        Block(
-            "native",
-            "wrong",
-            rows,
-            "calibration",
-            CONFIDENCES,
-            np.stack([_calibration(task, s, labels, rows, places, n_places) for s in seeds]),
-            CALIBRATION_SUMS,
+    code = {label: i for i, label in enumerate(labels)}
+    truth = np.array([code.get(e, -1) if e is not None else -1 for e in task.emotions])
+    votes = task.vote_counts[:, : len(labels)]
+    voted = votes.sum(axis=1) > 0
+    found = []
+    for rows in ("all", "ok"):
+        calibration, agreement = [], []
+        for seed in seeds:
+            kept = _counted(seed, rows, places)
+            said = _distributions(seed)
+            own = kept & (truth >= 0)
+            sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
+            if own.any():
+                sums += calibration_statistics(truth[own], said[own], places[own], n_clusters=n_places)
+            calibration.append(sums)
+            own = kept & voted
+            sums = np.zeros((n_places, len(VOTE_SUMS)))
+            if own.any():
+                sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
+            agreement.append(sums)
+        block = Block(
+            "native", "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
         )
-        for rows in ("all", "ok")
-    ]
+        found.append(block)
+        if voted.any():
+            found.append(
+                replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
+            )
+    return found
 
 
 def count_slices(
@@ -283,20 +318,6 @@ def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) 
             mass[:, place] += table.probabilities[:, column]
     answered = np.array([s == "ok" for s in table.statuses]) & np.isfinite(mass).all(axis=1)
     return np.where(answered, np.nan_to_num(mass).argmax(axis=1), -1)
-
-
-def _calibration(
-    task: Task, seed: PredictionTable, labels: tuple[str, ...], rows: str, places: Codes, n_places: int
-) -> Array:
-    """Sums per bin of confidence of one seed, (places, 86, 4); a clip that is not ok knows nothing and is wrong."""
-    code = {label: i for i, label in enumerate(labels)}
-    truth = np.array([code.get(e, -1) if e is not None else -1 for e in task.emotions])
-    kept = (truth >= 0) & _counted(seed, rows, places)
-    sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
-    if kept.any():
-        said = _distributions(seed)[kept]
-        sums += calibration_statistics(truth[kept], said, places[kept], n_clusters=n_places)
-    return sums
 
 
 def _distributions(seed: PredictionTable) -> Array:

@@ -92,6 +92,7 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
             "card": record.system.card.model_dump(mode="json"),
             "corpus": record.task.card.model_dump(mode="json"),
             "content": record.task.content_hash,
+            "warnings": record.task.warnings,
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],
@@ -117,14 +118,17 @@ def score_record(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Block]]:
     """Score one record from its cells' tables. Returns its facts (with all figures) and its statistics."""
-    task = record.task
+    task = record.task.tested
     answers = [
         whole_table(
-            task, record.protocol, s, [t for c, t in zip(record.cells, tables, strict=True) if c.seed == s]
+            record.task,
+            record.protocol,
+            s,
+            [t for c, t in zip(record.cells, tables, strict=True) if c.seed == s],
         )
         for s in record.seeds
     ]
-    counted = count_all(task, answers, matrix.plan)
+    counted = count_all(record.task, answers, matrix.plan)
     obstacles = publish_obstacles(task.card, task.limited, counted.coverage, matrix.plan)
     if split_speakers(task.speakers, task.clusters):
         obstacles.append(
@@ -156,6 +160,8 @@ def score_record(
         "obstacles": obstacles,
         "contamination": contamination(record.system.card, task.card),
         "warnings": list(task.warnings),
+        "badges": list(task.badges),
+        "leaks": list(task.leaks),
         "matrix": matrix.name,
         "matrix_hash": matrix.hash,
         "plan": matrix.plan.model_dump(mode="json"),

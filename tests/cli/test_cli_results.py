@@ -54,7 +54,7 @@ def test_score_prints_the_same_from_records_and_from_tables(serbench: Command, r
 
 def test_slices_come_on_request(serbench: Command, run: Path) -> None:
     found = serbench("score", run, "--slices", "--json").json
-    assert set(found) == {"scores", "slices", "gaps", "absent", "languages", "across"}
+    assert set(found) == {"scores", "slices", "gaps", "absent", "languages", "ranks", "across"}
     assert {s["axis"] for s in found["slices"]} == {"emotion"}
     assert {g["axis"] for g in found["gaps"]} == {"emotion", "speaker"}
     assert {a["axis"] for a in found["absent"]} == {"gender", "duration"}
