@@ -218,7 +218,7 @@ def _slope(metric: Metric, values: Array) -> Array:
 
 
 def _student(level: float, df: float) -> float:
-    # Imported here: listing systems must not wait for scipy.stats.
-    from scipy.stats import t
+    # Imported here: listing systems must not wait for scipy. Its special functions take a fifth of the time of scipy.stats.
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + level) / 2, df))
+    return float(stdtrit(df, (1 + level) / 2))

@@ -21,7 +21,7 @@ def detectable_difference(
     """
     if not math.isfinite(critical) or standard_error == 0.0:
         return None
-    # Imported here: listing systems must not wait for scipy.stats.
-    from scipy.stats import t
+    # Imported here: listing systems must not wait for scipy.
+    from scipy.special import stdtrit
 
-    return float((critical + t.ppf(power, degrees)) * standard_error)
+    return float((critical + stdtrit(degrees, power)) * standard_error)
