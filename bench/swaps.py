@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 
 import numpy as np
 
@@ -33,6 +34,8 @@ _BLOCK = 2**20
 """Signs in a block: 8 MB of float64."""
 _STRIP = 2**16
 """Entries of patterns × clusters that are worked on at a time: half a megabyte, which stays in the processor's cache."""
+_WORTH_THREADS = 10**7
+"""Pairs × patterns × clusters above which threads are started."""
 _ROUNDING = 1e-12
 
 
@@ -65,6 +68,13 @@ class SwappedPairs:
         self._pairs = [_Pair(metric, components[a], components[b]) for a, b in pairs]
         self._systems = list(pairs)
 
+    def taken(self, order: Sequence[int]) -> SwappedPairs:
+        """The same pairs in another order."""
+        made = copy(self)
+        made._pairs = [self._pairs[index] for index in order]
+        made._systems = [self._systems[index] for index in order]
+        return made
+
     def studentised(self, signs: Array, *, threads: int | None = None) -> Array:
         """Differences over their standard errors, (pairs, patterns), for signs (patterns, clusters).
 
@@ -81,7 +91,9 @@ class SwappedPairs:
             a, b = self._systems[index]
             found[index] = self._pairs[index].studentised(signs, (signed[a] - signed[b]) / 2)
 
-        workers = min(threads or min(_cores(), MOST_THREADS), len(self._pairs))
+        # Below some ten milliseconds of work, handing it out costs more than it saves.
+        wanted = 1 if found.size * clusters < _WORTH_THREADS else min(_cores(), MOST_THREADS)
+        workers = min(threads or wanted, len(self._pairs))
         if workers == 1:
             for index in range(len(self._pairs)):
                 fill(index)
@@ -102,14 +114,15 @@ class _Pair:
         self._metric = metric
         self._mean, self._half = (a + b) / 2, (a - b) / 2
         self._total = self._mean.sum(axis=0)
-        self._differing = np.flatnonzero(self._half.any(axis=0))
+        differs = self._half.any(axis=0)
+        self._differing, self._equal = np.flatnonzero(differs), np.flatnonzero(~differs)
         size = sum(np.abs(metric.gradient(c.sum(axis=0)) * c.sum(axis=0)).sum() for c in (a, b))
         self._rounding = _ROUNDING * float(size)
 
     def studentised(self, signs: Array, swapped: Array) -> Array:
         """``swapped`` (D, patterns): the signed sum of H."""
         # Transposed, not copied: arithmetic on a component then runs along the patterns.
-        swapped[np.setdiff1d(np.arange(len(swapped)), self._differing)] = 0.0
+        swapped[self._equal] = 0.0
         first, second = self._total + swapped.T, self._total - swapped.T
         difference = self._metric.strict(first) - self._metric.strict(second)
         slope_first, slope_second = self._metric.gradient(first), self._metric.gradient(second)
