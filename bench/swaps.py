@@ -126,10 +126,10 @@ class _Pair:
         first, second = self._total + swapped.T, self._total - swapped.T
         difference = self._metric.strict(first) - self._metric.strict(second)
         slope_first, slope_second = self._metric.gradient(first), self._metric.gradient(second)
-        both = (slope_first + slope_second)[:, self._differing]
-        apart = slope_first - slope_second
-        moving = np.flatnonzero(apart.any(axis=0) & self._mean.any(axis=0))
-        squares = self._squares(signs, both, apart[:, moving], self._mean[:, moving])
+        both = np.ascontiguousarray((slope_first + slope_second).T[self._differing])
+        apart = np.ascontiguousarray((slope_first - slope_second).T)
+        moving = np.flatnonzero(apart.any(axis=1) & self._mean.any(axis=0))
+        squares = self._squares(signs, both, apart[moving], self._mean[:, moving])
         clusters = signs.shape[1]
         error = np.sqrt(clusters / (clusters - 1) * squares)
         difference[np.abs(difference) <= self._rounding] = 0.0
@@ -138,29 +138,34 @@ class _Pair:
             return np.where(difference == 0.0, 0.0, difference / error)
 
     def _squares(self, signs: Array, both: Array, apart: Array, mean: Array) -> Array:
-        """Σ_g of the squared influences, (patterns,)."""
+        """Σ_g of the squared influences, (patterns,); ``both`` and ``apart`` (components, patterns)."""
         half = self._half[:, self._differing]
-        fixed = bool((both == both[:1]).all())
-        if (1 if fixed else both.shape[1]) * apart.shape[1] >= signs.shape[1]:
+        fixed = bool((both == both[:, :1]).all())
+        if (1 if fixed else len(both)) * len(apart) >= signs.shape[1]:
             return _by_cluster(signs, both, half, apart, mean)
-        own = half @ both[0] if fixed else None
-        if own is not None:
+        if fixed:
+            own = half @ both[:, 0]
             first = np.full(len(signs), own @ own)
-            cross = np.einsum("bj,bj->b", signs @ (own[:, np.newaxis] * mean), apart)
+            cross = _dots((mean.T * own) @ signs.T, apart)
         else:
             first = _quadratic(both, half)
-            columns = (half[:, :, np.newaxis] * mean[:, np.newaxis, :]).reshape(len(half), -1)
-            mixed = (signs @ columns).reshape(len(signs), both.shape[1], apart.shape[1])
-            cross = np.einsum("bi,bij,bj->b", both, mixed, apart)
+            columns = half[:, :, np.newaxis] * mean[:, np.newaxis, :]
+            mixed = columns.reshape(len(half), -1).T @ signs.T
+            mixed *= (both[:, np.newaxis] * apart).reshape(len(mixed), -1)
+            cross = mixed.sum(axis=0)
         last = _quadratic(apart, mean)
         squares = first + last + 2 * cross
         # What is left when the terms cancel is their rounding.
         return np.where(squares > _ROUNDING * (first + last), squares, 0.0)
 
 
+def _dots(left: Array, right: Array) -> Array:
+    return np.asarray(np.einsum("ib,ib->b", left, right))
+
+
 def _quadratic(slopes: Array, components: Array) -> Array:
-    """Σ_g (slopes·components_g)² for slopes (patterns, D) and components (clusters, D)."""
-    return np.asarray(np.einsum("bi,bi->b", slopes @ (components.T @ components), slopes))
+    """Σ_g (slopes·components_g)² for slopes (D, patterns) and components (clusters, D)."""
+    return _dots((components.T @ components) @ slopes, slopes)
 
 
 def _by_cluster(signs: Array, both: Array, half: Array, apart: Array, mean: Array) -> Array:
@@ -170,9 +175,9 @@ def _by_cluster(signs: Array, both: Array, half: Array, apart: Array, mean: Arra
     for start in range(0, len(signs), rows):
         part = slice(start, start + rows)
         kept = slice(0, len(signs[part]))
-        np.matmul(both[part], half.T, out=influence[kept])
+        np.matmul(both[:, part].T, half.T, out=influence[kept])
         influence[kept] *= signs[part]
-        np.matmul(apart[part], mean.T, out=other[kept])
+        np.matmul(apart[:, part].T, mean.T, out=other[kept])
         influence[kept] += other[kept]
         squares[part] = np.einsum("bg,bg->b", influence[kept], influence[kept])
     return squares
