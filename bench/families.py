@@ -160,7 +160,8 @@ def compare_family(
     )
     p = swap_p_values(chosen, components, family.pairs, n_resamples=n_resamples, seed=seed)
     p_holm = holm(p.raw.tolist())
-    return [_comparison(family, index, p, p_holm[index]) for index in range(len(family.pairs))]
+    critical = p.critical(level)
+    return [_comparison(family, index, p, p_holm[index], critical) for index in range(len(family.pairs))]
 
 
 def swap_p_values(
@@ -174,15 +175,17 @@ def swap_p_values(
     """Studentised swap test of all pairs over one shared set of sign patterns; components (systems, clusters, D)."""
     clusters = components.shape[1]
     unswapped = np.ones((1, clusters))
-    observed = np.abs(SwappedPairs(metric, components, pairs).studentised(unswapped)[:, 0])
+    unsorted = SwappedPairs(metric, components, pairs)
+    observed = np.abs(unsorted.studentised(unswapped)[:, 0])
     order = np.argsort(-observed, kind="stable")
-    swapped = SwappedPairs(metric, components, [pairs[index] for index in order])
+    swapped = unsorted.taken(order.tolist())
     bar = observed[order] * _TIE
     at_least, largest_at_least = np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
     patterns, strongest = 0, list[Array]()
     with one_blas_thread():
         for signs in sign_patterns(clusters, n_resamples, seed, pairs=len(pairs)):
-            t = np.abs(swapped.studentised(signs))
+            t = swapped.studentised(signs)
+            np.abs(t, out=t)
             at_least += (t >= bar[:, np.newaxis]).sum(axis=1)
             # From the weakest pair up: row i becomes the maximum over the pairs not stronger than the i-th.
             largest = np.maximum.accumulate(t[::-1], axis=0)[::-1]
@@ -200,7 +203,7 @@ def swap_p_values(
     return SwapPValues(raw, adjusted, smallest, words, np.concatenate(strongest))
 
 
-def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float) -> Comparison:
+def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float, critical: float) -> Comparison:
     a, b = family.pairs[index]
     first, second = family.components[a], family.components[b]
     found = jackknife(family.metric, first, second)
@@ -230,9 +233,7 @@ def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float) -> C
         clusters=clusters,
         effective_clusters=family.effective_clusters,
         family=len(family.pairs),
-        detectable_difference=detectable_difference(
-            found.standard_error, p.critical(family.level), family.degrees
-        ),
+        detectable_difference=detectable_difference(found.standard_error, critical, family.degrees),
         method=f"studentised swaps of whole {family.unit}, {p.patterns}; interval: jackknife-t",
         notes=notes_on(clusters, found.undefined, found.standard_error, family.unit),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 POWER = 0.80
 
@@ -21,7 +22,17 @@ def detectable_difference(
     """
     if not math.isfinite(critical) or standard_error == 0.0:
         return None
-    # Imported here: listing systems must not wait for scipy.
+    return (critical + student_quantile(power, degrees)) * standard_error
+
+
+@cache
+def student_quantile(probability: float, degrees: float) -> float:
+    """Quantile of Student's t. A family of pairs asks for the same few again and again.
+
+    >>> round(student_quantile(0.975, 9), 3)
+    2.262
+    """
+    # Imported here: listing systems must not wait for scipy. Its special functions take a fifth of the time of scipy.stats.
     from scipy.special import stdtrit
 
-    return float((critical + stdtrit(degrees, power)) * standard_error)
+    return float(stdtrit(degrees, probability))

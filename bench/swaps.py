@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 
 import numpy as np
 
@@ -33,6 +34,8 @@ _BLOCK = 2**20
 """Signs in a block: 8 MB of float64."""
 _STRIP = 2**16
 """Entries of patterns × clusters that are worked on at a time: half a megabyte, which stays in the processor's cache."""
+_WORTH_THREADS = 10**7
+"""Pairs × patterns × clusters above which threads are started."""
 _ROUNDING = 1e-12
 
 
@@ -65,6 +68,13 @@ class SwappedPairs:
         self._pairs = [_Pair(metric, components[a], components[b]) for a, b in pairs]
         self._systems = list(pairs)
 
+    def taken(self, order: Sequence[int]) -> SwappedPairs:
+        """The same pairs in another order."""
+        made = copy(self)
+        made._pairs = [self._pairs[index] for index in order]
+        made._systems = [self._systems[index] for index in order]
+        return made
+
     def studentised(self, signs: Array, *, threads: int | None = None) -> Array:
         """Differences over their standard errors, (pairs, patterns), for signs (patterns, clusters).
 
@@ -81,7 +91,9 @@ class SwappedPairs:
             a, b = self._systems[index]
             found[index] = self._pairs[index].studentised(signs, (signed[a] - signed[b]) / 2)
 
-        workers = min(threads or min(_cores(), MOST_THREADS), len(self._pairs))
+        # Below some ten milliseconds of work, handing it out costs more than it saves.
+        wanted = 1 if found.size * clusters < _WORTH_THREADS else min(_cores(), MOST_THREADS)
+        workers = min(threads or wanted, len(self._pairs))
         if workers == 1:
             for index in range(len(self._pairs)):
                 fill(index)
@@ -102,21 +114,22 @@ class _Pair:
         self._metric = metric
         self._mean, self._half = (a + b) / 2, (a - b) / 2
         self._total = self._mean.sum(axis=0)
-        self._differing = np.flatnonzero(self._half.any(axis=0))
+        differs = self._half.any(axis=0)
+        self._differing, self._equal = np.flatnonzero(differs), np.flatnonzero(~differs)
         size = sum(np.abs(metric.gradient(c.sum(axis=0)) * c.sum(axis=0)).sum() for c in (a, b))
         self._rounding = _ROUNDING * float(size)
 
     def studentised(self, signs: Array, swapped: Array) -> Array:
         """``swapped`` (D, patterns): the signed sum of H."""
         # Transposed, not copied: arithmetic on a component then runs along the patterns.
-        swapped[np.setdiff1d(np.arange(len(swapped)), self._differing)] = 0.0
+        swapped[self._equal] = 0.0
         first, second = self._total + swapped.T, self._total - swapped.T
         difference = self._metric.strict(first) - self._metric.strict(second)
         slope_first, slope_second = self._metric.gradient(first), self._metric.gradient(second)
-        both = (slope_first + slope_second)[:, self._differing]
-        apart = slope_first - slope_second
-        moving = np.flatnonzero(apart.any(axis=0) & self._mean.any(axis=0))
-        squares = self._squares(signs, both, apart[:, moving], self._mean[:, moving])
+        both = np.ascontiguousarray((slope_first + slope_second).T[self._differing])
+        apart = np.ascontiguousarray((slope_first - slope_second).T)
+        moving = np.flatnonzero(apart.any(axis=1) & self._mean.any(axis=0))
+        squares = self._squares(signs, both, apart[moving], self._mean[:, moving])
         clusters = signs.shape[1]
         error = np.sqrt(clusters / (clusters - 1) * squares)
         difference[np.abs(difference) <= self._rounding] = 0.0
@@ -125,29 +138,34 @@ class _Pair:
             return np.where(difference == 0.0, 0.0, difference / error)
 
     def _squares(self, signs: Array, both: Array, apart: Array, mean: Array) -> Array:
-        """Σ_g of the squared influences, (patterns,)."""
+        """Σ_g of the squared influences, (patterns,); ``both`` and ``apart`` (components, patterns)."""
         half = self._half[:, self._differing]
-        fixed = bool((both == both[:1]).all())
-        if (1 if fixed else both.shape[1]) * apart.shape[1] >= signs.shape[1]:
+        fixed = bool((both == both[:, :1]).all())
+        if (1 if fixed else len(both)) * len(apart) >= signs.shape[1]:
             return _by_cluster(signs, both, half, apart, mean)
-        own = half @ both[0] if fixed else None
-        if own is not None:
+        if fixed:
+            own = half @ both[:, 0]
             first = np.full(len(signs), own @ own)
-            cross = np.einsum("bj,bj->b", signs @ (own[:, np.newaxis] * mean), apart)
+            cross = _dots((mean.T * own) @ signs.T, apart)
         else:
             first = _quadratic(both, half)
-            columns = (half[:, :, np.newaxis] * mean[:, np.newaxis, :]).reshape(len(half), -1)
-            mixed = (signs @ columns).reshape(len(signs), both.shape[1], apart.shape[1])
-            cross = np.einsum("bi,bij,bj->b", both, mixed, apart)
+            columns = half[:, :, np.newaxis] * mean[:, np.newaxis, :]
+            mixed = columns.reshape(len(half), -1).T @ signs.T
+            mixed *= (both[:, np.newaxis] * apart).reshape(len(mixed), -1)
+            cross = mixed.sum(axis=0)
         last = _quadratic(apart, mean)
         squares = first + last + 2 * cross
         # What is left when the terms cancel is their rounding.
         return np.where(squares > _ROUNDING * (first + last), squares, 0.0)
 
 
+def _dots(left: Array, right: Array) -> Array:
+    return np.asarray(np.einsum("ib,ib->b", left, right))
+
+
 def _quadratic(slopes: Array, components: Array) -> Array:
-    """Σ_g (slopes·components_g)² for slopes (patterns, D) and components (clusters, D)."""
-    return np.asarray(np.einsum("bi,bi->b", slopes @ (components.T @ components), slopes))
+    """Σ_g (slopes·components_g)² for slopes (D, patterns) and components (clusters, D)."""
+    return _dots((components.T @ components) @ slopes, slopes)
 
 
 def _by_cluster(signs: Array, both: Array, half: Array, apart: Array, mean: Array) -> Array:
@@ -157,9 +175,9 @@ def _by_cluster(signs: Array, both: Array, half: Array, apart: Array, mean: Arra
     for start in range(0, len(signs), rows):
         part = slice(start, start + rows)
         kept = slice(0, len(signs[part]))
-        np.matmul(both[part], half.T, out=influence[kept])
+        np.matmul(both[:, part].T, half.T, out=influence[kept])
         influence[kept] *= signs[part]
-        np.matmul(apart[part], mean.T, out=other[kept])
+        np.matmul(apart[:, part].T, mean.T, out=other[kept])
         influence[kept] += other[kept]
         squares[part] = np.einsum("bg,bg->b", influence[kept], influence[kept])
     return squares
