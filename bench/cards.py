@@ -16,7 +16,17 @@ from bench.typed_yaml import Strict
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
 Scale = tuple[float, float]
 Track = Literal["reference", "released", "probed", "adapted"]
-Protocol = Literal["within", "zero-shot"]
+Protocol = Literal["within", "transfer", "zero-shot"]
+
+
+def regime(protocol: str, training: str, view: str, train_condition: str) -> str:
+    """Say in one word how a system was trained for a record; no two ways share a word.
+
+    >>> regime("within", "", "native", "clean"), regime("transfer", "other-pools", "four", "noise-10db")
+    ('within', 'transfer-other-pools-four-trained-noise-10db')
+    """
+    learnt = f"-{training}-{view}" if training else ""
+    return protocol + learnt + (f"-trained-{train_condition}" if train_condition != "clean" else "")
 
 
 def _text(value: Any) -> Any:
@@ -148,6 +158,31 @@ class TrainingCorpus(Strict):
     split: str = "all"
 
 
+class ServerSpec(Strict):
+    """How a vLLM server for an Audio-LLM is started, and whether that was ever done here."""
+
+    engine: Literal["vllm", "vllm with a plugin", "closed"]
+    """Whether vLLM serves the model as it is, with a package installed beside it, or nobody but its owner does."""
+    plugin: str | None = None
+    model: str | None = None
+    """What vLLM loads, where it is not the ``weights``: a hub id or a folder."""
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    ready_minutes: Annotated[float, Field(gt=0)] = 30
+    started_here: bool = False
+    """False: this project never started it; what the card says comes from its owner's pages."""
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _arguments_are_text(cls, value: Any) -> Any:
+        return [_text(v) for v in value] if isinstance(value, list) else value
+
+    @field_validator("environment", mode="before")
+    @classmethod
+    def _environment_is_text(cls, value: Any) -> Any:
+        return {str(k): _text(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 class SystemCard(Strict):
     """One evaluated system with pinned weights.
 
@@ -165,7 +200,8 @@ class SystemCard(Strict):
     params: dict[str, Any] = {}
     weights: WeightsSpec | None = None
     server: str | None = None
-    """Address of the server an Audio-LLM answers from; null until one is configured."""
+    """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
+    serve: ServerSpec | None = None
     seeds: bool = True
     """False when the system is deterministic: one seed suffices, whatever the matrix says."""
     licence: str = "unknown"
@@ -184,8 +220,8 @@ class SystemCard(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> SystemCard:
-        if self.family == "audio-llm":
-            return self
+        if self.family == "audio-llm" and self.adapter is None and self.probe is None:
+            return self  # planned: its cells stand as "cannot run here"
         if (self.adapter is None) == (self.probe is None):
             raise ValueError("expected exactly one of 'adapter' (a predictor) and 'probe' (over 'features')")
         if self.probe is not None and self.features is None:
@@ -193,3 +229,26 @@ class SystemCard(Strict):
         if self.probe is not None and self.features is not None and not self.features.pooled:
             raise ValueError("a 'probe' reads pooled features: set 'pooled: true'")
         return self
+
+
+class SystemFile(SystemCard):
+    """A card file: one system, or one model that is several systems, each named ``<name>-<mode>``."""
+
+    modes: dict[str, dict[str, Any]] = {}
+    """Mode → the parameters in which that system differs."""
+
+    def cards(self) -> dict[str, SystemCard]:
+        """Return the systems this file describes, by name."""
+        common = {k: getattr(self, k) for k in SystemCard.model_fields}
+        if not self.modes:
+            return {self.name: SystemCard.model_construct(**common)}
+        found = {}
+        for mode, params in self.modes.items():
+            name = f"{self.name}-{mode}"
+            own = {
+                "name": name,
+                "title": f"{self.title or self.name}, {mode}",
+                "params": self.params | params,
+            }
+            found[name] = SystemCard.model_construct(**(common | own))
+        return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,6 +163,8 @@ class _Tasks:
             decode_missing(table)
             self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
         task = self._built[name, protocol]
+        if facts.get("training"):
+            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
         for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
             if own != facts[what]:
                 said = "clips, labels or speakers" if what == "content_hash" else "folds"

@@ -76,6 +76,10 @@ def run(
         int | None,
         typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
     ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="Stop asking a paid model when its replies on a task cost this much.", min=0),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -94,6 +98,7 @@ def run(
         device=device,
         workers=workers,
         limit=limit,
+        max_cost=max_cost,
     )
     try:
         code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
@@ -115,6 +120,14 @@ def list_(
     from bench.cli import listing
 
     listing.show(what, tuple(data or ()), as_json=json_)
+
+
+@app.command()
+def reparse(run: RunPath, data: Data = None, json_: Json = False) -> None:
+    """Read a run's stored Audio-LLM replies again with today's parser, without any server, and score them."""
+    from bench.cli import running
+
+    raise typer.Exit(running.reparse(run, tuple(data or ()), as_json=json_))
 
 
 @app.command()

@@ -124,9 +124,9 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
                 f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
                 "does not test"
             )
-        if part.labels != task.labels:
+        if part.labels != task.offered_labels:
             raise DataError(
-                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.labels)}"
+                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.offered_labels)}"
             )
     row: dict[str, tuple[int, int]] = {}
     for p, part in enumerate(parts):
@@ -186,7 +186,7 @@ def count(
     ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
     """
     blocks: list[Block] = []
-    for view in (v for v in VIEWS if v in views):
+    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
             continue

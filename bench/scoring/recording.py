@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,12 @@ def score_record(
         "system": record.system.name,
         "task": task.name,
         "protocol": record.protocol,
-        "training": "",
+        "training": record.training,
+        "learnt_view": task.view,
         "track": record.system.card.track,
         "condition": record.condition,
+        "train_condition": record.train_condition,
+        "sources": [asdict(s) for s in record.sources],
         "schema": SCHEMA_VERSION,
         "title": record.system.card.title or record.system.name,
         "family": record.system.card.family,
@@ -155,7 +159,7 @@ def score_record(
         "speakers": len(set(task.speakers)),
         "cluster": task.card.cluster,
         **counted.facts(),
-        "labels_offered": list(task.labels),
+        "labels_offered": list(task.offered_labels),
         "publishable": not obstacles,
         "obstacles": obstacles,
         "contamination": contamination(record.system.card, task.card),

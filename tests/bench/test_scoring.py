@@ -14,9 +14,10 @@ from bench.additive import value
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
 from bench.intervals import interval
+from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.metrics import concordance_cc
-from bench.plan import RecordPlan, Wanted, make_plan, resolve_system
+from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system

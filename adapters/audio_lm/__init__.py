@@ -1,0 +1,1 @@
+"""Audio-LLMs behind an OpenAI-compatible server."""
