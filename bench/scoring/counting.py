@@ -214,15 +214,23 @@ def count_probabilities(
 ) -> list[Block]:
     """Count how far probabilities are to be trusted, and how far they are from listeners' votes where there are any.
 
-    In the corpus's own classes, and only where all seeds gave probabilities. A clip that is not ok knows nothing: its
-    probabilities count as uniform, and as wrong.
+    Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
+    part) was among them. A clip that is not ok knows nothing: its probabilities count as uniform, and as wrong.
     """
-    labels = label_table().view_labels("native", task.labels)
+    labels, table = task.offered_labels, label_table()
     if len(labels) < 2 or any(s.probabilities is None for s in seeds):
         return []
     code = {label: i for i, label in enumerate(labels)}
-    truth = np.array([code.get(e, -1) if e is not None else -1 for e in task.emotions])
-    votes = task.vote_counts[:, : len(labels)]
+
+    def offered(name: str | None) -> int:
+        return code.get(table.place(task.view, name) or "", -1) if name else -1
+
+    truth = np.array([offered(e) for e in task.emotions])
+    votes = np.zeros((len(task), len(labels)))
+    for i, given in enumerate(task.votes):
+        for name, n in (given or {}).items():
+            if (column := offered(name)) >= 0:
+                votes[i, column] += n
     voted = votes.sum(axis=1) > 0
     found = []
     for rows in ("all", "ok"):
@@ -241,7 +249,7 @@ def count_probabilities(
                 sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
             agreement.append(sums)
         block = Block(
-            "native", "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
+            task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
         )
         found.append(block)
         if voted.any():
