@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from bench.across import ALL_LANGUAGES, Macro, by_condition, by_language
+from bench.across import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
 from bench.additive import value
 from bench.intervals import interval
 from bench.matrix import Plan
@@ -114,3 +114,22 @@ def test_conditions_are_compared_on_the_same_speakers() -> None:
     assert gap.gap.gap == pytest.approx(2 / 6 / 2)
     # Every speaker loses the same two clips: paired, that is certain, however much speakers differ.
     assert gap.gap.low == pytest.approx(gap.gap.gap, abs=1e-9)
+
+
+def test_systems_are_ranked_over_pools_from_six_on() -> None:
+    rng = np.random.default_rng(5)
+    records = [
+        made(f"c{p}-{part}.en", "en", f"c{p}", world(rng, 6, accuracy), system=system)
+        for p in range(6)
+        for part in range(1 + p % 2)
+        for system, accuracy in (("good", 0.95), ("fair", 0.75), ("poor", 0.55))
+    ]
+    (found,) = rankings(records)
+    assert not isinstance(found.ranks, str)
+    assert found.ranks.systems == ("good", "fair", "poor")
+    assert (found.pools, found.ranks.average_ranks) == (6, (1.0, 2.0, 3.0))
+    assert found.ranks.p_value < 0.01
+    (few,) = rankings([r for r in records if r.facts["pool"] != "c0"])
+    assert few.ranks == (
+        "There are 5 pool(s) of recordings (c1, c2, c3, c4, c5); ranks are compared across tasks from 6 on."
+    )
