@@ -20,7 +20,7 @@ from bench.resampling import (
 )
 from bench.significance import Comparison, bootstrap_ci, compare_family, holm, interval, paired_test
 from bench.swaps import SwappedPairs, sign_patterns
-from tests.bench.example_statistics import confusions, example
+from tests.bench.example_statistics import confusions, example, moments
 
 Array = NDArray[np.float64]
 TESTED = [name for name, metric in METRICS.items() if metric.smooth]
@@ -170,6 +170,16 @@ def test_answers_that_never_vary_give_a_point_and_say_so() -> None:
     found = interval("ua", majority)
     assert (found.low, found.estimate, found.high) == (0.5, 0.5, 0.5)
     assert "nothing varies" in found.notes[0]
+
+
+def test_a_system_that_always_says_the_middle_has_no_concordance_and_can_still_be_compared() -> None:
+    statistics = moments(71, systems=2)
+    statistics[1][:, [2, 4, 5]] = 0
+    assert interval("ccc", statistics[1]).estimate == 0.0
+    assert "nothing varies" in interval("ccc", statistics[1]).notes[0]
+    assert compare_family("ccc", statistics)[0].verdict == "better"
+    with pytest.raises(CannotSeparate, match="system 1 is undefined"):
+        compare_family("pearson", statistics)
 
 
 def test_few_speakers_are_flagged_and_one_is_refused() -> None:
