@@ -20,7 +20,7 @@ from bench.plan import RecordPlan, Wanted, make_plan, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
-from bench.scoring import contamination, score_record
+from bench.scoring import score_record
 from bench.task import Task
 from tests.conftest import write_tone_corpus
 
@@ -244,17 +244,3 @@ def test_a_pair_outside_the_plan_is_a_family_of_its_own(task: Task, tmp_path: Pa
         p for p in compare_pair([a, other], "majority", "elsewhere") if (p.view, p.metric) == ("native", "ua")
     ]
     assert "They differ in supervision" in pairing.sentence
-
-
-def test_contamination_is_read_from_the_card(task: Task) -> None:
-    card = load_system("majority")
-    from bench.cards import TrainingCorpus
-
-    assert contamination(card, task.card) == "unseen"
-    assert (
-        contamination(card.model_copy(update={"training_corpora": "undisclosed"}), task.card) == "undisclosed"
-    )
-    seen = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones"),)})
-    assert contamination(seen, task.card) == "seen"
-    near = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones", split="train"),)})
-    assert contamination(near, task.card) == "same corpus"
