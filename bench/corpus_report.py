@@ -16,6 +16,7 @@ from bench.confounds import between_share, find_confounds
 from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows
 from bench.corpus_draft import draft_card
 from bench.corpus_verify import Unreadable, remember_hashes, unlisted_audio
+from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
 from bench.task import CorpusTable, build_task, decode_missing, open_table
@@ -120,6 +121,8 @@ class CorpusReport:
     undecodable: tuple[Unreadable, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Clip ids that hold one and the same sound."""
+    shared: tuple[Duplicate, ...]
+    """Recordings that stand twice otherwise: cut or processed within the corpus, or in another corpus at hand."""
     unlisted: tuple[str, ...]
     tasks: tuple[TaskOutlook, ...]
     warnings: tuple[str, ...]
@@ -154,6 +157,7 @@ def describe_corpus(
     duplicates = _duplicates(decoded)
     tasks = tuple(_outlook(table, name) for name in table.task_names)
     unlisted = unlisted_audio(table)
+    shared, sharing = shared_with_others(table, folders, cache)
     return CorpusReport(
         name=card.name,
         folder=str(corpus.folder),
@@ -179,6 +183,7 @@ def describe_corpus(
         length_label_share=share,
         undecodable=undecodable,
         duplicates=duplicates,
+        shared=tuple(shared),
         unlisted=unlisted,
         tasks=tasks,
         warnings=(
@@ -186,6 +191,7 @@ def describe_corpus(
             *_label_warnings(card, labels),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
             *_speaker_warnings(metadata, len(per_speaker)),
+            *sharing,
             *find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers),
         ),
     )
