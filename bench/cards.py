@@ -54,9 +54,13 @@ class CorpusCard(Strict):
     title: str = ""
     pool: Name | None = None
     """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
+    contains: tuple[Name, ...] = ()
+    """Pools of other corpora whose recordings this collection holds copies of."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
+    truth: Literal["intended", "perceived", "unknown"] = "unknown"
+    """What the label is: the emotion the speaker was asked for, or what listeners heard."""
     synthetic: bool = False
     labels: dict[str, str | None] = {}
     """Raw label → canonical name; null leaves such clips out of the categories."""

@@ -23,7 +23,7 @@ SUPERVISION = {
     "adapted": "weights trained on the corpus",
 }
 NO_VERDICT = "no verdict"
-"""What is said where training and test clips share speakers: the figures stand, and decide nothing."""
+"""What is said where a system may have been trained on the speakers it is tested on."""
 COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
@@ -241,7 +241,7 @@ def _pairing(
     name: str, records: Sequence[Record], block: Block, metric: str, c: Comparison, size: int
 ) -> Pairing:
     a, b = records[c.a], records[c.b]
-    leaks = a.facts.get("leaks", [])
+    leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
     made = Pairing(
         system_a=a.system,
         system_b=b.system,
@@ -265,7 +265,7 @@ def _pairing(
         p_holm=c.p_holm,
         p_adjusted=c.p_adjusted,
         smallest_p=c.smallest_p,
-        verdict=NO_VERDICT if leaks else c.verdict,
+        verdict=NO_VERDICT if leaking else c.verdict,
         sentence="",
         family=name,
         family_size=size,
@@ -275,7 +275,7 @@ def _pairing(
         equivalence_high=c.high_90,
         detectable_difference=c.detectable_difference,
         unit=a.unit,
-        notes=(*c.notes, *(str(leak) for leak in leaks)),
+        notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
     return Pairing(**{**asdict(made), "sentence": sentence(made)})
 
@@ -294,7 +294,7 @@ def sentence(p: Pairing) -> str:
     elif p.verdict == "equivalent":
         said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
     elif p.verdict == NO_VERDICT:
-        said = f"no verdict, since the official split leaks ({p.notes[-1]}): {ahead} is ahead of {behind} by {size}, {spread}"
+        said = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
         said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.track_a != p.track_b:

@@ -13,7 +13,7 @@ from bench import load_task
 from bench.additive import value
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
-from bench.folds import Fold
+from bench.folds import Fold, Leak
 from bench.intervals import interval
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
@@ -22,7 +22,7 @@ from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
-from bench.scoring import contamination, score_record
+from bench.scoring import score_record
 from bench.task import Task
 from reports.contests import hold_contests
 from tests.conftest import write_tone_corpus
@@ -252,20 +252,6 @@ def test_a_pair_outside_the_plan_is_a_family_of_its_own(task: Task, tmp_path: Pa
     assert "They differ in supervision" in pairing.sentence
 
 
-def test_contamination_is_read_from_the_card(task: Task) -> None:
-    card = load_system("majority")
-    from bench.cards import TrainingCorpus
-
-    assert contamination(card, task.card) == "unseen"
-    assert (
-        contamination(card.model_copy(update={"training_corpora": "undisclosed"}), task.card) == "undisclosed"
-    )
-    seen = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones"),)})
-    assert contamination(seen, task.card) == "seen"
-    near = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones", split="train"),)})
-    assert contamination(near, task.card) == "same corpus"
-
-
 def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
     rng = np.random.default_rng(3)
     votes = rng.integers(0, 4, (len(task), 5))
@@ -322,18 +308,19 @@ def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
 
 def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> None:
     leaking = replace(
-        task, leaks=("2 speaker(s) stand on several sides",), badges=("leaking official split",)
+        task,
+        leaks=(Leak("speaker", "official", 2, "tones/03", ("train", "test")),),
+        badges=("leaking official split",),
     )
     right = scored(leaking, tmp_path, "majority", list(task.emotions))
     wrong = scored(leaking, tmp_path, "chance", ["bored"] * len(task))
-    assert right.facts["leaks"] == ["2 speaker(s) stand on several sides"]
+    (leak,) = right.facts["leaks"]
+    assert (leak["kind"], leak["count"], leak["sides"]) == ("speaker", 2, ["train", "test"])
+    assert "tones/03" not in str(right.facts), "speakers stay private in records"
     found = compare_pair([right, wrong], "majority", "chance")
     assert {p.verdict for p in found} == {"no verdict"}
     assert {p.verdict for p in compare_pair([right, wrong], "chance", "majority")} == {"no verdict"}
-    assert (
-        "no verdict, since the official split leaks (2 speaker(s) stand on several sides)"
-        in found[0].sentence
-    )
+    assert "official split leaks speakers: no verdict on majority and chance" in found[0].sentence
     (contest,) = hold_contests([right, wrong])
     assert contest.rank(contest.subjects[0], "reference", "majority") is None
 

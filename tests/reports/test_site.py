@@ -83,7 +83,7 @@ def write_card(folder: Path, name: str, *, track: str = "probed", title: str = "
         "adapter": "scripted_systems:Scripted",
         "params": params,
         "seeds": track == "probed",
-        "training_corpora": [{"corpus": "tones", "split": "train"}] if name == "tuned" else [],
+        "training_corpora": [{"corpus": "tones", "split": "other-speakers"}] if name == "tuned" else [],
     }
     (folder / f"{name}.yaml").write_text(json.dumps(card), encoding="utf-8")
 
