@@ -27,6 +27,9 @@ READABLE = (1, 2)
 MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 """Names of the six sums of a dimension, x truth and y prediction, both minus 0.5."""
 
+LISTENER = "listener"
+"""The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
+
 _SCHEMA = pa.schema(
     [
         ("view", pa.string()),

@@ -26,7 +26,7 @@ from bench.errors import CannotSeparate
 from bench.identity import digest
 from bench.intervals import difference_interval, interval, t_degrees
 from bench.protocols import SAMPLE_RATE, Array
-from bench.records import Block
+from bench.records import LISTENER, Block
 from bench.resampling import Jackknifed, jackknife
 from bench.task import Task
 
@@ -158,7 +158,7 @@ def slice_figures(
     slices: list[Slice] = []
     gaps: list[Gap] = []
     here = {(b.key, b.axis, b.group): b for b in sliced}
-    views = {b.view for b in sliced} | {"native", "dimensions"}
+    views = {b.view for b in sliced if b.axis != LISTENER} | {"native", "dimensions"}
     wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in views]
     for axis in (a for a in axes if not a["absent"]):
         for whole in wholes:

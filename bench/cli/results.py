@@ -120,7 +120,7 @@ def _print_scores(records: Sequence[Record], asked: Asked) -> None:
         for name, metrics in TABLES.items():
             if rows := [s for s in own if s["metric"] in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
-        _print_chance(next(r for r in records if r.task == task))
+        _print_yardsticks(next(r for r in records if r.task == task))
         if asked.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
@@ -189,11 +189,20 @@ def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
     return found
 
 
-def _print_chance(record: Record) -> None:
+def _print_yardsticks(record: Record) -> None:
+    """What guessing scores, and one listener, in the plan's primary view."""
     for line in record.facts["chance"]:
         if line["view"] == record.facts["plan"]["primary_view"]:
             console().print(
                 f"guessing scores UA {figure(line['ua'])} (1/K), WA {figure(line['wa'])} (by the classes' shares) in view {line['view']}",
+                soft_wrap=True,
+            )
+    wanted = {record.facts["plan"]["primary_view"], "dimensions"}
+    for row in record.facts.get("human", ()):
+        if row["view"] in wanted and row["metric"] in {"ua", "ccc"}:
+            other = "the majority of the others" if row["truth"] == "perceived" else "the intended label"
+            console().print(
+                f"one listener against {other} scores {_metric(row)} {_with_interval(row)} on {row['clips']} clips",
                 soft_wrap=True,
             )
 

@@ -20,10 +20,11 @@ from bench.calibration import FINE_EDGES
 from bench.errors import DataError
 from bench.identity import digest
 from bench.labels import VIEWS, label_table
+from bench.listeners import human_references
 from bench.matrix import Plan
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
-from bench.records import MOMENTS, Block
+from bench.records import LISTENER, MOMENTS, Block
 from bench.slices import Axis, axes_of
 from bench.task import Task, recheck
 
@@ -100,8 +101,11 @@ def count_all(
         axes=axes,
         statuses={s: statuses[s] for s in STATUSES if statuses[s]},
         blocks=tuple(blocks),
-        slices=tuple(
+        slices=()
+        if by_clip
+        else tuple(
             count_slices(task, seeds, cluster_of, len(clusters), axes, {"native", plan.primary_view})
+            + count_listeners(task, len(seeds), place, salt or task.content_hash)
         ),
     )
 
@@ -256,6 +260,24 @@ def count_probabilities(
             found.append(
                 replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
             )
+    return found
+
+
+def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Block]:
+    """Count what one listener answers where the others' majority, or the intended label, is the truth.
+
+    ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
+    """
+    found = []
+    for human in human_references(task):
+        values = np.zeros((len(place), *human.statistics.shape[1:]))
+        values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
+        found.append(
+            Block(
+                human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
+                () if human.target == "category" else MOMENTS, LISTENER, human.truth,
+            )
+        )  # fmt: skip
     return found
 
 

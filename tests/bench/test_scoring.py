@@ -22,7 +22,7 @@ from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
-from bench.scoring import score_record
+from bench.scoring import figures, score_record
 from bench.task import Task
 from reports.contests import hold_contests
 from tests.conftest import write_tone_corpus
@@ -284,6 +284,30 @@ def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
     truth = np.array([task.labels.index(str(e)) for e in task.emotions])
     brier = ((sure - np.eye(5)[truth]) ** 2).sum(axis=1).mean()
     assert find(facts["scores"], metric="brier", rows="all")["estimate"] == pytest.approx(brier, abs=1e-12)
+
+
+def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> None:
+    # Three listeners agree on every clip but the first speaker's, where one of three hears "bored".
+    torn = [s == task.speakers[0] for s in task.speakers]
+    votes = tuple(
+        {str(e): 2.0, "bored": 1.0} if t and e != "bored" else {str(e): 3.0}
+        for e, t in zip(task.emotions, torn, strict=True)
+    )
+    heard = replace(task, votes=votes, card=task.card.model_copy(update={"truth": "intended"}))
+    record, matrix = record_plan(heard, "chance", (0, 1))
+    made = [t for s in (0, 1) for t in tables(heard, record, list(task.emotions))[5 * s : 5 * s + 5]]
+    facts, blocks = score_record(record, made, matrix, {})
+    share = sum(torn) / len(torn)
+    intended = next(
+        h for h in facts["human"] if (h["truth"], h["view"], h["metric"]) == ("intended", "native", "ua")
+    )
+    assert intended["estimate"] == pytest.approx(1 - share * 4 / 5 / 3, abs=1e-12)
+    assert intended["clips"] == len(task)
+    assert intended["low"] < intended["estimate"] < intended["high"]
+    assert {h["truth"] for h in facts["human"]} == {"perceived", "intended"}
+    write_record(tmp_path / "r.json", facts, blocks)
+    again = read_record(tmp_path / "r.json")
+    assert figures(again.facts, again.blocks, again.slices)["human"] == facts["human"]
 
 
 def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
