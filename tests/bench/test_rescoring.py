@@ -23,6 +23,7 @@ from bench.rescoring import Checked, rescore
 from tests.conftest import write_tone_corpus
 
 OLD = Path(__file__).with_name("records") / "schema1"
+NEW = OLD.with_name("schema2")
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "quick"
 
 
@@ -158,6 +159,28 @@ def test_records_of_schema_1_are_read_and_scored_again() -> None:
     }
     assert checked.record.slices == ()
     assert checked.record.facts["slices"] == []
+
+
+def test_records_of_schema_2_stay_readable() -> None:
+    # Written when schema 2 was made; a later version may compute intervals otherwise, and then says so.
+    (checked,) = rescore(NEW)
+    facts = read_facts(NEW / "majority__tones.ms__within__clean.json")
+    assert facts["schema"] == 2
+    for section in ("scores", "slices", "gaps", "human"):
+        stored, computed = facts[section], checked.record.facts[section]
+        assert stored
+        key = ("gap",) if section == "gaps" else ("estimate",)
+        assert [r[k] for r in computed for k in key] == pytest.approx(
+            [r[k] for r in stored for k in key], abs=1e-12
+        )
+    assert {s["metric"] for s in facts["scores"]} >= {
+        "rmse",
+        "ece",
+        "brier",
+        "cross_entropy",
+        "jensen_shannon",
+    }
+    assert {b.axis for b in checked.record.slices} == {"gender", "listener"}
 
 
 def test_a_record_of_the_future_is_refused(run: Path) -> None:
