@@ -16,6 +16,8 @@ MARGIN = 240
 """Room for names, left and right."""
 _TOP, _AXIS, _BAR, _ROW = 30, 62, 9, 24
 _LONGEST_NAME = 26
+_INK = 'fill="currentColor" stroke="none"'
+"""On each text and dot: a style sheet inside the drawing would reach the page around it."""
 
 
 def critical_difference_svg(found: AcrossPools) -> str:
@@ -43,10 +45,10 @@ def critical_difference_svg(found: AcrossPools) -> str:
         y, edge = below + 16 + _ROW * row, MARGIN - 12 if near else WIDTH - MARGIN + 12
         anchor, side = ("end", -6) if near else ("start", 6)
         parts.append(
-            f'<path d="M{x(rank):g} {_AXIS}V{y}H{edge}"/><circle cx="{x(rank):g}" cy="{_AXIS}" r="3.5" class="dot"/>'
+            f'<path d="M{x(rank):g} {_AXIS}V{y}H{edge}"/><circle cx="{x(rank):g}" cy="{_AXIS}" r="3.5" fill="currentColor" stroke="none"/>'
         )
         parts.append(
-            f'<text x="{edge + side}" y="{y + 4}" text-anchor="{anchor}"><title>{escape(name)}</title>{escape(_short(name))}'
+            f'<text {_INK} x="{edge + side}" y="{y + 4}" text-anchor="{anchor}"><title>{escape(name)}</title>{escape(_short(name))}'
             f' <tspan opacity="0.75">{rank:.2f}</tspan></text>'
         )
     height = below + 16 + _ROW * left
@@ -55,7 +57,6 @@ def critical_difference_svg(found: AcrossPools) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img"'
         f' aria-label="{escape(in_words(found))}" fill="none" stroke="currentColor" stroke-width="1"'
         ' font-family="sans-serif" font-size="13">\n'
-        "<style>text{fill:currentColor;stroke:none}.dot{fill:currentColor;stroke:none}</style>\n"
         f"{body}\n</svg>\n"
     )
 
@@ -78,7 +79,7 @@ def _ruler(found: AcrossPools, start: float, end: float) -> list[str]:
     close = f"M{stop:g} {_TOP - 5}V{_TOP + 5}" if stop == end else ""
     return [
         f'<path d="M{start:g} {_TOP - 5}V{_TOP + 5}M{start:g} {_TOP}H{stop:g}{close}"/>',
-        f'<text x="{start:g}" y="{_TOP - 11}">critical difference {found.critical_difference:.2f}'
+        f'<text {_INK} x="{start:g}" y="{_TOP - 11}">critical difference {found.critical_difference:.2f}'
         f" ({100 * found.level:g} %, {len(found.pools)} pools)</text>",
     ]
 
@@ -89,7 +90,7 @@ def _axis(highest: int, start: float, end: float) -> str:
     every = ceil((highest - 1) / 10)
     ticks = "".join(f"M{start + step * i:g} {_AXIS}v-5" for i in range(highest))
     numbers = "".join(
-        f'<text x="{start + step * i:g}" y="{_AXIS - 9}" text-anchor="middle">{i + 1}</text>'
+        f'<text {_INK} x="{start + step * i:g}" y="{_AXIS - 9}" text-anchor="middle">{i + 1}</text>'
         for i in range(0, highest, every)
     )
     return f'<path d="M{start:g} {_AXIS}H{end:g}{ticks}"/>{numbers}'
