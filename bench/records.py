@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.atomic import replacing, write_json
+from bench.cards import regime
 from bench.errors import DataError
 from bench.identity import hash_file
 from bench.protocols import Array
@@ -100,6 +101,11 @@ class Record:
     def system(self) -> str:
         """The system's name."""
         return str(self.facts["system"])
+
+    @property
+    def regime(self) -> str:
+        """Protocol and what was learnt from, in one word."""
+        return regime(str(self.facts["protocol"]), str(self.facts.get("training", "")))
 
     @property
     def task(self) -> str:

@@ -146,7 +146,7 @@ def _hold(group: Sequence[Record]) -> Contest:
     facts = group[0].facts
     return Contest(
         str(facts["task"]),
-        str(facts["protocol"]),
+        group[0].regime,
         str(facts["condition"]),
         plan,
         tuple(group),

@@ -67,7 +67,7 @@ def count_all(
     by_clip: bool = False,
     salt: str | None = None,
 ) -> Counted:
-    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
+    """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
@@ -94,7 +94,7 @@ def count_all(
         statuses={s: statuses[s] for s in STATUSES if statuses[s]},
         blocks=tuple(blocks),
         slices=tuple(
-            count_slices(task, seeds, cluster_of, len(clusters), axes, {"native", plan.primary_view})
+            count_slices(task, seeds, cluster_of, len(clusters), axes, {task.view, plan.primary_view})
         ),
     )
 
@@ -205,9 +205,9 @@ def count(
 def count_probabilities(
     task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
 ) -> list[Block]:
-    """Count how far probabilities are to be trusted, where all seeds gave some: the corpus's own classes only."""
+    """Count how far probabilities are to be trusted, where all seeds gave some for the corpus's own classes."""
     labels = label_table().view_labels("native", task.labels)
-    if len(labels) < 2 or any(s.probabilities is None for s in seeds):
+    if task.view != "native" or len(labels) < 2 or any(s.probabilities is None for s in seeds):
         return []
     return [
         Block(
