@@ -27,7 +27,7 @@ from bench.errors import CannotSeparate
 from bench.intervals import difference_interval, interval
 from bench.matrix import Plan
 from bench.ranking import AcrossPools, TaskScore, rank_across_pools
-from bench.records import Block, Record
+from bench.records import Block, Record, main_view
 from bench.resampling import Jackknifed
 from bench.slices import Gap, gap_interval
 
@@ -188,7 +188,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
         plan = Plan.model_validate(members[0].facts["plan"])
         if key[0] == "reference" or plan.primary_metric == "ccc":
             continue
-        subject = Subject(plan.primary_view, plan.primary_metric, "category")
+        subject = Subject(main_view(members[0].facts), plan.primary_metric, "category")
         scores = [
             TaskScore(str(r.facts["pool"]), r.task, r.system, term.estimate)
             for r in members

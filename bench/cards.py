@@ -19,14 +19,23 @@ Track = Literal["reference", "released", "probed", "adapted"]
 Protocol = Literal["within", "transfer", "zero-shot"]
 
 
-def regime(protocol: str, training: str, view: str, train_condition: str) -> str:
-    """Say in one word how a system was trained for a record; no two ways share a word.
+def training_name(training: str, view: str, train_condition: str) -> str:
+    """Say in one word what a system learnt from, blank for the clean audio of the task itself.
 
-    >>> regime("within", "", "native", "clean"), regime("transfer", "other-pools", "four", "noise-10db")
-    ('within', 'transfer-other-pools-four-trained-noise-10db')
+    >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
+    ('other-pools', 'other-pools-four-trained-noise-10db')
     """
-    learnt = f"-{training}-{view}" if training else ""
-    return protocol + learnt + (f"-trained-{train_condition}" if train_condition != "clean" else "")
+    parts = (training, "four" if view == "four" else "", f"trained-{train_condition}")
+    return "-".join(p for p in parts if p and p != "trained-clean")
+
+
+def regime(protocol: str, training: str) -> str:
+    """Protocol and :func:`training_name` in one word, for file names.
+
+    >>> regime("within", ""), regime("transfer", "other-pools")
+    ('within', 'transfer-other-pools')
+    """
+    return f"{protocol}-{training}" if training else protocol
 
 
 def _text(value: Any) -> Any:

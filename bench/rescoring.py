@@ -163,7 +163,7 @@ class _Tasks:
             decode_missing(table)
             self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
         task = self._built[name, protocol]
-        if facts.get("training"):
+        if facts.get("learnt_view", "native") != "native":
             task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
         for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
             if own != facts[what]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.comparing import Pairing, comparable, families, run_family
 from bench.errors import DataError
+from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.ranking import RankInterval, rank_interval
@@ -143,7 +144,7 @@ def _hold(group: Sequence[Record]) -> Contest:
     facts = group[0].facts
     return Contest(
         str(facts["task"]),
-        str(facts["protocol"]),
+        group[0].regime,
         str(facts["condition"]),
         plan,
         tuple(group),
@@ -158,7 +159,7 @@ def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
     scores = [s for r in group for s in r.scores if s["rows"] == "all"]
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
     views = {s["view"] for s in scores if s["metric"] == metric}
-    chosen = [v for v in (plan.primary_view, "native") if v in views][:1]
+    chosen = [v for v in (plan.primary_view, *VIEWS) if v in views][:1]
     dimensions = {s["dimension"] for s in scores if s["metric"] == "ccc"}
     categories = [Subject(v, "wrong", metric) for v in chosen]
     agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]

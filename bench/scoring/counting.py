@@ -75,7 +75,7 @@ def count_all(
     by_clip: bool = False,
     salt: str | None = None,
 ) -> Counted:
-    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
+    """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
@@ -104,7 +104,7 @@ def count_all(
         slices=()
         if by_clip
         else tuple(
-            count_slices(task, seeds, cluster_of, len(clusters), axes, {"native", plan.primary_view})
+            count_slices(task, seeds, cluster_of, len(clusters), axes, {task.view, plan.primary_view})
             + count_listeners(task, len(seeds), place, salt or task.content_hash)
         ),
     )

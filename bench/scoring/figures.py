@@ -92,6 +92,7 @@ def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[
         sliced,
         [str(c["name"]) for c in facts["clusters"]],
         facts.get("speaker_names", []),
+        {str(facts.get("learnt_view", "native")), plan.primary_view},
         plan.level,
     )
     return {

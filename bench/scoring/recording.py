@@ -140,7 +140,7 @@ def score_record(
         "system": record.system.name,
         "task": task.name,
         "protocol": record.protocol,
-        "training": record.training,
+        "training": record.training_name,
         "learnt_view": task.view,
         "track": record.system.card.track,
         "condition": record.condition,
