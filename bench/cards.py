@@ -19,14 +19,23 @@ Track = Literal["reference", "released", "probed", "adapted"]
 Protocol = Literal["within", "transfer", "zero-shot"]
 
 
-def regime(protocol: str, training: str, view: str, train_condition: str) -> str:
-    """Say in one word how a system was trained for a record; no two ways share a word.
+def training_name(training: str, view: str, train_condition: str) -> str:
+    """Say in one word what a system learnt from, blank for the clean audio of the task itself.
 
-    >>> regime("within", "", "native", "clean"), regime("transfer", "other-pools", "four", "noise-10db")
-    ('within', 'transfer-other-pools-four-trained-noise-10db')
+    >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
+    ('other-pools', 'other-pools-four-trained-noise-10db')
     """
-    learnt = f"-{training}-{view}" if training else ""
-    return protocol + learnt + (f"-trained-{train_condition}" if train_condition != "clean" else "")
+    parts = (training, "four" if view == "four" else "", f"trained-{train_condition}")
+    return "-".join(p for p in parts if p and p != "trained-clean")
+
+
+def regime(protocol: str, training: str) -> str:
+    """Protocol and :func:`training_name` in one word, for file names.
+
+    >>> regime("within", ""), regime("transfer", "other-pools")
+    ('within', 'transfer-other-pools')
+    """
+    return f"{protocol}-{training}" if training else protocol
 
 
 def _text(value: Any) -> Any:
@@ -54,9 +63,13 @@ class CorpusCard(Strict):
     title: str = ""
     pool: Name | None = None
     """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
+    contains: tuple[Name, ...] = ()
+    """Pools of other corpora whose recordings this collection holds copies of."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
+    truth: Literal["intended", "perceived", "unknown"] = "unknown"
+    """What the label is: the emotion the speaker was asked for, or what listeners heard."""
     synthetic: bool = False
     labels: dict[str, str | None] = {}
     """Raw label → canonical name; null leaves such clips out of the categories."""

@@ -22,6 +22,8 @@ SUPERVISION = {
     "probed": "a frozen encoder with a probe trained on the corpus",
     "adapted": "weights trained on the corpus",
 }
+NO_VERDICT = "no verdict"
+"""What is said where a system may have been trained on the speakers it is tested on."""
 COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
@@ -59,6 +61,7 @@ class Pairing:
     level: float
     equivalence_low: float
     equivalence_high: float
+    detectable_difference: float | None
     unit: str
     notes: tuple[str, ...]
 
@@ -238,6 +241,7 @@ def _pairing(
     name: str, records: Sequence[Record], block: Block, metric: str, c: Comparison, size: int
 ) -> Pairing:
     a, b = records[c.a], records[c.b]
+    leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
     made = Pairing(
         system_a=a.system,
         system_b=b.system,
@@ -261,7 +265,7 @@ def _pairing(
         p_holm=c.p_holm,
         p_adjusted=c.p_adjusted,
         smallest_p=c.smallest_p,
-        verdict=c.verdict,
+        verdict=NO_VERDICT if leaking else c.verdict,
         sentence="",
         family=name,
         family_size=size,
@@ -269,8 +273,9 @@ def _pairing(
         level=c.level,
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
+        detectable_difference=c.detectable_difference,
         unit=a.unit,
-        notes=c.notes,
+        notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
     return Pairing(**{**asdict(made), "sentence": sentence(made)})
 
@@ -288,6 +293,8 @@ def sentence(p: Pairing) -> str:
         said = f"{ahead} beats {behind} by {size}, {spread}, {test}"
     elif p.verdict == "equivalent":
         said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
+    elif p.verdict == NO_VERDICT:
+        said = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
         said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.track_a != p.track_b:

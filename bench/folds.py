@@ -169,7 +169,10 @@ def deal(counts: NDArray[np.float64], k: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that stands on several sides of a fold: what kind, how many, and the first by name with its sides."""
+    """Something that stands on several sides of a fold: what kind, how many, and the first by name with its sides.
+
+    No sides: clips without a speaker id, of whom nobody can say where they stand.
+    """
 
     kind: str
     fold: str
@@ -180,6 +183,8 @@ class Leak:
     @property
     def sentence(self) -> str:
         """The leak in words."""
+        if not self.sides:
+            return f"{self.count} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
         return (
             f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split, first {self.first!r} "
             f"({' and '.join(self.sides)})"

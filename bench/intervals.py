@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from bench.additive import Array, InputError, Metric, checked_statistics, metric_named, only_present_classes
 from bench.errors import CannotSeparate, UsageError
+from bench.power import student_quantile
 from bench.resampling import Jackknifed, Replicates, bootstrap, effective_clusters, jackknife, one_blas_thread
 
 Method = Literal["jackknife-t", "bootstrap-t", "percentile"]
@@ -95,7 +96,7 @@ def interval(
 def difference_interval(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
     """Interval of a jackknifed difference of two values of the metric: Student's t, no transform."""
     widest = metric.maximum - metric.minimum
-    half = _student(level, df) * found.standard_error
+    half = student_quantile((1 + level) / 2, df) * found.standard_error
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
 
 
@@ -167,7 +168,7 @@ def notes_on(clusters: int, undefined: int, standard_error: float, unit: Unit) -
 
 
 def _jackknife_t(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
-    return _symmetric(metric, found, _student(level, df))
+    return _symmetric(metric, found, student_quantile((1 + level) / 2, df))
 
 
 def _bootstrap_t(
@@ -215,10 +216,3 @@ def _slope(metric: Metric, values: Array) -> Array:
         if np.isinf(radius):
             return np.asarray(1 / (values - metric.minimum))
         return np.asarray(1 / radius / (1 - ((values - metric.minimum) / radius - 1) ** 2))
-
-
-def _student(level: float, df: float) -> float:
-    # Imported here: listing systems must not wait for scipy.stats.
-    from scipy.stats import t
-
-    return float(t.ppf((1 + level) / 2, df))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.cards import Protocol, SystemCard, regime
+from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_key
@@ -64,9 +64,14 @@ class Cell:
     train_condition: str = CLEAN
 
     @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.view, self.train_condition)
+
+    @property
     def regime(self) -> str:
         """How it was trained, in one word."""
-        return regime(self.protocol, self.training, self.view, self.train_condition)
+        return regime(self.protocol, self.training_name)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -115,9 +120,14 @@ class RecordPlan:
     sources: tuple[Source, ...] = ()
 
     @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.task.view, self.train_condition)
+
+    @property
     def stem(self) -> str:
         """File name of the record, without ending."""
-        how = regime(self.protocol, self.training, self.task.view, self.train_condition)
+        how = regime(self.protocol, self.training_name)
         return f"{self.system.name}__{self.task.name}__{how}__{self.condition}"
 
 
@@ -220,9 +230,14 @@ class Wanted:
         """What tells lines apart: their records, but for the condition."""
         return (self.system.name, self.task, self.protocol, self.training, self.view, self.train_condition)
 
+    @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.view, self.train_condition)
+
     def stem(self, condition: str) -> str:
         """File name of the record under a condition."""
-        how = regime(self.protocol, self.training, self.view, self.train_condition)
+        how = regime(self.protocol, self.training_name)
         return f"{self.system.name}__{self.task}__{how}__{condition}"
 
 

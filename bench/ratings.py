@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -80,6 +80,11 @@ def _sums(moments: Array) -> tuple[Array, ...]:
     return tuple(np.moveaxis(moments, -1, 0))
 
 
+def _last(rows: Sequence[Array]) -> Array:
+    """Stack (6, …) and view it as (…, 6): each row stays in one piece, for arithmetic along the patterns."""
+    return np.moveaxis(np.stack(rows), 0, -1)
+
+
 def _variances(moments: Array) -> tuple[Array, Array, Array]:
     """n² times the covariance and the two variances, with rounding taken as zero."""
     n, x, y, xx, yy, xy = _sums(moments)
@@ -102,7 +107,7 @@ def _ccc_gradient(moments: Array) -> Array:
     q = n * xx + n * yy - 2 * x * y
     ccc = 2 * (n * xy - x * y) / q
     rows = (2 * xy - ccc * (xx + yy), 2 * y * (ccc - 1), 2 * x * (ccc - 1), -ccc * n, -ccc * n, 2 * n)
-    return np.stack([row / q for row in rows], axis=-1)
+    return _last([row / q for row in rows])
 
 
 def _pearson_parts(moments: Array) -> Array:
@@ -123,7 +128,7 @@ def _pearson_gradient(moments: Array) -> Array:
         -half * n / v,
         n / scale,
     )
-    return np.stack(rows, axis=-1)
+    return _last(rows)
 
 
 def _rmse_parts(moments: Array) -> Array:
@@ -140,7 +145,7 @@ def _rmse_gradient(moments: Array) -> Array:
     n, zero, square = moments[..., 0], np.zeros(moments.shape[:-1]), _mean_square(moments)
     # An error of zero has a kink there; no cluster moves it in first order.
     slope = np.where(square > 0, 1 / (2 * n * np.sqrt(np.where(square > 0, square, 1.0))), 0.0)
-    return np.stack([-slope * square, zero, zero, slope, slope, -2 * slope], axis=-1)
+    return _last([-slope * square, zero, zero, slope, slope, -2 * slope])
 
 
 def _n(moments: Array) -> Array:

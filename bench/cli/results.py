@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cli.beside_scores import (
+    everything,
+    metric_words,
+    print_languages,
+    print_ranking,
+    print_slices,
+)
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError
-from bench.records import Record
+from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 
 
@@ -37,7 +44,7 @@ def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
     rows = []
     for facts in records:
         plan = facts["plan"]
-        main = _find(facts["scores"], plan["primary_metric"], plan["primary_view"])
+        main = _find(facts["scores"], plan["primary_metric"], main_view(facts))
         ccc = [
             s["estimate"]
             for s in facts["scores"]
@@ -67,14 +74,15 @@ def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
     missing = _missing(asked.run)
     if as_json:
         rows = [row for r in records for row in r.scores]
-        print_json(_everything(records) if slices else rows)
+        print_json(everything(records) if slices else rows)
     elif not records and not missing:
         raise DataError(f"{asked.run}: holds no record yet; let serbench run finish a system on a task first")
     else:
         _print_scores(records, asked)
-        _print_languages(records)
+        print_languages(records)
+        print_ranking(records)
         if slices:
-            _print_slices(records)
+            print_slices(records)
     for line in missing:
         print(line, file=sys.stderr)
 
@@ -119,7 +127,7 @@ def _print_scores(records: Sequence[Record], asked: Asked) -> None:
         for name, metrics in TABLES.items():
             if rows := [s for s in own if s["metric"] in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
-        _print_chance(next(r for r in records if r.task == task))
+        _print_yardsticks(next(r for r in records if r.task == task))
         if asked.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
@@ -188,126 +196,28 @@ def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
     return found
 
 
-def _print_chance(record: Record) -> None:
+def _print_yardsticks(record: Record) -> None:
+    """What guessing scores, and one listener, in the plan's primary view."""
     for line in record.facts["chance"]:
-        if line["view"] == record.facts["plan"]["primary_view"]:
+        if line["view"] == main_view(record.facts):
             console().print(
                 f"guessing scores UA {figure(line['ua'])} (1/K), WA {figure(line['wa'])} (by the classes' shares) in view {line['view']}",
                 soft_wrap=True,
             )
-
-
-def _metric(row: Mapping[str, Any]) -> str:
-    return str(row["metric"]) if row["dimension"] is None else f"{row['metric']} {row['dimension']}"
+    wanted = {main_view(record.facts), "dimensions"}
+    for row in record.facts.get("human", ()):
+        if row["view"] in wanted and row["metric"] in {"ua", "ccc"}:
+            other = "the majority of the others" if row["truth"] == "perceived" else "the intended label"
+            console().print(
+                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row['clips']} clips",
+                soft_wrap=True,
+            )
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:
     """An estimate with its interval, which no table may tear apart."""
     span = "no interval" if row["low"] is None else f"[{figure(row['low'])}, {figure(row['high'])}]"
     return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _span(row: Mapping[str, Any]) -> str:
-    return "no interval" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
-
-
-def _print_languages(records: Sequence[Record]) -> None:
-    """Macro scores by language, where there are several: the plan's primary metric and view."""
-    from bench.across import by_language
-
-    rows, _ = by_language(records)
-    if not records or len({m.language for m in rows}) < 2:
-        return
-    plan = records[0].facts["plan"]
-    shown = [m for m in rows if (m.view, m.metric) == (plan["primary_view"], plan["primary_metric"])]
-    print_table(
-        f"{plan['primary_metric'].upper()} by language, view {plan['primary_view']}: mean over pools of recordings, then over languages",
-        ("system", "track", "protocol", "training", "condition", "language", "estimate", "interval", "pools", "tasks"),
-        [
-            (
-                m.system, m.track, m.protocol, m.training, m.condition,
-                m.language if m.languages == 1 else f"all {m.languages}", figure(m.estimate),
-                "–" if m.low is None else f"{figure(m.low)} – {figure(m.high)}", m.pools, len(m.tasks),
-            )
-            for m in shown
-        ],
-        right=("estimate", "pools", "tasks"),
-    )  # fmt: skip
-    console().print()
-
-
-def _everything(records: Sequence[Record]) -> dict[str, Any]:
-    """Scores, slices and gaps of every record, and what lies across records, as JSON values."""
-    from bench.across import by_condition, by_language
-
-    macro, language_gaps = by_language(records)
-    return {
-        "scores": [row for r in records for row in r.scores],
-        "slices": [_who(r) | row for r in records for row in r.facts["slices"]],
-        "gaps": [_who(r) | row for r in records for row in r.facts["gaps"]],
-        "absent": [
-            _who(r) | {"axis": a["axis"], "reason": a["absent"]}
-            for r in records
-            for a in r.facts.get("axes", ())
-            if a["absent"]
-        ],
-        "languages": [m.as_json() for m in macro],
-        "across": [g.as_json() for g in (*language_gaps, *by_condition(records))],
-    }
-
-
-def _who(record: Record) -> dict[str, Any]:
-    names = ("system", "task", "protocol", "training", "track", "condition")
-    return {n: record.facts.get(n, "") for n in names}
-
-
-def _print_slices(records: Sequence[Record]) -> None:
-    everything = _everything(records)
-    for task in sorted({r.task for r in records}):
-        view = next(r for r in records if r.task == task).facts["plan"]["primary_view"]
-        rows = [
-            s
-            for s in everything["slices"]
-            if s["task"] == task and s["view"] in {view, "dimensions"} and s["metric"] != "wa"
-        ]
-        print_table(
-            f"{task}: slices",
-            ("system", "protocol", "condition", "axis", "group", "metric", "estimate", "interval", "clips", "clusters"),
-            [
-                (s["system"], s["protocol"], s["condition"], s["axis"], s["group"], _metric(s),
-                 figure(s["estimate"]), _span(s), s["clips"], s["clusters"])
-                for s in rows
-            ],
-            right=("estimate", "clips", "clusters"),
-        )  # fmt: skip
-        console().print()
-    _print_gaps([*everything["gaps"], *everything["across"]], records)
-    for reason in dict.fromkeys(
-        f"{a['task']}: no slices by {a['axis']}: {a['reason']}" for a in everything["absent"]
-    ):
-        console().print(reason, soft_wrap=True)
-
-
-def _print_gaps(gaps: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> None:
-    views = {r.facts["plan"]["primary_view"] for r in records} | {"dimensions"}
-    print_table(
-        "gap between the best and the worst group (interval of the spread of the true values)",
-        ("task", "system", "axis", "metric", "best", "worst", "gap", "interval", "groups", "left out"),
-        [
-            (
-                g["task"], g["system"], g["axis"], _metric(g), f"{_name(g, 'best')} {figure(g['best_estimate'])}",
-                f"{_name(g, 'worst')} {figure(g['worst_estimate'])}", figure(g["gap"]), _span(g), g["groups"], g["left_out"],
-            )
-            for g in gaps
-            if g["view"] in views and g["metric"] not in {"wa", "macro_f1"}
-        ],
-        right=("gap", "groups", "left out"),
-    )  # fmt: skip
-
-
-def _name(gap: Mapping[str, Any], which: str) -> str:
-    """A group's name; of a speaker's hash the beginning."""
-    return str(gap[which])[:8] if gap["axis"] == "speaker" else str(gap[which])
 
 
 def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
@@ -330,11 +240,12 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
             "p (max-T)",
             "p (Holm)",
             "least p",
+            "80 % power from",
             "verdict",
             "family",
         ),
         [_comparison(p) for p in pairings],
-        right=("difference", "p", "p (max-T)", "p (Holm)", "least p"),
+        right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "80 % power from"),
     )
     for p in pairings:
         if p.view == "native" and p.metric == "ua":
@@ -355,6 +266,7 @@ def _comparison(p: Pairing) -> tuple[str, ...]:
         f"{p.p_adjusted:.2g}",
         f"{p.p_holm:.2g}",
         f"{p.smallest_p:.2g}",
+        figure(p.detectable_difference),
         p.verdict,
         f"{p.family} ({p.family_size})",
     )

@@ -15,6 +15,7 @@ from bench.cards import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.corpus_verify import remember_hashes
 from bench.devices import worker_devices
+from bench.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
 from bench.errors import CannotRun, DataError, UsageError
 from bench.estimates import Rates, load_rates, save_rates
 from bench.execution.hearing import Hearing, missing_features
@@ -76,6 +77,7 @@ class Prepared:
         self.cache = cache_folder()
         corpora, self.notes = self._corpora()
         self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        self.shared: dict[str, list[str]] = {}
         suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
         self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
 
@@ -115,13 +117,24 @@ class Prepared:
         def task_of(name: str, protocol: Protocol) -> Task:
             if (name, protocol) not in built:
                 corpus = name.partition("@")[0].rpartition(".")[0]
-                built[name, protocol] = build_task(
+                task = build_task(
                     self.tables[corpus], name, protocol, limit=self.settings.limit, forecast=forecast
                 )
+                shared = tuple(self.shared.get(corpus, ()))
+                built[name, protocol] = replace(task, warnings=(*task.warnings, *shared))
             return built[name, protocol]
 
         candidates = [Candidate(name, t.corpus.card) for t in self.tables.values() for name in t.task_names]
         return make_plan(self.matrix, wanted, task_of, candidates)
+
+    def compare_corpora(self, tables: Sequence[CorpusTable]) -> list[str]:
+        """Look for recordings that stand in several of the decoded corpora: warned about on their tasks, and returned."""
+        heard = [HeardCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
+        if len(heard) < 2:
+            return []
+        across = [d for d in find_duplicates(heard, self.cache) if len(set(d.corpora)) == 2]
+        self.shared = duplicate_warnings(heard, across)
+        return list(dict.fromkeys(w for warnings in self.shared.values() for w in warnings))
 
     def corpora_of(self, wanted: Sequence[Wanted]) -> list[CorpusTable]:
         """Return the corpora that some wanted task reads; a transfer may read all of them."""
@@ -148,6 +161,8 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
             work.decode(prepared.corpora_of(everything))
             for table in prepared.corpora_of(everything):
                 remember_hashes(table, prepared.cache)
+            for note in prepared.compare_corpora(prepared.corpora_of(everything)):
+                watch.note(note)
             plan = prepared.plan(everything)
             _remember_matrix(folder, prepared, plan)
             done = finished_cells(journal, folder, plan)

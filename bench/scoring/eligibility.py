@@ -1,8 +1,8 @@
-"""What a reader must know before trusting a record: may it be published, and had the system seen the corpus?"""
+"""Whether a record may be published."""
 
 from __future__ import annotations
 
-from bench.cards import CorpusCard, SystemCard
+from bench.cards import CorpusCard
 from bench.matrix import Plan
 
 
@@ -16,13 +16,3 @@ def publish_obstacles(corpus: CorpusCard, limited: bool, coverage: float, plan: 
     if coverage < plan.coverage_floor:
         found.append(f"coverage {coverage:.3f} is under the floor of {plan.coverage_floor}")
     return found
-
-
-def contamination(system: SystemCard, corpus: CorpusCard) -> str:
-    """Say what the system's weights had seen of a corpus before: seen, same corpus, unseen or undisclosed."""
-    if system.training_corpora == "undisclosed":
-        return "undisclosed"
-    splits = {t.split for t in system.training_corpora if t.corpus in {corpus.name, corpus.pool_name}}
-    if not splits:
-        return "unseen"
-    return "seen" if splits & {"all", "test"} else "same corpus"

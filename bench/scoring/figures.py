@@ -18,7 +18,7 @@ from bench.intervals import Unit, interval
 from bench.matrix import Plan
 from bench.metrics import chance
 from bench.protocols import Array
-from bench.records import Block
+from bench.records import LISTENER, Block
 from bench.slices import as_json, slice_figures
 
 CATEGORY_METRICS = ("ua", "wa", "macro_f1")
@@ -31,6 +31,8 @@ METRICS = {
 """What each target is scored in; any other target is a dimension."""
 MEAN = "mean"
 """Stands for a dimension: the mean over all dimensions that have the metric."""
+HUMAN = ("view", "metric", "dimension", "estimate", "low", "high", "method", "notes", "clips", "clusters")
+"""Fields of a score that mean something for listeners."""
 SHARED = ("system", "task", "protocol", "training", "track", "condition")
 """Facts that every score row repeats, so that rows of several records can be put into one table."""
 
@@ -70,7 +72,7 @@ class Score:
 
 
 def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[Block]) -> dict[str, Any]:
-    """Compute what a record says: ``scores``, ``slices``, ``gaps`` and ``chance``, as JSON values.
+    """Compute what a record says: ``scores``, ``slices``, ``gaps``, ``chance`` and ``human``, as JSON values.
 
     ``facts`` are the record's own: its plan, clusters with their folds, seeds and coverage.
     """
@@ -90,6 +92,7 @@ def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[
         sliced,
         [str(c["name"]) for c in facts["clusters"]],
         facts.get("speaker_names", []),
+        {str(facts.get("learnt_view", "native")), plan.primary_view},
         plan.level,
     )
     return {
@@ -99,6 +102,7 @@ def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[
         "slices": as_json([s for s in slices if s.axis != "speaker"]),
         "gaps": as_json(gaps),
         "chance": chance_lines(blocks),
+        "human": human_reference(sliced, fold_of, plan, facts),
     }
 
 
@@ -175,6 +179,19 @@ def _means(
             score = score_block(together, metric, f"mean_{metric}", fold_of, plan, facts, (note,))
             found += [replace(score, clips=max(b.clips for b in own))] if score is not None else []
     return found
+
+
+def human_reference(
+    sliced: Sequence[Block], fold_of: Sequence[int], plan: Plan, facts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What one listener scores against the others (``perceived``) or against the intended label, where votes are known."""
+    rows = []
+    for block in (b for b in sliced if b.axis == LISTENER):
+        for metric in METRICS.get(block.target, DIMENSION_METRICS):
+            if (score := score_block(block, metric, metric, fold_of, plan, facts)) is not None:
+                own = _as_json(score)
+                rows.append({"truth": block.group, **{k: own[k] for k in HUMAN}})
+    return rows
 
 
 def chance_lines(blocks: Sequence[Block]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
+from bench.contamination import contamination
 from bench.errors import BenchError, DataError
 from bench.identity import code_version, hash_file, hash_json, source_hash
 from bench.journal import CellRow
@@ -18,10 +19,10 @@ from bench.plan import RecordPlan, RunPlan
 from bench.predictions import PredictionTable, read_table
 from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
 from bench.scoring.counting import count_all, whole_table
-from bench.scoring.eligibility import contamination, publish_obstacles
+from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
 from bench.scoring.variants import variant_facts
-from bench.task import split_speakers
+from bench.task import split_speakers, split_task_name
 from bench.workspace import RunFolder
 
 FIGURE_MODULES = (
@@ -140,7 +141,7 @@ def score_record(
         "system": record.system.name,
         "task": task.name,
         "protocol": record.protocol,
-        "training": record.training,
+        "training": record.training_name,
         "learnt_view": task.view,
         "track": record.system.card.track,
         "condition": record.condition,
@@ -163,10 +164,11 @@ def score_record(
         "labels_offered": list(task.offered_labels),
         "publishable": not obstacles,
         "obstacles": obstacles,
-        "contamination": contamination(record.system.card, task.card),
+        "contamination": contamination(record.system.card, task.card, split_task_name(task.name)[2]),
         "warnings": list(task.warnings),
         "badges": list(task.badges),
-        "leaks": list(task.leaks),
+        # Without the offender's name, which stays private.
+        "leaks": [{k: v for k, v in asdict(leak).items() if k != "first"} for leak in task.leaks],
         "matrix": matrix.name,
         "matrix_hash": matrix.hash,
         "plan": matrix.plan.model_dump(mode="json"),

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
 from bench.cards import CorpusCard, Protocol
+from bench.confounds import find_confounds
 from bench.corpora import Metadata
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import folds_hash
 from bench.identity import digest, hash_json
 from bench.labels import label_table
-from bench.protocols import DIMENSIONS
+from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.task.definition import Task
 from bench.task.names import split_task_name
 from bench.task.opening import CorpusTable
@@ -71,6 +72,12 @@ def build_task(
     )
     dimensions = metadata.dimensions[rows]
     clusters = _clusters(card, identities, clip_ids)
+    confounds = find_confounds(
+        emotions,
+        {"speaker": speakers, "session": identities["session"], "gender": genders, "script": scripts},
+        [c.samples / SAMPLE_RATE for c in clips],
+        speakers,
+    )
     content = [
         [c.clip_id, c.pcm_hash, s, e, t, [None if x != x else x for x in d]]
         for c, s, e, t, d in zip(clips, speakers, emotions, transcripts, dimensions.tolist(), strict=True)
@@ -91,7 +98,7 @@ def build_task(
         folds=split.folds,
         folds_hash=folds_hash(clip_ids, split.folds),
         content_hash=hash_json(content),
-        warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters)),
+        warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds),
         languages=(language,) * len(clips),
         sessions=identities["session"],
         dialogues=identities["dialogue"],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
 from bench.cards import CorpusCard, Protocol
-from bench.folds import Fold
+from bench.folds import Fold, Leak
 from bench.labels import View
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
 
@@ -26,7 +26,7 @@ class Task:
     ``votes`` are listeners' counts by canonical name ("" for any other answer), None for a clip without; ``ratings`` are
     listeners' values in 0..1 by dimension. Identifiers are "" where unknown.
 
-    ``leaks`` says in sentences what stands on several sides of an official split: such a task builds, and no verdict may
+    ``leaks`` says what stands on several sides of an official split: such a task builds, and no verdict may
     rest on it. ``badges`` are the words that must stand beside its scores.
     """
 
@@ -54,7 +54,7 @@ class Task:
     votes: tuple[Mapping[str, float] | None, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
     badges: tuple[str, ...] = ()
-    leaks: tuple[str, ...] = ()
+    leaks: tuple[Leak, ...] = ()
     limited: bool = False
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""

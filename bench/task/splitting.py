@@ -14,6 +14,7 @@ from bench.errors import DataError
 from bench.folds import (
     REMAINS,
     Fold,
+    Leak,
     assemble_folds,
     build_folds,
     check_disjoint,
@@ -65,7 +66,7 @@ class Splitting:
     """Folds, what leaks in them (only an official split may), and what must be said of them."""
 
     folds: tuple[Fold, ...]
-    leaks: tuple[str, ...] = ()
+    leaks: tuple[Leak, ...] = ()
     badges: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -159,10 +160,11 @@ def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) 
     warnings = []
     if sides is None:
         if "split" not in card.columns:
-            found = ", ".join(map(repr, sorted(set(rows.splits))[:6]))
+            values = sorted(set(rows.splits) - {""})
+            found = f"holds {', '.join(map(repr, values[:6]))}" if values else "is blank"
             raise DataError(
-                f"{name}: the corpus has no official split (its split column holds {found}; expected train, dev and test, or "
-                "folds that the card names under columns: split); ask for the task without @official"
+                f"{name}: the corpus has no official split: its split column {found}, expected train and test, or folds that "
+                "the card names under columns: split. Ask for the task without @official"
             )
         folds = _named_folds(name, rows)
         if protocol != "within":
@@ -174,15 +176,14 @@ def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) 
         folds = [_published(np.array(sides), protocol, rows)]
     if protocol != "within":
         return Splitting(tuple(folds), (), ("official split",), tuple(warnings))
-    leaks = [leak.sentence for leak in find_leaks(folds, rows.identities)]
-    without = sum(not s for s in rows.identities["speaker"])
-    if without:
-        leaks.append(
-            f"{without} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
-        )
-    badges = ("official split", "leaks") if leaks else ("official split",)
-    warnings += [f"the official split leaks, so no verdict rests on it: {leak}" for leak in leaks]
-    return Splitting(tuple(folds), tuple(leaks), badges, tuple(warnings))
+    leaks = find_leaks(folds, rows.identities)
+    if without := sum(not s for s in rows.identities["speaker"]):
+        leaks.append(Leak("speaker", "", without, "", ()))
+    badges = ["official split"]
+    if leaks:
+        badges.append("leaks " + ", ".join(dict.fromkeys(f"{leak.kind}s" for leak in leaks)))
+    warnings += [f"the official split leaks, so no verdict rests on it: {leak.sentence}" for leak in leaks]
+    return Splitting(tuple(folds), tuple(leaks), tuple(badges), tuple(warnings))
 
 
 def _published(sides: NDArray[np.str_], protocol: Protocol, rows: SplitRows) -> Fold:

@@ -13,15 +13,14 @@ from bench.additive import METRICS, InputError, Metric
 from bench.errors import CannotSeparate, UsageError
 from bench.metrics import macro_f1, unweighted_accuracy, value, weighted_accuracy
 from bench.resampling import (
-    SwappedPair,
     bootstrap,
     bootstrap_weights,
     effective_clusters,
     jackknife,
-    sign_patterns,
 )
 from bench.significance import Comparison, bootstrap_ci, compare_family, holm, interval, paired_test
-from tests.bench.example_statistics import confusions, example
+from bench.swaps import SwappedPairs, sign_patterns
+from tests.bench.example_statistics import confusions, example, moments
 
 Array = NDArray[np.float64]
 TESTED = [name for name, metric in METRICS.items() if metric.smooth]
@@ -173,6 +172,16 @@ def test_answers_that_never_vary_give_a_point_and_say_so() -> None:
     assert "nothing varies" in found.notes[0]
 
 
+def test_a_system_that_always_says_the_middle_has_no_concordance_and_can_still_be_compared() -> None:
+    statistics = moments(71, systems=2)
+    statistics[1][:, [2, 4, 5]] = 0
+    assert interval("ccc", statistics[1]).estimate == 0.0
+    assert "nothing varies" in interval("ccc", statistics[1]).notes[0]
+    assert compare_family("ccc", statistics)[0].verdict == "better"
+    with pytest.raises(CannotSeparate, match="system 1 is undefined"):
+        compare_family("pearson", statistics)
+
+
 def test_few_speakers_are_flagged_and_one_is_refused() -> None:
     table = confusions(9, clusters=2)[0]
     assert "2 clusters only" in interval("ua", table).notes[0]
@@ -208,7 +217,9 @@ def test_the_linear_jackknife_stands_for_the_exact_one(metric: str, seed: int) -
     a, b = chosen.components(example(metric, 20 + seed, 2))
     p, t, errors = _plain_swap_test(chosen, a, b)
 
-    fast = np.concatenate([SwappedPair(chosen, a, b).studentised(s) for s in sign_patterns(9, 0, 0)])
+    fast = np.concatenate(
+        [SwappedPairs(chosen, np.stack([a, b]), [(0, 1)]).studentised(s)[0] for s in sign_patterns(9, 0, 0)]
+    )
     # product() counts from + to − with the last speaker fastest, sign_patterns with the second speaker fastest.
     codes = np.arange(2**8)
     reversed_bits = sum((codes >> bit & 1) << (7 - bit) for bit in range(8))
@@ -225,7 +236,7 @@ def test_the_swap_statistic_is_the_influence_formula_clip_by_clip(metric: str) -
     chosen = METRICS[metric]
     a, b = chosen.components(example(metric, 30, 2))
     signs = np.where(np.random.default_rng(0).random((20, 9)) < 0.5, 1.0, -1.0)
-    fast = SwappedPair(chosen, a, b).studentised(signs)
+    fast = SwappedPairs(chosen, np.stack([a, b]), [(0, 1)]).studentised(signs)[0]
     for row, pattern in enumerate(signs):
         first, second = (np.where((s * pattern)[:, None] > 0, a, b) for s in (1, -1))
         influence = first @ chosen.gradient(first.sum(0)) - second @ chosen.gradient(second.sum(0))
@@ -332,7 +343,7 @@ def test_max_t_is_the_plain_step_down_over_shared_patterns() -> None:
         [
             np.concatenate(
                 [
-                    SwappedPair(metric, components[c.a], components[c.b]).studentised(s)
+                    SwappedPairs(metric, components, [(c.a, c.b)]).studentised(s)[0]
                     for s in sign_patterns(8, 0, 0)
                 ]
             )
@@ -376,6 +387,94 @@ def test_a_pair_does_not_depend_on_its_family_but_for_the_adjustment() -> None:
     together = next(c for c in compare_family("ua", tables, n_resamples=3000, seed=7) if (c.a, c.b) == (1, 3))
     assert (alone.p_value, alone.low, alone.high) == (together.p_value, together.low, together.high)
     assert alone == compare_family("ua", tables, pairs=[(1, 3)], n_resamples=3000, seed=7)[0]
+
+
+def test_the_detectable_difference_is_found_four_times_in_five() -> None:
+    # 12 speakers with 40 clips each; A answers rightly more often by what the first comparison calls detectable.
+    rng = np.random.default_rng(3)
+
+    def compared(gain: float, seed: int) -> Comparison:
+        own = np.random.default_rng(seed)
+        right = np.clip(0.5 + 0.06 * own.normal(size=(2, 12)), 0, 1)
+        right[0] += gain
+        hits = own.binomial(40, right)
+        counts = np.zeros((2, 12, 2, 3))
+        counts[:, :, 0, 0], counts[:, :, 0, 1], counts[:, :, 1, 1] = hits, 40 - hits, 1
+        return compare_family("wa", counts)[0]
+
+    sizes = [d for s in range(60) if (d := compared(0.0, int(rng.integers(10**9))).detectable_difference)]
+    assert len(sizes) == 60
+    # Of 42 clips per speaker 40 have the gain.
+    typical = float(np.median(sizes)) * 42 / 40
+    found = np.mean([compared(typical, 10_000 + s).verdict == "better" for s in range(300)])
+    assert 0.70 <= found <= 0.90
+
+
+def test_a_larger_family_can_detect_less_and_five_speakers_nothing() -> None:
+    tables = confusions(50, systems=6, clusters=14)
+    alone = compare_family("ua", tables, pairs=[(0, 1)])[0].detectable_difference
+    together = compare_family("ua", tables)[0].detectable_difference
+    assert alone is not None
+    assert together is not None
+    assert 0 < alone < together
+    few = compare_family("ua", confusions(50, systems=2, clusters=5, skill=(5, -5)))[0]
+    assert few.smallest_p == 2 / 2**5 > 0.05
+    assert few.detectable_difference is None
+    assert few.verdict == "this corpus cannot separate them"
+
+
+@pytest.mark.parametrize("metric", TESTED)
+@pytest.mark.parametrize("clusters", [30, 240])
+def test_both_ways_to_add_up_influences_agree_and_threads_change_no_bit(metric: str, clusters: int) -> None:
+    chosen = METRICS[metric]
+    components = chosen.components(example(metric, 60, 3, clusters=clusters))
+    pairs = [(0, 1), (0, 2), (2, 1)]
+    signs = next(sign_patterns(clusters, 300, 4))
+    swapped = SwappedPairs(chosen, components, pairs)
+    alone, shared = (swapped.studentised(signs, threads=n) for n in (1, 3))
+    assert np.array_equal(alone, shared)
+    for row, (a, b) in enumerate(pairs):
+        for column in range(0, 300, 50):
+            pattern = signs[column]
+            first, second = (
+                np.where((s * pattern)[:, None] > 0, components[a], components[b]) for s in (1, -1)
+            )
+            influence = first @ chosen.gradient(first.sum(0)) - second @ chosen.gradient(second.sum(0))
+            error = np.sqrt(clusters / (clusters - 1) * (influence**2).sum())
+            difference = chosen.strict(first.sum(0)) - chosen.strict(second.sum(0))
+            assert alone[row, column] == pytest.approx(float(difference / error), rel=1e-8)
+
+
+def test_many_clusters_without_any_variation_are_seen_as_such() -> None:
+    a = np.zeros((40, 2, 3))
+    a[:, [0, 1], [0, 1]] = 10
+    b = a.copy()
+    b[:, 0, 0], b[:, 0, 1] = 7, 3
+    for metric in ("ua", "wa", "macro_f1"):
+        found = compare_family(metric, np.stack([a, b, b]), n_resamples=2000)
+        assert found[0].p_value == found[0].p_adjusted == found[0].smallest_p
+        assert (found[2].difference, found[2].p_value) == (0.0, 1.0)
+
+
+def test_the_size_of_blocks_changes_no_pattern() -> None:
+    for clusters in (18, 91):
+        one = np.concatenate(list(sign_patterns(clusters, 70_000, 3)))
+        many = np.concatenate(list(sign_patterns(clusters, 70_000, 3, pairs=40_000)))
+        assert np.array_equal(one, many)
+    assert len(next(sign_patterns(91, 70_000, 3, pairs=40_000))) < 200
+
+
+def test_systems_bootstrapped_together_share_their_resamples() -> None:
+    metric = METRICS["macro_f1"]
+    components = metric.components(confusions(70, systems=3, clusters=20))
+    together = bootstrap(metric, components, n_resamples=500, seed=2)
+    plain = bootstrap(metric, components, n_resamples=500, seed=2, errors=False)
+    for system, own in enumerate(components):
+        alone = bootstrap(metric, own, n_resamples=500, seed=2)
+        assert together.values[system] == pytest.approx(alone.values, abs=1e-14)
+        assert together.standard_errors[system] == pytest.approx(alone.standard_errors, abs=1e-14)
+    assert np.array_equal(plain.values, together.values)
+    assert plain.standard_errors.shape == (3, 0)
 
 
 def test_holm_equals_statsmodels() -> None:
