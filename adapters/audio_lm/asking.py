@@ -73,7 +73,7 @@ class Asker:
         :param max_cost: asking stops before the answers of this run cost more
         """
         self._store, self._connect = store, connect
-        self._concurrency, self._price, self._max_cost = concurrency, price or Price(), max_cost
+        self._concurrency, self.price, self._max_cost = concurrency, price or Price(), max_cost
         self._endpoint: Endpoint | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
@@ -182,7 +182,7 @@ class Asker:
         usage = usage_of(reply)
         self.tally.asked += 1
         self.tally.usage += usage
-        self.tally.cost += self._price.of(usage)
+        self.tally.cost += self.price.of(usage)
         return Outcome(reply)
 
     def _within_budget(self) -> None:

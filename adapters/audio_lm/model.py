@@ -110,6 +110,11 @@ class AudioLanguageModel:
             raise DataError(
                 f"{self._settings.model}: {len(context.labels)} labels, and mode likelihood takes at most {MOST_LETTERED}; use choice"
             )
+        if context.max_cost is not None and self._key_variable is not None and self._price == Price():
+            raise UsageError(
+                f"--max-cost: the price of {self._settings.model} is not known; give it with --set "
+                "'SYSTEM:price={input: …, output: …}' (per million tokens)"
+            )
         self._context = context
 
     def predict(self, clips: Clips) -> Answers:

@@ -134,6 +134,7 @@ class Session:
                 "cached": self._usage.cached,
                 "completion": self._usage.completion,
             },
+            "cost": self._asker.price.of(self._usage),
             "problems": sorted(set(self._problems))[:20],
         }
         return Answers(

@@ -313,3 +313,9 @@ def test_digits_probabilities_give_the_expected_rating(tmp_path: Path) -> None:
         answers = ask(address, clips(1), tmp_path, mode="likelihood", rated=True, dimensions=[1, 5])
     assert answers.dimensions is not None
     np.testing.assert_allclose(answers.dimensions, [[0.125] * 3], atol=1e-6)
+
+
+def test_a_limit_on_costs_needs_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "x")
+    with pytest.raises(UsageError, match="price of tiny is not known"):
+        ask(None, clips(1), tmp_path, key_variable="SOME_KEY", max_cost=1.0)
