@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -220,8 +220,7 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
 
 def _clip_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     for i, name in enumerate(names):
-        parts = PurePosixPath(name).parts
-        if not name or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name:
+        if not name or ".." in name.split("/") or name.startswith("/") or "\\" in name or "\0" in name:
             raise DataError(
                 f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder"
             )
@@ -305,9 +304,10 @@ def _votes(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[Mappi
     """Parse JSON counts, by canonical name; names that the card leaves out are counted together under ""."""
     parsed: list[Mapping[str, float] | None] = []
     known: dict[str, str] = {}
+    read: dict[str, Mapping[str, float] | None] = {"": None}
     for i, value in enumerate(values):
-        if not value:
-            parsed.append(None)
+        if value in read:
+            parsed.append(read[value])
             continue
         try:
             raw = {str(k): float(v) for k, v in json.loads(value).items()}
@@ -323,6 +323,7 @@ def _votes(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[Mappi
                 problem = f"{path}, clip {i + 1}: soft_votes has the unknown emotion name {name!r}"
                 known[name] = _canonical(name, card, problem) or ""
             counts[known[name]] = counts.get(known[name], 0.0) + n
+        read[value] = counts
         parsed.append(counts)
     return tuple(parsed)
 

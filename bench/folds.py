@@ -43,22 +43,24 @@ def groups_of(columns: Sequence[Sequence[str]]) -> NDArray[np.intp]:
     [0, 0, 0, 1]
     """
     n = len(columns[0])
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    shared = []
     for column in columns:
-        first: dict[str, int] = {}
-        for i, value in enumerate(column):
-            if value:
-                a, b = root(first.setdefault(value, i)), root(i)
-                parent[max(a, b)] = min(a, b)
-    roots = np.array([root(i) for i in range(n)])
-    return np.unique(roots, return_inverse=True)[1].astype(np.intp)
+        codes, names = coded(column)
+        known = np.array([bool(name) for name in names])[codes] & (np.bincount(codes)[codes] > 1)
+        shared.append((np.flatnonzero(known), codes[known], len(names)))
+    lowest = np.arange(
+        n
+    )  # of the rows known to be connected; settles in about as many rounds as ids are chained
+    while True:
+        before = lowest
+        for rows, codes, size in shared:
+            first = np.full(size, n, dtype=np.intp)
+            np.minimum.at(first, codes, lowest[rows])
+            lowest = lowest.copy()
+            lowest[rows] = first[codes]
+        lowest = lowest[lowest]
+        if (lowest == before).all():
+            return np.unique(lowest, return_inverse=True)[1].astype(np.intp)
 
 
 def numbered_by_name(groups: NDArray[np.intp], clip_ids: Sequence[str]) -> NDArray[np.intp]:
@@ -221,9 +223,12 @@ def coded(values: Sequence[str | None]) -> tuple[NDArray[np.intp], list[str]]:
     >>> coded(["b", "a", "b"])[0].tolist(), coded(["b", "a", "b"])[1]
     ([0, 1, 0], ['b', 'a'])
     """
-    place: dict[str, int] = {}
-    codes = np.fromiter((place.setdefault(v or "", len(place)) for v in values), np.intp, len(values))
-    return codes, list(place)
+    if None in (names := dict.fromkeys(values)):
+        values = [v or "" for v in values]
+        names = dict.fromkeys(values)
+    place = dict(zip(names, range(len(names)), strict=True))
+    codes = np.fromiter(map(place.__getitem__, values), np.intp, len(values))
+    return codes, [name or "" for name in names]
 
 
 def check_disjoint(folds: Sequence[Fold], columns: Mapping[str, Sequence[str]], *, what: str) -> None:
@@ -249,8 +254,12 @@ def check_tested_once(folds: Sequence[Fold], clips: int, *, what: str) -> None:
 
 def folds_hash(clip_ids: Sequence[str], folds: Sequence[Fold]) -> str:
     """Hash who is trained, validated and tested on where, whatever the order of rows and folds."""
-    parts = []
-    for fold in folds:
-        sides = (sorted(clip_ids[i] for i in rows.tolist()) for rows in (fold.train, fold.dev, fold.test))
-        parts.append(digest(fold.name, *("\0".join(ids) for ids in sides)))
-    return digest(*sorted(parts))
+    order = np.argsort(np.array(clip_ids))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    everyone = digest("\0".join(clip_ids[i] for i in order.tolist()))
+    folded = [
+        digest(f.name, *(np.sort(rank[rows]).astype("<i8").tobytes() for rows in (f.train, f.dev, f.test)))
+        for f in folds
+    ]
+    return digest(everyone, *sorted(folded))

@@ -122,7 +122,7 @@ class Site:
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
-        self._templates = _environment()
+        self._templates = environment()
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
@@ -254,10 +254,10 @@ class Site:
         return [r for r in self.run.records if r.task == task]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Load templates from the package; escape everything, and fail on a name that does not exist."""
     folder = files("reports").joinpath("templates")
-    environment = Environment(
+    made = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -265,7 +265,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=visible,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": wording.number,
         "span": wording.span,
         "p": wording.p_value,
@@ -277,7 +277,7 @@ def _environment() -> Environment:
         "duration": human_time,
         "listed": wording.listed,
     }
-    environment.globals |= {
+    made.globals |= {
         "counted": wording.counted,
         "METRICS": wording.METRICS,
         "TRACK_TITLES": wording.TRACK_TITLES,
@@ -295,7 +295,7 @@ def _environment() -> Environment:
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    return environment
+    return made
 
 
 def visible(value: Any) -> Any:

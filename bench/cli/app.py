@@ -114,11 +114,21 @@ def list_(
         Literal["systems", "tasks", "corpora", "matrices", "runs"], typer.Argument(help="What to list.")
     ],
     data: Data = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="With tasks: write the task catalogue as a page.")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", help="With tasks: renew the table of tasks in this Markdown file."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """List systems, tasks, corpora, matrices or runs."""
     from bench.cli import listing
 
+    if html is not None or markdown is not None:
+        listing.write_catalogue(what, tuple(data or ()), html=html, markdown=markdown)
+        return
     listing.show(what, tuple(data or ()), as_json=json_)
 
 

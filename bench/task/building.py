@@ -51,7 +51,7 @@ def build_task(
     chosen: list[int] = rows.tolist()
 
     def pick(column: Sequence[_Cell]) -> tuple[_Cell, ...]:
-        return tuple(column[i] for i in chosen)
+        return tuple(map(column.__getitem__, chosen))
 
     speakers, emotions, clips = pick(metadata.speakers), pick(metadata.emotions), pick(decoded)
     clip_ids, scripts, splits = pick(metadata.clip_ids), pick(metadata.scripts), pick(metadata.splits)
@@ -78,10 +78,10 @@ def build_task(
         [c.samples / SAMPLE_RATE for c in clips],
         speakers,
     )
-    content = [
-        [c.clip_id, c.pcm_hash, s, e, t, [None if x != x else x for x in d]]
-        for c, s, e, t, d in zip(clips, speakers, emotions, transcripts, dimensions.tolist(), strict=True)
-    ]
+    content = digest(
+        hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
+        np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
+    )
     return Task(
         name=name,
         card=card,
@@ -97,7 +97,7 @@ def build_task(
         decoded=clips,
         folds=split.folds,
         folds_hash=folds_hash(clip_ids, split.folds),
-        content_hash=hash_json(content),
+        content_hash=content,
         warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds),
         languages=(language,) * len(clips),
         sessions=identities["session"],
@@ -155,12 +155,13 @@ def _warnings(
             f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
         )
     heard = Counter(c.pcm_hash for c in clips if c.message is None)
-    owners: dict[str, set[str]] = defaultdict(set)
-    for clip, speaker in zip(clips, speakers, strict=True):
-        owners[clip.pcm_hash].add(speaker)
-    twice = [h for h, n in heard.items() if n > 1]
+    twice = {h for h, n in heard.items() if n > 1}
     if twice:
-        across = sum(len(owners[h]) > 1 for h in twice)
+        owners: dict[str, set[str]] = defaultdict(set)
+        for clip, speaker in zip(clips, speakers, strict=True):
+            if clip.pcm_hash in twice:
+                owners[clip.pcm_hash].add(speaker)
+        across = sum(len(names) > 1 for names in owners.values())
         found.append(
             f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers"
         )

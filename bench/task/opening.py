@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +30,24 @@ class CorpusTable:
         return [s for s in self.shards if read_shard(s) is None]
 
     def decoded(self, *, forecast: bool = False) -> list[DecodedClip]:
-        """Return the decoded clips in row order; every shard must be there.
+        """Return the decoded clips in row order; every shard must be there (they are read once).
 
         With ``forecast``, clips that are yet to be decoded are stood in for by silent ones.
         """
+        if not forecast:
+            return self._whole
         clips: list[DecodedClip] = []
         for shard in self.shards:
-            read = read_shard(shard)
-            if read is None and forecast:
-                read = [
-                    DecodedClip(i, "", 0, 0, shard.samples_path, "not decoded yet") for i in shard.clip_ids
-                ]
-            if read is None:
+            clips += read_shard(shard) or [
+                DecodedClip(i, "", 0, 0, shard.samples_path, "not decoded yet") for i in shard.clip_ids
+            ]
+        return clips
+
+    @functools.cached_property
+    def _whole(self) -> list[DecodedClip]:
+        clips: list[DecodedClip] = []
+        for shard in self.shards:
+            if (read := read_shard(shard)) is None:
                 raise DataError(
                     f"{self.corpus.folder}: its audio is not decoded yet, or the cache was removed meanwhile; run again"
                 )
