@@ -454,6 +454,16 @@ def test_many_clusters_without_any_variation_are_seen_as_such() -> None:
         found = compare_family(metric, np.stack([a, b, b]), n_resamples=2000)
         assert found[0].p_value == found[0].p_adjusted == found[0].smallest_p
         assert (found[2].difference, found[2].p_value) == (0.0, 1.0)
+    # Speakers of many sizes, a third of whose clips A alone gets right: the influences cancel but for rounding.
+    thirds = np.arange(1, 41)
+    a, b = np.zeros((2, 40, 2, 3))
+    a[:, 0, 0], a[:, 0, 1] = 2 * thirds, thirds
+    b[:, 0, 0], b[:, 0, 1] = thirds, 2 * thirds
+    a[:, 1, 1] = b[:, 1, 1] = 7 * thirds
+    for metric in ("ua", "wa"):
+        components = METRICS[metric].components(np.stack([a, b]))
+        unswapped = SwappedPairs(METRICS[metric], components, [(0, 1)]).studentised(np.ones((1, 40)))
+        assert unswapped[0, 0] == np.inf
 
 
 def test_the_size_of_blocks_changes_no_pattern() -> None:
