@@ -244,24 +244,51 @@ class SystemCard(Strict):
         return self
 
 
-class SystemFile(SystemCard):
-    """A card file: one system, or one model that is several systems, each named ``<name>-<mode>``."""
+class Mode(Strict):
+    """In what one system of a model's file differs from the others."""
 
-    modes: dict[str, dict[str, Any]] = {}
-    """Mode → the parameters in which that system differs."""
+    params: dict[str, Any] = {}
+    feature_params: dict[str, Any] = {}
+    probe: str | None = None
+    track: Track | None = None
+
+
+class SystemFile(SystemCard):
+    """A card file: one system, or one model that is several systems, each named ``<name>-<mode>``.
+
+    A frozen encoder has a mode per probe, an Audio-LLM one per way to answer.
+    """
+
+    modes: dict[str, Mode] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SystemFile:
+        if not self.modes:
+            super()._one_kind()  # type: ignore[operator]  # pydantic wraps the method, and the wrapper can be called
+        for mode in self.modes.values():
+            SystemCard.model_validate(self._with(self.name, mode))
+        return self
+
+    def _with(self, name: str, mode: Mode) -> dict[str, Any]:
+        fields = {k: getattr(self, k) for k in SystemCard.model_fields}
+        features = self.features
+        if features is not None and mode.feature_params:
+            features = features.model_copy(update={"params": features.params | mode.feature_params})
+        return fields | {
+            "name": name,
+            "params": self.params | mode.params,
+            "features": features,
+            "probe": mode.probe or self.probe,
+            "track": mode.track or self.track,
+        }
 
     def cards(self) -> dict[str, SystemCard]:
         """Return the systems this file describes, by name."""
-        common = {k: getattr(self, k) for k in SystemCard.model_fields}
         if not self.modes:
-            return {self.name: SystemCard.model_construct(**common)}
+            return {self.name: SystemCard.model_validate(self._with(self.name, Mode()))}
         found = {}
-        for mode, params in self.modes.items():
-            name = f"{self.name}-{mode}"
-            own = {
-                "name": name,
-                "title": f"{self.title or self.name}, {mode}",
-                "params": self.params | params,
-            }
-            found[name] = SystemCard.model_construct(**(common | own))
+        for key, mode in self.modes.items():
+            name = f"{self.name}-{key}"
+            title = {"title": f"{self.title or self.name}, {key}"}
+            found[name] = SystemCard.model_validate(self._with(name, mode) | title)
         return found

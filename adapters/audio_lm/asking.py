@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.audio_lm.endpoint import Endpoint, Rejected
 from adapters.audio_lm.questions import Sound, with_audio
-from adapters.audio_lm.reading import Usage, usage_of
+from adapters.audio_lm.completions import Usage, usage_of
 from adapters.audio_lm.replies import ReplyStore, reply_key
 from bench.errors import BenchError
 

@@ -1,149 +1,125 @@
-"""Replies read: from a server's JSON to an answer with a status. Nothing here raises on what a model says."""
+"""From what a passage states to one answer, or to none."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import numpy as np
+from adapters.audio_lm.cues import cue_pattern, languages_read
+from adapters.audio_lm.mentions import Lexicon
+from adapters.audio_lm.polarity import Passage, Statement, read_passage
+from bench.labels import label_table
 
-from bench.protocols import Array
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one reply says: status, label, probabilities (labels,) or None, and the text as it came."""
-
-    status: str
-    label: str | None
-    text: str | None
-    probabilities: Array | None = None
+MOST_MENTIONS = 120
+"""A reply that names emotions more often than this is a loop, not an answer."""
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens of one reply, as the server counts them."""
+class Reading:
+    """The answer of a passage: ``one`` label, ``none`` stated, or ``many`` (or one that nothing makes certain)."""
 
-    prompt: int = 0
-    cached: int = 0
-    completion: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt + other.prompt, self.cached + other.cached, self.completion + other.completion
-        )
+    kind: Literal["one", "none", "many"]
+    label: str | None = None
+    refused: bool = False
+    named: bool = False
+    """Whether an emotion is named at all, stated or not ("not happy")."""
 
 
-def text_of(reply: Mapping[str, Any]) -> str | None:
-    """Return the words of a reply's first choice, or None when it has none."""
-    message = _first(reply).get("message")
-    content = message.get("content") if isinstance(message, Mapping) else None
-    return content if isinstance(content, str) else None
+def read_answer(text: str, words: Lexicon, language: str) -> Reading:
+    """Read a folded text as a statement of one emotion."""
+    mentions = words.mentions(text)
+    if len(mentions) > MOST_MENTIONS:
+        return Reading("many")
+    languages = languages_read(language, _evidence(m.languages for m in mentions))
+    passage = read_passage(text, words, languages)
+    whole = _decide(passage)
+    if whole.kind == "many":
+        return _upshot(text, words, languages) or whole
+    return whole
 
 
-def is_refusal(reply: Mapping[str, Any]) -> bool:
-    """Whether the server itself marks the reply as refused or filtered."""
-    choice = _first(reply)
-    message = choice.get("message")
-    marked = isinstance(message, Mapping) and isinstance(message.get("refusal"), str) and message["refusal"]
-    return bool(marked) or choice.get("finish_reason") == "content_filter"
+def _evidence(spoken: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Languages that alone have one of the words found."""
+    return frozenset(next(iter(langs)) for langs in spoken if len(langs) == 1)
 
 
-def was_cut(reply: Mapping[str, Any]) -> bool:
-    """Whether the reply ended at the limit of tokens."""
-    return _first(reply).get("finish_reason") == "length"
-
-
-def usage_of(reply: Mapping[str, Any]) -> Usage:
-    """Return the tokens a reply took; zeros where the server does not say."""
-    counts = reply.get("usage")
-    if not isinstance(counts, Mapping):
-        return Usage()
-    details = counts.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    return Usage(_count(counts.get("prompt_tokens")), _count(cached), _count(counts.get("completion_tokens")))
-
-
-def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> Said:
-    """Read a constrained answer.
-
-    :param words: word on offer → canonical label
-    """
-    text = text_of(reply)
-    if is_refusal(reply):
-        return Said("refused", None, text)
-    answer = (text or "").strip()
-    if answer not in words and answer.startswith("{"):
-        try:
-            answer = str(json.loads(answer).get("emotion", ""))
-        except (ValueError, AttributeError, RecursionError):
-            return Said("unparsed", None, text)
-    label = words.get(answer)
-    return Said("unparsed" if label is None else "ok", label, text)
-
-
-def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Array | None:
-    """Return the probabilities of single-token letters (letters,), normalised over them; None when any is missing."""
-    logprobs = _first(reply).get("logprobs")
-    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    if not isinstance(content, list) or not content or not isinstance(content[0], Mapping):
+def _upshot(text: str, words: Lexicon, languages: frozenset[str]) -> Reading | None:
+    """Read what follows the last word of conclusion alone, to the end of the text."""
+    ends = [m.end() for m in cue_pattern("conclusion", languages).finditer(text)]
+    if not ends:
         return None
-    found: dict[str, float] = {}
-    for entry in content[0].get("top_logprobs") or []:
-        if isinstance(entry, Mapping) and _is_number(entry.get("logprob")):
-            found.setdefault(str(entry.get("token")).strip(), float(entry["logprob"]))
-    if any(letter not in found for letter in letters):
-        return None
-    return softmax(np.array([found[letter] for letter in letters]))
+    reading = _decide(read_passage(text[ends[-1] :], words, languages))
+    return reading if reading.kind == "one" else None
 
 
-def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> Said:
-    """Read the probabilities of option letters.
-
-    :param labels: canonical labels in the order in which the options were lettered
-    :returns: probabilities in that same order; the label of the most probable one
-    """
-    text = text_of(reply)
-    if is_refusal(reply):
-        return Said("refused", None, text)
-    probabilities = letter_probabilities(reply, letters[: len(labels)])
-    if probabilities is None:
-        return Said("unparsed", None, text)
-    return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+def _decide(passage: Passage) -> Reading:
+    stated = [s for s in passage.statements if s.standing == "stated"]
+    if passage.refused:
+        stated = [s for s in stated if s.after_turn]
+    answer = _single(stated)
+    if answer is None:
+        return Reading("many" if stated else "none", None, passage.refused, bool(passage.statements))
+    if _contradicted(answer, passage, stated):
+        return Reading("many", refused=passage.refused)
+    return Reading("one", answer, passage.refused)
 
 
-def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:
-    """Return the summed log-probability of the last ``tokens`` tokens of the prompt: the answer that was put in."""
-    steps = reply.get("prompt_logprobs")
-    if not isinstance(steps, list) or len(steps) <= tokens or tokens < 1:
-        return None
-    total = 0.0
-    for step in steps[-tokens:]:
-        entry = next(iter(step.values()), None) if isinstance(step, Mapping) else None
-        if not isinstance(entry, Mapping) or not _is_number(entry.get("logprob")):
-            return None
-        total += float(entry["logprob"])
-    return total
+def _names(statements: Iterable[Statement]) -> set[str]:
+    """Distinct emotions named: the label on offer, else the canonical name."""
+    return {_name(s) for s in statements}
 
 
-def softmax(scores: Array) -> Array:
-    """Return probabilities from log scores."""
-    shifted = np.exp(scores - scores.max())
-    return np.asarray(shifted / shifted.sum())
+def _name(statement: Statement) -> str:
+    return statement.mention.label or f"\0{statement.mention.canonical}"
 
 
-def _first(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = reply.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, Mapping) else {}
+def _single(stated: list[Statement]) -> str | None:
+    """Return the one label on offer that is stated, by rank: primary before plain before a trace."""
+    primary = [s for s in stated if s.weight == "primary"]
+    if primary:
+        clauses = {s.clause for s in primary}
+        rivals = [s for s in stated if s.clause in clauses and s.weight != "minor"]
+        names = _names(rivals)
+    else:
+        plain = [s for s in stated if s.weight != "minor"]
+        names = _names(plain or stated)
+        offered = {n for n in names if not n.startswith("\0")}
+        names = offered if len(offered) == 1 else names
+    (only,) = names if len(names) == 1 else (None,)
+    return None if only is None or only.startswith("\0") else only
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+def _contradicted(label: str, passage: Passage, stated: list[Statement]) -> bool:
+    """Whether the text also denies the label, leaves it open, or states an emotion that some view calls another label."""
+    canonical = next(s.mention.canonical for s in stated if s.mention.label == label)
+    for index, statement in enumerate(passage.statements):
+        if statement.mention.label == label:
+            if statement.standing == "denied":
+                return True
+            tied = index in passage.alternatives and statement.standing == "stated"
+            if tied and any(_tied(passage, i, label) for i in (index - 1, index + 1)):
+                return True
+            continue
+        rival = statement.mention.label is None and statement in stated and statement.weight != "minor"
+        if rival and _elsewhere(statement.mention.canonical, canonical):
+            return True
+    return False
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _tied(passage: Passage, index: int, label: str) -> bool:
+    if not 0 <= index < len(passage.statements) or index not in passage.alternatives:
+        return False
+    other = passage.statements[index]
+    return other.standing == "stated" and _name(other) != label
+
+
+def _elsewhere(canonical: str | None, answer: str | None) -> bool:
+    """Whether an emotion not on offer has a place in a view, and that place is not the answer's."""
+    table = label_table()
+    if canonical is None or canonical not in table.names:
+        return False
+    return any(
+        (place := places[canonical]) is not None and place != (places.get(answer) if answer else None)
+        for places in table.places.values()
+    )

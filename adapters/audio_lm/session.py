@@ -12,7 +12,8 @@ import numpy as np
 from adapters.audio_lm.aggregation import combine, merge_windows, to_answers, variant_facts
 from adapters.audio_lm.asking import Asker, Outcome, Question
 from adapters.audio_lm.parsing import parse_reply
-from adapters.audio_lm.prompts import Prompt, display_name, option_orders, render
+from adapters.audio_lm.orders import option_orders
+from adapters.audio_lm.prompts import Prompt, display_name, render
 from adapters.audio_lm.questions import (
     SCORED,
     Sound,
@@ -22,7 +23,7 @@ from adapters.audio_lm.questions import (
     messages,
     windows,
 )
-from adapters.audio_lm.reading import (
+from adapters.audio_lm.completions import (
     Said,
     Usage,
     answer_logprob,

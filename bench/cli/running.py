@@ -66,7 +66,8 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
 def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
     """Answer the Audio-LLM cells of a run from stored replies; returns the exit code."""
     described = read_matrix(open_run(run_folder))
-    names = sorted({s for e in described.entries for s in e.systems if load_system(s).family == "audio-llm"})
+    cards = [load_system(s) for e in described.entries for s in e.systems]
+    names = sorted({card.name for card in cards if card.family == "audio-llm"})
     if not names:
         raise UsageError(f"{run_folder}: its matrix has no Audio-LLM, so there are no replies to read again")
     with tempfile.TemporaryDirectory() as folder:

@@ -13,8 +13,10 @@ from bench.errors import CannotRun
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter
 from bench.predictions import read_table
+from bench.records import read_facts
 from bench.serving import Server, Serving
 from tests.adapters.audio_lm.pretend_vllm import write_python
+from tests.command import command
 from tests.conftest import write_tone_corpus
 
 CARD = """
@@ -103,6 +105,12 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     cells = {(t.identity["system"], t.identity["task"]) for t in tables if "variant" not in t.identity}
     assert len(cells) == 6
     assert sum("variant" in t.identity for t in tables) == 2 * 3
+    facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
+    assert [v["name"] for v in facts["variants"]] == ["paper/0/0", "paper/1/0", "paper/2/0"]
+    # The model says the first option whatever it hears: every order gives chance, and all of it is position.
+    assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
+    assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
+    assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
     # A run begun anew finds all replies and starts nothing.
     for path in (tmp_path / "run").glob("journal.sqlite*"):
         path.unlink()
@@ -110,3 +118,21 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     assert not run(tmp_path).failed
     assert time.perf_counter() - began < 20
     assert len(pretend.read_text().splitlines()) == 2
+
+
+def test_stored_replies_are_read_again_without_a_server(
+    pretend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.yaml").write_text(CARD.format(name="one", orders=2))
+    (tmp_path / "asked.yaml").write_text(
+        MATRIX.replace("./two.yaml, ", "").replace("./one", str(tmp_path / "one"))
+    )
+    write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
+    assert not run(tmp_path).failed
+    monkeypatch.delenv("SERBENCH_VLLM_PYTHON")
+    for path in (tmp_path / "run" / "tables").iterdir():
+        path.unlink()
+    said = command(monkeypatch, capsys)("reparse", tmp_path / "run", "--data", tmp_path / "data", "--json")
+    assert said.code == 0, said.err
+    assert said.json["computed"] == 1
+    assert len(pretend.read_text().splitlines()) == 1

@@ -132,8 +132,8 @@ def write_card(folder: Path, model: Path) -> None:
         "params": {"model": "tiny", "mode": "choice", "orders": 1, "max_tokens": 64},
         "modes": {
             "choice": {},
-            "likelihood": {"mode": "likelihood", "orders": 2},
-            "free": {"mode": "free", "max_tokens": 8},
+            "likelihood": {"params": {"mode": "likelihood", "orders": 2}},
+            "free": {"params": {"mode": "free", "max_tokens": 8}},
         },
         "serve": serve,
         "seeds": False,
