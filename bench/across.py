@@ -317,7 +317,7 @@ def _gap(
     high: float | None,
     method: str,
 ) -> Gap:
-    best, worst = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
+    best, worst = max(values, key=lambda n: values[n]), min(reversed(list(values)), key=lambda n: values[n])
     return Gap(
         axis, subject.view, subject.metric, subject.dimension, best, worst, values[best], values[worst],
         values[best] - values[worst], low, high, method, len(values), 0,

@@ -302,7 +302,9 @@ def sentence(p: Pairing) -> str:
     if p.protocol_a != p.protocol_b:
         said += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
     kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
-    return f"On {p.task} ({p.clusters} {kind}), {said}."
+    usual = {"", "within", "clean"}
+    setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
+    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
 
 
 def _figure(value: float, percent: bool) -> str:

@@ -242,7 +242,7 @@ def _gap(
     }
     if len(fit) < 2:
         return []
-    best, worst = max(fit, key=lambda g: fit[g]), min(fit, key=lambda g: fit[g])
+    best, worst = max(fit, key=lambda g: fit[g]), min(reversed(fit), key=lambda g: fit[g])
     low: float | None = None
     high: float | None = None
     if axis == "speaker":

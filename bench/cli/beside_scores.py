@@ -19,6 +19,12 @@ def span_words(row: Mapping[str, Any]) -> str:
     return "no interval" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
 
 
+def setting_words(row: Mapping[str, Any]) -> str:
+    """Name a row's protocol, what was learnt from, and the condition where it is not the clean one."""
+    condition = row["condition"] if row["condition"] != "clean" else ""
+    return " ".join(filter(None, (row["protocol"], row["training"], condition)))
+
+
 def print_languages(records: Sequence[Record]) -> None:
     """Macro scores by language, where there are several: the plan's primary metric and view."""
     from bench.across import by_language
@@ -104,9 +110,9 @@ def print_slices(records: Sequence[Record]) -> None:
         ]
         print_table(
             f"{task}: slices",
-            ("system", "protocol", "condition", "axis", "group", "metric", "estimate", "interval", "clips", "clusters"),
+            ("system", "setting", "axis", "group", "metric", "estimate", "interval", "clips", "clusters"),
             [
-                (s["system"], s["protocol"], s["condition"], s["axis"], s["group"], metric_words(s),
+                (s["system"], setting_words(s), s["axis"], s["group"], metric_words(s),
                  figure(s["estimate"]), span_words(s), s["clips"], s["clusters"])
                 for s in rows
             ],
@@ -124,10 +130,10 @@ def _print_gaps(gaps: Sequence[Mapping[str, Any]], records: Sequence[Record]) ->
     views = {main_view(r.facts) for r in records} | {"dimensions"}
     print_table(
         "gap between the best and the worst group (interval of the spread of the true values)",
-        ("task", "system", "axis", "metric", "best", "worst", "gap", "interval", "groups", "left out"),
+        ("task", "system", "setting", "axis", "metric", "best", "worst", "gap", "interval", "groups", "left out"),
         [
             (
-                g["task"], g["system"], g["axis"], metric_words(g), f"{_name(g, 'best')} {figure(g['best_estimate'])}",
+                g["task"], g["system"], setting_words(g), g["axis"], metric_words(g), f"{_name(g, 'best')} {figure(g['best_estimate'])}",
                 f"{_name(g, 'worst')} {figure(g['worst_estimate'])}", figure(g["gap"]), span_words(g), g["groups"], g["left_out"],
             )
             for g in gaps

@@ -14,10 +14,12 @@ from bench.cli.beside_scores import (
     print_languages,
     print_ranking,
     print_slices,
+    setting_words,
 )
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError
+from bench.families import CANNOT_SEPARATE
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 
@@ -226,47 +228,39 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
     if as_json:
         print_json([p.as_json() for p in pairings])
         return
-    print_table(
-        f"{a} − {b}",
-        (
-            "task",
-            "protocol",
-            "view",
-            "outside",
-            "metric",
-            "difference",
-            "95 % interval",
-            "p",
-            "p (max-T)",
-            "p (Holm)",
-            "least p",
-            "80 % power from",
-            "verdict",
-            "family",
-        ),
-        [_comparison(p) for p in pairings],
-        right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "80 % power from"),
-    )
-    for p in pairings:
-        if p.view == "native" and p.metric == "ua":
-            console().print(p.sentence, soft_wrap=True)
+    for heading in dict.fromkeys(_heading(p) for p in pairings):
+        print_table(
+            f"{a} − {b} on {heading}",
+            (
+                "view", "outside", "metric", "difference", f"{100 * pairings[0].level:g} % interval", "p", "p (max-T)",
+                "p (Holm)", "least p", "seen 4 in 5", "verdict", "family",
+            ),
+            [_comparison(p) for p in pairings if _heading(p) == heading],
+            right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "seen 4 in 5"),
+        )  # fmt: skip
+        console().print()
+    # The finest view first: later ones say the same of fewer classes.
+    told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
+    for p in reversed(told.values()):
+        console().print(p.sentence, soft_wrap=True)
+
+
+def _heading(p: Pairing) -> str:
+    return f"{p.task}, {setting_words(p.as_json())}, {p.clusters} {p.unit}"
 
 
 def _comparison(p: Pairing) -> tuple[str, ...]:
-    setting = " ".join(filter(None, (p.protocol, p.training, p.condition if p.condition != "clean" else "")))
     return (
-        p.task,
-        setting,
         p.view,
         p.outside,
         p.metric if p.dimension is None else f"{p.metric} {p.dimension}",
         f"{p.difference:+.3f}",
-        f"{p.low:+.3f} – {p.high:+.3f}",
+        f"[{p.low:+.3f}, {p.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}"),
         f"{p.p_value:.2g}",
         f"{p.p_adjusted:.2g}",
         f"{p.p_holm:.2g}",
         f"{p.smallest_p:.2g}",
         figure(p.detectable_difference),
-        p.verdict,
+        "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict,
         f"{p.family} ({p.family_size})",
     )
