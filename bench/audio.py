@@ -6,6 +6,8 @@ is changed by soxr at its highest quality, samples are rounded to int16: a 16 kH
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,38 @@ MAX_SECONDS = 3600.0
 Pcm = NDArray[np.int16]
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A file as it was recorded: ``samples`` (samples, channels) in −1..1, and what its header promised."""
+
+    samples: NDArray[np.float64]
+    rate: int
+    promised: int
+    """Samples the header promises; more than there are when the file was cut off."""
+
+
 def decode(path: Path) -> Pcm:
     """Decode a file to 16 kHz mono int16 samples (samples,).
 
     Raises:
         DataError: missing, empty, unreadable, over-long, or not finite; the message says which.
     """
-    if not path.is_file():
+    recording = read_recording(path)
+    return to_pcm(recording.samples.mean(axis=1), recording.rate)
+
+
+def read_recording(source: Path | bytes) -> Recording:
+    """Read a file, or the bytes of one, at its own rate and with all its channels.
+
+    Raises:
+        DataError: missing, empty, unreadable, over-long, or not finite; the message says which.
+    """
+    if isinstance(source, Path) and not source.is_file():
         raise DataError("the file is missing")
-    if path.stat().st_size == 0:
+    if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
         raise DataError("the file is empty (0 bytes)")
-    samples, rate = _read(path)
+    recording = _read(source)
+    samples, rate = recording.samples, recording.rate
     if samples.shape[0] == 0:
         raise DataError("the clip has no samples")
     if samples.shape[0] > MAX_SECONDS * rate:
@@ -42,7 +65,15 @@ def decode(path: Path) -> Pcm:
         )
     if not np.isfinite(samples).all():
         raise DataError("the clip holds NaN or infinite samples")
-    mono = samples.mean(axis=1)
+    return recording
+
+
+def to_pcm(mono: NDArray[np.float64], rate: int) -> Pcm:
+    """Bring mono samples in −1..1 to 16 kHz int16.
+
+    Raises:
+        DataError: too short to hold one sample at 16 kHz.
+    """
     if rate != SAMPLE_RATE:
         import soxr
 
@@ -63,23 +94,51 @@ def to_float(pcm: Pcm) -> Waveform:
     return pcm.astype(np.float32) / np.float32(32768.0)
 
 
-def _read(path: Path) -> tuple[NDArray[np.float64], int]:
-    """Read (samples, channels) and the rate in hertz."""
+def _opened(source: Path | bytes) -> str | io.BytesIO:
+    return str(source) if isinstance(source, Path) else io.BytesIO(source)
+
+
+def _read(source: Path | bytes) -> Recording:
     import soundfile
 
     try:
-        samples, rate = soundfile.read(str(path), dtype="float64", always_2d=True)
+        with soundfile.SoundFile(_opened(source)) as file:
+            frames, rate = int(file.frames), int(file.samplerate)
+            samples = file.read(dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
-        return _read_container(path, str(error))
-    return samples, int(rate)
+        return _read_container(source, str(error))
+    return Recording(samples, rate, max(frames, _riff_frames(source) or 0))
 
 
-def _read_container(path: Path, first_error: str) -> tuple[NDArray[np.float64], int]:
+def _riff_frames(source: Path | bytes) -> int | None:
+    """Return the samples per channel a RIFF header promises; libsndfile quietly trusts the file's length instead."""
+    if isinstance(source, Path):
+        with source.open("rb") as stream:
+            head = stream.read(1 << 16)
+    else:
+        head = source[: 1 << 16]
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    at, width = 12, 0
+    while at + 8 <= len(head):
+        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+        if name == b"fmt ":
+            width = int.from_bytes(
+                head[at + 20 : at + 22], "little"
+            )  # nBlockAlign: bytes per sample of all channels
+        if name == b"data":
+            # A recorder that streams writes 0 or the largest size, which promises nothing.
+            return size // width if width and size < 0x7FFF0000 else None
+        at += 8 + size + size % 2
+    return None
+
+
+def _read_container(source: Path | bytes, first_error: str) -> Recording:
     import av
 
     blocks: list[NDArray[np.float64]] = []
     try:
-        with av.open(str(path)) as container:
+        with av.open(_opened(source)) as container:
             if not container.streams.audio:
                 raise DataError("the file has no audio track")
             stream = container.streams.audio[0]
@@ -94,4 +153,5 @@ def _read_container(path: Path, first_error: str) -> tuple[NDArray[np.float64], 
         ) from None
     if not blocks:
         raise DataError("the clip has no samples")
-    return np.concatenate(blocks), rate
+    samples = np.concatenate(blocks)
+    return Recording(samples, rate, samples.shape[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -11,7 +12,7 @@ from bench.errors import nearest
 from bench.typed_yaml import Strict
 
 ReaderName = Literal["iemocap", "m3ed", "segments"]
-TableFormat = Literal["csv", "tsv", "json", "jsonl", "parquet", "xlsx"]
+TableFormat = Literal["csv", "tsv", "json", "jsonl", "parquet"]
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -156,12 +157,16 @@ class Part(_Rows):
     @model_validator(mode="after")
     def _one_kind(self) -> Part:
         kinds = [k for k in ("table", "reader", "huggingface") if getattr(self, k) is not None]
+        if self.reader == "segments":  # a table of segments, and what is made of them
+            kinds.remove("reader")
         if not kinds and self.audio is not None:
             kinds = ["audio"]
         if len(kinds) != 1:
             raise ValueError("a part needs exactly one of 'audio', 'table', 'reader' and 'huggingface'")
         if kinds == ["table"] and self.audio is None:
             raise ValueError("a part with a 'table' needs 'audio': the template of a clip's path")
+        if self.reader == "segments" and kinds != ["table"]:
+            raise ValueError("the reader 'segments' needs a 'table' of segments")
         if kinds == ["audio"] and self.pattern is None and not self.set and not self.extract:
             raise ValueError("a part with 'audio' needs a 'pattern' whose named groups become columns")
         if self.options and self.reader is None:
@@ -284,7 +289,7 @@ def fill(template: str, values: dict[str, str]) -> str:
     return PLACEHOLDER.sub(value, template)
 
 
-def alternatives(template: str, names: frozenset[str] | set[str]) -> list[str]:
+def alternatives(template: str, names: Collection[str]) -> list[str]:
     """Expand ``{a,b}`` that names no column into one template per alternative, in order.
 
     >>> alternatives("{id}.{mp4,wav}", {"id"})
