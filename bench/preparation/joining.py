@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.cards import CorpusCard
 from bench.errors import UsageError
 from bench.preparation.layout import Join, fill
-from bench.preparation.scanning import Draft, Listing, path_columns
+from bench.preparation.scanning import Listing, path_columns
 from bench.preparation.tables import Row, read_table
 from bench.preparation.tree import SourceTree
 from bench.preparation.votes import votes_and_ratings

@@ -231,6 +231,16 @@ def _without_suffix(name: str) -> str:
     return name[: -len(suffix)] if suffix.lower() in AUDIO_SUFFIXES else name
 
 
+def _safe_name(name: str) -> str:
+    r"""Return a clip's name as a path that stays inside the corpus folder and is not hidden.
+
+    >>> _safe_name("../a\\b/.c")
+    '_./a_b/_c'
+    """
+    parts = [re.sub(r"[\x00-\x1f\x7f\\:]", "_", p).strip() for p in name.split("/")]
+    return "/".join("_" + p[1:] if p.startswith(".") else p for p in parts if p) or "_"
+
+
 def path_columns(source: str) -> Row:
     """Return the columns that every clip has for templates: its source's path, folder, stem and suffix."""
     path = PurePosixPath(source)
@@ -269,11 +279,12 @@ def _unique_names(listing: Listing, tree: SourceTree) -> None:
             listing.say(
                 "listed twice", where, f"listed again with other {', '.join(differ)}; the first row was kept"
             )
+        draft.name = _safe_name(draft.name)
     claims = Counter(d.name.casefold() for d in kept)
     taken: set[str] = set()
     for draft in kept:
         if claims[draft.name.casefold()] > 1:
-            draft.name = _without_suffix(tree.inside_root(draft.columns["source_path"]))
+            draft.name = _safe_name(_without_suffix(tree.inside_root(draft.columns["source_path"])))
         # one recording cut into several clips, a.wav beside a.mp3, or names that differ in case alone
         bare, n = draft.name, 1
         while draft.name.casefold() in taken:
