@@ -127,7 +127,7 @@ def test_damaged_and_encrypted_archives_say_what_to_do(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[1000] ^= 255
     path.write_bytes(raw)
-    with pytest.raises(DataError, match="damaged .* get it again"):
+    with pytest.raises(DataError, match=r"damaged .* get it again"):
         unpack(path, tmp_path / "out")
     cut = tarred(tmp_path / "a.tgz", member("a.wav", size=100_000))
     cut.write_bytes(cut.read_bytes()[:-60])
