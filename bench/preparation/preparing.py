@@ -113,6 +113,10 @@ def _admit(what: Preparation) -> None:
         )
     if what.source is not None and not what.source.exists():
         raise UsageError(f"{what.source}: no such folder or archive (--source)")
+    if what.source is not None and what.out.resolve().is_relative_to(what.source.resolve()):
+        raise UsageError(
+            f"{what.out}: lies inside the source; choose a folder outside of {what.source} with --out or --data"
+        )
 
 
 @contextmanager
