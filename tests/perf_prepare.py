@@ -1,6 +1,6 @@
 """``python -m tests.perf_prepare [HOURS]``: a generated corpus is prepared; memory, speed and busy cores are printed.
 
-Nothing is asserted. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours (1.7 GB in a
+Nothing is asserted. On a machine that others use as well, look at the processor seconds. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours (1.7 GB in a
 temporary folder, removed at the end). Memory is the sum over the process tree of what each process has for itself
 plus its share of what is shared (PSS), sampled four times a second.
 """
@@ -93,19 +93,30 @@ def main() -> None:
             watch, start = Watch(), time.perf_counter()
             prepare(Preparation(card, Path(folder) / f"source-{part}", Path(folder) / f"out-{part}"))
             wall = time.perf_counter() - start
-            busy = watch.stop() / wall
+            used = watch.stop()
             rows.append(
                 (
                     f"{part:g}",
                     clips,
                     f"{wall:.0f}",
                     f"{60 * part / wall:.1f}",
-                    f"{busy:.2f}",
+                    f"{used / wall:.2f}",
+                    f"{used / part:.1f}",
                     f"{watch.peak / 2**20:.0f}",
                 )
             )
     print_table(
-        "", ("hours", "clips", "seconds", "hours of audio per minute", "cores busy", "peak MiB"), rows
+        "",
+        (
+            "hours",
+            "clips",
+            "seconds",
+            "hours of audio per minute",
+            "cores busy",
+            "processor s per hour of audio",
+            "peak MiB",
+        ),
+        rows,
     )
 
 
