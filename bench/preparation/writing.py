@@ -158,6 +158,9 @@ def write_clips(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for future in waiting:  # interrupted: what the workers finished meanwhile is noted
+            if future.done() and not future.cancelled() and future.exception() is None:
+                _take(future.result(), results, ledger, int)
     return results
 
 
