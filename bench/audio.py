@@ -126,24 +126,20 @@ def _refuse_endless(frames: int, rate: int) -> None:
 
 def _riff_frames(source: Path | bytes) -> int | None:
     """Return the samples per channel a RIFF header promises; libsndfile quietly trusts the file's length instead."""
-    if isinstance(source, Path):
-        with source.open("rb") as stream:
-            head = stream.read(1 << 16)
-    else:
-        head = source[: 1 << 16]
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    at, width = 12, 0
-    while at + 8 <= len(head):
-        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
-        if name == b"fmt ":
-            width = int.from_bytes(
-                head[at + 20 : at + 22], "little"
-            )  # nBlockAlign: bytes per sample of all channels
-        if name == b"data":
-            # A recorder that streams writes 0 or the largest size, which promises nothing.
-            return size // width if width and size < 0x7FFF0000 else None
-        at += 8 + size + size % 2
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream:
+        head = stream.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return None
+        width = 0
+        while len(chunk := stream.read(8)) == 8:
+            name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
+            if name == b"data":
+                # A recorder that streams writes 0 or the largest size, which promises nothing.
+                return size // width if width and size < 0x7FFF0000 else None
+            body = stream.read(16) if name == b"fmt " else b""
+            if body:
+                width = int.from_bytes(body[12:14], "little")  # nBlockAlign: bytes per sample of all channels
+            stream.seek(size + size % 2 - len(body), io.SEEK_CUR)
     return None
 
 

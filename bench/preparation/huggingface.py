@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +25,25 @@ def fetch(spec: HuggingFace, folder: Path) -> Path:
     Raises:
         DataError: the hub does not answer, or refuses (a gated set asks for a login and consent).
     """
-    import requests
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    refusals: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, *_transport_errors())
     try:
         return Path(
             snapshot_download(spec.repo, repo_type="dataset", revision=spec.revision, local_dir=str(folder))
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, requests.RequestException, OSError) as error:
+    except refusals as error:
         raise DataError(
             f"{spec.repo}: cannot be fetched from the Hugging Face hub ({str(error).strip().splitlines()[0][:160]}). "
             "Download it elsewhere and give the folder as --source; a gated data set needs: hf auth login"
         ) from None
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """Return the error classes of the HTTP client that the hub's library has loaded; which one depends on its version."""
+    bases = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
+    return tuple(getattr(sys.modules[m], base) for m, base in bases.items() if m in sys.modules)
 
 
 def read_data_set(part: Part, tree: SourceTree, listing: Listing) -> None:
@@ -91,10 +99,13 @@ def _read_split(
         arrow = f"{split}-{number:05d}.arrow"
         tree.mount(arrow, SourceFile(path, path.stat().st_size, 0, mark))
         shard = datasets.Dataset.from_file(str(path))
-        audio_paths = shard.data.column(spec.audio).combine_chunks().field("path").to_pylist()
+        # Chunk by chunk: putting them together would copy the audio of the whole file into memory.
+        audio_paths = (
+            p.as_py() for chunk in shard.data.column(spec.audio).chunks for p in chunk.field("path")
+        )
         described = shard.remove_columns([spec.audio])
-        for row, audio_path in enumerate(audio_paths):
-            record = described[row] if described.column_names else {}
+        records = described if described.column_names else itertools.repeat({})
+        for row, (audio_path, record) in enumerate(zip(audio_paths, records, strict=False)):
             cells: Row = {"split": split}
             cells |= flat(
                 {k: classes[k].int2str(v) if k in classes and v is not None else v for k, v in record.items()}

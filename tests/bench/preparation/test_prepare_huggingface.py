@@ -104,7 +104,6 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_sentence(
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     toy = card(TOY, head="access: open")
     with pytest.raises(
         DataError,

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
+from bench.preparation.scanning import scan
+from bench.preparation.tree import AUDIO_SUFFIXES, LITTER, SourceFile, SourceTree
 from tests.bench.preparation.sources import card, kinds, listed, rows_of, write_file, write_sound
 
 CODES = card(r"""
@@ -265,3 +269,31 @@ def test_names_in_another_unicode_form_are_found(tmp_path: Path) -> None:
     write_file(tmp_path / "s", "t.csv", "f\ncaf\u00e9\n")
     toy = card('parts: [{table: t.csv, audio: "{f}.wav"}]')
     assert list(rows_of(listed(toy, tmp_path / "s", tmp_path))) == ["caf\u00e9"]
+
+
+NAMES = st.text(st.sampled_from("aW0é _.-"), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["wav", "wav/x", "songs", ""]),
+            NAMES,
+            st.sampled_from([".wav", ".WAV", ".mp3", ".txt"]),
+        )
+    )
+)
+def test_every_audio_file_of_any_tree_is_a_clip_or_a_line_in_the_report(
+    tmp_path: Path, names: list[tuple[str, str, str]]
+) -> None:
+    files = {f"{folder}/{stem}{suffix}".lstrip("/") for folder, stem, suffix in names} | {"wav/03a01Wa.wav"}
+    tree = SourceTree(
+        {f: SourceFile(tmp_path / f, 1, 0) for f in files if not LITTER.search(f)}, tmp_path, tmp_path
+    )
+    listing = scan(CODES, tree)
+    clips, reported = {d.columns["source_path"] for d in listing.drafts}, {p.where for p in listing.problems}
+    assert clips | reported == {f for f in tree.files if f.lower().endswith(AUDIO_SUFFIXES)}
+    assert not clips & reported
+    assert len({d.name.casefold() for d in listing.drafts}) == len(listing.drafts)
+    assert "wav/03a01Wa.wav" in clips
