@@ -19,6 +19,11 @@ from bench.protocols import SAMPLE_RATE, Waveform
 
 DECODER = "soundfile+pyav/soxr-vhq/mean/int16/1"
 """Version of the decode path; part of every audio key."""
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aiff", ".aif", ".webm", ".wma", ".amr",
+    ".avi", ".mkv", ".mov", ".sph", ".au",
+)  # fmt: skip
+"""Suffixes of files that are audio, or video with an audio track."""
 MAX_SECONDS = 3600.0
 """A longer clip is refused: it is a recording session, to be cut into clips first."""
 LENGTH_ESTIMATE = 0.25

@@ -15,16 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.audio import decode, pcm_hash
+from bench.audio import AUDIO_SUFFIXES, decode, pcm_hash
 from bench.audio_store import read_shard
 from bench.corpora import METADATA
 from bench.errors import DataError
 from bench.identity import digest
 from bench.task import CorpusTable
-
-AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aiff", ".aif", ".webm", ".wma", ".amr",
-)  # fmt: skip
 
 HASHES = "pcm_hash"
 

@@ -1,16 +1,19 @@
 """``python -m tests.perf_prepare [HOURS]``: a generated corpus is prepared; memory, speed and busy cores are printed.
 
-Nothing is asserted. On a machine that others use as well, look at the processor seconds. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours (1.7 GB in a
+Nothing is asserted. On a machine that others use as well, hold the busy cores
+against what a bare loop is given just before, and look at the processor seconds. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours (1.7 GB in a
 temporary folder, removed at the end). Memory is the sum over the process tree of what each process has for itself
 plus its share of what is shared (PSS), sampled four times a second.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,21 @@ class Watch:
         return sum(self._busy.values()) - self._start
 
 
+def _spin(seconds: float) -> float:
+    """Use a core for so long; returns the processor seconds it was given."""
+    end, start = time.perf_counter() + seconds, time.process_time()
+    while time.perf_counter() < end:
+        pass
+    return time.process_time() - start
+
+
+def free_cores(seconds: float = 3.0) -> float:
+    """Return how many cores as many bare loops as there are cores are given beside whatever else runs here."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores) as pool:
+        return sum(pool.map(_spin, [seconds] * cores)) / seconds
+
+
 def main() -> None:
     """Generate, prepare, print."""
     hours = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
@@ -90,6 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for part in (hours / 10, hours):
             clips = write_corpus(Path(folder) / f"source-{part}", part)
+            free = free_cores()
             watch, start = Watch(), time.perf_counter()
             prepare(Preparation(card, Path(folder) / f"source-{part}", Path(folder) / f"out-{part}"))
             wall = time.perf_counter() - start
@@ -101,6 +120,7 @@ def main() -> None:
                     f"{wall:.0f}",
                     f"{60 * part / wall:.1f}",
                     f"{used / wall:.2f}",
+                    f"{free:.2f}",
                     f"{used / part:.1f}",
                     f"{watch.peak / 2**20:.0f}",
                 )
@@ -113,6 +133,7 @@ def main() -> None:
             "seconds",
             "hours of audio per minute",
             "cores busy",
+            "a bare loop gets",
             "processor s per hour of audio",
             "peak MiB",
         ),

@@ -16,6 +16,7 @@ from bench.preparation.preparing import Preparation, Watcher, prepare
 from bench.preparation.report import REPORT, PrepareReport
 from bench.registry import corpus_cards
 from bench.typed_yaml import read_typed
+from bench.workspace import cache_folder
 
 PROBLEMS_SHOWN = 40
 """How many problems the table prints before it says how many more there are; the report has them all."""
@@ -44,6 +45,9 @@ def prepare_corpus(
         print_json(report.as_json() | {"folder": str(target)})
     else:
         _print_report(report, target)
+        if source is None:
+            kept = cache_folder() / "downloads" / card.name
+            console().print(f"the download is kept in {kept}; remove it when you like", soft_wrap=True)
     return 1 if report.faults else 0
 
 

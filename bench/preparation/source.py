@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.audio import AUDIO_SUFFIXES
 from bench.cards import CorpusCard
 from bench.errors import DataError
 from bench.preparation.downloading import download
-from bench.preparation.tree import AUDIO_SUFFIXES, SourceFile, SourceTree, glob_pattern, walk_folder
+from bench.preparation.tree import SourceFile, SourceTree, glob_pattern, walk_folder
 from bench.preparation.unpacking import FOREIGN, is_archive, unpack
 from bench.workspace import cache_folder
 

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aiff", ".aif", ".webm", ".wma", ".amr",
-    ".avi", ".mkv", ".mov", ".sph", ".au",
-)  # fmt: skip
+from bench.audio import AUDIO_SUFFIXES
+
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx")
 LITTER = re.compile(r"(^|/)(__MACOSX/.*|\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 """What operating systems leave behind; never a clip."""

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.audio import AUDIO_SUFFIXES
 from bench.errors import DataError, UsageError
 from bench.preparation.scanning import scan
-from bench.preparation.tree import AUDIO_SUFFIXES, LITTER, SourceFile, SourceTree
+from bench.preparation.tree import LITTER, SourceFile, SourceTree
 from tests.bench.preparation.sources import card, kinds, listed, rows_of, write_file, write_sound
 
 CODES = card(r"""
