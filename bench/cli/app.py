@@ -159,7 +159,10 @@ def doctor(data: Data = None, json_: Json = False) -> None:
 @corpus_app.command()
 def prepare(
     corpus: Annotated[
-        str, typer.Argument(help="A corpus by its card's name, or the path of a card (.yaml).")
+        str,
+        typer.Argument(
+            help="A corpus by its card's name, the path of a card (.yaml), or a download with a card in it."
+        ),
     ],
     source: Annotated[
         Path | None,

@@ -34,6 +34,8 @@ def prepare_corpus(
 ) -> int:
     """Prepare a corpus and print its report; returns the exit code: 1 when something is not as it should be."""
     card, card_file = _card(corpus)
+    if source is None and Path(corpus).is_dir():
+        source = Path(corpus)
     target = out or _data_folder(data) / card.name
     what = Preparation(card, source, target, workers, unverified, card_file)
     if as_json or not console().is_terminal:
@@ -52,8 +54,16 @@ def prepare_corpus(
 
 
 def _card(corpus: str) -> tuple[CorpusCard, Path | None]:
-    if corpus.endswith((".yaml", ".yml")):
-        return read_typed(Path(corpus), CorpusCard), Path(corpus)
+    path = Path(corpus)
+    if path.is_dir():
+        own = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        if len(own) != 1:
+            raise UsageError(
+                f"{corpus}: holds {len(own)} YAML files; give the path of the card, and the folder as --source"
+            )
+        path = own[0]
+    if path.suffix in (".yaml", ".yml"):
+        return read_typed(path, CorpusCard), path
     cards = corpus_cards()
     if corpus not in cards:
         raise UsageError(f"no corpus {corpus!r}; {nearest(corpus, cards)}")

@@ -52,6 +52,26 @@ def test_a_download_becomes_a_corpus_among_the_data(serbench: Command, tmp_path:
     assert serbench("corpus", "verify", "toy", "--data", tmp_path / "data").code == 0
 
 
+def test_a_folder_with_its_card_needs_no_more_words(serbench: Command, tmp_path: Path) -> None:
+    write_file(source(tmp_path / "s"), "card.yaml", CARD)
+    assert serbench("corpus", "prepare", tmp_path / "s", "--out", tmp_path / "out").code == 0
+    write_file(tmp_path / "s", "other.yaml", CARD)
+    assert (
+        "holds 2 YAML files"
+        in serbench("corpus", "prepare", tmp_path / "s", "--out", tmp_path / "o").sentence
+    )
+    inside = (
+        "corpus",
+        "prepare",
+        tmp_path / "s/card.yaml",
+        "--source",
+        tmp_path / "s",
+        "--out",
+        tmp_path / "s/out",
+    )
+    assert "lies inside the source" in serbench(*inside).sentence
+
+
 def test_faults_are_a_table_and_an_exit_code(serbench: Command, tmp_path: Path) -> None:
     own = write_file(tmp_path, "toy.yaml", CARD)
     folder = source(tmp_path / "s")

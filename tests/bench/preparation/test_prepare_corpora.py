@@ -405,7 +405,11 @@ def test_a_wrong_source_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_verify_finds_a_clip_that_is_not_the_one_that_was_prepared(tmp_path: Path, cache: Path) -> None:
-    prepared(TOY, source(tmp_path / "s"), tmp_path / "toy")
+    folder = source(tmp_path / "s")
+    (folder / "2_sad_2.wav").write_bytes(b"never was a sound")
+    prepared(TOY, folder, tmp_path / "toy")
+    table = open_table(open_corpus(str(tmp_path / "toy"), []), cache)
+    assert verify_corpus(table, tmp_path / "fresh-cache").sound
     write_sound(tmp_path / "toy", "audio/1_sad_0.flac", seed="another")
     found = verify_corpus(open_table(open_corpus(str(tmp_path / "toy"), []), cache), cache)
     assert (found.unlike_metadata, found.changed, found.sound) == (("audio/1_sad_0.flac",), (), False)
