@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from bench.errors import nearest
 from bench.identity import split_dotted
 from bench.labels import label_table
+from bench.preparation.layout import Layout
 from bench.protocols import DIMENSIONS
 from bench.typed_yaml import Strict
 
@@ -89,6 +90,14 @@ class CorpusCard(Strict):
     hours: float | None = None
     traps: tuple[str, ...] = ()
     description: str = ""
+    layout: Layout | None = None
+    """How the owner's download becomes clips (``serbench corpus prepare``)."""
+
+    @model_validator(mode="after")
+    def _layout_says_enough(self) -> CorpusCard:
+        if self.layout is not None:
+            self.layout.check(verification=self.verification, access=self.access)
+        return self
 
     @field_validator("labels", mode="before")
     @classmethod
