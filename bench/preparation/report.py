@@ -132,13 +132,13 @@ def _sound_problems(rows: Sequence[Row], written: Sequence[Written]) -> list[Pro
             )
             continue
         by_hash[clip.pcm_hash].append(row)
-        if clip.missing_seconds > 0.001:
+        if clip.missing_seconds > 0:
             whole = clip.samples / SAMPLE_RATE + clip.missing_seconds
             problems.append(
                 Problem(
                     "truncated",
                     where,
-                    f"cut off: its header promises {whole:.2f} s, the last {clip.missing_seconds:.2f} s are missing",
+                    f"cut off: {whole:.2f} s were promised, the last {clip.missing_seconds:.2f} s are missing",
                 )
             )
         if clip.silent:

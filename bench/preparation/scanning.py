@@ -129,7 +129,8 @@ def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
     for rel, row in table_rows(part, part.pattern, tree, listing):
         values = {**part.set, **row}
         templates = [a for t in part.audio or () for a in alternatives(t, values)]
-        wanted = [fill(t, values) for t in templates]
+        # A text without braces is a column's name where there is such a column, else the path itself.
+        wanted = [fill(t, values) if "{" in t or t in values else t for t in templates]
         found = [f for w in wanted for f in [tree.find(w)] if f]
         if not found:
             if _kept(part, values, listing):

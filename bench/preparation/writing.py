@@ -29,6 +29,9 @@ AUDIO = "audio"
 UNIT_CLIPS = 16
 """Clips a worker takes at a time, unless more are cut out of one source."""
 
+ROUNDING = 0.05
+"""Seconds by which a table may place a clip's end behind the end of its recording."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -300,8 +303,10 @@ def _assemble(order: Order, reader: _Reader) -> tuple[Pcm, tuple[int, ...], tupl
             raise DataError(
                 f"the stretch {piece.start or 0:g} to {end / rate:g} s lies outside the recording of {frames / rate:.2f} s"
             )
-        wanted = recording.promised if piece.end is None else min(end, recording.promised)
-        missing += max(0, wanted - max(frames, start)) / rate
+        wanted = recording.promised if piece.end is None else end
+        # Times in tables are rounded; a header counts samples.
+        if wanted - frames > (0 if piece.end is None else ROUNDING * rate):
+            missing += (wanted - frames) / rate
         stretches.append((recording.samples[start:end].mean(axis=1), rate))
         channels.append(recording.samples.shape[1])
     rates = [rate for _, rate in stretches]
