@@ -67,7 +67,7 @@ def test_every_corpus_of_the_field_is_listed_with_its_level(serbench: Command, c
 @pytest.mark.parametrize("name", sorted(corpus_cards()))
 def test_a_card_says_what_a_reader_needs(name: str) -> None:
     card = corpus_cards()[name]
-    assert card.title and card.licence and card.source and card.verification
+    assert all((card.title, card.licence, card.source, card.verification))
     assert card.traps, "every corpus has traps; say them"
     for raw, canonical in card.labels.items():
         explained = any(re.search(rf"\b{re.escape(raw)}\b", trap) for trap in card.traps)
