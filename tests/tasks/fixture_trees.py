@@ -16,6 +16,12 @@ import soundfile
 import yaml
 
 RATE = 16_000
+CONTAINERS = {
+    ".mp4": ("mp4", "aac", RATE),
+    ".m4a": ("mp4", "aac", RATE),
+    ".avi": ("avi", "pcm_s16le", RATE),
+    ".webm": ("webm", "libopus", 48_000),
+}
 BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
@@ -82,19 +88,21 @@ def write_tone(path: Path, seconds: float, pitch: float) -> None:
     """Write a tone in the format of the file's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = tone(seconds, pitch)
-    if path.suffix not in (".mp4", ".m4a"):
+    if path.suffix not in CONTAINERS:
         soundfile.write(path, samples, RATE)
         return
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
+    container_format, codec, rate = CONTAINERS[path.suffix]
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
         frame.sample_rate = RATE
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(part))
 
 
 def write_data_set(spec: Mapping[str, Any], folder: Path) -> None:
-    """Write a data set of the Hugging Face hub: one Parquet file of a train split, audio inside."""
+    """Write a data set of the Hugging Face hub: one Parquet file of one split, audio inside."""
     import datasets
     import pyarrow
     from pyarrow import parquet
@@ -108,6 +116,5 @@ def write_data_set(spec: Mapping[str, Any], folder: Path) -> None:
     further = {k: datasets.Value("string") for k in rows[0] if k != spec["audio"]}
     schema = datasets.Features({spec["audio"]: datasets.Audio(), **further}).arrow_schema
     (folder / "data").mkdir(parents=True)
-    parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema), folder / "data" / "train-00000-of-00001.parquet"
-    )
+    name = f"{spec.get('split', 'train')}-00000-of-00001.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema), folder / "data" / name)
