@@ -21,6 +21,8 @@ DECODER = "soundfile+pyav/soxr-vhq/mean/int16/1"
 """Version of the decode path; part of every audio key."""
 MAX_SECONDS = 3600.0
 """A longer clip is refused: it is a recording session, to be cut into clips first."""
+LENGTH_ESTIMATE = 0.25
+"""Seconds by which the length that an MP3 or MP4 header gives is off in healthy files: encoders pad both ends."""
 
 Pcm = NDArray[np.int16]
 
@@ -59,10 +61,7 @@ def read_recording(source: Path | bytes) -> Recording:
     samples, rate = recording.samples, recording.rate
     if samples.shape[0] == 0:
         raise DataError("the clip has no samples")
-    if samples.shape[0] > MAX_SECONDS * rate:
-        raise DataError(
-            f"the clip lasts {samples.shape[0] / rate:.0f} s; at most {MAX_SECONDS:.0f} s are taken, cut it first"
-        )
+    _refuse_endless(samples.shape[0], rate)
     if not np.isfinite(samples).all():
         raise DataError("the clip holds NaN or infinite samples")
     return recording
@@ -104,10 +103,25 @@ def _read(source: Path | bytes) -> Recording:
     try:
         with soundfile.SoundFile(_opened(source)) as file:
             frames, rate = int(file.frames), int(file.samplerate)
+            _refuse_endless(frames, rate)  # before memory is asked for what a damaged header claims
             samples = file.read(dtype="float64", always_2d=True)
+            if file.format == "MP3":
+                frames = _promised(frames, samples.shape[0], rate)
     except soundfile.LibsndfileError as error:
         return _read_container(source, str(error))
     return Recording(samples, rate, max(frames, _riff_frames(source) or 0))
+
+
+def _promised(length: int, found: int, rate: int) -> int:
+    """Return the samples a compressed file promises, where that is clearly more than were found."""
+    return length if length - found > LENGTH_ESTIMATE * rate else found
+
+
+def _refuse_endless(frames: int, rate: int) -> None:
+    if frames > MAX_SECONDS * rate:
+        raise DataError(
+            f"the clip lasts {frames / rate:.0f} s; at most {MAX_SECONDS:.0f} s are taken, cut it first"
+        )
 
 
 def _riff_frames(source: Path | bytes) -> int | None:
@@ -137,15 +151,21 @@ def _read_container(source: Path | bytes, first_error: str) -> Recording:
     import av
 
     blocks: list[NDArray[np.float64]] = []
+    frames = 0
     try:
         with av.open(_opened(source)) as container:
             if not container.streams.audio:
                 raise DataError("the file has no audio track")
             stream = container.streams.audio[0]
-            rate = int(stream.rate)
+            rate = int(getattr(stream, "rate", 0) or 0)
+            if rate == 0:
+                raise DataError("the audio track is of no kind that FFmpeg knows")
+            length = int((stream.duration or 0) * (stream.time_base or 0) * rate)
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in container.decode(stream):
                 blocks += [f.to_ndarray().T.astype(np.float64) for f in resampler.resample(frame)]
+                frames += frame.samples
+                _refuse_endless(frames, rate)
             blocks += [f.to_ndarray().T.astype(np.float64) for f in resampler.resample(None)]
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise DataError(
@@ -154,4 +174,4 @@ def _read_container(source: Path | bytes, first_error: str) -> Recording:
     if not blocks:
         raise DataError("the clip has no samples")
     samples = np.concatenate(blocks)
-    return Recording(samples, rate, samples.shape[0])
+    return Recording(samples, rate, _promised(length, samples.shape[0], rate))

@@ -77,7 +77,7 @@ def prepare(what: Preparation, watcher: Watcher | None = None) -> PrepareReport:
         orders = [order_of(d, tree) for d in listing.drafts]
         ledger = Ledger(work / LEDGER)
         watcher.stage("decoding", len(orders))
-        workers = what.workers or os.cpu_count() or 1
+        workers = what.workers or len(os.sched_getaffinity(0))
         results = write_clips(orders, out, ledger, workers=workers, progress=watcher.step)
         written = [results[o.key] for o in orders]
         rows = [_row(d, w) for d, w in zip(listing.drafts, written, strict=True)]
@@ -101,7 +101,7 @@ def _admit(what: Preparation) -> None:
             f"{card.name} is given out by its owner on request ({card.access}): {layout.obtain}. "
             f"When you have it: serbench corpus prepare {card.name} --source FOLDER_OR_ARCHIVE"
         )
-    if card.verification in (None, "described") and not what.unverified:
+    if card.verification == "described" and not what.unverified:
         raise UsageError(
             f"the layout of {card.name} was written from public descriptions and never checked on files or a published "
             "listing; add --unverified to prepare it all the same, then read the report with care"
@@ -113,6 +113,10 @@ def _admit(what: Preparation) -> None:
         )
     if what.source is not None and not what.source.exists():
         raise UsageError(f"{what.source}: no such folder or archive (--source)")
+    if what.source is not None and what.out.resolve().is_relative_to(what.source.resolve()):
+        raise UsageError(
+            f"{what.out}: lies inside the source; choose a folder outside of {what.source} with --out or --data"
+        )
 
 
 @contextmanager

@@ -131,18 +131,13 @@ def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
         templates = [a for t in part.audio or () for a in alternatives(t, values)]
         # A text without braces is a column's name where there is such a column, else the path itself.
         wanted = [fill(t, values) if "{" in t or t in values else t for t in templates]
-        found = [f for w in wanted for f in [tree.find(w)] if f]
-        if not found:
-            if _kept(part, values, listing):
-                listing.say("missing audio", wanted[0], f"listed in {rel}, but there is no such file")
-            continue
-        if len(found[0]) > 1:
-            listing.say(
-                "ambiguous", wanted[0], f"listed in {rel}; {len(found[0])} files end so, first {found[0][0]}"
-            )
-            continue
-        tail = next(w for w in wanted if tree.find(w))
-        add_clip(part, tree, listing, tail, found[0][0], {}, seen=row)
+        tail, found = next(((w, f) for w in wanted if (f := tree.find(w))), (wanted[0], []))
+        if len(found) == 1:
+            add_clip(part, tree, listing, tail, found[0], {}, seen=row)
+        elif found:
+            listing.say("ambiguous", tail, f"listed in {rel}; {len(found)} files end so, first {found[0]}")
+        elif _kept(part, values, listing):
+            listing.say("missing audio", tail, f"listed in {rel}, but there is no such file")
 
 
 def table_rows(
