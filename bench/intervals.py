@@ -7,6 +7,7 @@ on simulated corpora is in ``tests/bench/validity/README.md``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -205,6 +206,7 @@ def _slope(metric: Metric, values: Array) -> Array:
         return np.asarray(1 / radius / (1 - ((values - metric.minimum) / radius - 1) ** 2))
 
 
+@functools.lru_cache(maxsize=256)
 def _student(level: float, df: float) -> float:
     # Imported here: listing systems must not wait for scipy.stats.
     from scipy.stats import t
