@@ -2,7 +2,7 @@
 
 The default is the exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1: the
 same function, stretched), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
-on simulated corpora is in ``tests/bench/validity/README.md``.
+on simulated corpora is in ``results/validity/README.md``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What is resampled, left out or swapped is a whole cluster (a speaker, unless the
 clips resemble each other: on CREMA-D the interval over clips was 2.8 times too narrow. Inference is conditional on
 the trained weights.
 
-Chosen by measurement (``tests/bench/validity``, tables in its README):
+Chosen by measurement (``make validity``, tables in ``results/validity``):
 
 * intervals: exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1), with
   Student's t on Kish's effective number of clusters less one. It covered 94.0–97.7 % with 8 to 40 speakers, also
