@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 RUN ?= runs/quick
 PYTEST_WORKERS ?= 2
+VALIDITY_QUICK ?= runs/validity-quick
 
-.PHONY: setup bench test lint types perf clean help
+.PHONY: setup bench test lint types perf validity validity-quick clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
 	@echo "make bench   setup, the quick matrix on every prepared corpus found (SERBENCH_DATA), the HTML report"
 	@echo "make test    setup, lint, strict types, every test"
 	@echo "make perf    measured figures against their targets"
+	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
 setup: $(STAMP)
 
@@ -40,6 +42,12 @@ test: lint types
 
 perf: setup
 	@$(BIN)/python -m tests.perf
+
+validity: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity
+
+validity-quick: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity --quick --out $(VALIDITY_QUICK)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -37,11 +37,6 @@ class Figure:
 class Measured:
     """All figures of a cell."""
 
-    key: str
-    question: str
-    metric: str
-    world: str
-    speakers: int
     figures: tuple[Figure, ...]
     seconds: float
 
@@ -62,9 +57,7 @@ def measure(cell: Cell, simulations: int) -> Measured:
                 answers[method].append(answer)
             run += 1
     figures = tuple(_figure(method, given) for method, given in answers.items())
-    world = cell.world
-    seconds = round(time.perf_counter() - started, 1)
-    return Measured(cell.key, cell.question, world.metric, world.name, cell.speakers, figures, seconds)
+    return Measured(figures, round(time.perf_counter() - started, 1))
 
 
 def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tuple[str, Answer | None]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.atomic import write_json
 from bench.provenance import machine_facts
-from tests.bench.validity.measure import Figure, Measured, measure
+from tests.bench.validity.measure import Measured, measure
 from tests.bench.validity.plan import CELLS, DRAWS, SEED, Cell, bound_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,11 +22,43 @@ PACKAGES = ("numpy", "scipy")
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One figure with the cell it belongs to, and the bound it was measured under (None: none was set)."""
+
+    question: str
+    metric: str
+    world: str
+    speakers: int
+    method: str
+    share: float
+    monte_carlo_error: float
+    width: float | None
+    simulations: int
+    refused: int
+    bound: tuple[float, float] | None
+    key: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the share keeps its bound; True without one."""
+        return self.bound is None or self.bound[0] <= self.share <= self.bound[1]
+
+
+@dataclass(frozen=True)
 class Results:
-    """When and with what the figures were made, and the figures by the cell's key."""
+    """When and with what the figures were made, the figures in the order of the plan, and the seconds they took."""
 
     about: dict[str, Any]
-    cells: dict[str, Measured]
+    entries: tuple[Entry, ...]
+    seconds: float
+
+    def of(self, question: str, *methods: str, world: str | None = None) -> list[Entry]:
+        """Give the figures of a question, of some methods (default: all), of one world (default: all)."""
+        return [
+            e
+            for e in self.entries
+            if e.question == question and (not methods or e.method in methods) and world in (None, e.world)
+        ]
 
 
 def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
@@ -51,33 +83,21 @@ def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
 def read(folder: Path = FOLDER) -> Results:
     """Give the figures of a folder."""
     found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    by_key = {cell.key: cell for cell in CELLS}
-    cells = {
-        key: Measured(
-            key=key,
-            question=by_key[key].question,
-            metric=by_key[key].world.metric,
-            world=by_key[key].world.name,
-            speakers=by_key[key].speakers,
-            figures=tuple(
-                Figure(method, **{name: entry for name, entry in figure.items() if name != "bound"})
-                for method, figure in written["figures"].items()
-            ),
-            seconds=written["seconds"],
+    entries = [
+        Entry(
+            question=cell.question,
+            metric=cell.world.metric,
+            world=cell.world.name,
+            speakers=cell.speakers,
+            method=method,
+            key=cell.key,
+            **figure | {"bound": figure["bound"] and tuple(figure["bound"])},
         )
-        for key, written in found["cells"].items()
-    }
-    return Results(found["about"], cells)
-
-
-def bounds_when_measured(folder: Path = FOLDER) -> dict[tuple[str, str], list[float] | None]:
-    """Give the bound that each figure was measured under, by cell and method."""
-    found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return {
-        (key, method): figure["bound"]
-        for key, written in found["cells"].items()
-        for method, figure in written["figures"].items()
-    }
+        for cell in CELLS
+        if cell.key in found["cells"]
+        for method, figure in ((m, found["cells"][cell.key]["figures"][m]) for m in cell.methods)
+    ]
+    return Results(found["about"], tuple(entries), sum(cell["seconds"] for cell in found["cells"].values()))
 
 
 def _written(cell: Cell, done: Measured) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from bench.additive import METRICS, value
+from bench.additive import value
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -66,7 +66,7 @@ class World:
     @property
     def confusion(self) -> bool:
         """Whether the metric counts labels (else it sums ratings)."""
-        return METRICS[self.metric].kind == "confusion"
+        return self.metric in ("ua", "wa", "macro_f1")
 
 
 @dataclass(frozen=True)
