@@ -174,7 +174,7 @@ def notes_on(
 
 def notes_on_sizes(clusters: int, effective: float, unit: Unit) -> tuple[str, ...]:
     """Say where few clusters hold most of the clips: intervals are then cautious, and tests a little eager or cautious."""
-    if clusters < FEWEST_CHECKED or effective >= min(FEWEST_CHECKED, clusters / 2):
+    if clusters < FEWEST_CHECKED or effective >= min(FEWEST_CHECKED, clusters * 2 / 3):
         return ()
     return (f"few {unit} hold most clips: {clusters} count as {effective:.1f} equal ones",)
 

@@ -174,7 +174,7 @@ def test_the_figures_quoted_elsewhere_are_these() -> None:
 
 
 def test_clips_that_few_speakers_hold_are_pointed_out() -> None:
-    for speakers in (10, 40):
+    for speakers in (8, 10, 40):
         world = World("ua", offsets=(0.0, 0.0), sizes="one40")
         statistics = next(simulate(world, speakers, 1, (3,), clips=False)).statistics[0]
         for notes in (interval("ua", statistics[0]).notes, compare_family("ua", statistics)[0].notes):
