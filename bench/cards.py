@@ -64,14 +64,12 @@ class CorpusCard(Strict):
     title: str = ""
     pool: Name | None = None
     """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
-    contains: tuple[Name, ...] = ()
-    """Pools of other corpora whose recordings this collection holds copies of."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
     accents: tuple[str, ...] = ()
     """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
     contains: tuple[Name, ...] = ()
-    """Corpora this collection holds second copies of: their pools are its pools."""
+    """Corpora, or pools, whose recordings this collection holds copies of: it shares their speakers."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
     truth: Literal["intended", "perceived", "unknown"] = "unknown"
     """What the label is: the emotion the speaker was asked for, or what listeners heard."""

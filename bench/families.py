@@ -21,6 +21,7 @@ from bench.intervals import (
     Unit,
     difference_interval,
     notes_on,
+    notes_on_sizes,
     occupied,
     per_cluster,
     require_defined,
@@ -235,7 +236,8 @@ def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float, crit
         family=len(family.pairs),
         detectable_difference=detectable_difference(found.standard_error, critical, family.degrees),
         method=f"studentised swaps of whole {family.unit}, {p.patterns}; interval: jackknife-t",
-        notes=notes_on(clusters, found.undefined, found.standard_error, family.unit),
+        notes=notes_on(clusters, found.undefined, found.standard_error, family.unit)
+        + notes_on_sizes(clusters, family.effective_clusters, family.unit),
     )
 
 
