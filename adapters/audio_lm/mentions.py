@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from adapters.audio_lm.cues import WORD
-from adapters.audio_lm.normalising import visible
+from adapters.audio_lm.normalising import plain, visible
 from bench.labels import fold_name, label_table
 
 _TAMIL = r"[\u0b80-\u0bff]"
@@ -92,7 +92,7 @@ def lexicon(labels: tuple[str, ...]) -> Lexicon:
         for word, languages in spoken.items():
             words[word] = _Word(meant, name, frozenset(languages))
     for label in labels:
-        folded = fold_name(visible(label))
+        folded = fold_name(plain(visible(label)).strip("\"' "))
         if folded:
             known = words.get(folded)
             words[folded] = _Word(label, table.canonical(label), known.languages if known else frozenset())

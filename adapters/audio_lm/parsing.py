@@ -102,7 +102,17 @@ class _Reader:
                 if label is None or named.kind == "many" or named.label not in (None, label):
                     return _UNCERTAIN
                 return Reading("one", label)
+        if self._opens_off_offer(text):
+            return _UNCERTAIN
         return read_answer(text.casefold(), self.words, self.language)
+
+    def _opens_off_offer(self, text: str) -> bool:
+        """Whether the first sentence is an emotion that is not on offer, and nothing else: that was the answer."""
+        first = re.split(r"[.;!。\n]", text, maxsplit=1)[0].casefold()
+        found = self.words.mentions(first)
+        if not found or any(m.label is not None for m in found):
+            return False
+        return re.search(r"\w", first[: found[0].start] + first[found[-1].end :]) is None
 
     def _agree(self, readings: Iterable[Reading]) -> Reading:
         """Several answers count as one where they agree, and as none where none names an emotion."""

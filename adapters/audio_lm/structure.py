@@ -41,7 +41,7 @@ def after_reasoning(text: str) -> str | None:
     if closing < 0:
         return text
     before = "" if first_opening is None else text[:first_opening]
-    return f"{before}\n{text[end:]}"
+    return f"{before}\n{text[end:]}" if before else text[end:]
 
 
 def tagged_answers(text: str) -> list[str]:

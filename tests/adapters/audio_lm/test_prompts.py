@@ -1,0 +1,116 @@
+"""What an Audio-LLM is asked: the paper's words, ours in five languages, options in an order that a seed decides."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from adapters.audio_lm import parse_reply
+from adapters.audio_lm.prompts import (
+    option_order,
+    parse_prompts,
+    prompt,
+    prompt_languages,
+    prompts,
+    render,
+    render_dimensions,
+)
+from bench.errors import UsageError
+
+SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+PAPER_ORDER = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+EVERY = [p for language in prompt_languages() for p in prompts(language).values()]
+
+
+def test_the_papers_prompt_is_verbatim() -> None:
+    assert render(prompt("paper"), SEVEN, PAPER_ORDER).text == (
+        "Determine the speaker's emotion in the given audio. Reply with a single label from: "
+        "Neutral, Happy, Sad, Angry, Fearful, Disgusted, Surprised."
+    )
+
+
+def test_every_language_has_five_paraphrases_and_no_name_stands_twice() -> None:
+    assert set(prompt_languages()) >= {"en", "zh", "ms", "ta", "id"}
+    names = [p.name for p in EVERY]
+    assert len(names) == len(set(names))
+    for language in prompt_languages():
+        assert len(prompts(language)) >= 6
+        assert len({render(p, SEVEN, SEVEN).text for p in prompts(language).values()}) >= 6
+
+
+@pytest.mark.parametrize("asked", EVERY, ids=lambda p: p.name)
+def test_options_shown_are_the_labels_on_offer_in_order_and_are_read_back(asked) -> None:
+    order = option_order(SEVEN, 7)
+    plain = render(asked, SEVEN, order)
+    lettered = render(asked, SEVEN, order, form="lettered")
+    shown = re.findall(r"\(([A-G])\) ([^,、()。.]+)", lettered.text)
+    assert [letter for letter, _ in shown] == list("ABCDEFG")
+    assert [parse_reply(word, SEVEN, language=asked.language).label for _, word in shown] == list(order)
+    assert lettered.options == order
+    assert plain.options is None
+    assert "{" not in plain.text + lettered.text
+    assert parse_reply(plain.text, SEVEN, language=asked.language).status == "unparsed", (
+        "an echo is no answer"
+    )
+
+
+def test_the_option_order_is_a_permutation_by_the_seed_alone() -> None:
+    orders = {option_order(SEVEN, seed) for seed in range(50)}
+    assert all(sorted(order) == sorted(SEVEN) for order in orders)
+    assert len(orders) > 40
+    assert option_order(SEVEN, 3) == option_order(tuple(reversed(SEVEN)), 3)
+    firsts = {order[0] for order in orders}
+    assert firsts == set(SEVEN), "each label stands first for some seed"
+
+
+def test_the_hash_knows_wording_order_form_and_control_but_not_the_clip() -> None:
+    base = render(prompt("paper"), SEVEN, SEVEN, "hello")
+    assert base.prompt_hash == render(prompt("paper"), SEVEN, SEVEN, "good bye").prompt_hash
+    others = [
+        render(prompt("paper"), SEVEN, SEVEN),
+        render(prompt("en-1"), SEVEN, SEVEN, "hello"),
+        render(prompt("paper"), SEVEN, option_order(SEVEN, 1), "hello"),
+        render(prompt("paper"), SEVEN, SEVEN, "hello", "lettered"),
+        render(prompt("paper"), SEVEN, SEVEN, "hello", control="text-only"),
+        render(prompt("paper"), SEVEN, SEVEN, "hello", control="audio-free"),
+    ]
+    assert len({base.prompt_hash, *(o.prompt_hash for o in others)}) == 7
+
+
+def test_controls_take_away_the_audio_or_its_content() -> None:
+    assert render(prompt("paper"), SEVEN, SEVEN).audio == "clip"
+    silent = render(prompt("paper"), SEVEN, SEVEN, control="audio-free")
+    assert silent.audio == "silence"
+    assert silent.text == render(prompt("paper"), SEVEN, SEVEN).text
+    for language in prompt_languages():
+        first = next(iter(prompts(language).values()))
+        text_only = render(first, SEVEN, SEVEN, "{options} {transcript}", control="text-only")
+        assert text_only.audio == "none"
+        assert "{options} {transcript}" in text_only.text
+    with pytest.raises(UsageError, match="needs a transcript"):
+        render(prompt("paper"), SEVEN, SEVEN, control="text-only")
+
+
+def test_dimensions_are_asked_on_the_stated_scale() -> None:
+    for language in prompt_languages():
+        text = render_dimensions(language, 1, 7).text
+        assert all(f'"{name}"' in text for name in ("valence", "arousal", "dominance"))
+        assert min(text.count("1"), text.count("7")) >= 4
+    with pytest.raises(UsageError, match="runs nowhere"):
+        render_dimensions("en", 5, 1)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(UsageError, match="no prompts in language 'fr'"):
+        prompts("fr")
+    with pytest.raises(UsageError, match=r"unknown prompt 'papr'.*paper"):
+        prompt("papr")
+    with pytest.raises(UsageError, match="no arrangement"):
+        render(prompt("paper"), SEVEN, SEVEN[:3])
+    good = "language: en\ncapital: true\nseparator: ','\nspaced: true\ntranscript: '{transcript}'\ntext_only: t\ndimensions: '{low} {high}'\nprompts:\n  a:\n    question: q\n    plain: '{options}'\n    lettered: '{options}'\n"
+    assert parse_prompts(good, "mine.yaml")["a"].language == "en"
+    with pytest.raises(UsageError, match=r"mine.yaml, line \d+.*expected \{options\}"):
+        parse_prompts(good.replace("plain: '{options}'", "plain: none"), "mine.yaml")
+    with pytest.raises(UsageError, match=r"mine.yaml, line 1: unknown key 'langage'"):
+        parse_prompts(good.replace("language", "langage"), "mine.yaml")
