@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from bench.errors import nearest
 from bench.identity import split_dotted
 from bench.labels import label_table
+from bench.preparation.layout import Layout
 from bench.protocols import DIMENSIONS
 from bench.typed_yaml import Strict
 
@@ -67,6 +68,10 @@ class CorpusCard(Strict):
     """Pools of other corpora whose recordings this collection holds copies of."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
+    accents: tuple[str, ...] = ()
+    """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
+    contains: tuple[Name, ...] = ()
+    """Corpora this collection holds second copies of: their pools are its pools."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
     truth: Literal["intended", "perceived", "unknown"] = "unknown"
     """What the label is: the emotion the speaker was asked for, or what listeners heard."""
@@ -89,6 +94,14 @@ class CorpusCard(Strict):
     hours: float | None = None
     traps: tuple[str, ...] = ()
     description: str = ""
+    layout: Layout | None = None
+    """How the owner's download becomes clips (``serbench corpus prepare``)."""
+
+    @model_validator(mode="after")
+    def _layout_says_enough(self) -> CorpusCard:
+        if self.layout is not None:
+            self.layout.check(verification=self.verification, access=self.access)
+        return self
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -119,7 +132,7 @@ class CorpusCard(Strict):
                 raise ValueError(f"{dimension}: the scale must run from low to high, found {low} to {high}")
         return value
 
-    @field_validator("languages")
+    @field_validator("languages", "accents")
     @classmethod
     def _language_tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for tag in value:

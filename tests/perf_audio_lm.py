@@ -46,13 +46,11 @@ def bodies(asked: Clips) -> list[bytes]:
     """The requests the client would send, serialised beforehand."""
     import json
 
-    from adapters.audio_lm.prompts import display_name, load_prompts, render
-
+    from adapters.audio_lm.prompts import display_name, prompt, render
     from adapters.audio_lm.questions import Sound, constrained, messages, with_audio
 
-    prompt = load_prompts()["paper"]
-    words = [display_name(x, prompt.language) for x in LABELS]
-    text = render(prompt, LABELS)
+    words = [display_name(x, "en", capital=True) for x in LABELS]
+    text = render(prompt("paper"), LABELS, LABELS).text
     body = {
         "model": "tiny",
         "messages": messages(text, system=None, sounds=1, audio_first=True),

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.audio_lm.completions import Usage, usage_of
 from adapters.audio_lm.endpoint import Endpoint, Rejected
 from adapters.audio_lm.questions import Sound, with_audio
-from adapters.audio_lm.completions import Usage, usage_of
 from adapters.audio_lm.replies import ReplyStore, reply_key
 from bench.errors import BenchError
 
@@ -73,7 +73,7 @@ class Asker:
         :param max_cost: asking stops before the answers of this run cost more
         """
         self._store, self._connect = store, connect
-        self._concurrency, self._price, self._max_cost = concurrency, price or Price(), max_cost
+        self._concurrency, self.price, self._max_cost = concurrency, price or Price(), max_cost
         self._endpoint: Endpoint | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
@@ -182,7 +182,7 @@ class Asker:
         usage = usage_of(reply)
         self.tally.asked += 1
         self.tally.usage += usage
-        self.tally.cost += self._price.of(usage)
+        self.tally.cost += self.price.of(usage)
         return Outcome(reply)
 
     def _within_budget(self) -> None:

@@ -30,6 +30,8 @@ class Cues(Strict):
     supposed: tuple[str, ...] = ()
     supposed_before: tuple[str, ...] = ()
     topic: tuple[str, ...] = ()
+    concessive: tuple[str, ...] = ()
+    anchors: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     alternative: tuple[str, ...] = ()
     primary: tuple[str, ...] = ()

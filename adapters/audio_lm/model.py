@@ -15,12 +15,12 @@ from typing import Literal
 from adapters.audio_lm.aggregation import Aggregate
 from adapters.audio_lm.asking import Asker, Price
 from adapters.audio_lm.endpoint import Endpoint, Patience
-from adapters.audio_lm.prompts import load_prompts
+from adapters.audio_lm.prompts import prompt
 from adapters.audio_lm.questions import Constrain, Mode
 from adapters.audio_lm.replies import ReplyStore
 from adapters.audio_lm.session import Session
 from adapters.audio_lm.settings import Settings
-from bench.errors import CannotRun, DataError, NeedsServer, UsageError, nearest
+from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
 from bench.workspace import cache_folder
 
@@ -45,6 +45,8 @@ class AudioLanguageModel:
     :param transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``
     :param audio_first: whether the model's own template puts audio before the text
     :param constrain: how the server takes constraints: ``vllm`` or ``json_schema``
+    :param dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
+        they are not asked
     :param key_variable: environment variable that holds the server's key
     :param price: cost per million tokens: ``{input: …, output: …}``
     """
@@ -71,6 +73,7 @@ class AudioLanguageModel:
         price: Mapping[str, float] | None = None,
         concurrency: int = 64,
         request_seconds: float = 120.0,
+        dimensions: Sequence[int] | None = None,
         revision: str | None = None,
         weights: Weights | None = None,
     ) -> None:
@@ -92,12 +95,9 @@ class AudioLanguageModel:
             constrain=constrain,
             # Weights the suite found by their content are that content, whatever name a server gives them.
             revision=weights.content_hash if weights else revision,
+            dimensions=(dimensions[0], dimensions[1]) if dimensions else None,
         )
-        known = load_prompts()
-        for name in prompts:
-            if name not in known:
-                raise UsageError(f"no prompt {name!r} in tasks/prompts; {nearest(name, known)}")
-        self._prompts = {name: known[name] for name in prompts}
+        self._prompts = {name: prompt(name) for name in prompts}
         self._key_variable, self._price = key_variable, Price(**(price or {}))
         self._concurrency, self._patience = concurrency, Patience(request_seconds=request_seconds)
         self._context: FitContext | None = None
@@ -109,6 +109,11 @@ class AudioLanguageModel:
         if self._settings.mode == "likelihood" and len(context.labels) > MOST_LETTERED:
             raise DataError(
                 f"{self._settings.model}: {len(context.labels)} labels, and mode likelihood takes at most {MOST_LETTERED}; use choice"
+            )
+        if context.max_cost is not None and self._key_variable is not None and self._price == Price():
+            raise UsageError(
+                f"--max-cost: the price of {self._settings.model} is not known; give it with --set "
+                "'SYSTEM:price={input: …, output: …}' (per million tokens)"
             )
         self._context = context
 

@@ -11,9 +11,18 @@ LONGEST_RAW = 200_000
 LONGEST_TEXT = 20_000
 """Characters of plain text beyond which a reply is not read: no answer to a closed question is that long."""
 
-_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,300}>")
+_TAG = re.compile(
+    r"</?(?:a|abbr|answer|b|blockquote|body|br|center|code|div|em|emotion|final|font|h[1-6]|head|hr|html|i|iframe|img|label"
+    r"|li|mark|meta|ol|output|p|pre|q|s|small|span|strong|sub|sup|svg|table|tbody|td|th|thead|title|tr|tt|u|ul)"
+    r"(?:[\s/][^<>]{0,300})?>|<!--[^<>]{0,300}-->|<\|[^<>|]{1,40}\|>",
+    re.IGNORECASE,
+)
+"""Known tags only: a model that answers "<sad>" has answered."""
 _QUOTES = str.maketrans({**dict.fromkeys("‘’‛′`´", "'"), **dict.fromkeys("“”„‟″«»「」『』《》", '"')})
-_MARKDOWN = re.compile(r"\*+|_{2,}|~~|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_MARKDOWN = re.compile(
+    r"\*+|_{2,}|~~|(?<!\w)[_~](?=\w)|(?<=[^\W_])[_~](?!\w)|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+",
+    re.MULTILINE,
+)
 _KEPT_JOINERS = {"\n", "\t", "\r"}
 
 

@@ -15,11 +15,15 @@ Weight = Literal["primary", "plain", "minor"]
 
 _SENTENCE = re.compile(r"[^.!?。;\n…]+(?:\.(?=\w)[^.!?。;\n…]+)*[.!?。;…]*")
 _COMMA = re.compile(r"[,:()\[\]、—–|]|\s-\s")
+_PAUSE = re.compile(r"[,()\[\]、—–|]|\s-\s")
 _LIST_FILLER = re.compile(
     r"(?:any|even|signs?|of|the|a|an|very|particularly|especially|or|nor|and|either|\W|_|的)*"
 )
 _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+_SHORT_WORDS = 4
+"""Words beside the emotion words (two characters of an unspaced script count as one) of a sentence that is all answer."""
 _NEAR = 28
 """Characters between a cue and the one emotion word it governs."""
 
@@ -86,6 +90,8 @@ class _Sentence:
         self.question = text.rstrip(" \"')").endswith("?")
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
+        self.turns = self._turns()
+        self.anchored = self._short() or bool(self._cues("anchors"))
 
     def _cues(self, kind: str) -> Spans:
         """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安)."""
@@ -97,11 +103,28 @@ class _Sentence:
             ]
         return self._found[kind]
 
+    def _turns(self) -> Spans:
+        """Contrasts; and the comma at which a concessive opening ends ("while one might expect anger, …")."""
+        turns = list(self._cues("contrast")) if self.places else []
+        opening = cue_pattern("concessive", self.languages).match(self.text.lstrip())
+        comma = self.text.find(",") if opening else -1
+        if comma >= 0:
+            turns.append((comma, comma + 1))
+        return sorted(turns)
+
+    def _short(self) -> bool:
+        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something."""
+        rest = self.text
+        for s, e in sorted(self.places, reverse=True):
+            rest = rest[:s] + " " + rest[e:]
+        words = [w for w in rest.split() if re.search(r"\w", w)]
+        return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
+
     def statement(self, mention: Mention, void: bool) -> Statement:
         """Judge one emotion word of this sentence."""
         start, end = mention.start - self.offset, mention.end - self.offset
-        turn = max((e for s, e in self._cues("contrast") if e <= start), default=0)
-        following = min((s for s, _ in self._cues("contrast") if s >= end), default=len(self.text))
+        turn = max((e for _, e in self.turns if e <= start), default=0)
+        following = min((s for s, _ in self.turns if s >= end), default=len(self.text))
         standing: Standing = "stated"
         if void or self.question or self._supposed(start, end, turn, following):
             standing = "void"
@@ -119,12 +142,14 @@ class _Sentence:
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
             return True
-        if any(end <= s + _NEAR and s <= following and s >= start for s, _ in self._cues("supposed_before")):
-            return True
         if any(turn <= e <= start for _, e in self.refusals):
             return True
         left, right = self._comma_clause(start, end, turn, following)
-        return any(s < right and e > left for s, e in self._cues("topic"))
+        if any(end <= s < right for s, _ in self._cues("supposed_before")):
+            return True
+        if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
+            return True
+        return not self.anchored
 
     def _comma_clause(self, start: int, end: int, turn: int, following: int) -> tuple[int, int]:
         left = max((m.end() for m in _COMMA.finditer(self.text, turn, start)), default=turn)
@@ -138,11 +163,15 @@ class _Sentence:
             return True
         for s, e in self._cues("compared"):
             between = self.text[e:start]
-            near = turn <= s and e <= start <= e + _NEAR and not self._mention_between(e, start)
-            if near and not _COMMA.search(between):
+            if not (turn <= s and e <= start):
+                continue
+            if self._mention_between(e, start):
+                if self._only_listing(e, start):
+                    return True
+            elif start <= e + _NEAR and not _COMMA.search(between):
                 return True
         pattern = cue_pattern("denied_after", self.languages)
-        behind = end + len(self.text[end:]) - len(self.text[end:].lstrip(" \"')"))
+        behind = end + len(self.text[end:]) - len(self.text[end:].lstrip(" \"')-"))
         if pattern.match(self.text, behind):
             return True
         _, right = self._comma_clause(start, end, turn, following)
@@ -179,14 +208,14 @@ class _Sentence:
         if (
             after
             and not self._mention_between(end, after.start())
-            and not _COMMA.search(self.text, end, after.start())
+            and not _PAUSE.search(self.text, end, after.start())
         ):
             return "primary"
         nearest: tuple[int, Weight] = (-1, "plain")
         for kind in ("primary", "minor"):
             for _, e in self._cues(kind):
                 near = e <= start <= e + _NEAR and not self._mention_between(e, start)
-                if near and not _COMMA.search(self.text, e, start):
+                if near and not _PAUSE.search(self.text, e, start):
                     nearest = max(nearest, (e, "primary" if kind == "primary" else "minor"))
         return nearest[1]
 

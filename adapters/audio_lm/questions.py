@@ -119,18 +119,19 @@ def constrained(choices: Sequence[str], how: Constrain) -> dict[str, Any]:
     """
     if how == "vllm":
         return {"structured_outputs": {"choice": list(choices)}}
+    return by_schema({"emotion": {"type": "string", "enum": list(choices)}})
+
+
+def by_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a body that makes a closed model answer a flat JSON object with exactly these properties."""
     schema = {
         "type": "object",
-        "properties": {"emotion": {"type": "string", "enum": list(choices)}},
-        "required": ["emotion"],
+        "properties": dict(properties),
+        "required": list(properties),
         "additionalProperties": False,
     }
-    return {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": schema},
-        }
-    }
+    named = {"name": "answer", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def letters_only(tokens: Sequence[int]) -> dict[str, Any]:

@@ -11,18 +11,6 @@ import numpy as np
 
 from adapters.audio_lm.aggregation import combine, merge_windows, to_answers, variant_facts
 from adapters.audio_lm.asking import Asker, Outcome, Question
-from adapters.audio_lm.parsing import parse_reply
-from adapters.audio_lm.orders import option_orders
-from adapters.audio_lm.prompts import Prompt, display_name, render
-from adapters.audio_lm.questions import (
-    SCORED,
-    Sound,
-    Variant,
-    constrained,
-    letters_only,
-    messages,
-    windows,
-)
 from adapters.audio_lm.completions import (
     Said,
     Usage,
@@ -35,21 +23,45 @@ from adapters.audio_lm.completions import (
     usage_of,
     was_cut,
 )
+from adapters.audio_lm.dimensions import (
+    Scale,
+    aspects,
+    constraint,
+    digits,
+    prefix,
+    read_dimensions,
+)
+from adapters.audio_lm.orders import option_orders
+from adapters.audio_lm.parsing import parse_reply
+from adapters.audio_lm.prompts import Control, PromptText, display_name, render, render_dimensions
+from adapters.audio_lm.questions import (
+    SCORED,
+    Sound,
+    Variant,
+    constrained,
+    letters_only,
+    messages,
+    windows,
+)
 from adapters.audio_lm.replies import reply_key
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun
-from bench.protocols import Answers, Clips, FitContext
+from bench.protocols import DIMENSIONS, Answers, Array, Clips, FitContext
 
 LETTERS = string.ascii_uppercase
+CONTROLS: Mapping[str, Control | None] = {"clip": None, "silence": "audio-free", "none": "text-only"}
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a reply belongs: window of the clip, variant, and the label whose likelihood it tells ("" otherwise)."""
+    """Where a reply belongs: window of the clip (−1: asked without audio), variant, the label whose likelihood it tells or the
+    aspect of the dimensions that it rates ("" otherwise).
+    """
 
     window: int
     variant: Variant
     label: str = ""
+    aspect: str = ""
 
 
 @dataclass
@@ -68,7 +80,7 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        prompts: Mapping[str, Prompt],
+        prompts: Mapping[str, PromptText],
         clips: Clips,
         context: FitContext,
         asker: Asker,
@@ -83,6 +95,8 @@ class Session:
             for repeat in range(settings.repeats)
         ]
         self._tokens: dict[str, list[int]] = {}
+        self._scale = settings.dimensions if context.dimensions else None
+        self._rated: Array = np.full((len(clips), len(DIMENSIONS)), np.nan)
         self._rows = [Row() for _ in range(len(clips))]
         self._said: list[dict[Variant, Said]] = [{} for _ in range(len(clips))]
         self._problems: list[str] = []
@@ -120,12 +134,14 @@ class Session:
                 "cached": self._usage.cached,
                 "completion": self._usage.completion,
             },
+            "cost": self._asker.price.of(self._usage),
             "problems": sorted(set(self._problems))[:20],
         }
         return Answers(
             together.statuses,
             together.labels,
             together.probabilities,
+            dimensions=self._rated if self._scale else None,
             replies=together.replies,
             notes=facts,
             variants={v.name: a for v, a in by_variant.items()} if len(by_variant) > 1 else {},
@@ -185,6 +201,12 @@ class Session:
                     if label:
                         entry.slots.append(Slot(-1, variant, label))
                         yield self._question(variant, (), transcript, label)
+        if self._scale is None:
+            return
+        for window, sound in enumerate(heard):
+            for aspect in aspects(settings.mode):
+                entry.slots.append(Slot(window, self._variants[0], aspect=aspect))
+                yield self._rating(sound, aspect, self._scale)
 
     def _scored_labels(self) -> Sequence[str]:
         return self._labels if self._settings.mode == "likelihood-sum" else ("",)
@@ -203,10 +225,12 @@ class Session:
         order = self._orders[variant.order]
         text = render(
             prompt,
+            self._labels,
             order,
             transcript=transcript if settings.transcript else None,
             form="lettered" if settings.mode == "likelihood" else "plain",
-        )
+            control=CONTROLS[settings.audio],
+        ).text
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": messages(
@@ -214,7 +238,7 @@ class Session:
                 system=settings.system_prompt,
                 sounds=len(sounds),
                 audio_first=settings.audio_first,
-                prefix=display_name(label, prompt.language) if label else None,
+                prefix=_word(label, prompt) if label else None,
             ),
             "temperature": settings.temperature,
         }
@@ -224,11 +248,32 @@ class Session:
         )
         return Question(key, body, sounds)
 
-    def _constraint(self, prompt: Prompt, order: Sequence[str], repeat: int) -> dict[str, Any]:
+    def _rating(self, sound: Sound, aspect: str, scale: Scale) -> Question:
+        """Ask for the dimensions, in the language of the first prompt."""
+        settings, variant = self._settings, self._variants[0]
+        text = render_dimensions(self._prompts[variant.prompt].language, *scale).text
+        body: dict[str, Any] = {
+            "model": settings.model,
+            "messages": messages(
+                text,
+                system=settings.system_prompt,
+                sounds=1,
+                audio_first=settings.audio_first,
+                prefix=prefix(aspect),
+            ),
+            "temperature": settings.temperature,
+        }
+        body |= constraint(
+            settings.mode, settings.constrain, aspect, scale, self._tokens, settings.max_tokens
+        )
+        key = reply_key(settings.model, settings.revision, body, (sound.hash,), 0)
+        return Question(key, body, (sound,))
+
+    def _constraint(self, prompt: PromptText, order: Sequence[str], repeat: int) -> dict[str, Any]:
         settings = self._settings
         match settings.mode:
             case "choice":
-                words = [display_name(label, prompt.language) for label in order]
+                words = [_word(label, prompt) for label in order]
                 return {"max_tokens": settings.max_tokens, **constrained(words, settings.constrain)}
             case "free":
                 sampled = {"seed": repeat} if settings.temperature > 0 else {}
@@ -244,15 +289,17 @@ class Session:
             case "likelihood":
                 texts = list(LETTERS[: len(self._labels)])
             case "likelihood-sum":
-                languages = {p.language for p in self._prompts.values()}
-                texts = sorted({display_name(x, lang) for x in self._labels for lang in languages})
+                texts = sorted({_word(x, p) for x in self._labels for p in self._prompts.values()})
             case _:
                 texts = []
+        if self._scale and self._settings.mode in ("likelihood", "likelihood-sum"):
+            texts += digits(self._scale)
+        single = set(LETTERS) | set(digits(self._scale or (0, 0)))
         for text in texts:
             self._tokens[text] = await self._asker.tokens(self._settings.model, self._settings.revision, text)
-            if self._settings.mode == "likelihood" and len(self._tokens[text]) != 1:
+            if text in single and len(self._tokens[text]) != 1:
                 raise CannotRun(
-                    f"{self._settings.model}: the option letter {text!r} is {len(self._tokens[text])} tokens there, and mode "
+                    f"{self._settings.model}: the answer {text!r} is {len(self._tokens[text])} tokens there, and mode "
                     "likelihood compares single tokens; use choice"
                 )
 
@@ -275,6 +322,20 @@ class Session:
                 for window, seconds in enumerate(entry.seconds)
             ]
             self._said[row][variant] = merge_windows(parts, self._labels)
+        if self._scale:
+            self._rated[row] = self._rating_of(entry, replies, self._scale)
+
+    def _rating_of(self, entry: Row, replies: Mapping[Slot, Outcome], scale: Scale) -> Array:
+        """Mean over the windows, weighted by their seconds, of what could be read."""
+        parts = []
+        for window in range(len(entry.seconds)):
+            asked = {a: Slot(window, self._variants[0], aspect=a) for a in aspects(self._settings.mode)}
+            parts.append(read_dimensions({a: replies[s].reply for a, s in asked.items()}, scale))
+        rated = np.stack(parts)
+        weights = np.isfinite(rated) * np.array(entry.seconds)[:, np.newaxis]
+        total = weights.sum(axis=0)
+        mean = (np.nan_to_num(rated) * weights).sum(axis=0) / np.where(total > 0, total, 1)
+        return np.where(total > 0, mean, np.nan)
 
     def _said_in(self, window: int, variant: Variant, replies: Mapping[Slot, Outcome]) -> Said:
         if self._settings.mode == "likelihood-sum":
@@ -286,13 +347,13 @@ class Session:
         prompt = self._prompts[variant.prompt]
         match self._settings.mode:
             case "choice":
-                return read_choice(reply, {display_name(x, prompt.language): x for x in order})
+                return read_choice(reply, {_word(x, prompt): x for x in order})
             case "likelihood":
                 return self._in_table_order(read_letters(reply, order, LETTERS), order)
             case _:
                 return self._parsed(reply, prompt)
 
-    def _parsed(self, reply: Mapping[str, Any], prompt: Prompt) -> Said:
+    def _parsed(self, reply: Mapping[str, Any], prompt: PromptText) -> Said:
         text = text_of(reply)
         if is_refusal(reply):
             return Said("refused", None, text)
@@ -310,9 +371,9 @@ class Session:
     def _summed(self, window: int, variant: Variant, replies: Mapping[Slot, Outcome]) -> Said:
         """Log-probability of each label as the answer, less that without audio; then normalised over the labels."""
         scores = []
-        language = self._prompts[variant.prompt].language
+        prompt = self._prompts[variant.prompt]
         for label in self._labels:
-            tokens = len(self._tokens[display_name(label, language)])
+            tokens = len(self._tokens[_word(label, prompt)])
             pair = [replies[Slot(w, variant, label)] for w in (window, -1)]
             problem = next((o.problem for o in pair if o.reply is None), None)
             if problem is not None:
@@ -323,3 +384,8 @@ class Session:
             scores.append(found[0] - found[1])
         probabilities = softmax(np.array(scores))
         return Said("ok", self._labels[int(probabilities.argmax())], None, probabilities)
+
+
+def _word(label: str, prompt: PromptText) -> str:
+    """Return a label as the prompt writes it."""
+    return display_name(label, prompt.language, capital=prompt.settings.capital)

@@ -30,6 +30,7 @@ class Settings:
     system_prompt: str | None
     constrain: Constrain
     revision: str | None
+    dimensions: tuple[int, int] | None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -49,6 +50,12 @@ class Settings:
             raise UsageError(
                 f"{self.model}: audio: none needs transcript: true, or there is nothing to go by"
             )
+        if self.dimensions is not None and not 0 <= self.dimensions[0] < self.dimensions[1] <= 9:
+            raise UsageError(
+                f"{self.model}: dimensions must be a scale of single digits like [1, 9], found {list(self.dimensions)}"
+            )
+        if self.dimensions is not None and self.audio == "none":
+            raise UsageError(f"{self.model}: dimensions are asked about audio, and audio is none")
         if self.longest_seconds < 1:
             raise UsageError(
                 f"{self.model}: longest_seconds must be 1 at least, found {self.longest_seconds}"

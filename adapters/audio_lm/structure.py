@@ -106,8 +106,8 @@ def headed_answers(text: str, kind: str, languages: frozenset[str]) -> Iterator[
     key = cue_pattern(kind, languages).pattern
     words = cue_pattern("answer_words", languages).pattern
     head = re.compile(
-        rf"(?:^|(?<=[.,;!?()\n。>\"'{{]))[\s\"']*(?:(?:{words})\s*){{0,3}}(?:{key})[\s\"')]*"
-        r"(?:\b(?:is|ialah|adalah)\b\s*|是|为)?(?:[:=]|[-=]*>|→|⇒|–|—|\s-\s)[\s:]*",
+        rf"(?:^|(?<=[.,;!?()\n。>\"'{{]))[\s\"']{{0,4}}(?:(?:{words})\s{{0,3}}){{0,3}}(?:{key})[\s\"')]{{0,4}}"
+        r"(?:\b(?:is|ialah|adalah)\b\s{0,3}|是|为)?(?:[:=]|[-=]{0,4}>|→|⇒|–|—|\s-\s)[\s:]{0,8}",
         re.MULTILINE | re.IGNORECASE,
     )
     heads = list(head.finditer(text))

@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(
-    help="Look at, check and describe prepared corpora.", no_args_is_help=True, rich_markup_mode=None
+    help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(corpus_app, name="corpus")
 
@@ -205,6 +205,44 @@ def doctor(data: Data = None, json_: Json = False) -> None:
     from bench.cli import doctor as examination
 
     raise typer.Exit(examination.examine(tuple(data or ()), as_json=json_))
+
+
+@corpus_app.command()
+def prepare(
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            help="A corpus by its card's name, the path of a card (.yaml), or a download with a card in it."
+        ),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            help="The owner's download: a folder or an archive (open corpora are fetched without it)."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The folder that holds prepared corpora (else SERBENCH_DATA)."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The corpus's own folder (default DATA/NAME).")] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Prepare by a layout that was never checked on files.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one per core).", min=1)] = None,
+    json_: Json = False,
+) -> None:
+    """Turn the owner's download into a prepared corpus, with a report of what was found against what is promised."""
+    from bench.cli import preparing
+
+    try:
+        code = preparing.prepare_corpus(
+            corpus, source, data, out, unverified=unverified, workers=workers, as_json=json_
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
+        code = 130
+    raise typer.Exit(code)
 
 
 @corpus_app.command()

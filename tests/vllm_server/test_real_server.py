@@ -79,6 +79,10 @@ def test_choice_and_likelihood_answer_every_clip_and_gibberish_stays_unparsed(
     for answers in (likely, summed):
         assert answers.probabilities is not None
         np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1)
+    for mode in ("choice", "likelihood"):
+        rated = ask(server.address, clips(2, seconds=1.0), tmp_path, mode=mode, rated=True, dimensions=[1, 9])
+        assert rated.dimensions is not None
+        assert ((rated.dimensions >= 0) & (rated.dimensions <= 1)).all(), mode
     assert set(free.statuses) == {"unparsed"}
     assert free.labels == (None,) * 12
     assert all(free.replies or ())
@@ -97,9 +101,9 @@ def test_prompts_after_the_first_reuse_the_clips_tokens_where_audio_comes_first(
 
 
 def _english(n: int) -> list[str]:
-    from adapters.audio_lm.prompts import load_prompts
+    from adapters.audio_lm.prompts import prompts
 
-    return sorted(name for name, p in load_prompts().items() if p.language == "en" and name != "paper")[:n]
+    return [name for name in prompts("en") if name != "paper"][:n]
 
 
 def test_forty_seconds_are_heard_in_windows(server: Server, tmp_path: Path) -> None:

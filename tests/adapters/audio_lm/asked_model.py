@@ -54,8 +54,7 @@ def text(body: Mapping[str, Any]) -> str:
 def letters(body: Mapping[str, Any]) -> dict[str, str]:
     """Lettered options of a prompt: label → letter."""
     return {
-        word.strip(" .").lower(): letter
-        for letter, word in re.findall(r"\b([A-Z])[.)] ?([^\n,]+)", text(body))
+        word.strip(" .").lower(): letter for letter, word in re.findall(r"\(([A-Z])\) ([^\n,.]+)", text(body))
     }
 
 
@@ -65,6 +64,7 @@ def ask(
     folder: Path,
     labels: tuple[str, ...] = LABELS,
     max_cost: float | None = None,
+    rated: bool = False,
     **settings: Any,
 ) -> Answers:
     """Let the adapter answer."""
@@ -73,7 +73,7 @@ def ask(
         clips=Clips((), (), np.zeros(0), (), asked.read), labels=(), dimensions=np.zeros((0, 3)), speakers=()
     )
     context = FitContext(
-        labels=labels, dimensions=False, seed=0, workdir=folder, server=address, max_cost=max_cost
+        labels=labels, dimensions=rated, seed=0, workdir=folder, server=address, max_cost=max_cost
     )
     model.fit(nothing, nothing, context)
     return model.predict(asked)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from adapters.audio_lm.prompts import load_prompts
 
+from adapters.audio_lm.prompts import prompts
 from bench.errors import CannotRun, NeedsServer, UsageError
 from tests.adapters.audio_lm.asked_model import LABELS, ask, clips, heard, letters, text
 from tests.adapters.audio_lm.fault_server import Faults, completion, running
@@ -26,7 +27,7 @@ def truth(clip: int) -> str:
 
 
 def english(n: int) -> list[str]:
-    return sorted(name for name, p in load_prompts().items() if p.language == "en")[:n]
+    return list(prompts("en"))[:n]
 
 
 def test_choice_asks_with_the_labels_on_offer_and_takes_the_word_given(tmp_path: Path) -> None:
@@ -255,10 +256,66 @@ def test_closed_models_answer_by_schema(tmp_path: Path) -> None:
 
 def test_slips_of_a_card_are_told_before_anything_is_asked(tmp_path: Path) -> None:
     for settings, said in (
-        ({"prompts": ("nope",)}, "no prompt 'nope'"),
+        ({"prompts": ("nope",)}, "unknown prompt 'nope'"),
         ({"mode": "chioce"}, "did you mean 'choice'"),
         ({"repeats": 0}, "at least one"),
         ({"audio": "none"}, "transcript: true"),
     ):
         with pytest.raises(UsageError, match=said):
             ask(None, clips(1), tmp_path, **settings)  # type: ignore[arg-type]
+
+
+def test_dimensions_are_asked_on_the_stated_scale_and_come_back_in_0_to_1(tmp_path: Path) -> None:
+    def words(body: dict[str, Any]) -> str:
+        if "valence" not in text(body):
+            return str(body["structured_outputs"]["choice"][0])
+        assert "from 1 to 9" in text(body)
+        reply = '{"valence": 1, "arousal": 5, "dominance": 9}'
+        assert re.fullmatch(body["structured_outputs"]["regex"], reply)
+        return reply
+
+    with running(Faults(words=words)) as (_, address):
+        answers = ask(address, clips(2), tmp_path, rated=True, dimensions=[1, 9])
+    assert answers.dimensions is not None
+    np.testing.assert_allclose(answers.dimensions, [[0, 0.5, 1]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('Sure! ```json\n{"valence": 2, "arousal": 4, "dominance": 3}\n```', [0.25, 0.75, 0.5]),
+        ('{"Valence": 2, "arousal": "high"}', [0.25, None, None]),
+        ('{"valence": 7, "arousal": 3, "dominance": true}', [None, 0.5, None]),
+        ('{"valence": 1} or rather {"valence": 5}', [None] * 3),
+        ("valence 3 of 5", [None] * 3),
+        ("{" * 100_000, [None] * 3),
+    ],
+)
+def test_free_ratings_are_taken_only_as_numbers_on_the_scale(
+    tmp_path: Path, said: str, expected: list[float | None]
+) -> None:
+    with running(Faults(words=lambda body: said)) as (_, address):
+        answers = ask(address, clips(1), tmp_path, mode="free", rated=True, dimensions=[1, 5])
+    assert answers.dimensions is not None
+    found = [None if math.isnan(x) else round(x, 9) for x in answers.dimensions[0].tolist()]
+    assert found == expected
+
+
+def test_digits_probabilities_give_the_expected_rating(tmp_path: Path) -> None:
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        if body["messages"][-1]["role"] == "user":
+            return letter_reply(body, dict.fromkeys(LABELS, 0.25))
+        assert body["messages"][-1]["content"] in ('{"valence": ', '{"arousal": ', '{"dominance": ')
+        top = [{"token": str(d), "logprob": math.log(0.5 if d in (1, 2) else 1e-12)} for d in range(1, 6)]
+        return completion("1", logprobs={"content": [{"token": "1", "logprob": 0.0, "top_logprobs": top}]})
+
+    with running(Faults(reply=reply)) as (_, address):
+        answers = ask(address, clips(1), tmp_path, mode="likelihood", rated=True, dimensions=[1, 5])
+    assert answers.dimensions is not None
+    np.testing.assert_allclose(answers.dimensions, [[0.125] * 3], atol=1e-6)
+
+
+def test_a_limit_on_costs_needs_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "x")
+    with pytest.raises(UsageError, match="price of tiny is not known"):
+        ask(None, clips(1), tmp_path, key_variable="SOME_KEY", max_cost=1.0)
