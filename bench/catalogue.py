@@ -12,9 +12,11 @@ import numpy as np
 from bench.cards import CorpusCard
 from bench.confounds import find_confounds
 from bench.contamination import Contamination, contamination
-from bench.corpora import Metadata, data_folders, find_corpora, read_metadata
+from bench.corpora import Metadata, PreparedCorpus, data_folders, find_corpora, read_metadata
 from bench.labels import label_table
+from bench.protocols import SAMPLE_RATE, Array
 from bench.registry import corpus_cards, load_system, system_names
+from bench.task import open_table
 from bench.task.splitting import official_sides
 
 
@@ -51,10 +53,13 @@ class CatalogueEntry:
         return {**asdict(self), "contamination": dict(self.contamination)}
 
 
-def catalogue(data: Sequence[Path] = (), *, shipped_only: bool = False) -> list[CatalogueEntry]:
+def catalogue(
+    data: Sequence[Path] = (), *, shipped_only: bool = False, cache: Path | None = None
+) -> list[CatalogueEntry]:
     """List the tasks of all prepared corpora in the data folders and of all shipped cards, sorted by name.
 
-    Nothing is decoded: warnings are those of cards and manifests. ``shipped_only`` looks at no data folder.
+    Nothing is decoded: warnings are those of cards and manifests, and of clip lengths where ``cache`` holds the decoded
+    audio. ``shipped_only`` looks at no data folder.
     """
     folders = [] if shipped_only else data_folders(data)
     found = {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
@@ -66,14 +71,21 @@ def catalogue(data: Sequence[Path] = (), *, shipped_only: bool = False) -> list[
         seen = {s.name: contamination(s, card, known=cards) for s in systems}
         if name in found:
             metadata = read_metadata(found[name])
-            entries += [_counted(card, metadata, x, seen) for x in sorted(set(metadata.languages))]
+            seconds = _seconds(found[name], cache) if cache else np.zeros(len(metadata))
+            entries += [_counted(card, metadata, x, seen, seconds) for x in sorted(set(metadata.languages))]
         else:
             entries += [_promised(card, x, seen) for x in card.languages]
     return sorted(entries, key=lambda e: e.name)
 
 
+def _seconds(corpus: PreparedCorpus, cache: Path) -> Array:
+    """Clip lengths (clips,) where the corpus is decoded, else zeros."""
+    table = open_table(corpus, cache)
+    return np.array([c.samples / SAMPLE_RATE for c in table.decoded(forecast=True)])
+
+
 def _counted(
-    card: CorpusCard, metadata: Metadata, language: str, seen: Mapping[str, Contamination]
+    card: CorpusCard, metadata: Metadata, language: str, seen: Mapping[str, Contamination], seconds: Array
 ) -> CatalogueEntry:
     """A task whose corpus is prepared."""
     rows = [i for i, x in enumerate(metadata.languages) if x == language]
@@ -101,7 +113,7 @@ def _counted(
         votes=any(pick(metadata.votes)),
         variants=tuple(variants),
         prepared=True,
-        warnings=(*card.traps, *find_confounds(emotions, columns, np.zeros(len(rows)), speakers)),
+        warnings=(*card.traps, *find_confounds(emotions, columns, seconds[rows], speakers)),
     )
 
 

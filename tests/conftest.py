@@ -91,6 +91,19 @@ def write_tone_corpus(
     return folder
 
 
+def rewrite(folder: Path, **columns: object) -> None:
+    """Set columns of ``metadata.csv``: a function of the row, or a value for all."""
+    path = folder / "metadata.csv"
+    with path.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row |= {k: str(v(row) if callable(v) else v) for k, v in columns.items()}
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 @pytest.fixture
 def tone_corpus(tmp_path: Path) -> Path:
     """A tiny prepared corpus called ``tones``."""

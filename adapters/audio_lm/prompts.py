@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -126,20 +126,6 @@ def prompt(name: str) -> PromptText:
     return known[name]
 
 
-def option_order(labels: Iterable[str], seed: int) -> tuple[str, ...]:
-    """Return the order in which options are shown: as given for seed 0, else a permutation by the seed alone.
-
-    The same for every clip: a matrix that asks for several seeds shows each clip in each of these orders.
-
-    >>> option_order(["happy", "sad", "angry"], 0)
-    ('happy', 'sad', 'angry')
-    """
-    given = tuple(labels)
-    if seed == 0:
-        return given
-    return tuple(sorted(given, key=lambda label: hashlib.sha256(f"{seed}\n{label}".encode()).digest()))
-
-
 def display_name(label: str, language: str, *, capital: bool = False) -> str:
     """Return a canonical label's name in a language: the first of its synonyms in ``tasks/labels.yaml``.
 
@@ -175,7 +161,7 @@ def render(
 ) -> Rendered:
     """Return what to send with a clip.
 
-    labels: the canonical names on offer; order: the same names in the order shown (see :func:`option_order`).
+    labels: the canonical names on offer; order: the same names in the order shown (see :mod:`adapters.audio_lm.orders`).
     transcript: shown before the question where given; the text-only control needs it, and sends no audio. The
     audio-free control sends the same text with silence.
 

@@ -111,10 +111,11 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
     if what != "tasks":
         raise UsageError(f"list {what}: --html and --markdown go with tasks only")
     from bench.catalogue import catalogue
+    from bench.workspace import cache_folder
     from reports.catalogue import update_markdown, write_page
 
     if html is not None:
-        print(write_page(catalogue(data), html))
+        print(write_page(catalogue(data, cache=cache_folder()), html))
     if markdown is not None:
         print(update_markdown(catalogue(shipped_only=True), markdown))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 
@@ -17,22 +16,9 @@ from bench.corpora import PreparedCorpus, card_of
 from bench.errors import DataError, UsageError
 from bench.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
 from bench.task import Task, build_task, decode_missing, match_tasks, open_table, split_task_name
-from tests.conftest import write_tone_corpus
+from tests.conftest import rewrite, write_tone_corpus
 
 ids = st.sampled_from(["", "a", "b", "c", "d", "e", "f"])
-
-
-def rewrite(folder: Path, **columns: object) -> None:
-    """Set columns of ``metadata.csv``: a function of the row, or a value for all."""
-    path = folder / "metadata.csv"
-    with path.open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
-        row |= {k: str(v(row) if callable(v) else v) for k, v in columns.items()}
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def build(
