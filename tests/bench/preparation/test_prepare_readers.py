@@ -73,7 +73,9 @@ def test_the_actors_own_judgements_count_only_when_asked_for(tmp_path: Path) -> 
     with pytest.raises(
         UsageError, match="reader emo-evaluation: no option 'self_report'; did you mean 'self_reports'"
     ):
-        listed(card("parts: [{reader: emo-evaluation, options: {self_report: true}}]"), tmp_path / "s", tmp_path)
+        listed(
+            card("parts: [{reader: emo-evaluation, options: {self_report: true}}]"), tmp_path / "s", tmp_path
+        )
 
 
 def test_m3ed_utterances_with_characters_and_three_annotators(tmp_path: Path) -> None:
