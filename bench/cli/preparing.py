@@ -143,9 +143,13 @@ def _print_report(report: PrepareReport, folder: Path) -> None:
 
     out.print(
         f"{report.corpus}: {against(found.clips, promised.clips)} clips, {against(found.speakers, promised.speakers)} speakers, "
-        f"{against(f'{found.hours:.2f}', promised.hours)} h; {report.faults} faults, {len(report.problems) - report.faults} notes",
+        f"{against(f'{found.hours:.2f}', promised.hours)} h; {_number(report.faults, 'fault')}, {_number(len(report.problems) - report.faults, 'note')}",
         soft_wrap=True,
     )
     if report.left_out:
         out.print(f"{report.left_out} listed clips were left out, as the card says", soft_wrap=True)
     out.print(f"prepared in {folder}; the whole report: {folder / REPORT}", soft_wrap=True)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

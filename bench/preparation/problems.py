@@ -19,6 +19,7 @@ Kind = Literal[
     "no row",
     "bad cell",
     "promise",
+    "hours",
     "uneven speaker",
     "changed",
     "gone",
@@ -27,7 +28,7 @@ Kind = Literal[
     "name",
     "silent",
 ]
-NOTES: frozenset[Kind] = frozenset({"sample rates", "channels", "name", "uneven speaker", "silent"})
+NOTES: frozenset[Kind] = frozenset({"hours", "sample rates", "channels", "name", "uneven speaker", "silent"})
 """Kinds that are worth knowing and no fault."""
 
 

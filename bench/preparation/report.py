@@ -227,11 +227,11 @@ def _promise_problems(found: Counts, promised: Counts, speakers: set[str]) -> li
         if want is not None and have != want:
             gap = _gaps(speakers) if what == "speakers" else ""
             problems.append(Problem("promise", what, f"found {have}, the card promises {want}{gap}"))
-    # Published hours are rounded, and some count silence that was cut since.
+    # Published hours are rounded, and some count silence that was cut since: worth a note, no fault.
     slack = max(0.1 * (promised.hours or 0.0), 0.05)
     if promised.hours is not None and abs((found.hours or 0.0) - promised.hours) > slack:
         problems.append(
-            Problem("promise", "hours", f"found {found.hours:.2f}, the card promises {promised.hours:g}")
+            Problem("hours", "hours", f"found {found.hours:.2f}, the card promises {promised.hours:g}")
         )
     return problems
 

@@ -179,9 +179,11 @@ def test_a_missing_actor_is_named_by_the_gap_and_half_an_actor_by_the_count(tmp_
     for speaker in ("01", "02", "04", "05"):
         for take in range(3 if speaker != "05" else 2):
             write_sound(tmp_path / "s", f"{speaker}_sad_{take}.wav")
-    toy = card(CARD, head="speakers: 5")
+    toy = card(CARD, head="speakers: 5\nhours: 2")
     report = prepared(toy, tmp_path / "s", tmp_path / "out")
+    assert report.faults == 1
     assert [(p.kind, p.where, p.message) for p in report.problems] == [
+        ("hours", "hours", "found 0.00, the card promises 2"),
         ("promise", "speakers", "found 4, the card promises 5 (no speaker 3 between 1 and 5)"),
         ("uneven speaker", "05", "has 2 clips, 3 of 4 speakers have 3"),
     ]
