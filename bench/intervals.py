@@ -1,13 +1,12 @@
 """Confidence intervals over clusters, from additive statistics.
 
 The default is the exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1: the
-same function, stretched), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
+same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
 on simulated corpora is in ``results/validity/README.md``.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from bench.additive import Array, InputError, Metric, checked_statistics, metric_named, only_present_classes
 from bench.errors import CannotSeparate, UsageError
+from bench.power import student_quantile
 from bench.resampling import Jackknifed, Replicates, bootstrap, effective_clusters, jackknife, one_blas_thread
 
 Method = Literal["jackknife-t", "bootstrap-t", "percentile"]
@@ -92,14 +92,15 @@ def interval(
         standard_error=found.standard_error,
         method=f"{method} over {unit}",
         notes=notes_on(len(table), found.undefined, found.standard_error, unit, holds_from=HOLDS_FROM[method])
-        + notes_on_sizes(len(table), even, unit),
+        + notes_on_sizes(len(table), even, unit)
+        + (() if chosen.smooth else ("biased upwards where a bin holds few clips, and so is the interval",)),
     )
 
 
 def difference_interval(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
     """Interval of a jackknifed difference of two values of the metric: Student's t, no transform."""
     widest = metric.maximum - metric.minimum
-    half = _student(level, df) * found.standard_error
+    half = student_quantile((1 + level) / 2, df) * found.standard_error
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
 
 
@@ -180,7 +181,7 @@ def notes_on_sizes(clusters: int, effective: float, unit: Unit) -> tuple[str, ..
 
 
 def _jackknife_t(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
-    return _symmetric(metric, found, _student(level, df))
+    return _symmetric(metric, found, student_quantile((1 + level) / 2, df))
 
 
 def _bootstrap_t(
@@ -201,27 +202,30 @@ def _symmetric(metric: Metric, found: Jackknifed, quantile: float) -> tuple[floa
         return found.estimate, found.estimate
     estimate = np.asarray(found.estimate)
     centre, half = _stretched(metric, estimate), quantile * found.standard_error * _slope(metric, estimate)
-    middle, radius = (metric.maximum + metric.minimum) / 2, (metric.maximum - metric.minimum) / 2
-    low, high = middle + radius * np.tanh([centre - half, centre + half])
+    low, high = _unstretched(metric, np.array([centre - half, centre + half]))
     return float(low), float(high)
 
 
 def _stretched(metric: Metric, values: Array) -> Array:
-    """atanh of the value mapped to −1..1: half the logit for 0..1, Fisher's z for a correlation."""
+    """atanh of the value mapped to −1..1: half the logit for 0..1, Fisher's z for a correlation; log where unbounded."""
     radius = (metric.maximum - metric.minimum) / 2
     with np.errstate(divide="ignore"):
+        if np.isinf(radius):
+            return np.asarray(np.log(values - metric.minimum))
         return np.asarray(np.arctanh((values - metric.minimum) / radius - 1))
 
 
+def _unstretched(metric: Metric, values: Array) -> Array:
+    middle, radius = (metric.maximum + metric.minimum) / 2, (metric.maximum - metric.minimum) / 2
+    if np.isinf(radius):
+        return np.asarray(metric.minimum + np.exp(values))
+    return np.asarray(middle + radius * np.tanh(values))
+
+
 def _slope(metric: Metric, values: Array) -> Array:
+    """Derivative of the stretched scale."""
     radius = (metric.maximum - metric.minimum) / 2
     with np.errstate(divide="ignore"):
+        if np.isinf(radius):
+            return np.asarray(1 / (values - metric.minimum))
         return np.asarray(1 / radius / (1 - ((values - metric.minimum) / radius - 1) ** 2))
-
-
-@functools.lru_cache(maxsize=256)
-def _student(level: float, df: float) -> float:
-    # Imported here: listing systems must not wait for scipy.stats.
-    from scipy.stats import t
-
-    return float(t.ppf((1 + level) / 2, df))
