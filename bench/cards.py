@@ -64,10 +64,12 @@ class CorpusCard(Strict):
     title: str = ""
     pool: Name | None = None
     """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
-    contains: tuple[Name, ...] = ()
-    """Pools of other corpora whose recordings this collection holds copies of."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
+    accents: tuple[str, ...] = ()
+    """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
+    contains: tuple[Name, ...] = ()
+    """Corpora, or pools, whose recordings this collection holds copies of: it shares their speakers."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
     truth: Literal["intended", "perceived", "unknown"] = "unknown"
     """What the label is: the emotion the speaker was asked for, or what listeners heard."""
@@ -128,7 +130,7 @@ class CorpusCard(Strict):
                 raise ValueError(f"{dimension}: the scale must run from low to high, found {low} to {high}")
         return value
 
-    @field_validator("languages")
+    @field_validator("languages", "accents")
     @classmethod
     def _language_tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for tag in value:

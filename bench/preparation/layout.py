@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from bench.errors import nearest
 from bench.typed_yaml import Strict
 
-ReaderName = Literal["iemocap", "m3ed", "segments"]
+ReaderName = Literal["emo-evaluation", "nested-dialogues", "segments"]
 TableFormat = Literal["csv", "tsv", "json", "jsonl", "parquet"]
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 

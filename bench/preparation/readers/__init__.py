@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bench.preparation.readers import iemocap, m3ed, segments
+from bench.preparation.readers import emo_evaluation, nested_dialogues, segments
 
 if TYPE_CHECKING:
     from bench.preparation.layout import Part
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from bench.preparation.tree import SourceTree
 
 READERS: dict[str, Callable[[Part, SourceTree, Listing], None]] = {
-    "iemocap": iemocap.read,
-    "m3ed": m3ed.read,
+    "emo-evaluation": emo_evaluation.read,
+    "nested-dialogues": nested_dialogues.read,
     "segments": segments.read,
 }
 

@@ -43,7 +43,7 @@ def iemocap(folder: Path) -> Path:
 
 def test_iemocap_turns_with_ratings_votes_and_words(tmp_path: Path) -> None:
     toy = card(
-        "parts: [{reader: iemocap}]\ntranslate: {gender: {F: female, M: male}}\nignore: ['**/dialog/wav/*.wav']"
+        "parts: [{reader: emo-evaluation}]\ntranslate: {gender: {F: female, M: male}}\nignore: ['**/dialog/wav/*.wav']"
     )
     listing = listed(toy, iemocap(tmp_path / "s"), tmp_path)
     first = {
@@ -67,13 +67,15 @@ def test_iemocap_turns_with_ratings_votes_and_words(tmp_path: Path) -> None:
 
 
 def test_the_actors_own_judgements_count_only_when_asked_for(tmp_path: Path) -> None:
-    toy = card("parts: [{reader: iemocap, options: {self_reports: true}}]")
+    toy = card("parts: [{reader: emo-evaluation, options: {self_reports: true}}]")
     rows = rows_of(listed(toy, iemocap(tmp_path / "s"), tmp_path))
     assert json.loads(rows["Ses01F_impro01/Ses01F_impro01_F000"]["soft_votes"])["Anger"] == 1
     with pytest.raises(
-        UsageError, match="reader iemocap: no option 'self_report'; did you mean 'self_reports'"
+        UsageError, match="reader emo-evaluation: no option 'self_report'; did you mean 'self_reports'"
     ):
-        listed(card("parts: [{reader: iemocap, options: {self_report: true}}]"), tmp_path / "s", tmp_path)
+        listed(
+            card("parts: [{reader: emo-evaluation, options: {self_report: true}}]"), tmp_path / "s", tmp_path
+        )
 
 
 def test_m3ed_utterances_with_characters_and_three_annotators(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_m3ed_utterances_with_characters_and_three_annotators(tmp_path: Path) ->
     write_file(tmp_path / "s", "M3ED/splitInfo/movie_list_test.txt", "other\n")
     write_sound(tmp_path / "s", "M3ED/wav/A_anjia_1_1.wav")
     write_sound(tmp_path / "s", "M3ED/wav/A_other_1_1.wav")
-    listing = listed(card("parts: [{reader: m3ed}]"), tmp_path / "s", tmp_path)
+    listing = listed(card("parts: [{reader: nested-dialogues}]"), tmp_path / "s", tmp_path)
     rows = rows_of(listing)
     assert rows["A_anjia_1_1"] == {
         "speaker": "anjia/王莉",

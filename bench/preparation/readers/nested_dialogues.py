@@ -25,14 +25,14 @@ SPLITS = ("train", "val", "test")
 def read(part: Part, tree: SourceTree, listing: Listing) -> None:
     """List the utterances of all dialogues; a speaker is a character of a show, a session is a show."""
     if part.options:
-        raise UsageError("reader m3ed takes no options")
+        raise UsageError("reader nested-dialogues takes no options")
     splits = _splits(tree, listing)
     for rel in tree.matching(["**/*annotation*.json"])[1]:
         try:
             shows = json.loads(decode_text(tree.files[rel].path, ("utf-8-sig",), rel))
         except ValueError as error:
             raise DataError(f"{rel}: not valid JSON ({error})") from None
-        if not _is_m3ed(shows):
+        if not _is_dialogues(shows):
             continue
         listing.used.add(rel)
         for show, dialogues in shows.items():
@@ -49,7 +49,7 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
                         listing.say("missing audio", name, f"listed in {rel}, but there is no such file")
 
 
-def _is_m3ed(shows: Any) -> bool:
+def _is_dialogues(shows: Any) -> bool:
     dialogues = (
         [d for s in shows.values() if isinstance(s, dict) for d in s.values()]
         if isinstance(shows, dict)

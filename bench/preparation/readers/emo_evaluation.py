@@ -42,7 +42,7 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
     """
     if unknown := set(part.options) - {"self_reports"}:
         raise UsageError(
-            f"reader iemocap: no option {sorted(unknown)[0]!r}; {nearest(min(unknown), ['self_reports'])}"
+            f"reader emo-evaluation: no option {sorted(unknown)[0]!r}; {nearest(min(unknown), ['self_reports'])}"
         )
     self_reports = bool(part.options.get("self_reports", False))
     _, evaluations = tree.matching(["**/dialog/EmoEvaluation/Ses*.txt"])
