@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 
 POWER = 0.80
 
@@ -25,7 +25,7 @@ def detectable_difference(
     return (critical + student_quantile(power, degrees)) * standard_error
 
 
-@cache
+@lru_cache(maxsize=1024)
 def student_quantile(probability: float, degrees: float) -> float:
     """Quantile of Student's t. A family of pairs asks for the same few again and again.
 
