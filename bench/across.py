@@ -26,7 +26,8 @@ from bench.additive import metric_named, value
 from bench.errors import CannotSeparate
 from bench.intervals import difference_interval, interval
 from bench.matrix import Plan
-from bench.records import Block, Record
+from bench.ranking import AcrossPools, TaskScore, rank_across_pools
+from bench.records import Block, Record, main_view
 from bench.resampling import Jackknifed
 from bench.slices import Gap, gap_interval
 
@@ -153,6 +154,58 @@ def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
     return gaps
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """Average ranks of a track's systems over pools in the plan's primary metric and view, or why there are none."""
+
+    track: str
+    protocol: str
+    training: str
+    condition: str
+    view: str
+    metric: str
+    pools: int
+    ranks: AcrossPools | str
+
+    @property
+    def title(self) -> str:
+        """What is ranked, in words."""
+        setting = " ".join(filter(None, (self.protocol, self.training, self.condition)))
+        return f"track {self.track}, {setting}, {self.metric.upper()}, view {self.view}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        own = {k: v for k, v in asdict(self).items() if k != "ranks"}
+        if isinstance(self.ranks, str):
+            return {**own, "none": self.ranks}
+        return {**own, **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.ranks).items()}}
+
+
+def rankings(records: Iterable[Record]) -> list[Ranking]:
+    """Rank systems across tasks within each track and setting (Friedman, Nemenyi); yardsticks do not compete."""
+    found = []
+    for key, members in _grouped(records, ("track", "protocol", "training", "condition")).items():
+        plan = Plan.model_validate(members[0].facts["plan"])
+        if key[0] == "reference" or plan.primary_metric == "ccc":
+            continue
+        subject = Subject(main_view(members[0].facts), plan.primary_metric, "category")
+        scores = [
+            TaskScore(str(r.facts["pool"]), r.task, r.system, term.estimate)
+            for r in members
+            if (term := _term(r, subject)) is not None
+        ]
+        try:
+            ranks: AcrossPools | str = rank_across_pools(scores, level=plan.level)
+        except CannotSeparate as error:
+            ranks = str(error)
+        track, protocol, training, condition = key
+        pools = len({s.pool for s in scores})
+        found.append(
+            Ranking(track, protocol, training, condition, subject.view, subject.metric, pools, ranks)
+        )
+    return found
+
+
 def _grouped(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[str, ...], list[Record]]:
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
@@ -264,7 +317,7 @@ def _gap(
     high: float | None,
     method: str,
 ) -> Gap:
-    best, worst = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
+    best, worst = max(values, key=lambda n: values[n]), min(reversed(list(values)), key=lambda n: values[n])
     return Gap(
         axis, subject.view, subject.metric, subject.dimension, best, worst, values[best], values[worst],
         values[best] - values[worst], low, high, method, len(values), 0,

@@ -61,6 +61,7 @@ class Pairing:
     level: float
     equivalence_low: float
     equivalence_high: float
+    detectable_difference: float | None
     unit: str
     notes: tuple[str, ...]
 
@@ -272,6 +273,7 @@ def _pairing(
         level=c.level,
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
+        detectable_difference=c.detectable_difference,
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
@@ -300,7 +302,9 @@ def sentence(p: Pairing) -> str:
     if p.protocol_a != p.protocol_b:
         said += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
     kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
-    return f"On {p.task} ({p.clusters} {kind}), {said}."
+    usual = {"", "within", "clean"}
+    setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
+    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
 
 
 def _figure(value: float, percent: bool) -> str:

@@ -1,11 +1,13 @@
 """Verifying a corpus: every file decoded again and compared with the sounds it had when the suite first heard it.
 
 The decoded store alone cannot tell: its shards are named after sizes and times of files, so a changed file simply has
-another shard. A manifest per corpus folder keeps the hash each clip had first, until the user removes it.
+another shard. A manifest per corpus folder keeps the hash each clip had first, until the user removes it; and where
+``metadata.csv`` has a column ``pcm_hash``, as ``corpus prepare`` writes it, each clip must also have that one.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.audio import decode, pcm_hash
+from bench.audio import AUDIO_SUFFIXES, decode, pcm_hash
 from bench.audio_store import read_shard
+from bench.corpora import METADATA
 from bench.errors import DataError
 from bench.identity import digest
 from bench.task import CorpusTable
 
-AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aiff", ".aif", ".webm", ".wma", ".amr",
-)  # fmt: skip
+HASHES = "pcm_hash"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Unreadable:
 class Verification:
     """What verifying found, by clip id.
 
-    ``changed``: another sound than before. ``missing``: listed, but no such file. ``unreadable``: there, but no audio.
+    ``changed``: another sound than before. ``unlike_metadata``: another sound than ``pcm_hash`` in ``metadata.csv`` says.
+    ``missing``: listed, but no such file. ``unreadable``: there, but no audio.
     ``dropped``: known before, no longer listed. ``new``: listed, never heard before. ``unlisted``: audio files
     that ``metadata.csv`` does not name. The last two are news, not faults.
     """
@@ -46,6 +48,7 @@ class Verification:
     clips: int
     compared: int
     changed: tuple[str, ...]
+    unlike_metadata: tuple[str, ...]
     missing: tuple[str, ...]
     unreadable: tuple[Unreadable, ...]
     dropped: tuple[str, ...]
@@ -57,7 +60,7 @@ class Verification:
     @property
     def sound(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.changed or self.missing or self.unreadable or self.dropped)
+        return not (self.changed or self.unlike_metadata or self.missing or self.unreadable or self.dropped)
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -88,6 +91,7 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
     if known is None:
         known = _stored_hashes(table)
     folder = table.corpus.folder
+    promised = _promised_hashes(folder)
     heard: dict[str, str] = {}
     missing, unreadable = [], []
     for clip_id in table.metadata.clip_ids:
@@ -97,15 +101,17 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
             try:
                 heard[clip_id] = pcm_hash(decode(folder / clip_id))
             except DataError as error:
-                unreadable.append(Unreadable(clip_id, str(error)))
+                if promised.get(clip_id) != "":  # a clip that never gave a sound is as it was
+                    unreadable.append(Unreadable(clip_id, str(error)))
         progress(1)
     listed = set(table.metadata.clip_ids)
     found = Verification(
         name=table.corpus.card.name,
         folder=str(folder),
         clips=len(listed),
-        compared=len(heard.keys() & known.keys()),
+        compared=len(heard.keys() & (known.keys() | promised.keys())),
         changed=tuple(i for i, h in heard.items() if known.get(i, h) != h),
+        unlike_metadata=tuple(i for i, h in heard.items() if (promised.get(i) or h) != h),
         missing=tuple(missing),
         unreadable=tuple(unreadable),
         dropped=tuple(sorted(known.keys() - listed)),
@@ -126,6 +132,15 @@ def unlisted_audio(table: CorpusTable) -> tuple[str, ...]:
         p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES
     )
     return tuple(sorted(f for f in files if f not in listed))
+
+
+def _promised_hashes(folder: Path) -> dict[str, str]:
+    """Return the column ``pcm_hash`` of a corpus by clip id, "" for a clip prepared without sound; {} without the column."""
+    with (folder / METADATA).open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if HASHES not in [h.strip() for h in reader.fieldnames or []]:
+            return {}
+        return {row["file_name"].strip(): (row[HASHES] or "").strip() for row in reader}
 
 
 def _stored_hashes(table: CorpusTable) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from bench.atomic import replacing
 from bench.errors import DataError
+from bench.identity import digest
 from bench.protocols import DIMENSIONS, STATUSES, Answers, Array
 
 SCHEMA = pa.schema(
@@ -158,6 +159,11 @@ def write_table(path: Path, table: PredictionTable, identity: Mapping[str, Any])
     arrow = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata({METADATA_KEY: described.encode()}))
     with replacing(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
+
+
+def variant_path(table: Path, name: str) -> Path:
+    """Return where the table of one variant (prompt, order, repeat) of a cell lies: beside the cell's own."""
+    return table.with_name(f"{table.stem}.{digest(name)[:12]}.parquet")
 
 
 def read_table(path: Path) -> PredictionTable:

@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.atomic import replacing, write_json
+from bench.cards import regime
 from bench.errors import DataError
 from bench.identity import hash_file
+from bench.labels import VIEWS
 from bench.protocols import Array
 
 SCHEMA_VERSION = 2
@@ -26,6 +28,9 @@ READABLE = (1, 2)
 """Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
 MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 """Names of the six sums of a dimension, x truth and y prediction, both minus 0.5."""
+
+LISTENER = "listener"
+"""The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
 
 _SCHEMA = pa.schema(
     [
@@ -80,7 +85,7 @@ class Block:
     def clips(self) -> int:
         """How many clips were counted per seed (the largest, where seeds differ in ok rows)."""
         counts = self.values if self.categorical else self.values[..., self.sums.index("n")]
-        return round(float(counts.reshape(*counts.shape[:2], -1).sum(axis=(1, 2)).max()))
+        return round(float(counts.reshape(len(counts), -1).sum(axis=1).max()))
 
     @property
     def categorical(self) -> bool:
@@ -100,6 +105,11 @@ class Record:
     def system(self) -> str:
         """The system's name."""
         return str(self.facts["system"])
+
+    @property
+    def regime(self) -> str:
+        """Protocol and what was learnt from, in one word."""
+        return regime(str(self.facts["protocol"]), str(self.facts.get("training", "")))
 
     @property
     def task(self) -> str:
@@ -124,6 +134,12 @@ class Record:
     def block(self, view: str, outside: str, rows: str, target: str) -> Block | None:
         """Return one block, or None when the record has none such."""
         return next((b for b in self.blocks if b.key == (view, outside, rows, target)), None)
+
+
+def main_view(facts: Mapping[str, Any]) -> str:
+    """The plan's primary view, or the finest one that a record of transfer was learnt in, where that is coarser."""
+    primary, learnt = str(facts["plan"]["primary_view"]), str(facts.get("learnt_view", "native"))
+    return max(primary, learnt, key=VIEWS.index)
 
 
 def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) -> None:

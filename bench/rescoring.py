@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ Source = Literal["records", "tables"]
 
 TOLERANCE = 1e-9
 """How far a stored figure may lie from the computed one: other processors round otherwise."""
-ROW_KEY = ("view", "outside", "rows", "metric", "dimension", "axis", "group")
+ROW_KEY = ("view", "outside", "rows", "metric", "dimension", "axis", "group", "truth")
 DEFINED = (
     "estimate",
     "seed_low",
@@ -121,7 +121,8 @@ def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> C
         counted = count_all(task, seeds, plan, by_clip=True)
         own = {**facts, **counted.facts(), "cluster": "clip"}
         return Checked(path, Record(own | figures(own, counted.blocks, ()), counted.blocks))
-    counted = count_all(task, seeds, plan)
+    # Records of schema 1 named their clusters by the folds.
+    counted = count_all(task, seeds, plan, salt=task.folds_hash if facts["schema"] == 1 else None)
     for block in (*record.blocks, *record.slices):
         _require_same(path, block, (*counted.blocks, *counted.slices))
     whole = Record({**facts, **counted.facts()}, counted.blocks, counted.slices)
@@ -162,6 +163,8 @@ class _Tasks:
             decode_missing(table)
             self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
         task = self._built[name, protocol]
+        if facts.get("learnt_view", "native") != "native":
+            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
         for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
             if own != facts[what]:
                 said = "clips, labels or speakers" if what == "content_hash" else "folds"
@@ -198,7 +201,7 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
     same_code = stored.get("figures_code") == figures_code()
     faults: list[str] = []
     replaced = 0
-    for section in ("scores", "slices", "gaps"):
+    for section in ("scores", "slices", "gaps", "human"):
         if section not in stored:
             continue  # schema 1 had scores only
         own = {_key(r): r for r in computed[section]}
@@ -236,7 +239,9 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _words(row: Mapping[str, Any]) -> str:
     return " ".join(
-        str(row[k]) for k in ("axis", "group", "metric", "dimension", "view", "outside", "rows") if row.get(k)
+        str(row[k])
+        for k in ("axis", "group", "truth", "metric", "dimension", "view", "outside", "rows")
+        if row.get(k)
     )
 
 

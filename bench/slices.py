@@ -13,7 +13,7 @@ That the two groups were chosen for being best and worst is thereby accounted fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -148,18 +148,19 @@ def slice_figures(
     sliced: Sequence[Block],
     clusters: Sequence[str],
     speakers: Sequence[str],
+    views: Collection[str],
     level: float,
 ) -> tuple[list[Slice], list[Gap]]:
     """Compute all slices and gaps of a record from its statistics.
 
     ``axes`` as :meth:`Axis.as_json` gives them; ``clusters`` and ``speakers`` are hashed names, the latter where
-    speakers are not the clusters.
+    speakers are not the clusters; ``views`` are the label spaces whose slices were counted.
     """
     slices: list[Slice] = []
     gaps: list[Gap] = []
     here = {(b.key, b.axis, b.group): b for b in sliced}
-    views = {b.view for b in sliced} | {"native", "dimensions"}
-    wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in views]
+    shown = {*views, "dimensions"}
+    wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in shown]
     for axis in (a for a in axes if not a["absent"]):
         for whole in wholes:
             for metric in _metrics(axis["axis"], whole):
@@ -241,7 +242,7 @@ def _gap(
     }
     if len(fit) < 2:
         return []
-    best, worst = max(fit, key=lambda g: fit[g]), min(fit, key=lambda g: fit[g])
+    best, worst = max(fit, key=lambda g: fit[g]), min(reversed(fit), key=lambda g: fit[g])
     low: float | None = None
     high: float | None = None
     if axis == "speaker":

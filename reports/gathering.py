@@ -156,7 +156,7 @@ def _outcomes(
     refused: Mapping[str, str],
     unscored: Mapping[str, str],
 ) -> tuple[Outcome, ...]:
-    scored = {(r.system, r.task, str(r.facts["protocol"]), str(r.facts["condition"])) for r in records}
+    scored = {(r.system, r.task, r.regime, str(r.facts["condition"])) for r in records}
     by_record: dict[tuple[str, str, str, str], list[CellRow]] = defaultdict(list)
     for row in cells:
         by_record[row.system, row.task, row.protocol, row.condition].append(row)

@@ -24,6 +24,7 @@ from bench.estimates import human_time
 from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
+from reports.across import rankings_across_pools
 from reports.contests import TRACKS, Contest, Subject, hold_contests
 from reports.gathering import Outcome, Run, gather
 
@@ -146,6 +147,7 @@ class Site:
             "verdicts": [self.verdict(c, s) for c, s in shown],
             "summary": self._summary(shown),
             "tally": wording.tally(primary_pairs),
+            "rankings": rankings_across_pools(shown),
             "boards": [(c, boards.task_board(c, s)) for c, s in shown],
             "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
             "agreement": [

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.comparing import NO_VERDICT, Pairing
-from reports.contests import Contest, RankInterval, Subject
+from bench.families import CANNOT_SEPARATE
+from bench.ranking import RankInterval
+from reports.contests import Contest, Subject
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
@@ -23,10 +25,10 @@ TRACK_GLOSS = {
     "reference": "yardsticks that do not listen",
 }
 LANGUAGES = {
-    "ar": "Arabic", "bn": "Bengali", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "am": "Amharic", "ar": "Arabic", "bn": "Bengali", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
     "et": "Estonian", "fa": "Persian", "fil": "Filipino", "fr": "French", "hi": "Hindi", "id": "Indonesian",
     "it": "Italian", "ja": "Japanese", "jv": "Javanese", "km": "Khmer", "ko": "Korean", "lo": "Lao",
-    "ms": "Malay", "my": "Burmese", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian",
+    "ms": "Malay", "mul": "Several languages", "my": "Burmese", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "qu": "Quechua", "ru": "Russian",
     "su": "Sundanese", "ta": "Tamil", "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish",
     "ur": "Urdu", "vi": "Vietnamese", "yue": "Cantonese", "zh": "Mandarin",
 }  # fmt: skip
@@ -197,7 +199,7 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     seen = contest.against(subject, track, best.system)
     groups = {
         verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
-        for verdict in ("better", "equivalent", "cannot separate")
+        for verdict in ("better", "equivalent", CANNOT_SEPARATE)
     }
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
@@ -206,8 +208,8 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
         said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
     if any(p.verdict == NO_VERDICT for p in seen.values()):
         said += " The official split leaks: no verdict."
-    if groups["cannot separate"]:
-        said += f" This corpus cannot separate it from {listed(groups['cannot separate'])}."
+    if groups[CANNOT_SEPARATE]:
+        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return said
 
 

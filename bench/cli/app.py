@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(
-    help="Look at, check and describe prepared corpora.", no_args_is_help=True, rich_markup_mode=None
+    help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(corpus_app, name="corpus")
 
@@ -76,6 +76,10 @@ def run(
         int | None,
         typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
     ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="Stop asking a paid model when its replies on a task cost this much.", min=0),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -94,6 +98,7 @@ def run(
         device=device,
         workers=workers,
         limit=limit,
+        max_cost=max_cost,
     )
     try:
         code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
@@ -125,6 +130,14 @@ def list_(
         listing.write_catalogue(what, tuple(data or ()), html=html, markdown=markdown)
         return
     listing.show(what, tuple(data or ()), as_json=json_)
+
+
+@app.command()
+def reparse(run: RunPath, data: Data = None, json_: Json = False) -> None:
+    """Read a run's stored Audio-LLM replies again with today's parser, without any server, and score them."""
+    from bench.cli import running
+
+    raise typer.Exit(running.reparse(run, tuple(data or ()), as_json=json_))
 
 
 @app.command()
@@ -192,6 +205,44 @@ def doctor(data: Data = None, json_: Json = False) -> None:
     from bench.cli import doctor as examination
 
     raise typer.Exit(examination.examine(tuple(data or ()), as_json=json_))
+
+
+@corpus_app.command()
+def prepare(
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            help="A corpus by its card's name, the path of a card (.yaml), or a download with a card in it."
+        ),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            help="The owner's download: a folder or an archive (open corpora are fetched without it)."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The folder that holds prepared corpora (else SERBENCH_DATA)."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The corpus's own folder (default DATA/NAME).")] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Prepare by a layout that was never checked on files.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one per core).", min=1)] = None,
+    json_: Json = False,
+) -> None:
+    """Turn the owner's download into a prepared corpus, with a report of what was found against what is promised."""
+    from bench.cli import preparing
+
+    try:
+        code = preparing.prepare_corpus(
+            corpus, source, data, out, unverified=unverified, workers=workers, as_json=json_
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
+        code = 130
+    raise typer.Exit(code)
 
 
 @corpus_app.command()

@@ -183,6 +183,7 @@ def _print_names(title: str, names: Sequence[Any]) -> None:
 
 def _print_verification(found: Verification) -> None:
     _print_names("changed (another sound than before)", found.changed)
+    _print_names(f"not the sound that {METADATA} gives the hash of", found.unlike_metadata)
     _print_names("missing (listed, no such file)", found.missing)
     _print_names("unreadable", [f"{u.clip_id}: {u.reason}" for u in found.unreadable])
     _print_names(f"no longer listed in {METADATA}", found.dropped)

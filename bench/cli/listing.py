@@ -25,7 +25,7 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
         return
     hidden = {
         "description", "source", "citation", "traps", "hash", "title", "contamination", "warnings", "truth", "elicitation",
-        "votes", "synthetic",
+        "votes", "synthetic", "accents", "contains",
     }  # fmt: skip
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
     print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
@@ -81,7 +81,9 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
             "name": name,
             "title": card.title,
             "languages": list(card.languages),
+            "accents": list(card.accents),
             "pool": card.pool_name,
+            "contains": list(card.contains),
             "elicitation": card.elicitation,
             "clips": card.clips,
             "speakers": card.speakers,

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cli.beside_scores import (
+    everything,
+    metric_words,
+    print_languages,
+    print_ranking,
+    print_slices,
+    setting_words,
+)
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError
-from bench.records import Record
+from bench.families import CANNOT_SEPARATE
+from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 
 
@@ -37,7 +46,7 @@ def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
     rows = []
     for facts in records:
         plan = facts["plan"]
-        main = _find(facts["scores"], plan["primary_metric"], plan["primary_view"])
+        main = _find(facts["scores"], plan["primary_metric"], main_view(facts))
         ccc = [
             s["estimate"]
             for s in facts["scores"]
@@ -67,14 +76,15 @@ def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
     missing = _missing(asked.run)
     if as_json:
         rows = [row for r in records for row in r.scores]
-        print_json(_everything(records) if slices else rows)
+        print_json(everything(records) if slices else rows)
     elif not records and not missing:
         raise DataError(f"{asked.run}: holds no record yet; let serbench run finish a system on a task first")
     else:
         _print_scores(records, asked)
-        _print_languages(records)
+        print_languages(records)
+        print_ranking(records)
         if slices:
-            _print_slices(records)
+            print_slices(records)
     for line in missing:
         print(line, file=sys.stderr)
 
@@ -98,57 +108,63 @@ def _missing(run: Path) -> list[str]:
     ]
 
 
+TABLES = {
+    "categories": ("ua", "wa", "macro_f1"),
+    "dimensions": ("ccc", "pearson", "rmse"),
+    "probabilities": ("ece", "brier", "cross_entropy", "kullback_leibler", "jensen_shannon"),
+}
+"""Metrics that stand side by side; a record has one line in each table per view, outside rule and choice of rows."""
+LINE = ("system", "protocol", "training", "condition", "view", "outside", "rows", "dimension")
+PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all", "dimension": None}
+"""Columns that are left out where every line says the same, usual thing."""
+
+
 def _print_scores(records: Sequence[Record], asked: Asked) -> None:
     from reports.contests import hold_contests
 
     scores = [row for r in records for row in r.scores]
-    shown = [s for s in scores if s["rows"] == "all" or s["coverage"] < 1]
     ranks = _ranks(hold_contests(records))
-    for task in sorted({s["task"] for s in shown}):
-        rows = [s for s in shown if s["task"] == task]
-        trained = any(s["training"] for s in rows)
-        hurt = len({s["condition"] for s in rows}) > 1
-        print_table(
-            task + (" (clips taken as independent: intervals are too narrow)" if asked.item_level else ""),
-            (
-                "system",
-                "protocol",
-                *(("training",) if trained else ()),
-                *(("condition",) if hurt else ()),
-                "view",
-                "outside",
-                "rows",
-                "metric",
-                "estimate",
-                "interval",
-                "rank",
-                "over seeds",
-                "clips",
-                "coverage",
-            ),
-            [
-                (
-                    s["system"],
-                    s["protocol"],
-                    *((s["training"],) if trained else ()),
-                    *((s["condition"],) if hurt else ()),
-                    s["view"],
-                    s["outside"],
-                    s["rows"],
-                    _metric(s),
-                    figure(s["estimate"]),
-                    _span(s),
-                    ranks.get(_identity(s), ""),
-                    f"{figure(s['seed_low'])} – {figure(s['seed_high'])}" if s["seeds"] > 1 else "",
-                    s["clips"],
-                    figure(s["coverage"]),
-                )
-                for s in rows
-            ],
-            right=("estimate", "clips", "coverage"),
-        )
-        _print_chance(next(r for r in records if r.task == task))
+    for task in sorted({s["task"] for s in scores}):
+        own = [s for s in scores if s["task"] == task and (s["rows"] == "all" or s["coverage"] < 1)]
+        for name, metrics in TABLES.items():
+            if rows := [s for s in own if s["metric"] in metrics]:
+                _print_table(f"{task}: {name}", metrics, rows, ranks)
+        _print_yardsticks(next(r for r in records if r.task == task))
+        if asked.item_level:
+            console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
+
+
+def _print_table(
+    title: str,
+    metrics: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    ranks: Mapping[tuple[Any, ...], str],
+) -> None:
+    present = [m for m in metrics if any(s["metric"] == m for s in rows)]
+    columns = [c for c in LINE if c not in PLAIN or any(s[c] != PLAIN[c] for s in rows)]
+    lines: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for s in rows:
+        lines.setdefault(tuple(s[c] for c in LINE), {})[s["metric"]] = s
+    shown = []
+    for line in lines.values():
+        first = next(iter(line.values()))
+        rank = next((ranks[_identity(s)] for s in line.values() if _identity(s) in ranks), "")
+        cells = [_with_interval(line[m]) if m in line else "" for m in present]
+        seeds = f"{figure(first['seed_low'])} – {figure(first['seed_high'])}" if first["seeds"] > 1 else ""
+        shown.append(
+            (*(first[c] for c in columns), *cells, rank, seeds, first["clips"], figure(first["coverage"]))
+        )
+    seeded = f"{present[0]} over seeds"
+    headed = (*columns, *present, "rank", seeded, "clips", "coverage")
+    usual = {"rank": "", seeded: "", "coverage": figure(1.0)}
+    kept = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
+    print_table(
+        title,
+        [headed[i] for i in kept],
+        [[row[i] for i in kept] for row in shown],
+        right=("clips", "coverage"),
+    )
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -178,124 +194,32 @@ def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
                 row = subject.row(record)
                 if rank is not None and row is not None and rank.of > 1:
                     span = f"{rank.best}" if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
-                    found[_identity(row)] = f"{span} of {rank.of} {track}"
+                    found[_identity(row)] = f"{span} of {rank.of}"
     return found
 
 
-def _print_chance(record: Record) -> None:
+def _print_yardsticks(record: Record) -> None:
+    """What guessing scores, and one listener, in the plan's primary view."""
     for line in record.facts["chance"]:
-        if line["view"] == record.facts["plan"]["primary_view"]:
+        if line["view"] == main_view(record.facts):
             console().print(
                 f"guessing scores UA {figure(line['ua'])} (1/K), WA {figure(line['wa'])} (by the classes' shares) in view {line['view']}",
                 soft_wrap=True,
             )
-
-
-def _metric(row: Mapping[str, Any]) -> str:
-    return str(row["metric"]) if row["dimension"] is None else f"{row['metric']} {row['dimension']}"
-
-
-def _span(row: Mapping[str, Any]) -> str:
-    return "–" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
-
-
-def _print_languages(records: Sequence[Record]) -> None:
-    """Macro scores by language, where there are several: the plan's primary metric and view."""
-    from bench.across import by_language
-
-    rows, _ = by_language(records)
-    if not records or len({m.language for m in rows}) < 2:
-        return
-    plan = records[0].facts["plan"]
-    shown = [m for m in rows if (m.view, m.metric) == (plan["primary_view"], plan["primary_metric"])]
-    print_table(
-        f"{plan['primary_metric'].upper()} by language, view {plan['primary_view']}: mean over pools of recordings, then over languages",
-        ("system", "track", "protocol", "training", "condition", "language", "estimate", "interval", "pools", "tasks"),
-        [
-            (
-                m.system, m.track, m.protocol, m.training, m.condition,
-                m.language if m.languages == 1 else f"all {m.languages}", figure(m.estimate),
-                "–" if m.low is None else f"{figure(m.low)} – {figure(m.high)}", m.pools, len(m.tasks),
+    wanted = {main_view(record.facts), "dimensions"}
+    for row in record.facts.get("human", ()):
+        if row["view"] in wanted and row["metric"] in {"ua", "ccc"}:
+            other = "the majority of the others" if row["truth"] == "perceived" else "the intended label"
+            console().print(
+                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row['clips']} clips",
+                soft_wrap=True,
             )
-            for m in shown
-        ],
-        right=("estimate", "pools", "tasks"),
-    )  # fmt: skip
-    console().print()
 
 
-def _everything(records: Sequence[Record]) -> dict[str, Any]:
-    """Scores, slices and gaps of every record, and what lies across records, as JSON values."""
-    from bench.across import by_condition, by_language
-
-    macro, language_gaps = by_language(records)
-    return {
-        "scores": [row for r in records for row in r.scores],
-        "slices": [_who(r) | row for r in records for row in r.facts["slices"]],
-        "gaps": [_who(r) | row for r in records for row in r.facts["gaps"]],
-        "absent": [
-            _who(r) | {"axis": a["axis"], "reason": a["absent"]}
-            for r in records
-            for a in r.facts.get("axes", ())
-            if a["absent"]
-        ],
-        "languages": [m.as_json() for m in macro],
-        "across": [g.as_json() for g in (*language_gaps, *by_condition(records))],
-    }
-
-
-def _who(record: Record) -> dict[str, Any]:
-    names = ("system", "task", "protocol", "training", "track", "condition")
-    return {n: record.facts.get(n, "") for n in names}
-
-
-def _print_slices(records: Sequence[Record]) -> None:
-    everything = _everything(records)
-    for task in sorted({r.task for r in records}):
-        view = next(r for r in records if r.task == task).facts["plan"]["primary_view"]
-        rows = [
-            s
-            for s in everything["slices"]
-            if s["task"] == task and s["view"] in {view, "dimensions"} and s["metric"] != "wa"
-        ]
-        print_table(
-            f"{task}: slices",
-            ("system", "protocol", "condition", "axis", "group", "metric", "estimate", "interval", "clips", "clusters"),
-            [
-                (s["system"], s["protocol"], s["condition"], s["axis"], s["group"], _metric(s),
-                 figure(s["estimate"]), _span(s), s["clips"], s["clusters"])
-                for s in rows
-            ],
-            right=("estimate", "clips", "clusters"),
-        )  # fmt: skip
-        console().print()
-    _print_gaps([*everything["gaps"], *everything["across"]], records)
-    for reason in dict.fromkeys(
-        f"{a['task']}: no slices by {a['axis']}: {a['reason']}" for a in everything["absent"]
-    ):
-        console().print(reason, soft_wrap=True)
-
-
-def _print_gaps(gaps: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> None:
-    views = {r.facts["plan"]["primary_view"] for r in records} | {"dimensions"}
-    print_table(
-        "gap between the best and the worst group (interval of the spread of the true values)",
-        ("task", "system", "axis", "metric", "best", "worst", "gap", "interval", "groups", "left out"),
-        [
-            (
-                g["task"], g["system"], g["axis"], _metric(g), f"{_name(g, 'best')} {figure(g['best_estimate'])}",
-                f"{_name(g, 'worst')} {figure(g['worst_estimate'])}", figure(g["gap"]), _span(g), g["groups"], g["left_out"],
-            )
-            for g in gaps
-            if g["view"] in views and g["metric"] not in {"wa", "macro_f1"}
-        ],
-        right=("gap", "groups", "left out"),
-    )  # fmt: skip
-
-
-def _name(gap: Mapping[str, Any], which: str) -> str:
-    """A group's name; of a speaker's hash the beginning."""
-    return str(gap[which])[:8] if gap["axis"] == "speaker" else str(gap[which])
+def _with_interval(row: Mapping[str, Any]) -> str:
+    """An estimate with its interval, which no table may tear apart."""
+    span = "no interval" if row["low"] is None else f"[{figure(row['low'])}, {figure(row['high'])}]"
+    return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
@@ -304,45 +228,39 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
     if as_json:
         print_json([p.as_json() for p in pairings])
         return
-    print_table(
-        f"{a} − {b}",
-        (
-            "task",
-            "protocol",
-            "view",
-            "outside",
-            "metric",
-            "difference",
-            "95 % interval",
-            "p",
-            "p (max-T)",
-            "p (Holm)",
-            "least p",
-            "verdict",
-            "family",
-        ),
-        [_comparison(p) for p in pairings],
-        right=("difference", "p", "p (max-T)", "p (Holm)", "least p"),
-    )
-    for p in pairings:
-        if p.view == "native" and p.metric == "ua":
-            console().print(p.sentence, soft_wrap=True)
+    for heading in dict.fromkeys(_heading(p) for p in pairings):
+        print_table(
+            f"{a} − {b} on {heading}",
+            (
+                "view", "outside", "metric", "difference", f"{100 * pairings[0].level:g} % interval", "p", "p (max-T)",
+                "p (Holm)", "least p", "seen 4 in 5", "verdict", "family",
+            ),
+            [_comparison(p) for p in pairings if _heading(p) == heading],
+            right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "seen 4 in 5"),
+        )  # fmt: skip
+        console().print()
+    # The finest view first: later ones say the same of fewer classes.
+    told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
+    for p in reversed(told.values()):
+        console().print(p.sentence, soft_wrap=True)
+
+
+def _heading(p: Pairing) -> str:
+    return f"{p.task}, {setting_words(p.as_json())}, {p.clusters} {p.unit}"
 
 
 def _comparison(p: Pairing) -> tuple[str, ...]:
-    setting = " ".join(filter(None, (p.protocol, p.training, p.condition if p.condition != "clean" else "")))
     return (
-        p.task,
-        setting,
         p.view,
         p.outside,
         p.metric if p.dimension is None else f"{p.metric} {p.dimension}",
         f"{p.difference:+.3f}",
-        f"{p.low:+.3f} – {p.high:+.3f}",
+        f"[{p.low:+.3f}, {p.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}"),
         f"{p.p_value:.2g}",
         f"{p.p_adjusted:.2g}",
         f"{p.p_holm:.2g}",
         f"{p.smallest_p:.2g}",
-        p.verdict,
+        figure(p.detectable_difference),
+        "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict,
         f"{p.family} ({p.family_size})",
     )

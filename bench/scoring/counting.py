@@ -10,19 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import confusion_statistics, moment_statistics
+from bench.additive import (
+    calibration_statistics,
+    confusion_statistics,
+    moment_statistics,
+    soft_label_statistics,
+)
+from bench.calibration import FINE_EDGES
 from bench.errors import DataError
 from bench.identity import digest
 from bench.labels import VIEWS, label_table
+from bench.listeners import human_references
 from bench.matrix import Plan
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
-from bench.records import MOMENTS, Block
+from bench.records import LISTENER, MOMENTS, Block
 from bench.slices import Axis, axes_of
 from bench.task import Task, recheck
 
 Codes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
+CONFIDENCES = tuple(str(i) for i in range(len(FINE_EDGES)))
+"""Names of the fine bins of confidence."""
+CALIBRATION_SUMS = ("n", "sum_confidence", "right", "sum_brier")
+VOTE_SUMS = ("n", "sum_entropy", "sum_kullback_leibler", "sum_jensen_shannon")
+"""Names of the four sums of soft labels, nats."""
 MID_SCALE = 0.5
 """What a missing answer to a dimension counts as."""
 
@@ -55,14 +67,22 @@ class Counted:
         }
 
 
-def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan, *, by_clip: bool = False) -> Counted:
-    """Count a record: all of it, and its slices in the corpus's own classes and the plan's primary view.
+def count_all(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    plan: Plan,
+    *,
+    by_clip: bool = False,
+    salt: str | None = None,
+) -> Counted:
+    """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
-    protocol. ``by_clip`` makes every clip a cluster of its own, for those who ask what that would say; no slices then.
+    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
+    who ask what that would say; no slices then.
     """
     task = task.tested
-    names = [digest(task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
+    names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
     cluster_of = np.array([place[n] for n in names], dtype=np.intp)
@@ -71,15 +91,21 @@ def count_all(task: Task, seeds: Sequence[PredictionTable], plan: Plan, *, by_cl
         fold_of[cluster_of[part.test]] = f
     axes = () if by_clip else tuple(axes_of(task))
     statuses = Counter(s for seed in seeds for s in seed.statuses)
+    blocks = count(task, seeds, cluster_of, len(clusters))
+    if not by_clip:
+        blocks += count_probabilities(task, seeds, cluster_of, len(clusters))
     return Counted(
         clusters=tuple(clusters),
         folds=tuple(task.folds[f].name for f in fold_of),
         speaker_names=next((a.groups for a in axes if a.name == "speaker"), ()),
         axes=axes,
         statuses={s: statuses[s] for s in STATUSES if statuses[s]},
-        blocks=tuple(count(task, seeds, cluster_of, len(clusters))),
-        slices=tuple(
-            count_slices(task, seeds, cluster_of, len(clusters), axes, {"native", plan.primary_view})
+        blocks=tuple(blocks),
+        slices=()
+        if by_clip
+        else tuple(
+            count_slices(task, seeds, cluster_of, len(clusters), axes, {task.view, plan.primary_view})
+            + count_listeners(task, len(seeds), place, salt or task.content_hash)
         ),
     )
 
@@ -102,9 +128,9 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
                 f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
                 "does not test"
             )
-        if part.labels != task.labels:
+        if part.labels != task.offered_labels:
             raise DataError(
-                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.labels)}"
+                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.offered_labels)}"
             )
     row: dict[str, tuple[int, int]] = {}
     for p, part in enumerate(parts):
@@ -164,7 +190,7 @@ def count(
     ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
     """
     blocks: list[Block] = []
-    for view in (v for v in VIEWS if v in views):
+    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
             continue
@@ -185,6 +211,74 @@ def count(
                 values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
                 blocks.append(Block("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
     return blocks
+
+
+def count_probabilities(
+    task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
+) -> list[Block]:
+    """Count how far probabilities are to be trusted, and how far they are from listeners' votes where there are any.
+
+    Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
+    part) was among them. A clip that is not ok knows nothing: its probabilities count as uniform, and as wrong.
+    """
+    labels, table = task.offered_labels, label_table()
+    if len(labels) < 2 or any(s.probabilities is None for s in seeds):
+        return []
+    code = {label: i for i, label in enumerate(labels)}
+
+    def offered(name: str | None) -> int:
+        return code.get(table.place(task.view, name) or "", -1) if name else -1
+
+    truth = np.array([offered(e) for e in task.emotions])
+    votes = np.zeros((len(task), len(labels)))
+    for i, given in enumerate(task.votes):
+        for name, n in (given or {}).items():
+            if (column := offered(name)) >= 0:
+                votes[i, column] += n
+    voted = votes.sum(axis=1) > 0
+    found = []
+    for rows in ("all", "ok"):
+        calibration, agreement = [], []
+        for seed in seeds:
+            kept = _counted(seed, rows, places)
+            said = _distributions(seed)
+            own = kept & (truth >= 0)
+            sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
+            if own.any():
+                sums += calibration_statistics(truth[own], said[own], places[own], n_clusters=n_places)
+            calibration.append(sums)
+            own = kept & voted
+            sums = np.zeros((n_places, len(VOTE_SUMS)))
+            if own.any():
+                sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
+            agreement.append(sums)
+        block = Block(
+            task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
+        )
+        found.append(block)
+        if voted.any():
+            found.append(
+                replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
+            )
+    return found
+
+
+def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Block]:
+    """Count what one listener answers where the others' majority, or the intended label, is the truth.
+
+    ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
+    """
+    found = []
+    for human in human_references(task):
+        values = np.zeros((len(place), *human.statistics.shape[1:]))
+        values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
+        found.append(
+            Block(
+                human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
+                () if human.target == "category" else MOMENTS, LISTENER, human.truth,
+            )
+        )  # fmt: skip
+    return found
 
 
 def count_slices(
@@ -254,6 +348,13 @@ def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) 
             mass[:, place] += table.probabilities[:, column]
     answered = np.array([s == "ok" for s in table.statuses]) & np.isfinite(mass).all(axis=1)
     return np.where(answered, np.nan_to_num(mass).argmax(axis=1), -1)
+
+
+def _distributions(seed: PredictionTable) -> Array:
+    """Probabilities (clips, labels), NaN where the answer is not ok."""
+    assert seed.probabilities is not None
+    ok = np.array([s == "ok" for s in seed.statuses])
+    return np.where(ok[:, np.newaxis], seed.probabilities, np.nan)
 
 
 def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: Codes, n_places: int) -> Array:

@@ -21,12 +21,19 @@ from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
 from bench.scoring.counting import count_all, whole_table
 from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
+from bench.scoring.variants import variant_facts
 from bench.task import split_speakers, split_task_name
 from bench.workspace import RunFolder
 
 FIGURE_MODULES = (
     "bench.scoring.figures",
     "bench.additive",
+    "bench.metric_type",
+    "bench.arguments",
+    "bench.confusions",
+    "bench.ratings",
+    "bench.soft_labels",
+    "bench.calibration",
     "bench.intervals",
     "bench.resampling",
     "bench.slices",
@@ -134,9 +141,12 @@ def score_record(
         "system": record.system.name,
         "task": task.name,
         "protocol": record.protocol,
-        "training": "",
+        "training": record.training_name,
+        "learnt_view": task.view,
         "track": record.system.card.track,
         "condition": record.condition,
+        "train_condition": record.train_condition,
+        "sources": [asdict(s) for s in record.sources],
         "schema": SCHEMA_VERSION,
         "title": record.system.card.title or record.system.name,
         "family": record.system.card.family,
@@ -151,13 +161,14 @@ def score_record(
         "speakers": len(set(task.speakers)),
         "cluster": task.card.cluster,
         **counted.facts(),
-        "labels_offered": list(task.labels),
+        "labels_offered": list(task.offered_labels),
         "publishable": not obstacles,
         "obstacles": obstacles,
         "contamination": contamination(record.system.card, task.card, split_task_name(task.name)[2]),
         "warnings": list(task.warnings),
         "badges": list(task.badges),
-        "leaks": [{**asdict(leak), "sentence": leak.sentence} for leak in task.leaks],
+        # Without the offender's name, which stays private.
+        "leaks": [{k: v for k, v in asdict(leak).items() if k != "first"} for leak in task.leaks],
         "matrix": matrix.name,
         "matrix_hash": matrix.hash,
         "plan": matrix.plan.model_dump(mode="json"),
@@ -170,5 +181,6 @@ def score_record(
         "content_hash": task.content_hash,
         "figures_code": figures_code(),
         "notes": dict(notes),
+        **variant_facts(record, tables),
     }
     return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.audio_store import DecodedClip
 from bench.cards import CorpusCard, Protocol
 from bench.folds import Fold, Leak
+from bench.labels import View
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
 
 
@@ -55,6 +56,15 @@ class Task:
     badges: tuple[str, ...] = ()
     leaks: tuple[Leak, ...] = ()
     limited: bool = False
+    view: View = "native"
+    """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
+    offered: tuple[str, ...] = ()
+    """Labels on offer where they are not the corpus's own: in transfer, the classes of ``view`` that were learnt."""
+
+    @property
+    def offered_labels(self) -> tuple[str, ...]:
+        """Labels that systems choose from, in order."""
+        return self.labels if self.view == "native" else self.offered
 
     def __len__(self) -> int:
         return len(self.decoded)
