@@ -33,11 +33,11 @@ def contamination(
     if system.training_corpora == "undisclosed":
         return "undisclosed"
     cards = corpus_cards() if known is None else known
+    own = pools_of(corpus, cards)
     worst: Contamination = "unseen"
     for trained in system.training_corpora:
-        if trained.corpus != corpus.name and not _shares_clips(
-            cards.get(trained.corpus), trained.corpus, corpus
-        ):
+        theirs = pools_of(cards[trained.corpus], cards) if trained.corpus in cards else {trained.corpus}
+        if trained.corpus != corpus.name and not theirs & own:
             continue
         untouched = (
             variant == "official" and trained.corpus == corpus.name and trained.split not in ("all", "test")
@@ -48,7 +48,6 @@ def contamination(
     return worst
 
 
-def _shares_clips(trained: CorpusCard | None, name: str, corpus: CorpusCard) -> bool:
-    """Whether two corpora draw from one pool, or one contains the other; ``name`` may also name the pool itself."""
-    pools = {name} | ({trained.pool_name, *trained.contains} if trained else set())
-    return bool(pools & {corpus.pool_name, *corpus.contains})
+def pools_of(card: CorpusCard, known: Mapping[str, CorpusCard]) -> set[str]:
+    """Pools whose recordings a corpus holds: its own, and those of what it contains (corpora or pools by name)."""
+    return {card.pool_name} | {known[c].pool_name if c in known else c for c in card.contains}

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
+from bench.contamination import pools_of
 from bench.corpora import find_corpora
 from bench.errors import BenchError
 from bench.fingerprints import HOP, corpus_landmarks
 from bench.protocols import SAMPLE_RATE, Waveform
+from bench.registry import corpus_cards
 from bench.task import CorpusTable, open_table
 
 Kind = Literal["equal", "copy", "cut", "overlap"]
@@ -51,18 +53,20 @@ class HeardCorpus:
 
     name: str
     pool: str
-    contains: tuple[str, ...]
+    pools: frozenset[str]
+    """All pools whose recordings it holds, by its card."""
     clips: tuple[DecodedClip, ...]
 
     @classmethod
     def of(cls, table: CorpusTable) -> HeardCorpus:
         """The corpus behind a table whose audio is decoded."""
         card = table.corpus.card
-        return cls(card.name, card.pool_name, card.contains, tuple(table.decoded()))
+        pools = frozenset(pools_of(card, corpus_cards()))
+        return cls(card.name, card.pool_name, pools, tuple(table.decoded()))
 
     def declares(self, other: HeardCorpus) -> bool:
         """Whether the cards say that the two share recordings."""
-        return bool({self.pool, *self.contains} & {other.pool, *other.contains})
+        return bool(self.pools & other.pools)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ TRACK_GLOSS = {
     "reference": "yardsticks that do not listen",
 }
 LANGUAGES = {
-    "ar": "Arabic", "bn": "Bengali", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "am": "Amharic", "ar": "Arabic", "bn": "Bengali", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
     "et": "Estonian", "fa": "Persian", "fil": "Filipino", "fr": "French", "hi": "Hindi", "id": "Indonesian",
     "it": "Italian", "ja": "Japanese", "jv": "Javanese", "km": "Khmer", "ko": "Korean", "lo": "Lao",
-    "ms": "Malay", "my": "Burmese", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian",
+    "ms": "Malay", "mul": "Several languages", "my": "Burmese", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "qu": "Quechua", "ru": "Russian",
     "su": "Sundanese", "ta": "Tamil", "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish",
     "ur": "Urdu", "vi": "Vietnamese", "yue": "Cantonese", "zh": "Mandarin",
 }  # fmt: skip
