@@ -70,8 +70,6 @@ class CorpusCard(Strict):
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
     accents: tuple[str, ...] = ()
     """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
-    contains: tuple[Name, ...] = ()
-    """Corpora this collection holds second copies of: their pools are its pools."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
     truth: Literal["intended", "perceived", "unknown"] = "unknown"
     """What the label is: the emotion the speaker was asked for, or what listeners heard."""
