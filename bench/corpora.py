@@ -23,7 +23,7 @@ from bench.typed_yaml import read_typed
 METADATA = "metadata.csv"
 COLUMNS = (
     "file_name", "speaker", "emotion", *DIMENSIONS, "language", "transcript", "gender", "soft_votes",
-    "session", "dialogue", "script", "split", "ratings",
+    "session", "dialogue", "script", "parent", "split", "ratings",
 )  # fmt: skip
 
 
@@ -55,6 +55,8 @@ class Metadata:
     sessions: tuple[str, ...]
     dialogues: tuple[str, ...]
     scripts: tuple[str, ...]
+    parents: tuple[str, ...]
+    """Long clip that a segment was cut from (column ``parent``)."""
     splits: tuple[str, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
 
@@ -175,6 +177,7 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         sessions=sessions,
         dialogues=_scoped(cells("dialogue"), dialogue_scope),
         scripts=cells("script"),
+        parents=cells("parent"),
         splits=cells("split"),
         ratings=_ratings(cells("ratings"), card, path),
     )

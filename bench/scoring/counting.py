@@ -25,6 +25,7 @@ from bench.matrix import Plan
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import LISTENER, MOMENTS, Block
+from bench.scoring.segments import put_together
 from bench.slices import Axis, axes_of
 from bench.task import Task, recheck
 
@@ -81,7 +82,7 @@ def count_all(
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
     who ask what that would say; no slices then.
     """
-    task = task.tested
+    task = task.scored
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}
@@ -111,7 +112,7 @@ def count_all(
 
 
 def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[PredictionTable]) -> PredictionTable:
-    """Put the folds of one seed together, in the task's row order.
+    """Put the folds of one seed together, in the task's row order; segments to clips where the task says so.
 
     Raises:
         DataError: the tables do not answer each test clip once, or were made with other labels; the message names
@@ -155,7 +156,7 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
     places = [row[c] for c in task.clip_ids]
     given = all(p.probabilities is not None for p in parts)
     probabilities = np.stack([parts[p].probabilities[j] for p, j in places]) if given else None  # type: ignore[index]
-    return PredictionTable(
+    whole = PredictionTable(
         clip_ids=task.clip_ids,
         statuses=tuple(parts[p].statuses[j] for p, j in places),
         answers=tuple(parts[p].answers[j] for p, j in places),
@@ -165,6 +166,7 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
         replies=tuple(parts[p].replies[j] for p, j in places),
         identity={},
     )
+    return put_together(task, whole) if task.by_clip else whole
 
 
 def _missing_folds(task: Task, missing: set[str]) -> str:

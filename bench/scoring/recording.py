@@ -121,7 +121,7 @@ def score_record(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Block]]:
     """Score one record from its cells' tables. Returns its facts (with all figures) and its statistics."""
-    task = record.task.tested
+    task = record.task.scored
     answers = [
         whole_table(
             record.task,

@@ -40,8 +40,8 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
 
 def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> dict[str, Any]:
     parts = [_part(table, name) for table in tables]
-    task, seed = record.task, record.seeds[0]
-    whole = whole_table(task, record.protocol, seed, parts)
+    task, seed = record.task.scored, record.seeds[0]
+    whole = whole_table(record.task, record.protocol, seed, parts)
     scored = [i for i, e in enumerate(task.emotions) if e is not None]
     try:
         ua: float | None = unweighted_accuracy(

@@ -48,6 +48,10 @@ def build_task(
         raise DataError(f"{name}: none of its clips carries a category or a dimension")
     if limit is not None and limit < rows.size:
         rows = _limited(rows, metadata, limit)
+    if variant == "clips" and not any(metadata.parents[i] for i in rows):
+        raise DataError(
+            f"{name}: its corpus has no column parent that names the clip each segment was cut from, so there is nothing to put together; use {corpus_name}.{language}"
+        )
     chosen: list[int] = rows.tolist()
 
     def pick(column: Sequence[_Cell]) -> tuple[_Cell, ...]:
@@ -106,6 +110,8 @@ def build_task(
         splits=splits,
         votes=pick(metadata.votes),
         ratings=pick(metadata.ratings),
+        parents=pick(metadata.parents),
+        by_clip=variant == "clips",
         badges=split.badges,
         leaks=split.leaks,
         limited=limit is not None,

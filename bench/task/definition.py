@@ -15,6 +15,7 @@ from bench.cards import CorpusCard, Protocol
 from bench.folds import Fold, Leak
 from bench.labels import View
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
+from bench.task.segments import clips_of_segments
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Task:
     splits: tuple[str, ...]
     votes: tuple[Mapping[str, float] | None, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
+    parents: tuple[str, ...] = ()
+    """Clip that a segment was cut from, "" where none: the rows that ``@clips`` puts together."""
+    by_clip: bool = False
+    """Whether answers to segments are put together before they are scored."""
     badges: tuple[str, ...] = ()
     leaks: tuple[Leak, ...] = ()
     limited: bool = False
@@ -116,6 +121,11 @@ class Task:
         folds = tuple(Fold(f.name, none, none, place[f.test]) for f in self.folds)
         return replace(self, dimensions=self.dimensions[rows], folds=folds, **columns)
 
+    @functools.cached_property
+    def scored(self) -> Task:
+        """What is scored: the tested rows, put together to clips where the task says so."""
+        return clips_of_segments(self.tested) if self.by_clip else self.tested
+
     @property
     def audible(self) -> NDArray[np.bool_]:
         """Which rows have audio."""
@@ -146,6 +156,6 @@ class Task:
 
 ROW_COLUMNS = (
     "emotions", "speakers", "clusters", "genders", "transcripts", "decoded", "languages", "sessions", "dialogues",
-    "scripts", "splits", "votes", "ratings",
+    "scripts", "splits", "votes", "ratings", "parents",
 )  # fmt: skip
 """Fields of a task that hold one entry per clip, beside ``dimensions``."""

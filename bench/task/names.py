@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from bench.errors import UsageError, nearest
 
-VARIANTS = ("", "loso", "script-disjoint", "official")
+VARIANTS = ("", "loso", "script-disjoint", "official", "clips")
 """Split variants of a task id, written ``<corpus>.<language>@<variant>``: leave one speaker out; test clips that share
-neither speaker nor script with training; the split the corpus was published with, leaks and all."""
+neither speaker nor script with training; the split the corpus was published with, leaks and all; segments scored as the clips they were cut from."""
 
 
 def split_task_name(name: str) -> tuple[str, str, str]:

@@ -123,7 +123,7 @@ def _disjoint(name: str, card: CorpusCard, variant: str, rows: SplitRows) -> lis
             what=name,
             usable=rows.usable,
         )
-    if "split" in card.columns and variant == "" and official_sides(rows.splits) is None:
+    if "split" in card.columns and variant in ("", "clips") and official_sides(rows.splits) is None:
         return _named_folds(name, rows)
     folds = "loso" if variant == "loso" else card.split.folds
     return build_folds(rows.groups, [rows.emotions, rows.genders], folds, what=name, usable=rows.usable)
