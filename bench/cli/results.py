@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.agreement import Agreement, agreements
+from bench.cards import regime
 from bench.cli.beside_scores import (
     everything,
     metric_words,
@@ -224,9 +226,11 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
     """Print the comparison of two systems."""
-    pairings = compare_pair(asked.records(), a, b, task)
+    records = asked.records()
+    pairings = compare_pair(records, a, b, task)
+    same = {(x.task, x.regime, x.condition): x for x in agreements(asked.run, records, a, b)}
     if as_json:
-        print_json([p.as_json() for p in pairings])
+        print_json([p.as_json() | _agreement(p, same) for p in pairings])
         return
     for heading in dict.fromkeys(_heading(p) for p in pairings):
         print_table(
@@ -243,6 +247,13 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
     told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
     for p in reversed(told.values()):
         console().print(p.sentence, soft_wrap=True)
+        if (share := _agreement(p, same)["agreement"]) is not None:
+            console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
+
+
+def _agreement(p: Pairing, same: Mapping[tuple[str, str, str], Agreement]) -> dict[str, float | None]:
+    found = same.get((p.task, regime(p.protocol, p.training), p.condition))
+    return {"agreement": found.share if found else None}
 
 
 def _heading(p: Pairing) -> str:

@@ -89,7 +89,7 @@ def run(folder: Path) -> RunSummary:
 
 
 def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_stored(
-    pretend: Path, tmp_path: Path
+    pretend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "one.yaml").write_text(CARD.format(name="one", orders=3))
     (tmp_path / "two.yaml").write_text(CARD.format(name="two", orders=1))
@@ -111,6 +111,10 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
     assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
     assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
+    compared = command(monkeypatch, capsys)("compare", tmp_path / "run", "one", "two", "--json").json
+    assert {row["agreement"] for row in compared} == {1.0}, (
+        "both always say the first option of the first order"
+    )
     # A run begun anew finds all replies and starts nothing.
     for path in (tmp_path / "run").glob("journal.sqlite*"):
         path.unlink()
