@@ -47,6 +47,10 @@ class CorpusCard(Strict):
     """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
     languages: tuple[str, ...] = ()
     """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
+    accents: tuple[str, ...] = ()
+    """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
+    contains: tuple[Name, ...] = ()
+    """Corpora this collection holds second copies of: their pools are its pools."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
     synthetic: bool = False
     labels: dict[str, str | None] = {}
@@ -105,7 +109,7 @@ class CorpusCard(Strict):
                 raise ValueError(f"{dimension}: the scale must run from low to high, found {low} to {high}")
         return value
 
-    @field_validator("languages")
+    @field_validator("languages", "accents")
     @classmethod
     def _language_tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for tag in value:

@@ -23,7 +23,7 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    hidden = {"description", "source", "citation", "traps", "hash", "title"}
+    hidden = {"description", "source", "citation", "traps", "hash", "title", "accents", "contains"}
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
     print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
 
@@ -78,7 +78,9 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
             "name": name,
             "title": card.title,
             "languages": list(card.languages),
+            "accents": list(card.accents),
             "pool": card.pool_name,
+            "contains": list(card.contains),
             "elicitation": card.elicitation,
             "clips": card.clips,
             "speakers": card.speakers,
