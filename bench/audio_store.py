@@ -1,4 +1,4 @@
-"""Decoded audio, kept once per corpus: shards of int16 samples, memory-mapped, with an index of hashes.
+"""Decoded audio, and what conditions make of it, kept once: shards of int16 samples, memory-mapped, with an index of hashes.
 
 A shard's key covers names, sizes and times of its source files and the decode path's version, so a changed file is
 decoded anew and nothing else is. Samples are written before the index and both by rename: a torn shard is no shard.
@@ -34,9 +34,23 @@ class DecodedClip:
     shard: Path
     message: str | None = None
 
+    def read_pcm(self) -> Pcm:
+        """Return the decoded samples, int16 (samples,) at 16 kHz."""
+        return _mapped(self.shard)[self.offset : self.offset + self.samples]
+
     def read(self) -> Waveform:
         """Return the waveform, float32 (samples,) at 16 kHz."""
-        return to_float(_mapped(self.shard)[self.offset : self.offset + self.samples])
+        return to_float(self.read_pcm())
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A clip on its way into a shard: its samples and their hash, or why it has none."""
+
+    clip_id: str
+    pcm: Pcm
+    pcm_hash: str
+    message: str | None
 
 
 @dataclass(frozen=True)
@@ -88,29 +102,35 @@ def read_shard(shard: AudioShard) -> list[DecodedClip] | None:
 
 def decode_shard(shard: AudioShard) -> int:
     """Decode a shard's files and write it. Returns how many files were read; unreadable ones are noted, not raised."""
-    rows, blocks, offset = [], [], 0
+    rows = []
     for clip_id in shard.clip_ids:
-        pcm: Pcm = np.empty(0, np.int16)
-        message = None
         try:
             pcm = decode(shard.folder / clip_id)
         except DataError as error:
-            message = str(error)
-        blocks.append(pcm)
+            rows.append(StoredClip(clip_id, np.empty(0, np.int16), "", str(error)))
+        else:
+            rows.append(StoredClip(clip_id, pcm, pcm_hash(pcm), None))
+    write_shard(shard, rows)
+    return len(rows)
+
+
+def write_shard(shard: AudioShard, clips: Sequence[StoredClip]) -> None:
+    """Write a shard's samples, then its index."""
+    rows, offset = [], 0
+    for clip in clips:
         rows.append(
             {
-                "id": clip_id,
-                "hash": pcm_hash(pcm) if message is None else "",
-                "samples": len(pcm),
+                "id": clip.clip_id,
+                "hash": clip.pcm_hash,
+                "samples": len(clip.pcm),
                 "offset": offset,
-                "message": message,
+                "message": clip.message,
             }
         )
-        offset += len(pcm)
+        offset += len(clip.pcm)
     with replacing(shard.samples_path) as temporary:
-        temporary.write_bytes(np.concatenate(blocks).astype("<i2").tobytes())
+        temporary.write_bytes(np.concatenate([c.pcm for c in clips]).astype("<i2").tobytes())
     write_text(shard.index_path, json.dumps(rows, ensure_ascii=False))
-    return len(rows)
 
 
 @functools.lru_cache(maxsize=64)

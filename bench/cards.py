@@ -17,7 +17,26 @@ from bench.typed_yaml import Strict
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
 Scale = tuple[float, float]
 Track = Literal["reference", "released", "probed", "adapted"]
-Protocol = Literal["within", "zero-shot"]
+Protocol = Literal["within", "transfer", "zero-shot"]
+
+
+def training_name(training: str, view: str, train_condition: str) -> str:
+    """Say in one word what a system learnt from, blank for the clean audio of the task itself.
+
+    >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
+    ('other-pools', 'other-pools-four-trained-noise-10db')
+    """
+    parts = (training, "four" if view == "four" else "", f"trained-{train_condition}")
+    return "-".join(p for p in parts if p and p != "trained-clean")
+
+
+def regime(protocol: str, training: str) -> str:
+    """Protocol and :func:`training_name` in one word, for file names.
+
+    >>> regime("within", ""), regime("transfer", "other-pools")
+    ('within', 'transfer-other-pools')
+    """
+    return f"{protocol}-{training}" if training else protocol
 
 
 def _text(value: Any) -> Any:
@@ -50,8 +69,10 @@ class CorpusCard(Strict):
     accents: tuple[str, ...] = ()
     """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
     contains: tuple[Name, ...] = ()
-    """Corpora this collection holds second copies of: their pools are its pools."""
+    """Corpora, or pools, whose recordings this collection holds copies of: it shares their speakers."""
     elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
+    truth: Literal["intended", "perceived", "unknown"] = "unknown"
+    """What the label is: the emotion the speaker was asked for, or what listeners heard."""
     synthetic: bool = False
     labels: dict[str, str | None] = {}
     """Raw label → canonical name; null leaves such clips out of the categories."""
@@ -161,6 +182,31 @@ class TrainingCorpus(Strict):
     split: str = "all"
 
 
+class ServerSpec(Strict):
+    """How a vLLM server for an Audio-LLM is started, and whether that was ever done here."""
+
+    engine: Literal["vllm", "vllm with a plugin", "closed"]
+    """Whether vLLM serves the model as it is, with a package installed beside it, or nobody but its owner does."""
+    plugin: str | None = None
+    model: str | None = None
+    """What vLLM loads, where it is not the ``weights``: a hub id or a folder."""
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    ready_minutes: Annotated[float, Field(gt=0)] = 30
+    started_here: bool = False
+    """False: this project never started it; what the card says comes from its owner's pages."""
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _arguments_are_text(cls, value: Any) -> Any:
+        return [_text(v) for v in value] if isinstance(value, list) else value
+
+    @field_validator("environment", mode="before")
+    @classmethod
+    def _environment_is_text(cls, value: Any) -> Any:
+        return {str(k): _text(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 class SystemCard(Strict):
     """One evaluated system with pinned weights.
 
@@ -178,7 +224,8 @@ class SystemCard(Strict):
     params: dict[str, Any] = {}
     weights: WeightsSpec | None = None
     server: str | None = None
-    """Address of the server an Audio-LLM answers from; null until one is configured."""
+    """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
+    serve: ServerSpec | None = None
     seeds: bool = True
     """False when the system is deterministic: one seed suffices, whatever the matrix says."""
     licence: str = "unknown"
@@ -197,8 +244,8 @@ class SystemCard(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> SystemCard:
-        if self.family == "audio-llm":
-            return self
+        if self.family == "audio-llm" and self.adapter is None and self.probe is None:
+            return self  # planned: its cells stand as "cannot run here"
         if (self.adapter is None) == (self.probe is None):
             raise ValueError("expected exactly one of 'adapter' (a predictor) and 'probe' (over 'features')")
         if self.probe is not None and self.features is None:
@@ -206,3 +253,53 @@ class SystemCard(Strict):
         if self.probe is not None and self.features is not None and not self.features.pooled:
             raise ValueError("a 'probe' reads pooled features: set 'pooled: true'")
         return self
+
+
+class Mode(Strict):
+    """In what one system of a model's file differs from the others."""
+
+    params: dict[str, Any] = {}
+    feature_params: dict[str, Any] = {}
+    probe: str | None = None
+    track: Track | None = None
+
+
+class SystemFile(SystemCard):
+    """A card file: one system, or one model that is several systems, each named ``<name>-<mode>``.
+
+    A frozen encoder has a mode per probe, an Audio-LLM one per way to answer.
+    """
+
+    modes: dict[str, Mode] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SystemFile:
+        if not self.modes:
+            super()._one_kind()  # type: ignore[operator]  # pydantic wraps the method, and the wrapper can be called
+        for mode in self.modes.values():
+            SystemCard.model_validate(self._with(self.name, mode))
+        return self
+
+    def _with(self, name: str, mode: Mode) -> dict[str, Any]:
+        fields = {k: getattr(self, k) for k in SystemCard.model_fields}
+        features = self.features
+        if features is not None and mode.feature_params:
+            features = features.model_copy(update={"params": features.params | mode.feature_params})
+        return fields | {
+            "name": name,
+            "params": self.params | mode.params,
+            "features": features,
+            "probe": mode.probe or self.probe,
+            "track": mode.track or self.track,
+        }
+
+    def cards(self) -> dict[str, SystemCard]:
+        """Return the systems this file describes, by name."""
+        if not self.modes:
+            return {self.name: SystemCard.model_validate(self._with(self.name, Mode()))}
+        found = {}
+        for key, mode in self.modes.items():
+            name = f"{self.name}-{key}"
+            title = {"title": f"{self.title or self.name}, {key}"}
+            found[name] = SystemCard.model_validate(self._with(name, mode) | title)
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -21,6 +22,8 @@ SUPERVISION = {
     "probed": "a frozen encoder with a probe trained on the corpus",
     "adapted": "weights trained on the corpus",
 }
+NO_VERDICT = "no verdict"
+"""What is said where a system may have been trained on the speakers it is tested on."""
 COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
@@ -32,9 +35,12 @@ class Pairing:
     system_b: str
     task: str
     protocol: str
+    training: str
     condition: str
     track_a: str
     track_b: str
+    protocol_a: str
+    protocol_b: str
     view: str
     outside: str
     rows: str
@@ -55,16 +61,20 @@ class Pairing:
     level: float
     equivalence_low: float
     equivalence_high: float
+    detectable_difference: float | None
+    unit: str
+    notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self)
+        return {**asdict(self), "notes": list(self.notes)}
 
     def turned(self) -> Pairing:
         """The same pairing seen from B."""
         opposite = {"better": "worse", "worse": "better"}
         turned = {
             "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
+            "protocol_a": self.protocol_b, "protocol_b": self.protocol_a,
             "difference": -self.difference, "low": -self.high, "high": -self.low,
             "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
             "verdict": opposite.get(self.verdict, self.verdict),
@@ -98,16 +108,57 @@ def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = N
             found += [
                 p if p.system_a == a else p.turned() for p in pairings if {p.system_a, p.system_b} == {a, b}
             ]
+    for name, members, pairs in families_across_protocols(records, (a, b)):
+        if task in (None, members[0].task) and {frozenset(p) for p in pairs} >= {frozenset((a, b))}:
+            pairings = run_family(name, members, pairs)
+            found += [
+                p if p.system_a == a else p.turned() for p in pairings if {p.system_a, p.system_b} == {a, b}
+            ]
     if not found:
-        raise DataError(f"{a} and {b} have no task, protocol and condition in common in this run")
+        raise DataError(f"{a} and {b} have no task and condition in common in this run")
     return found
 
 
 def comparable(records: Sequence[Record]) -> Iterator[list[Record]]:
-    """Group records by task, protocol and condition: the same clips, the same folds."""
-    keys = sorted({(r.task, str(r.facts["protocol"]), str(r.facts["condition"])) for r in records})
-    for key in keys:
-        yield [r for r in records if (r.task, r.facts["protocol"], r.facts["condition"]) == key]
+    """Group records by task, protocol, training set and condition: the same clips, the same supervision."""
+    for key in sorted({_setting(r) for r in records}):
+        yield [r for r in records if _setting(r) == key]
+
+
+def _setting(record: Record) -> tuple[str, str, str, str]:
+    facts = record.facts
+    return (record.task, str(facts["protocol"]), str(facts.get("training", "")), str(facts["condition"]))
+
+
+def families_across_protocols(
+    records: Sequence[Record], asked: tuple[str, str]
+) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
+    """Pairs on the same clips whose systems have no protocol in common: one was trained on them, say, the other is zero-shot.
+
+    The plan's pairs across tracks that meet only so are a family per task and condition; ``asked`` alone is one, too.
+    """
+    made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
+    places = sorted({(r.task, str(r.facts["condition"]), str(r.facts["content_hash"])) for r in records})
+    for place in places:
+        here = [r for r in records if (r.task, r.facts["condition"], r.facts["content_hash"]) == place]
+        settings: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
+        for r in here:
+            settings[r.system].add(_setting(r))
+        planned = Plan.model_validate(here[0].facts["plan"]).across_tracks
+        pairs = [
+            p
+            for p in dict.fromkeys((*planned, asked))
+            if set(p) <= set(settings) and not settings[p[0]] & settings[p[1]]
+        ]
+        present = {r.system: r for r in reversed(here)}
+        inside = [p for p in pairs if frozenset(p) in {frozenset(q) for q in planned}]
+        for name, own in (
+            ("across tracks and protocols", inside),
+            ("not in the plan", [p for p in pairs if p not in inside]),
+        ):
+            if own:
+                made.append((name, [present[n] for n in dict.fromkeys(n for p in own for n in p)], own))
+    return made
 
 
 def families(
@@ -178,6 +229,7 @@ def _run_block(
                 seed=plan.seed,
                 level=plan.level,
                 margin=plan.margin,
+                unit=records[0].unit,
             )
         except CannotSeparate:
             continue
@@ -189,14 +241,18 @@ def _pairing(
     name: str, records: Sequence[Record], block: Block, metric: str, c: Comparison, size: int
 ) -> Pairing:
     a, b = records[c.a], records[c.b]
+    leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
     made = Pairing(
         system_a=a.system,
         system_b=b.system,
         task=a.task,
-        protocol=str(a.facts["protocol"]),
+        protocol=" / ".join(dict.fromkeys(str(r.facts["protocol"]) for r in (a, b))),
+        training=" / ".join(dict.fromkeys(str(r.facts.get("training", "")) for r in (a, b))),
         condition=str(a.facts["condition"]),
         track_a=str(a.facts["track"]),
         track_b=str(b.facts["track"]),
+        protocol_a=str(a.facts["protocol"]),
+        protocol_b=str(b.facts["protocol"]),
         view=block.view,
         outside=block.outside,
         rows=block.rows,
@@ -209,7 +265,7 @@ def _pairing(
         p_holm=c.p_holm,
         p_adjusted=c.p_adjusted,
         smallest_p=c.smallest_p,
-        verdict=c.verdict,
+        verdict=NO_VERDICT if leaking else c.verdict,
         sentence="",
         family=name,
         family_size=size,
@@ -217,6 +273,9 @@ def _pairing(
         level=c.level,
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
+        detectable_difference=c.detectable_difference,
+        unit=a.unit,
+        notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
     return Pairing(**{**asdict(made), "sentence": sentence(made)})
 
@@ -234,11 +293,18 @@ def sentence(p: Pairing) -> str:
         said = f"{ahead} beats {behind} by {size}, {spread}, {test}"
     elif p.verdict == "equivalent":
         said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
+    elif p.verdict == NO_VERDICT:
+        said = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
         said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.track_a != p.track_b:
         said += f". They differ in supervision: {p.system_a} has {SUPERVISION[p.track_a]}, {p.system_b} {SUPERVISION[p.track_b]}"
-    return f"On {p.task} ({p.clusters} clusters), {said}."
+    if p.protocol_a != p.protocol_b:
+        said += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
+    kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
+    usual = {"", "within", "clean"}
+    setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
+    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
 
 
 def _figure(value: float, percent: bool) -> str:

@@ -31,11 +31,12 @@ from bench.contract_demands import (
 )
 from bench.corpora import PreparedCorpus
 from bench.errors import CannotRun, UsageError
-from bench.execution.driver import missing_features
+from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job, Runner, build_encoder
 from bench.features import FeatureStore, compute_features
+from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
-from bench.plan import Group, System, Wanted, make_plan, resolve_system
+from bench.plan import Group, System, Wanted, resolve_system
 from bench.predictions import read_table
 from bench.protocols import (
     STATUSES,

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from bench.typed_yaml import read_typed
 METADATA = "metadata.csv"
 COLUMNS = (
     "file_name", "speaker", "emotion", *DIMENSIONS, "language", "transcript", "gender", "soft_votes",
-    "session", "dialogue", "script", "split",
+    "session", "dialogue", "script", "split", "ratings",
 )  # fmt: skip
 
 
@@ -40,7 +40,8 @@ class Metadata:
     """The typed columns of a ``metadata.csv``, one entry per clip, in file order; "" or None or NaN where unknown.
 
     ``speakers``, ``sessions`` and ``dialogues`` are scoped (``pool/speaker``, …); ``emotions`` are canonical;
-    ``dimensions`` is (clips, 3) in 0..1; ``split`` is the raw column that the card names for its folds.
+    ``dimensions`` is (clips, 3) in 0..1; ``votes`` are counts by canonical name, "" for a name that the card leaves out;
+    ``ratings`` are single listeners' values in 0..1 by dimension; ``splits`` is the raw column of folds or sides.
     """
 
     clip_ids: tuple[str, ...]
@@ -55,6 +56,7 @@ class Metadata:
     dialogues: tuple[str, ...]
     scripts: tuple[str, ...]
     splits: tuple[str, ...]
+    ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -169,11 +171,12 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         languages=_languages(cells("language"), card, path),
         transcripts=cells("transcript"),
         genders=tuple(g.lower() for g in cells("gender")),
-        votes=_votes(cells("soft_votes"), path),
+        votes=_votes(cells("soft_votes"), card, path),
         sessions=sessions,
         dialogues=_scoped(cells("dialogue"), dialogue_scope),
         scripts=cells("script"),
         splits=cells("split"),
+        ratings=_ratings(cells("ratings"), card, path),
     )
 
 
@@ -217,8 +220,7 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
 
 def _clip_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     for i, name in enumerate(names):
-        parts = PurePosixPath(name).parts
-        if not name or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name:
+        if not name or ".." in name.split("/") or name.startswith("/") or "\\" in name or "\0" in name:
             raise DataError(
                 f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder"
             )
@@ -235,20 +237,26 @@ def _scoped(values: tuple[str, ...], scopes: tuple[str, ...]) -> tuple[str, ...]
 
 
 def _emotions(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[str | None, ...]:
-    table = label_table()
     known: dict[str, str | None] = {"": None}
     for value in set(values) - {""}:
-        if value in card.labels:
-            known[value] = card.labels[value]
-            continue
-        canonical = table.canonical(value)
-        if canonical is None:
-            raise DataError(
-                f"{path}: unknown emotion name {value!r} ({values.count(value)} clips, first in clip {values.index(value) + 1}); "
-                f"map it on the card under 'labels:' to one of our names. {nearest(value, [*card.labels, *table.names])}"
-            )
-        known[value] = canonical
+        known[value] = _canonical(
+            value,
+            card,
+            f"{path}: unknown emotion name {value!r} ({values.count(value)} clips, first in clip {values.index(value) + 1})",
+        )
     return tuple(known[v] for v in values)
+
+
+def _canonical(value: str, card: CorpusCard, problem: str) -> str | None:
+    """Return the canonical name of a raw label, None when the card leaves it out."""
+    if value in card.labels:
+        return card.labels[value]
+    table = label_table()
+    if (name := table.canonical(value)) is None:
+        raise DataError(
+            f"{problem}; map it on the card under 'labels:' to one of our names. {nearest(value, [*card.labels, *table.names])}"
+        )
+    return name
 
 
 def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: Path) -> Array:
@@ -292,19 +300,57 @@ def _languages(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[s
     return tuple(v or default for v in values)
 
 
-def _votes(values: tuple[str, ...], path: Path) -> tuple[Mapping[str, float] | None, ...]:
+def _votes(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[Mapping[str, float] | None, ...]:
+    """Parse JSON counts, by canonical name; names that the card leaves out are counted together under ""."""
     parsed: list[Mapping[str, float] | None] = []
+    known: dict[str, str] = {}
+    read: dict[str, Mapping[str, float] | None] = {"": None}
+    for i, value in enumerate(values):
+        if value in read:
+            parsed.append(read[value])
+            continue
+        try:
+            raw = {str(k): float(v) for k, v in json.loads(value).items()}
+        except (ValueError, TypeError, AttributeError):
+            raw = {"": math.nan}
+        if not all(math.isfinite(v) and v >= 0 for v in raw.values()):
+            raise DataError(
+                f'{path}, clip {i + 1}: soft_votes is {value[:60]!r}, expected JSON counts like {{"happy": 3}}'
+            )
+        counts: dict[str, float] = {}
+        for name, n in raw.items():
+            if name not in known:
+                problem = f"{path}, clip {i + 1}: soft_votes has the unknown emotion name {name!r}"
+                known[name] = _canonical(name, card, problem) or ""
+            counts[known[name]] = counts.get(known[name], 0.0) + n
+        read[value] = counts
+        parsed.append(counts)
+    return tuple(parsed)
+
+
+def _ratings(
+    values: tuple[str, ...], card: CorpusCard, path: Path
+) -> tuple[Mapping[str, tuple[float, ...]] | None, ...]:
+    """Parse JSON lists of listeners' ratings on the raw scale, mapped to 0..1."""
+    parsed: list[Mapping[str, tuple[float, ...]] | None] = []
     for i, value in enumerate(values):
         if not value:
             parsed.append(None)
             continue
         try:
-            counts = {str(k): float(v) for k, v in json.loads(value).items()}
+            raw = {str(k): tuple(float(x) for x in v) for k, v in json.loads(value).items()}
+            scaled = {d: _on_scale(d, given, card) for d, given in raw.items()}
         except (ValueError, TypeError, AttributeError):
-            counts = {"": math.nan}
-        if not all(math.isfinite(v) and v >= 0 for v in counts.values()):
             raise DataError(
-                f'{path}, clip {i + 1}: soft_votes is {value[:60]!r}, expected JSON counts like {{"happy": 3}}'
-            )
-        parsed.append(counts)
+                f"{path}, clip {i + 1}: ratings is {value[:60]!r}, expected JSON lists on the card's scale, like "
+                '{"valence": [3, 4]}'
+            ) from None
+        parsed.append(scaled)
     return tuple(parsed)
+
+
+def _on_scale(dimension: str, given: tuple[float, ...], card: CorpusCard) -> tuple[float, ...]:
+    scale = card.scale_of(dimension) if dimension in DIMENSIONS else None
+    if scale is None or not all(scale[0] <= x <= scale[1] for x in given):
+        raise ValueError(dimension)
+    return tuple((x - scale[0]) / (scale[1] - scale[0]) for x in given)

@@ -12,15 +12,15 @@ import numpy as np
 
 from bench.audio_store import DecodedClip
 from bench.cards import CorpusCard
+from bench.confounds import between_share, find_confounds
 from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows
 from bench.corpus_draft import draft_card
 from bench.corpus_verify import Unreadable, remember_hashes, unlisted_audio
+from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
 from bench.task import CorpusTable, build_task, decode_missing, open_table
 
-LENGTH_CONFOUND = 0.06
-"""Share of the variance of log clip length that lies between labels, from which a warning is given (Cohen's medium)."""
 FEW_SPEAKERS = 20
 
 
@@ -121,6 +121,8 @@ class CorpusReport:
     undecodable: tuple[Unreadable, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Clip ids that hold one and the same sound."""
+    shared: tuple[Duplicate, ...]
+    """Recordings that stand twice otherwise: cut or processed within the corpus, or in another corpus at hand."""
     unlisted: tuple[str, ...]
     tasks: tuple[TaskOutlook, ...]
     warnings: tuple[str, ...]
@@ -145,15 +147,17 @@ def describe_corpus(
     metadata, card, decoded = table.metadata, corpus.card, table.decoded()
     raw = _raw_cells(corpus)
     audible = [c.message is None for c in decoded]
+    formats = _formats(table, audible)
     seconds = np.array([c.samples / SAMPLE_RATE for c in decoded])
     per_speaker = Counter(s for s in metadata.speakers if s)
     heard = [(float(x), e) for x, e, ok in zip(seconds, metadata.emotions, audible, strict=True) if ok]
-    share = between_share([x for x, _ in heard if x > 0], [e for x, e in heard if x > 0])
+    share = between_share(seconds, metadata.emotions)
     labels = _labels(raw["emotion"], metadata)
     undecodable = tuple(Unreadable(c.clip_id, c.message) for c in decoded if c.message is not None)
     duplicates = _duplicates(decoded)
     tasks = tuple(_outlook(table, name) for name in table.task_names)
     unlisted = unlisted_audio(table)
+    shared, sharing = shared_with_others(table, folders, cache)
     return CorpusReport(
         name=card.name,
         folder=str(corpus.folder),
@@ -174,40 +178,23 @@ def describe_corpus(
         unlabelled=sum(e is None for e in metadata.emotions),
         dimensions=_dimensions(raw, metadata.dimensions, card),
         votes=_votes(metadata),
-        sources=_sources(table, audible),
+        sources=_sources(formats),
         lengths=_lengths(heard),
         length_label_share=share,
         undecodable=undecodable,
         duplicates=duplicates,
+        shared=tuple(shared),
         unlisted=unlisted,
         tasks=tasks,
         warnings=(
             *_broken_promises(card, len(metadata), len(per_speaker)),
-            *_label_warnings(card, labels, metadata),
-            *_sound_warnings(undecodable, duplicates, unlisted, metadata, share),
+            *_label_warnings(card, labels),
+            *_sound_warnings(undecodable, duplicates, unlisted, metadata),
             *_speaker_warnings(metadata, len(per_speaker)),
+            *sharing,
+            *find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers),
         ),
     )
-
-
-def between_share(values: Sequence[float], labels: Sequence[str | None]) -> float | None:
-    """Share of the variance of log values that lies between labels (η²); None without two labels or any variance.
-
-    >>> between_share([1, 1, 2, 2], ["sad", "sad", "happy", "happy"])
-    1.0
-    """
-    pairs = [(np.log(v), label) for v, label in zip(values, labels, strict=True) if label is not None]
-    if len({label for _, label in pairs}) < 2:
-        return None
-    logs = np.array([v for v, _ in pairs])
-    total = float(((logs - logs.mean()) ** 2).sum())
-    if total < 1e-12 * len(logs):
-        return None
-    between = 0.0
-    for label in {label for _, label in pairs}:
-        own = np.array([v for v, other in pairs if other == label])
-        between += len(own) * float((own.mean() - logs.mean()) ** 2)
-    return round(between / total, 4)
 
 
 def _open(
@@ -280,13 +267,26 @@ def _lengths(heard: Sequence[tuple[float, str | None]]) -> tuple[Lengths, ...]:
     return tuple(rows)
 
 
-def _sources(table: CorpusTable, audible: Sequence[bool]) -> tuple[SourceFormat, ...]:
-    formats = Counter(
-        _format(table.corpus.folder / clip_id)
-        for clip_id, ok in zip(table.metadata.clip_ids, audible, strict=True)
-        if ok
-    )
-    return tuple(SourceFormat(*key, clips) for key, clips in sorted(formats.items()))
+def _columns(metadata: Metadata, formats: Sequence[tuple[str, int, int] | None]) -> dict[str, Sequence[str]]:
+    """What might tell a label without any emotion being heard."""
+    return {
+        "speaker": metadata.speakers,
+        "session": metadata.sessions,
+        "gender": metadata.genders,
+        "script": metadata.scripts,
+        "file format": [f"{f[0]} {f[1]} Hz, {f[2]} ch" if f else "" for f in formats],
+    }
+
+
+def _formats(table: CorpusTable, audible: Sequence[bool]) -> list[tuple[str, int, int] | None]:
+    """Suffix, rate and channels of each clip's file; None where it gives no audio."""
+    clips = zip(table.metadata.clip_ids, audible, strict=True)
+    return [_format(table.corpus.folder / clip_id) if ok else None for clip_id, ok in clips]
+
+
+def _sources(formats: Sequence[tuple[str, int, int] | None]) -> tuple[SourceFormat, ...]:
+    counted = Counter(f for f in formats if f is not None)
+    return tuple(SourceFormat(*key, clips) for key, clips in sorted(counted.items()))
 
 
 def _format(path: Path) -> tuple[str, int, int]:
@@ -331,7 +331,7 @@ def _broken_promises(card: CorpusCard, clips: int, speakers: int) -> Iterable[st
         yield f"the card promises {card.speakers} speakers, the folder has {speakers}"
 
 
-def _label_warnings(card: CorpusCard, labels: Sequence[LabelCount], metadata: Metadata) -> Iterable[str]:
+def _label_warnings(card: CorpusCard, labels: Sequence[LabelCount]) -> Iterable[str]:
     absent = sorted(set(card.labels) - {x.raw for x in labels})
     if absent:
         yield f"the card maps labels that no clip carries: {', '.join(absent)}"
@@ -339,13 +339,6 @@ def _label_warnings(card: CorpusCard, labels: Sequence[LabelCount], metadata: Me
     if left_out:
         names = ", ".join(f"{x.raw} ({x.clips})" for x in left_out)
         yield f"labels without a canonical name, whose clips carry no category: {names}"
-    by_speaker: dict[str, set[str]] = defaultdict(set)
-    for speaker, emotion in zip(metadata.speakers, metadata.emotions, strict=True):
-        if speaker and emotion:
-            by_speaker[speaker].add(emotion)
-    single = [s for s, emotions in by_speaker.items() if len(emotions) == 1]
-    if single and len({x.canonical for x in labels} - {None}) > 1:
-        yield f"{len(single)} of {len(by_speaker)} speakers have one label only: voice and label cannot be told apart"
 
 
 def _sound_warnings(
@@ -353,7 +346,6 @@ def _sound_warnings(
     duplicates: Sequence[tuple[str, ...]],
     unlisted: Sequence[str],
     metadata: Metadata,
-    share: float | None,
 ) -> Iterable[str]:
     if undecodable:
         first = undecodable[0]
@@ -369,8 +361,6 @@ def _sound_warnings(
         )
     if unlisted:
         yield f"{len(unlisted)} audio file(s) are not listed in {METADATA}, first {unlisted[0]!r}"
-    if share is not None and share >= LENGTH_CONFOUND:
-        yield f"clip length tells part of the label: {share:.0%} of the variance of log length lies between labels"
 
 
 def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:

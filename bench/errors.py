@@ -30,8 +30,16 @@ class CannotRun(BenchError):
     """A cell cannot be computed here: weights, a server or a package is missing. The message says how to get it."""
 
 
+class NeedsServer(CannotRun):
+    """Answers are missing that only a server can give, and none is at hand yet: the engine may start one and try again."""
+
+
 class CannotSeparate(BenchError):
     """A statistic is undefined on these data (one cluster, no class with true clips, …)."""
+
+
+class InputError(DataError, ValueError):
+    """Arguments that contradict each other; also a ValueError, for callers who know only Python."""
 
 
 def nearest(name: str, known: Iterable[str], *, shown: int = 12) -> str:

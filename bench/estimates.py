@@ -11,8 +11,8 @@ from pathlib import Path
 from bench.atomic import write_json
 from bench.journal import JobRow
 
-_FIRST_GUESS = {"decode": 0.002, "encode": 0.04, "fit": 0.03}
-"""Seconds per clip on one core before anything was measured: a FLAC of 2 s, a Whisper-tiny pass, a probe."""
+_FIRST_GUESS = {"decode": 0.002, "condition": 0.015, "encode": 0.04, "fit": 0.03}
+"""Seconds per clip on one core before anything was measured: a FLAC of 2 s, a codec, a Whisper-tiny pass, a probe."""
 _FIT_GUESS = {"reference": 0.0, "acoustic": 0.003, "trained": 0.12}
 POOLED_BYTES_PER_CLIP = 8_000
 FRAME_BYTES_PER_SECOND = 80_000

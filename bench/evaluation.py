@@ -9,10 +9,11 @@ from pathlib import Path
 from bench.cards import Protocol, SystemCard
 from bench.corpora import data_folders, open_corpus
 from bench.errors import BenchError, CannotRun, UsageError
-from bench.execution.driver import missing_features
+from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job, Runner
+from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
-from bench.plan import Wanted, make_plan, resolve_system
+from bench.plan import Wanted, resolve_system
 from bench.predictions import read_table
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system

@@ -6,6 +6,7 @@ maximum over the pairs, taken pattern by pattern, knows how the pairs hang toget
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,26 +16,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.additive import Array, InputError, Metric, metric_named
+from bench.errors import UsageError
 from bench.intervals import (
     Unit,
     difference_interval,
     notes_on,
+    notes_on_sizes,
     occupied,
     per_cluster,
     require_defined,
     require_level,
     t_degrees,
 )
-from bench.resampling import (
-    EXACT_CLUSTERS,
-    SwappedPair,
-    effective_clusters,
-    jackknife,
-    one_blas_thread,
-    sign_patterns,
-)
+from bench.power import detectable_difference
+from bench.resampling import effective_clusters, jackknife, one_blas_thread
+from bench.swaps import EXACT_CLUSTERS, SwappedPairs, sign_patterns
 
-Verdict = Literal["better", "worse", "equivalent", "cannot separate"]
+Verdict = Literal["better", "worse", "equivalent", "this corpus cannot separate them"]
+CANNOT_SEPARATE: Verdict = "this corpus cannot separate them"
 
 EQUIVALENCE_LEVEL = 0.90
 """Two one-sided 5 % tests are one 90 % interval (Schuirmann 1987)."""
@@ -49,6 +48,8 @@ class Comparison:
     ``p_value`` is of this pair alone; ``p_adjusted`` (max-T) and ``p_holm`` of the whole family of ``family``
     pairs; ``smallest_p`` is the least that ``p_value`` could have been here. ``low_90``, ``high_90`` is the interval that
     decides ``equivalent`` (None without a margin). The verdict follows ``p_adjusted``, and A is its subject.
+    ``detectable_difference`` is the smallest true difference that the verdict would have been about 80 % sure to see here
+    (:mod:`bench.power`); None where no difference could have been seen: even the smallest p is too large.
     """
 
     difference: float
@@ -71,18 +72,29 @@ class Comparison:
     clusters: int
     effective_clusters: float
     family: int
+    detectable_difference: float | None
     method: str
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SwapPValues:
-    """Two-sided p-values of a family of pairs, (pairs,), raw and max-T; the least possible; how many patterns, in words."""
+    """Two-sided p-values of a family of pairs, (pairs,), raw and max-T; the least possible; how many patterns, in words.
+
+    ``largest`` (patterns,) is the largest studentised difference of all pairs, pattern by pattern.
+    """
 
     raw: Array
     adjusted: Array
     smallest: float
     patterns: str
+    largest: Array
+
+    def critical(self, level: float) -> float:
+        """The studentised difference that a pair must reach for an adjusted p of 1 − level or less."""
+        if self.smallest > round(1 - level, 12):
+            return math.inf
+        return float(np.quantile(self.largest, level, method="higher"))
 
 
 @dataclass(frozen=True)
@@ -117,16 +129,21 @@ def compare_family(
     :param level: of the interval (low, high); a verdict needs ``p_adjusted`` ≤ 1 − level
     :param margin: differences inside ±margin (in the metric's unit) are of no practical interest; None gives no
         verdict of equivalence
+    :raises UsageError: an unknown metric, or one without a test (ECE)
     :raises InputError: systems scored on different clips, or a pair that names no system
     :raises CannotSeparate: fewer than two clusters with clips, or a metric that is undefined for a system
 
     Each pair's two systems are swapped within whole clusters, the difference studentised under every pattern
-    (:class:`bench.resampling.SwappedPair`), and two-sided p-values are shares of patterns at least as extreme.
+    (:class:`bench.swaps.SwappedPairs`), and two-sided p-values are shares of patterns at least as extreme.
     ``p_adjusted`` is step-down max-T: the largest of all the pairs' values under one shared pattern, then of the
     pairs that are left (Westfall & Young 1993). Two identical systems have difference 0 and p 1.
     """
     chosen = metric_named(metric)
     require_level(level)
+    if not chosen.smooth:
+        raise UsageError(
+            f"The {chosen.title} has kinks that no swap test here is valid for: compare the Brier score."
+        )
     table = occupied(chosen, per_cluster(chosen, statistics, leading=1))
     _require_same_clips(chosen, table)
     components = chosen.components(table)
@@ -144,7 +161,8 @@ def compare_family(
     )
     p = swap_p_values(chosen, components, family.pairs, n_resamples=n_resamples, seed=seed)
     p_holm = holm(p.raw.tolist())
-    return [_comparison(family, index, p, p_holm[index]) for index in range(len(family.pairs))]
+    critical = p.critical(level)
+    return [_comparison(family, index, p, p_holm[index], critical) for index in range(len(family.pairs))]
 
 
 def swap_p_values(
@@ -157,20 +175,23 @@ def swap_p_values(
 ) -> SwapPValues:
     """Studentised swap test of all pairs over one shared set of sign patterns; components (systems, clusters, D)."""
     clusters = components.shape[1]
-    swapped = [SwappedPair(metric, components[a], components[b]) for a, b in pairs]
     unswapped = np.ones((1, clusters))
-    observed = np.abs(np.concatenate([pair.studentised(unswapped) for pair in swapped]))
+    unsorted = SwappedPairs(metric, components, pairs)
+    observed = np.abs(unsorted.studentised(unswapped)[:, 0])
     order = np.argsort(-observed, kind="stable")
+    swapped = unsorted.taken(order.tolist())
     bar = observed[order] * _TIE
     at_least, largest_at_least = np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
-    patterns = 0
+    patterns, strongest = 0, list[Array]()
     with one_blas_thread():
-        for signs in sign_patterns(clusters, n_resamples, seed):
-            t = np.abs(np.stack([swapped[pair].studentised(signs) for pair in order]))
+        for signs in sign_patterns(clusters, n_resamples, seed, pairs=len(pairs)):
+            t = swapped.studentised(signs)
+            np.abs(t, out=t)
             at_least += (t >= bar[:, np.newaxis]).sum(axis=1)
             # From the weakest pair up: row i becomes the maximum over the pairs not stronger than the i-th.
             largest = np.maximum.accumulate(t[::-1], axis=0)[::-1]
             largest_at_least += (largest >= bar[:, np.newaxis]).sum(axis=1)
+            strongest.append(largest[0])
             patterns += len(signs)
     exact = clusters <= EXACT_CLUSTERS
     # Random draws do not hold the unswapped pattern by design: count it in, so that p is never 0.
@@ -180,10 +201,10 @@ def swap_p_values(
     adjusted[order] = np.maximum.accumulate((largest_at_least + extra) / (patterns + extra))
     smallest = 1 / patterns if exact else max(1 / (patterns + 1), 2.0 ** (1 - clusters))
     words = f"all 2^{clusters} patterns" if exact else f"{patterns:,} random patterns, seed {seed}"
-    return SwapPValues(raw, adjusted, smallest, words)
+    return SwapPValues(raw, adjusted, smallest, words, np.concatenate(strongest))
 
 
-def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float) -> Comparison:
+def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float, critical: float) -> Comparison:
     a, b = family.pairs[index]
     first, second = family.components[a], family.components[b]
     found = jackknife(family.metric, first, second)
@@ -213,8 +234,10 @@ def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float) -> C
         clusters=clusters,
         effective_clusters=family.effective_clusters,
         family=len(family.pairs),
+        detectable_difference=detectable_difference(found.standard_error, critical, family.degrees),
         method=f"studentised swaps of whole {family.unit}, {p.patterns}; interval: jackknife-t",
-        notes=notes_on(clusters, found.undefined, found.standard_error, family.unit),
+        notes=notes_on(clusters, found.undefined, found.standard_error, family.unit)
+        + notes_on_sizes(clusters, family.effective_clusters, family.unit),
     )
 
 
@@ -222,7 +245,7 @@ def _verdict(family: _Family, difference: float, p_adjusted: float, equivalent: 
     # 1 − 0.95 is 0.05000000000000004: without rounding, p = 0.05 would be judged by that.
     if p_adjusted <= round(1 - family.level, 12):
         return "better" if (difference > 0) == family.metric.higher_is_better else "worse"
-    return "equivalent" if equivalent else "cannot separate"
+    return "equivalent" if equivalent else CANNOT_SEPARATE
 
 
 def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tuple[tuple[int, int], ...]:
@@ -240,7 +263,7 @@ def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tup
 
 def _require_same_clips(metric: Metric, table: Array) -> None:
     """Swapping makes sense between answers to the same questions: equal true clips, cluster by cluster."""
-    seen = table.sum(axis=-1) if metric.kind == "confusion" else table[..., [0, 1, 3]]
+    seen = metric.statistics.truth(table)
     differs = ~np.isclose(seen, seen[:1], rtol=1e-9, atol=1e-9).all(axis=-1)
     if differs.any():
         system, cluster = (int(i) for i in np.argwhere(differs)[0])

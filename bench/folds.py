@@ -6,8 +6,7 @@ genders are balanced, and every split is checked again by :func:`check_disjoint`
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +18,10 @@ from bench.identity import digest
 
 MIN_GROUPS = 3
 """One group each to train, to choose and to test on."""
+REMAINS = "Protocols zero-shot and transfer (as the test corpus) remain"
+"""What a corpus is good for when it cannot be split."""
+MOST_LEFT_OUT = 200
+"""More folds than this are not made: each is a fit, and holds the row numbers of the whole corpus."""
 MIN_DEV_GROUPS = 2
 MIN_DEV_SHARE = 0.1
 
@@ -40,22 +43,39 @@ def groups_of(columns: Sequence[Sequence[str]]) -> NDArray[np.intp]:
     [0, 0, 0, 1]
     """
     n = len(columns[0])
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    shared = []
     for column in columns:
-        first: dict[str, int] = {}
-        for i, value in enumerate(column):
-            if value:
-                a, b = root(first.setdefault(value, i)), root(i)
-                parent[max(a, b)] = min(a, b)
-    roots = np.array([root(i) for i in range(n)])
-    return np.unique(roots, return_inverse=True)[1].astype(np.intp)
+        codes, names = coded(column)
+        known = np.array([bool(name) for name in names])[codes] & (np.bincount(codes)[codes] > 1)
+        shared.append((np.flatnonzero(known), codes[known], len(names)))
+    lowest = np.arange(
+        n
+    )  # of the rows known to be connected; settles in about as many rounds as ids are chained
+    while True:
+        before = lowest
+        for rows, codes, size in shared:
+            first = np.full(size, n, dtype=np.intp)
+            np.minimum.at(first, codes, lowest[rows])
+            lowest = lowest.copy()
+            lowest[rows] = first[codes]
+        lowest = lowest[lowest]
+        if (lowest == before).all():
+            return np.unique(lowest, return_inverse=True)[1].astype(np.intp)
+
+
+def numbered_by_name(groups: NDArray[np.intp], clip_ids: Sequence[str]) -> NDArray[np.intp]:
+    """Renumber groups by their first clip id in alphabetical order, so that folds do not depend on the order of rows.
+
+    >>> numbered_by_name(np.array([0, 0, 1]), ["c", "b", "a"]).tolist()
+    [1, 1, 0]
+    """
+    first: dict[int, str] = {}
+    for group, clip in zip(groups.tolist(), clip_ids, strict=True):
+        if group not in first or clip < first[group]:
+            first[group] = clip
+    rank = np.empty(len(first), dtype=np.intp)
+    rank[sorted(first, key=lambda g: first[g])] = np.arange(len(first))
+    return np.asarray(rank[groups])
 
 
 def build_folds(
@@ -75,12 +95,17 @@ def build_folds(
     if n_groups < MIN_GROUPS:
         raise DataError(
             f"{what}: its clips form {n_groups} group(s) that share no speaker, session or dialogue; at least "
-            f"{MIN_GROUPS} are needed for training. It can serve zero-shot systems only (if session or dialogue ids are "
+            f"{MIN_GROUPS} are needed to train, to choose and to test on. {REMAINS} (if session or dialogue ids are "
             "local to a speaker, say so on the card: split: {session_scope: speaker})"
         )
+    if folds == "loso" and n_groups > MOST_LEFT_OUT:
+        raise DataError(
+            f"{what}: leaving one speaker out means {n_groups} fits here; at most {MOST_LEFT_OUT} are made. Ask for the "
+            "task without @loso, or give the card a number of folds"
+        )
     k = n_groups if folds == "loso" else min(folds, n_groups)
-    counts = np.concatenate([_value_counts(groups, column, n_groups) for column in balanced], axis=1)
-    fold_of = np.arange(n_groups) if k == n_groups else _deal(counts, k)
+    counts = np.concatenate([value_counts(groups, column, n_groups) for column in balanced], axis=1)
+    fold_of = np.arange(n_groups) if k == n_groups else deal(counts, k)
     return assemble_folds(groups, fold_of[groups], [str(f) for f in range(k)], usable)
 
 
@@ -103,7 +128,7 @@ def assemble_folds(
         dev = np.zeros(len(groups), dtype=bool)
         for step in range(1, k - 1):
             dev |= fold_of_row == (f + step) % k
-            enough = len(set(groups[dev & heard])) >= MIN_DEV_GROUPS
+            enough = len(np.unique(groups[dev & heard])) >= MIN_DEV_GROUPS
             enough &= (dev & heard).sum() >= MIN_DEV_SHARE * (~test & heard).sum()
             if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & heard).any()):
                 break
@@ -111,18 +136,24 @@ def assemble_folds(
     return made
 
 
-def _value_counts(
+def value_counts(
     groups: NDArray[np.intp], values: Sequence[str | None], n_groups: int
 ) -> NDArray[np.float64]:
-    names = sorted({x or "" for x in values})
-    place = {name: i for i, name in enumerate(names)}
-    counts = np.zeros((n_groups, len(names)))
-    np.add.at(counts, (groups, np.array([place[x or ""] for x in values])), 1)
-    return counts
+    """Count clips by group and value, (groups, values), values in alphabetical order."""
+    codes, names = coded(values)
+    columns = np.argsort(np.argsort(names))  # alphabetical, so that the order of rows does not matter
+    cells = groups * len(names) + columns[codes]
+    return (
+        np.bincount(cells, minlength=n_groups * len(names)).reshape(n_groups, len(names)).astype(np.float64)
+    )
 
 
-def _deal(counts: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Deal groups, largest first, each to the fold that stays closest to an even share of every value."""
+def deal(counts: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+    """Deal groups, largest first, each to the fold that stays closest to an even share of every value.
+
+    ``counts`` is (groups, values). With s_gv the group's share of a value's clips, each choice costs at most what a random
+    one would on average, so that Σ_fv (share of v in fold f − 1/k)² ≤ (1 − 1/k) Σ_gv s_gv².
+    """
     totals = counts.sum(axis=0)
     share = counts / np.maximum(totals, 1)
     order = sorted(range(len(counts)), key=lambda g: (-counts[g].sum(), digest(str(g))))
@@ -138,44 +169,97 @@ def _deal(counts: NDArray[np.float64], k: int) -> NDArray[np.intp]:
     return fold_of
 
 
-def check_disjoint(folds: Sequence[Fold], columns: dict[str, Sequence[str]], *, what: str) -> None:
+@dataclass(frozen=True)
+class Leak:
+    """Something that stands on several sides of a fold: what kind, how many, and the first by name with its sides.
+
+    No sides: clips without a speaker id, of whom nobody can say where they stand.
+    """
+
+    kind: str
+    fold: str
+    count: int
+    first: str
+    sides: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The leak in words."""
+        if not self.sides:
+            return f"{self.count} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
+        return (
+            f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split, first {self.first!r} "
+            f"({' and '.join(self.sides)})"
+        )
+
+
+def find_leaks(
+    folds: Sequence[Fold],
+    columns: Mapping[str, Sequence[str]],
+    sides: Sequence[str] = ("train", "dev", "test"),
+) -> list[Leak]:
+    """Find what stands on several of the ``sides`` of a fold, per fold and column; blank values are nobody."""
+    found = []
+    for kind, values in columns.items():
+        codes, names = coded(values)
+        for fold in folds:
+            present = np.zeros((len(sides), len(names)), dtype=bool)
+            for place, side in enumerate(sides):
+                present[place, codes[getattr(fold, side)]] = True
+            torn = sorted(names[i] for i in np.flatnonzero(present.sum(axis=0) > 1) if names[i])
+            if torn:
+                where = present[:, names.index(torn[0])]
+                stands = sorted(SIDE_NAMES[side] for side, there in zip(sides, where, strict=True) if there)
+                found.append(Leak(kind, fold.name, len(torn), torn[0], tuple(stands)))
+    return found
+
+
+SIDE_NAMES = {"train": "train", "dev": "validation", "test": "test"}
+
+
+def coded(values: Sequence[str | None]) -> tuple[NDArray[np.intp], list[str]]:
+    """Number the distinct values in order of appearance: codes (rows,), and the names behind them (None is "").
+
+    >>> coded(["b", "a", "b"])[0].tolist(), coded(["b", "a", "b"])[1]
+    ([0, 1, 0], ['b', 'a'])
+    """
+    if None in (names := dict.fromkeys(values)):
+        values = [v or "" for v in values]
+        names = dict.fromkeys(values)
+    place = dict(zip(names, range(len(names)), strict=True))
+    codes = np.fromiter(map(place.__getitem__, values), np.intp, len(values))
+    return codes, [name or "" for name in names]
+
+
+def check_disjoint(folds: Sequence[Fold], columns: Mapping[str, Sequence[str]], *, what: str) -> None:
     """Check the invariant of every split.
 
     Raises:
         DataError: a speaker, session or dialogue stands on two sides of a fold, or a clip is tested twice or never;
             the message names the offenders.
     """
-    tested = Counter(int(i) for fold in folds for i in fold.test)
-    n = len(next(iter(columns.values())))
-    if len(tested) != n or max(tested.values(), default=0) > 1:
+    check_tested_once(folds, len(next(iter(columns.values()))), what=what)
+    for leak in find_leaks(folds, columns):
+        raise DataError(f"{what}, {leak.sentence}; every {leak.kind} must stay on one side")
+
+
+def check_tested_once(folds: Sequence[Fold], clips: int, *, what: str) -> None:
+    """Raise DataError unless the folds test each of the clips exactly once."""
+    tested = np.bincount(np.concatenate([fold.test for fold in folds]), minlength=clips)
+    if (tested != 1).any():
         raise DataError(
-            f"{what}: {sum(c > 1 for c in tested.values())} clips are tested twice and {n - len(tested)} never"
+            f"{what}: {(tested > 1).sum()} clips are tested twice and {(tested == 0).sum()} never"
         )
-    for fold in folds:
-        sides = {"train": fold.train, "validation": fold.dev, "test": fold.test}
-        for kind, values in columns.items():
-            seen: dict[str, set[str]] = defaultdict(set)
-            for side, rows in sides.items():
-                for i in rows:
-                    if values[i]:
-                        seen[values[i]].add(side)
-            torn = sorted(value for value, where in seen.items() if len(where) > 1)
-            if torn:
-                first = torn[0]
-                raise DataError(
-                    f"{what}, fold {fold.name}: {len(torn)} {kind}(s) stand on several sides of the split, first {first!r} "
-                    f"({' and '.join(sorted(seen[first]))}); every {kind} must stay on one side"
-                )
 
 
 def folds_hash(clip_ids: Sequence[str], folds: Sequence[Fold]) -> str:
-    """Hash who is trained, validated and tested on where."""
-    return digest(
-        *(
-            digest(
-                fold.name,
-                *(f"{side}:{clip_ids[i]}" for side in ("train", "dev", "test") for i in getattr(fold, side)),
-            )
-            for fold in folds
-        )
-    )
+    """Hash who is trained, validated and tested on where, whatever the order of rows and folds."""
+    order = np.argsort(np.array(clip_ids))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    everyone = digest("\0".join(clip_ids[i] for i in order.tolist()))
+    folded = [
+        digest(f.name, *(np.sort(rank[rows]).astype("<i8").tobytes() for rows in (f.train, f.dev, f.test)))
+        for f in folds
+    ]
+    return digest(everyone, *sorted(folded))

@@ -10,12 +10,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Literal
 
 import yaml
 
 from bench.errors import UsageError, nearest
 
-VIEWS = ("native", "seven", "four")
+View = Literal["native", "seven", "four"]
+VIEWS: tuple[View, ...] = ("native", "seven", "four")
 """Label spaces, from the corpus's own classes to the smallest set that most corpora share."""
 
 

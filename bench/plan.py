@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.cards import Protocol, SystemCard
-from bench.errors import CannotRun, DataError, UsageError, nearest
+from bench.cards import Protocol, SystemCard, regime, training_name
+from bench.conditions import CLEAN
+from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_key
 from bench.identity import adapter_hash, hash_json, source_hash
+from bench.labels import View
+from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
 from bench.probes import PROBES
 from bench.protocols import Weights
 from bench.registry import load_system, with_settings
+from bench.serving import PYTHON_VARIABLE, vllm_python
 from bench.task import Task, match_tasks, split_task_name
-from bench.weights import find_weights
+from bench.transfer import trainings
+from bench.weights import find_weights, local_weights
 
-CELL_FORMAT = "serbench-cell-1"
 FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
 """Packages whose arithmetic decides features; their versions are part of a feature's key."""
 
@@ -53,21 +57,52 @@ class Cell:
     fold: int
     fold_name: str
     seed: int
+    fit: str
+    """Hash of what decides the fit: everything but the condition. Cells of one fit are predicted by it."""
+    training: str = ""
+    view: View = "native"
+    train_condition: str = CLEAN
+
+    @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.view, self.train_condition)
+
+    @property
+    def regime(self) -> str:
+        """How it was trained, in one word."""
+        return regime(self.protocol, self.training_name)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The line of the matrix that it belongs to; see :attr:`Wanted.identity`."""
+        return (self.system, self.task, self.protocol, self.training, self.view, self.train_condition)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that are computed together: all folds and seeds of a probe, or the one cell of a fit."""
+    """Cells that are computed together: all folds, seeds and conditions of a probe, or all conditions of one fit."""
 
     system: System
     task: Task
     cells: tuple[Cell, ...]
     fits: int
+    material: Material
+    train_condition: str = CLEAN
 
     @property
     def key(self) -> str:
-        """Hash of the cells' keys; names the fit's working folder."""
-        return hash_json([c.key for c in self.cells])
+        """Hash of the fits; names their working folder, whichever conditions are still to be predicted."""
+        return hash_json(list(dict.fromkeys(c.fit for c in self.cells)))
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions of its cells."""
+        return tuple(dict.fromkeys(c.condition for c in self.cells))
+
+    def only(self, keys: Collection[str]) -> Group:
+        """The same fits, to predict these cells alone."""
+        return replace(self, cells=tuple(c for c in self.cells if c.key in keys))
 
 
 @dataclass(frozen=True)
@@ -80,16 +115,20 @@ class RecordPlan:
     condition: str
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
+    training: str = ""
+    train_condition: str = CLEAN
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.task.view, self.train_condition)
 
     @property
     def stem(self) -> str:
         """File name of the record, without ending."""
-        return record_stem(self.system, self.task.name, self.protocol, self.condition)
-
-
-def record_stem(system: System, task: str, protocol: str, condition: str) -> str:
-    """Return the file name of a record, without ending."""
-    return f"{system.name}__{task}__{protocol}__{condition}"
+        how = regime(self.protocol, self.training_name)
+        return f"{self.system.name}__{self.task.name}__{how}__{self.condition}"
 
 
 @dataclass(frozen=True)
@@ -114,10 +153,10 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         raise UsageError(
             f"card {card.name!r}: there is no probe {card.probe!r}; {nearest(card.probe, PROBES)}"
         )
-    if card.family == "audio-llm" and card.server is None:
-        blocked = f"needs a server: give its address with --set {card.name}:server=http://HOST:PORT/v1"
-    elif card.adapter is None and card.probe is None:
-        blocked = "its card names no adapter yet"
+    if card.family == "audio-llm":
+        # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
+        weights = local_weights(card.weights) if card.weights else None
+        blocked = _without_server(card)
     elif card.weights is not None:
         try:
             weights = find_weights(card.weights, fetch=fetch)
@@ -141,12 +180,26 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         "adapter": card.adapter,
         "probe": card.probe,
         "params": card.params,
-        "server": card.server,
+        "revision": card.weights.revision if card.weights else None,
         "code": code,
         "features": key,
         "weights": weights_hash,
     }
     return System(card, weights, hash_json(decisive), key, blocked)
+
+
+def _without_server(card: SystemCard) -> str | None:
+    """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
+    if card.server is not None and card.adapter is not None:
+        return None
+    address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1"
+    if card.adapter is None:
+        return f"needs a server and an adapter, and its card names no adapter yet; then {address}"
+    if card.serve is None or card.serve.engine == "closed":
+        return f"needs a server: {address}"
+    if vllm_python() is None:
+        return f"needs a server: {address}, or name a Python that has vLLM in {PYTHON_VARIABLE} and it is started here"
+    return None
 
 
 def _versions() -> dict[str, str]:
@@ -167,6 +220,25 @@ class Wanted:
     task: str
     protocol: Protocol
     seeds: tuple[int, ...]
+    conditions: tuple[str, ...] = (CLEAN,)
+    training: str = ""
+    view: View = "native"
+    train_condition: str = CLEAN
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells lines apart: their records, but for the condition."""
+        return (self.system.name, self.task, self.protocol, self.training, self.view, self.train_condition)
+
+    @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.view, self.train_condition)
+
+    def stem(self, condition: str) -> str:
+        """File name of the record under a condition."""
+        how = regime(self.protocol, self.training_name)
+        return f"{self.system.name}__{self.task}__{how}__{condition}"
 
 
 def expand(
@@ -191,7 +263,7 @@ def expand(
             systems[card.name] = resolve_system(with_settings(card, settings.get(card.name, {})), fetch=fetch)
         return systems[card.name]
 
-    wanted: dict[tuple[str, str, str], Wanted] = {}
+    wanted: dict[tuple[str, ...], Wanted] = {}
     for entry in matrix.entries:
         named = [resolved(name) for name in entry.systems]
         if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
@@ -202,12 +274,11 @@ def expand(
                     f"matrix {matrix.name!r}: {system.name} is a probe, which must be trained; it cannot run zero-shot"
                 )
             seeds = entry.seeds if system.card.seeds else entry.seeds[:1]
-            for task in _tasks_of(entry, task_names, synthetic_names):
-                want = Wanted(system, task, entry.protocol, seeds)
-                if wanted.setdefault((system.name, task, entry.protocol), want) != want:
+            for want in _lines(matrix, entry, system, seeds, task_names, synthetic_names):
+                if wanted.setdefault(want.identity, want) != want:
                     raise UsageError(
-                        f"matrix {matrix.name!r}: {system.name} on {task} ({entry.protocol}) stands in two entries with "
-                        "different seeds; keep one"
+                        f"matrix {matrix.name!r}: {system.name} on {want.task} ({entry.protocol}) stands in two entries with "
+                        "different seeds or conditions; keep one"
                     )
     for name in settings:
         if name not in systems:
@@ -221,6 +292,35 @@ def expand(
                     f"matrix {matrix.name!r}: plan.across_tracks names {name!r}, which it does not run; {nearest(name, systems)}"
                 )
     return list(wanted.values())
+
+
+def _lines(
+    matrix: Matrix,
+    entry: Entry,
+    system: System,
+    seeds: tuple[int, ...],
+    task_names: Sequence[str],
+    synthetic_names: Sequence[str],
+) -> Iterator[Wanted]:
+    """One line per task, and in transfer per training; a pattern for training skips the target itself."""
+    learnt = [""]
+    view: View = "native"
+    if entry.protocol == "transfer":
+        known = [*task_names, *(synthetic_names if entry.synthetic else [])]
+        learnt, view = trainings(entry.training, known), entry.view
+    for task in _tasks_of(entry, task_names, synthetic_names):
+        for training in learnt:
+            if training != task or training in entry.training:
+                yield Wanted(
+                    system,
+                    task,
+                    entry.protocol,
+                    seeds,
+                    entry.conditions or matrix.conditions,
+                    training,
+                    view,
+                    entry.train_condition,
+                )
 
 
 def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence[str]) -> list[str]:
@@ -241,75 +341,24 @@ def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence
 def filter_wanted(wanted: Sequence[Wanted], only: Mapping[str, Sequence[str]]) -> list[Wanted]:
     """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
     kept = list(wanted)
-    fields: dict[str, Callable[[Wanted], str]] = {
-        "system": lambda w: w.system.name,
-        "task": lambda w: w.task,
-        "protocol": lambda w: w.protocol,
+    fields: dict[str, Callable[[Wanted], Sequence[str]]] = {
+        "system": lambda w: [w.system.name],
+        "task": lambda w: [w.task],
+        "protocol": lambda w: [w.protocol],
+        "training": lambda w: [w.training],
+        "condition": lambda w: w.conditions,
     }
     for key, patterns in only.items():
         if key not in fields:
             raise UsageError(f"--only {key}=…: {nearest(key, fields)}")
-        values = {fields[key](w) for w in wanted}
+        values = {value for w in wanted for value in fields[key](w) if value}
         for pattern in patterns:
-            if not any(fnmatch.fnmatchcase(v, pattern) for v in values):
+            if not fnmatch.filter(values, pattern):
                 raise UsageError(
                     f"--only {key}={pattern}: the matrix has no such {key}; {nearest(pattern, values)}"
                 )
-        kept = [w for w in kept if any(fnmatch.fnmatchcase(fields[key](w), p) for p in patterns)]
+        matching = {value for pattern in patterns for value in values if fnmatch.fnmatchcase(value, pattern)}
+        kept = [w for w in kept if matching & set(fields[key](w))]
+        if key == "condition":
+            kept = [replace(w, conditions=tuple(c for c in w.conditions if c in matching)) for w in kept]
     return kept
-
-
-def make_plan(matrix: Matrix, wanted: Iterable[Wanted], task_of: Callable[[str, Protocol], Task]) -> RunPlan:
-    """Lay out records, cells and groups. Blocked systems have records and cells, but no group.
-
-    Raises:
-        DataError: not one of the tasks can be built.
-    """
-    records: list[RecordPlan] = []
-    groups: list[Group] = []
-    refused: dict[str, str] = {}
-    for want in wanted:
-        try:
-            task = task_of(want.task, want.protocol)
-        except DataError as error:
-            refused |= {
-                record_stem(want.system, want.task, want.protocol, c): str(error) for c in matrix.conditions
-            }
-            continue
-        for condition in matrix.conditions:
-            cells = tuple(
-                _cell(want, task, condition, f, seed) for seed in want.seeds for f in range(len(task.folds))
-            )
-            records.append(RecordPlan(want.system, task, want.protocol, condition, want.seeds, cells))
-            if want.system.blocked is None:
-                together = [cells] if want.system.card.probe else [(c,) for c in cells]
-                groups += [Group(want.system, task, part, len(part)) for part in together]
-    if refused and not records:
-        raise DataError("\n".join(dict.fromkeys(refused.values())))
-    return RunPlan(matrix, tuple(records), tuple(groups), refused)
-
-
-def _cell(want: Wanted, task: Task, condition: str, fold: int, seed: int) -> Cell:
-    decisive = {
-        "format": CELL_FORMAT,
-        "system": want.system.identity,
-        "name": want.system.name,
-        "task": task.name,
-        "protocol": want.protocol,
-        "content": task.content_hash,
-        "folds": task.folds_hash,
-        "labels": task.labels,
-        "fold": task.folds[fold].name,
-        "seed": seed,
-        "condition": condition,
-    }
-    return Cell(
-        hash_json(decisive),
-        want.system.name,
-        task.name,
-        want.protocol,
-        condition,
-        fold,
-        task.folds[fold].name,
-        seed,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from bench.atomic import replacing
 from bench.errors import DataError
+from bench.identity import digest
 from bench.protocols import DIMENSIONS, STATUSES, Answers, Array
 
 SCHEMA = pa.schema(
@@ -46,6 +48,8 @@ class PredictionTable:
     dimensions: Array
     replies: tuple[str | None, ...]
     identity: Mapping[str, Any]
+    origin: str = "a table in memory"
+    """Where it was read from, for messages."""
 
 
 def complete_answers(
@@ -157,41 +161,89 @@ def write_table(path: Path, table: PredictionTable, identity: Mapping[str, Any])
         pq.write_table(arrow, temporary, compression="zstd")
 
 
+def variant_path(table: Path, name: str) -> Path:
+    """Return where the table of one variant (prompt, order, repeat) of a cell lies: beside the cell's own."""
+    return table.with_name(f"{table.stem}.{digest(name)[:12]}.parquet")
+
+
 def read_table(path: Path) -> PredictionTable:
     """Read and check a table.
 
     Raises:
-        DataError: not a prediction table, a clip twice, an unknown status.
+        DataError: not a prediction table; a clip twice; an unknown status or label; probabilities that are no
+            distribution; dimensions off 0..1. The message names the file and the clips.
     """
     try:
         arrow = pq.read_table(path)
         identity = json.loads((arrow.schema.metadata or {})[METADATA_KEY])
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        labels = tuple(str(label) for label in identity["labels"])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a prediction table of this suite ({error})") from None
     missing = [f.name for f in SCHEMA if f.name not in arrow.column_names]
     if missing:
         raise DataError(f"{path}: a prediction table without the column {missing[0]!r}")
     clip_ids = tuple(arrow["clip_id"].to_pylist())
-    statuses = tuple(arrow["status"].to_pylist())
-    labels = tuple(identity["labels"])
-    if len(set(clip_ids)) != len(clip_ids):
-        raise DataError(f"{path}: a clip stands in it twice")
-    if set(statuses) - set(STATUSES):
-        raise DataError(
-            f"{path}: unknown status {sorted(set(statuses) - set(STATUSES))[0]!r}; known: {', '.join(STATUSES)}"
-        )
     given = arrow["probabilities"].to_pylist()
+    _require(
+        path,
+        clip_ids,
+        [p is None or len(p) == len(labels) for p in given],
+        f"needs {len(labels)} probabilities",
+    )
     probabilities = None
     if any(p is not None for p in given):
         probabilities = np.array([p if p is not None else [np.nan] * len(labels) for p in given])
-    dimensions = np.stack([np.array(arrow[d].to_pylist(), dtype=float) for d in DIMENSIONS], axis=1)
-    return PredictionTable(
+    table = PredictionTable(
         clip_ids,
-        statuses,
+        tuple(arrow["status"].to_pylist()),
         tuple(arrow["label"].to_pylist()),
         labels,
         probabilities,
-        dimensions,
+        np.stack([np.array(arrow[d].to_pylist(), dtype=float) for d in DIMENSIONS], axis=1),
         tuple(arrow["reply"].to_pylist()),
         identity,
+        str(path),
     )
+    _check_table(path, table)
+    return table
+
+
+def _check_table(path: Path, table: PredictionTable) -> None:
+    clips = table.clip_ids
+    times = Counter(clips)
+    _require(path, clips, [times[c] == 1 for c in clips], "stands in it twice")
+    _require(
+        path,
+        clips,
+        [s in STATUSES for s in table.statuses],
+        f"has an unknown status; known: {', '.join(STATUSES)}",
+    )
+    known = {None, *table.labels}
+    _require(
+        path, clips, [a in known for a in table.answers],
+        f"is answered with a label that was not offered; offered: {', '.join(table.labels)}",
+    )  # fmt: skip
+    if table.probabilities is not None:
+        p = table.probabilities
+        sound = np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1)
+        sound &= np.abs(p.sum(axis=1) - 1) <= PROBABILITY_TOLERANCE
+        _require(
+            path, clips, (sound | np.isnan(p).all(axis=1)).tolist(),
+            "has probabilities that are not finite, non-negative and one in sum",
+        )  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        inside = (table.dimensions >= 0) & (table.dimensions <= 1)
+    _require(
+        path,
+        clips,
+        np.all(inside | np.isnan(table.dimensions), axis=1).tolist(),
+        "has a dimension outside 0..1",
+    )
+
+
+def _require(path: Path, clip_ids: Sequence[str], sound: Sequence[bool], fault: str) -> None:
+    """Raise :class:`DataError` naming the file and the first clips whose row is not sound."""
+    wrong = list(dict.fromkeys(c for c, fine in zip(clip_ids, sound, strict=True) if not fine))
+    if wrong:
+        shown = ", ".join(map(repr, wrong[:3])) + (", …" if len(wrong) > 3 else "")
+        raise DataError(f"{path}: clip {shown} {fault} ({len(wrong)} such clip(s))")

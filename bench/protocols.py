@@ -8,7 +8,7 @@ arousal, dominance in that order, mapped to 0..1; NaN marks a missing dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +21,8 @@ SAMPLE_RATE = 16_000
 DIMENSIONS = ("valence", "arousal", "dominance")
 STATUSES = ("ok", "unparsed", "refused", "truncated", "undecodable", "failed")
 """What may have become of a clip. A failure is a status, never a zero and never a dropped row."""
+STORED = "stored"
+"""In place of a server's address: read stored replies only, and ask nothing."""
 
 Waveform = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -80,6 +82,8 @@ class Answers:
     replies: tuple[str | None, ...] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     """What a report should know of how these answers came about (chosen learning rate, epochs, …): JSON values."""
+    variants: Mapping[str, Answers] = field(default_factory=dict)
+    """The ways of asking that these answers were put together from, by name (prompt, order, repeat); each has the same rows."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class FitContext:
     workdir: Path
     device: str = "cpu"
     features: FeatureReader | None = None
+    server: str | None = None
+    """Base address (ending in ``/v1``) of the server an Audio-LLM answers from; None while there is none."""
+    max_cost: float | None = None
+    """What the replies of this fit may cost, in the currency of the card's prices; None: no limit."""
     progress: Callable[[float, float], None] = lambda done, total: None
 
 

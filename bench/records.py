@@ -10,20 +10,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.atomic import replacing, write_json
+from bench.cards import regime
 from bench.errors import DataError
 from bench.identity import hash_file
+from bench.labels import VIEWS
 from bench.protocols import Array
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
 MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 """Names of the six sums of a dimension, x truth and y prediction, both minus 0.5."""
+
+LISTENER = "listener"
+"""The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
 
 _SCHEMA = pa.schema(
     [
@@ -31,6 +38,8 @@ _SCHEMA = pa.schema(
         ("outside", pa.string()),
         ("rows", pa.string()),
         ("target", pa.string()),
+        ("axis", pa.string()),
+        ("group", pa.string()),
         ("seed", pa.int64()),
         ("cluster", pa.string()),
         ("truth", pa.string()),
@@ -39,15 +48,17 @@ _SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+_SINCE_2 = ("axis", "group")
 
 
 @dataclass(frozen=True)
 class Block:
     """Additive statistics of one view × outside rule × rows (categories), or of one dimension × rows.
 
-    ``values`` is (seeds, clusters, K, K + 1) counts of true × answered labels, last column "another or none", or
-    (seeds, clusters, 6) sums. ``labels`` are the K classes, empty for a dimension. ``target`` is ``category`` or a
-    dimension's name; a dimension has the view ``dimensions``.
+    ``target`` says what ``values`` are: ``category``, (seeds, clusters, K, K + 1) counts of true × answered ``labels``, last
+    column "another or none"; a dimension's name (view ``dimensions``) or ``votes``, (seeds, clusters, S) of the named
+    ``sums``; ``calibration``, (seeds, clusters, B, S) sums per bin of confidence, the bins being ``labels``. A block of a
+    slice names its ``axis`` (gender, duration, speaker) and its ``group``; on the axis speaker clusters are speakers.
     """
 
     view: str
@@ -56,10 +67,13 @@ class Block:
     target: str
     labels: tuple[str, ...]
     values: Array
+    sums: tuple[str, ...] = ()
+    axis: str = ""
+    group: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What tells blocks apart."""
+        """What tells blocks of one slice (or of no slice) apart."""
         return (self.view, self.outside, self.rows, self.target)
 
     @property
@@ -70,8 +84,13 @@ class Block:
     @property
     def clips(self) -> int:
         """How many clips were counted per seed (the largest, where seeds differ in ok rows)."""
-        counts = self.values[..., 0] if self.target != "category" else self.values.sum(axis=(-1, -2))
-        return round(float(counts.sum(axis=1).max()))
+        counts = self.values if self.categorical else self.values[..., self.sums.index("n")]
+        return round(float(counts.reshape(len(counts), -1).sum(axis=1).max()))
+
+    @property
+    def categorical(self) -> bool:
+        """Whether these are counts of labels."""
+        return self.target == "category"
 
 
 @dataclass(frozen=True)
@@ -80,11 +99,17 @@ class Record:
 
     facts: Mapping[str, Any]
     blocks: tuple[Block, ...]
+    slices: tuple[Block, ...] = ()
 
     @property
     def system(self) -> str:
         """The system's name."""
         return str(self.facts["system"])
+
+    @property
+    def regime(self) -> str:
+        """Protocol and what was learnt from, in one word."""
+        return regime(str(self.facts["protocol"]), str(self.facts.get("training", "")))
 
     @property
     def task(self) -> str:
@@ -101,16 +126,26 @@ class Record:
         """Hashed cluster names, in the order of the statistics."""
         return tuple(c["name"] for c in self.facts["clusters"])
 
+    @property
+    def unit(self) -> Literal["clusters", "clips"]:
+        """What is taken as independent: the task's clusters; single clips only where somebody asked for it."""
+        return "clips" if self.facts["cluster"] == "clip" else "clusters"
+
     def block(self, view: str, outside: str, rows: str, target: str) -> Block | None:
         """Return one block, or None when the record has none such."""
         return next((b for b in self.blocks if b.key == (view, outside, rows, target)), None)
 
 
+def main_view(facts: Mapping[str, Any]) -> str:
+    """The plan's primary view, or the finest one that a record of transfer was learnt in, where that is coarser."""
+    primary, learnt = str(facts["plan"]["primary_view"]), str(facts.get("learnt_view", "native"))
+    return max(primary, learnt, key=VIEWS.index)
+
+
 def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) -> None:
     """Write ``path`` (JSON) and its statistics (``.parquet`` beside it), the statistics first."""
     statistics = path.with_suffix(".parquet")
-    clusters = [c["name"] for c in facts["clusters"]]
-    rows = [row for block in blocks for row in _long(block, facts["seeds"], clusters)]
+    rows = [row for block in blocks for row in _long(block, facts["seeds"], cluster_names(facts, block.axis))]
     columns = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in _SCHEMA]
     table = pa.Table.from_arrays(
         [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
@@ -125,6 +160,9 @@ def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) 
                 "rows": b.rows,
                 "target": b.target,
                 "labels": list(b.labels),
+                "sums": list(b.sums),
+                "axis": b.axis,
+                "group": b.group,
             }
             for b in blocks
         ]
@@ -134,17 +172,34 @@ def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) 
     )
 
 
+def cluster_names(facts: Mapping[str, Any], axis: str) -> list[str]:
+    """Names of a block's clusters, in the order of its statistics."""
+    if axis == "speaker":
+        return [str(name) for name in facts["speaker_names"]]
+    return [str(c["name"]) for c in facts["clusters"]]
+
+
 def _long(block: Block, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
-    for index in np.argwhere(block.values != 0).tolist():
-        seed, cluster = seeds[index[0]], clusters[index[1]]
-        truth = prediction = moment = None
-        if block.target == "category":
-            truth = block.labels[index[2]]
-            prediction = block.labels[index[3]] if index[3] < len(block.labels) else None
-        else:
-            moment = MOMENTS[index[2]]
-        rows.append((*block.key, seed, cluster, truth, prediction, moment, float(block.values[tuple(index)])))
+    columns: tuple[str | None, ...] = block.sums or (*block.labels, None)
+    for seed, cluster, *inner in np.argwhere(block.values != 0).tolist():
+        truth = block.labels[inner[0]] if block.labels else None
+        last = columns[inner[-1]]
+        prediction, moment = (None, last) if block.sums else (last, None)
+        value = float(block.values[(seed, cluster, *inner)])
+        rows.append(
+            (
+                *block.key,
+                block.axis,
+                block.group,
+                seeds[seed],
+                clusters[cluster],
+                truth,
+                prediction,
+                moment,
+                value,
+            )
+        )
     return rows
 
 
@@ -160,7 +215,8 @@ def read_record(path: Path) -> Record:
         raise DataError(
             f"{statistics}: missing or changed since {path.name} was written; score the run again"
         )
-    return Record(facts, tuple(_blocks(facts, pq.read_table(statistics))))
+    blocks = _blocks(facts, pq.ParquetFile(statistics).read())
+    return Record(facts, tuple(b for b in blocks if not b.axis), tuple(b for b in blocks if b.axis))
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -170,7 +226,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         version = facts["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a record of this suite ({error})") from None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise DataError(
             f"{path}: record schema {version}, this version reads up to {SCHEMA_VERSION}; update ser-bench"
         )
@@ -180,30 +236,49 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
+    """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
+    blocks = [_empty_block(b, facts) for b in facts["blocks"]]
+    place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
     seeds = {s: i for i, s in enumerate(facts["seeds"])}
-    clusters = {c["name"]: i for i, c in enumerate(facts["clusters"])}
-    blocks: dict[tuple[str, str, str, str], Block] = {}
-    for b in facts["blocks"]:
-        shape = (len(b["labels"]), len(b["labels"]) + 1) if b["target"] == "category" else (len(MOMENTS),)
-        values = np.zeros((len(seeds), len(clusters), *shape))
-        block = Block(b["view"], b["outside"], b["rows"], b["target"], tuple(b["labels"]), values)
-        blocks[block.key] = block
-    codes = {key: {label: i for i, label in enumerate(b.labels)} for key, b in blocks.items()}
+    clusters = {b.axis: {name: i for i, name in enumerate(cluster_names(facts, b.axis))} for b in blocks}
+    rows = [{name: i for i, name in enumerate(b.labels)} for b in blocks]
+    columns: list[dict[str | None, int]] = [
+        {name: i for i, name in enumerate(b.sums or (*b.labels, None))} for b in blocks
+    ]
+    fields = [
+        table[f.name].to_pylist() if f.name in table.column_names else [""] * len(table)
+        for f in _SCHEMA
+        if f.name in table.column_names or f.name in _SINCE_2
+    ]
     try:
-        for row in zip(*(table[f.name].to_pylist() for f in _SCHEMA), strict=True):
-            key = row[:4]
-            seed, cluster, truth, prediction, moment, value = row[4:]
-            place: tuple[int, ...] = (
-                (MOMENTS.index(moment),)
-                if moment
-                else (codes[key][truth], codes[key].get(prediction, len(codes[key])))
-            )
-            blocks[key].values[(seeds[seed], clusters[cluster], *place)] = value
+        for row in zip(*fields, strict=True):
+            block = place[row[:6]]
+            seed, cluster, truth, prediction, moment, value = row[6:]
+            column = columns[block][moment if blocks[block].sums else prediction]
+            inner = (column,) if truth is None else (rows[block][truth], column)
+            blocks[block].values[(seeds[seed], clusters[row[4]][cluster], *inner)] = value
     except (KeyError, ValueError, IndexError) as error:
         raise DataError(
             f"the statistics of {facts['system']} on {facts['task']} name what the record does not: {error}"
         ) from None
-    return list(blocks.values())
+    return blocks
+
+
+def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Block:
+    labels, axis = tuple(described["labels"]), described.get("axis", "")
+    sums = tuple(described.get("sums", () if labels else MOMENTS))
+    shape = (*((len(labels),) if labels else ()), len(sums) or len(labels) + 1)
+    return Block(
+        described["view"],
+        described["outside"],
+        described["rows"],
+        described["target"],
+        labels,
+        np.zeros((len(facts["seeds"]), len(cluster_names(facts, axis)), *shape)),
+        sums,
+        axis,
+        described.get("group", ""),
+    )
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bench.cards import CorpusCard, SystemCard
+from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.identity import split_dotted
 from bench.typed_yaml import Card, parse_typed, read_typed
@@ -23,7 +23,7 @@ ENTRY_POINTS = "serbench.adapters"
 
 @functools.cache
 def system_card_files() -> Mapping[str, Path]:
-    """Map system names to card files, from every module behind the entry-point group ``serbench.adapters``.
+    """Map the stems of card files to the files, from every module behind the entry-point group ``serbench.adapters``.
 
     Each such module ships its cards in a folder ``systems/`` beside its code; the suite's own come the same way.
     """
@@ -55,29 +55,44 @@ def _module_folders(module: str) -> list[Path]:
 
 def system_names() -> list[str]:
     """Return the names of all known systems, sorted."""
-    return sorted(system_card_files())
+    return sorted(name for path in system_card_files().values() for name in _cards_in(path))
 
 
 def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
-    """Load a system card by name, or from a ``.yaml`` path (relative to ``base``).
+    """Load a system card by name, or from a ``.yaml`` path (relative to ``base``; ``path.yaml:mode`` for one of several).
 
     Raises:
         UsageError: no such system (nearest names given), or a card that does not validate.
     """
+    path_text, _, mode = name_or_path.rpartition(":")
     if name_or_path.endswith((".yaml", ".yml")):
-        return read_typed((base or Path()) / name_or_path, SystemCard)
-    try:
-        path = system_card_files()[name_or_path]
-    except KeyError:
+        path_text, mode = name_or_path, ""
+    if path_text.endswith((".yaml", ".yml")):
+        cards = read_typed((base or Path()) / path_text, SystemFile).cards()
+        if len(cards) == 1 and not mode:
+            return next(iter(cards.values()))
+        chosen = [c for n, c in cards.items() if n.endswith(f"-{mode}")] if mode else []
+        if not chosen:
+            raise UsageError(
+                f"{path_text} describes several systems ({', '.join(cards)}); say which with {path_text}:MODE"
+            )
+        return chosen[0]
+    files = system_card_files()
+    # A model's file is called like the model; its systems are called like the file and one of its modes.
+    for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):
+        cards = _cards_in(files[stem])
+        if name_or_path in cards:
+            return cards[name_or_path]
+    raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
+
+
+def _cards_in(path: Path) -> dict[str, SystemCard]:
+    file = read_typed(path, SystemFile)
+    if file.name != path.stem:
         raise UsageError(
-            f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}"
-        ) from None
-    card = read_typed(path, SystemCard)
-    if card.name != path.stem:
-        raise UsageError(
-            f"{path}: name is {card.name!r}, but the file is called {path.name}; make them equal"
+            f"{path}: name is {file.name!r}, but the file is called {path.name}; make them equal"
         )
-    return card
+    return file.cards()
 
 
 def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:

@@ -1,4 +1,4 @@
-"""Clusters left out, drawn again, and swapped: the machinery under :mod:`bench.significance`.
+"""Clusters left out and drawn again: the machinery under :mod:`bench.intervals`.
 
 Every function takes ``components`` (clusters, D) of a metric (:class:`bench.additive.Metric`), so a thousand resamples
 are one matrix product. A metric v is homogeneous of degree 0 in the summed components T, hence ∇v(T)·T = 0 and the
@@ -15,19 +15,17 @@ earnest: :func:`jackknife`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from bench.additive import Array, Metric
 from bench.errors import CannotSeparate
 
-EXACT_CLUSTERS = 17
-"""Up to this many clusters all 2^G sign patterns are taken."""
 MOST_REDRAWN = 0.05
 """Above this share of resamples that lack a class, the bootstrap would describe another corpus."""
 _BLOCK = 2**17
@@ -40,7 +38,13 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
     (190 pairs × 91 clusters × 10,000 patterns: 10.6 s with two threads on a busy two-core machine, 3.6 s with one.)
     """
-    return cast("AbstractContextManager[object]", threadpool_limits(limits=1, user_api="blas"))
+    return cast("AbstractContextManager[object]", _loaded_blas().limit(limits=1, user_api="blas"))
+
+
+@functools.cache
+def _loaded_blas() -> ThreadpoolController:
+    # Looking through the process's libraries takes 0.7 ms, half of a comparison of two systems with 8 speakers.
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Jackknifed:
 
 @dataclass(frozen=True)
 class Replicates:
-    """Bootstrap values (resamples,), their standard errors (resamples,), and the share of draws that lacked a class."""
+    """Bootstrap values ([systems,] resamples), their standard errors (same shape, or empty when not asked for), and the
+    share of draws that lacked a class."""
 
     values: Array
     standard_errors: Array
@@ -101,33 +106,54 @@ def bootstrap_weights(n_clusters: int, n_resamples: int, rng: np.random.Generato
     return counts.reshape(n_resamples, n_clusters).astype(np.float64)
 
 
-def bootstrap(metric: Metric, components: Array, *, n_resamples: int, seed: int) -> Replicates:
+def bootstrap(
+    metric: Metric, components: Array, *, n_resamples: int, seed: int, errors: bool = True
+) -> Replicates:
     """Cluster bootstrap of a metric: per resample its value and infinitesimal-jackknife standard error.
 
-    Equal seeds and numbers of clusters give equal resamples, whatever the system or metric: results can be paired. A
-    resample that lacks a class is drawn again; above 5 % of such draws :class:`~bench.errors.CannotSeparate` is raised.
+    ``components`` (clusters, D) of one system, or (systems, clusters, D) of several under the same resamples, so that
+    differences of rows of ``values`` are paired; ``errors`` False leaves the standard errors out (empty). Equal seeds and
+    numbers of clusters give equal resamples, whatever the system or metric. A resample that lacks a class is drawn
+    again; above 5 % of such draws :class:`~bench.errors.CannotSeparate` is raised.
     """
     rng = np.random.default_rng(seed)
-    clusters = len(components)
+    stack = components if components.ndim == 3 else components[np.newaxis]
+    clusters = stack.shape[1]
     rows = min(max(64, _BLOCK // clusters), n_resamples)
-    values, errors, lacking, drawn = np.empty(0), np.empty(0), 0, 0
-    while len(values) < n_resamples:
+    found: list[Array] = []
+    lacking, drawn, kept = 0, 0, 0
+    while kept < n_resamples:
         weights = bootstrap_weights(clusters, rows, rng)
-        found, error = _weighted(metric, components, weights)
-        whole = np.isfinite(found)
-        drawn, lacking = drawn + rows, lacking + int((~whole).sum())
+        block = _weighted(metric, stack, weights, errors)
+        whole = np.isfinite(block[0]).all(axis=0)
+        drawn, lacking, kept = drawn + rows, lacking + int((~whole).sum()), kept + int(whole.sum())
         _require_few_redrawn(lacking, drawn, metric)
-        values, errors = np.concatenate([values, found[whole]]), np.concatenate([errors, error[whole]])
-    return Replicates(values[:n_resamples], errors[:n_resamples], lacking / drawn)
+        found.append(block[:, :, whole])
+    values, own = np.concatenate(found, axis=-1)[:, :, :n_resamples]
+    if not errors:
+        own = own[:, :0]
+    return Replicates(*((values, own) if components.ndim == 3 else (values[0], own[0])), lacking / drawn)
 
 
-def _weighted(metric: Metric, components: Array, weights: Array) -> tuple[Array, Array]:
-    """Value and infinitesimal-jackknife error per row of weights (resamples, clusters); NaN where a class is lacking."""
-    totals = weights @ components
+def _weighted(metric: Metric, stack: Array, weights: Array, errors: bool) -> Array:
+    """Values and infinitesimal-jackknife errors, (2, systems, resamples), for weights (resamples, clusters).
+
+    NaN where a class is lacking; the errors are 0 when they are not asked for.
+    """
+    systems, clusters, width = stack.shape
+    columns = stack.transpose(0, 2, 1).reshape(systems * width, clusters)
+    # Transposed views: arithmetic on a component runs along the resamples.
+    totals = (columns @ weights.T).reshape(systems, width, len(weights)).transpose(0, 2, 1)
+    found = np.zeros((2, systems, len(weights)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = np.einsum("bg,bg->b", weights, (metric.gradient(totals) @ components.T) ** 2)
-    clusters = len(components)
-    return metric.strict(totals), np.sqrt(clusters / (clusters - 1) * squares)
+        for system, total in enumerate(totals):
+            found[0, system] = metric.strict(total)
+            if errors:
+                influence = metric.gradient(total) @ stack[system].T
+                influence *= influence
+                squares = np.einsum("bg,bg->b", weights, influence)
+                found[1, system] = np.sqrt(clusters / (clusters - 1) * squares)
+    return found
 
 
 def _require_few_redrawn(lacking: int, drawn: int, metric: Metric) -> None:
@@ -137,65 +163,3 @@ def _require_few_redrawn(lacking: int, drawn: int, metric: Metric) -> None:
             f" {metric.title} undefined: too few clusters hold every class for a bootstrap (at most"
             f" {MOST_REDRAWN:.0%} may be redrawn). Use the method 'jackknife-t', or score fewer classes."
         )
-
-
-def sign_patterns(n_clusters: int, n_draws: int, seed: int) -> Iterator[Array]:
-    """Blocks (patterns, clusters) of ±1: all patterns up to 17 clusters, else ``n_draws`` at random.
-
-    Turning every sign round only turns the difference round, so of all patterns those with a first sign of + are
-    given: 2^(G−1), the first of which swaps nothing.
-    """
-    rows = max(64, _BLOCK // n_clusters)
-    if n_clusters <= EXACT_CLUSTERS:
-        for start in range(0, 2 ** (n_clusters - 1), rows):
-            code = np.arange(start, min(start + rows, 2 ** (n_clusters - 1)))[:, np.newaxis]
-            bits = np.concatenate([np.zeros_like(code), code >> np.arange(n_clusters - 1) & 1], axis=1)
-            yield np.where(bits == 1, -1.0, 1.0)
-        return
-    rng = np.random.default_rng(seed)
-    for start in range(0, n_draws, rows):
-        size = min(rows, n_draws - start) * n_clusters
-        bits = np.unpackbits(np.frombuffer(rng.bytes(-(-size // 8)), dtype=np.uint8), count=size)
-        yield np.where(bits.reshape(-1, n_clusters) == 1, -1.0, 1.0)
-
-
-class SwappedPair:
-    """Two systems whose statistics are exchanged within whole clusters.
-
-    With M = (A + B)/2 and H = (A − B)/2 per cluster, a pattern s of signs gives the systems Σ M_g + s_g H_g and
-    Σ M_g − s_g H_g. The difference of the metric is divided by its infinitesimal jackknife standard error *under
-    that pattern*, which makes the test one of equal metrics rather than of exchangeable systems (Janssen 1997;
-    Chung & Romano, Annals of Statistics 41, 2013, 484–507).
-    """
-
-    def __init__(self, metric: Metric, a: Array, b: Array) -> None:
-        self._metric = metric
-        self._mean, self._half = (a + b) / 2, (a - b) / 2
-        self._total = self._mean.sum(axis=0)
-        size = sum(np.abs(metric.gradient(c.sum(axis=0)) * c.sum(axis=0)).sum() for c in (a, b))
-        self._rounding = _ROUNDING * float(size)
-
-    def studentised(self, signs: Array) -> Array:
-        """Difference over its standard error (patterns,), for signs (patterns, clusters).
-
-        No difference gives 0, even when nothing varies; a difference that does not vary at all gives ±infinity.
-        """
-        swapped = signs @ self._half
-        first, second = self._total + swapped, self._total - swapped
-        difference = self._metric.strict(first) - self._metric.strict(second)
-        slope_first, slope_second = self._metric.gradient(first), self._metric.gradient(second)
-        influence = _times(slope_first + slope_second, self._half)
-        influence *= signs
-        influence += _times(slope_first - slope_second, self._mean)
-        clusters = signs.shape[1]
-        error = np.sqrt(clusters / (clusters - 1) * np.einsum("bg,bg->b", influence, influence))
-        difference[np.abs(difference) <= self._rounding] = 0.0
-        error[error <= self._rounding] = 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(difference == 0.0, 0.0, difference / error)
-
-
-def _times(slopes: Array, components: Array) -> Array:
-    """slopes (patterns, D) times components (clusters, D), without the D that are zero throughout: half, for UA."""
-    used = slopes.any(axis=0) & components.any(axis=0)
-    return slopes[:, used] @ components[:, used].T

@@ -21,12 +21,9 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     Raises:
         CannotRun: they are neither in a SERBENCH_WEIGHTS folder nor to be had from the hub; says where it looked.
     """
-    roots = weight_roots()
-    for root in roots:
-        folder = root / spec.local
-        if folder.is_dir():
-            return Weights(folder, folder_hash(folder), spec.revision)
-    looked = ", ".join(map(str, roots)) or "nowhere: SERBENCH_WEIGHTS is not set"
+    if (found := local_weights(spec)) is not None:
+        return found
+    looked = ", ".join(map(str, weight_roots())) or "nowhere: SERBENCH_WEIGHTS is not set"
     missing = f"weights {spec.local!r} not found (looked in {looked})"
     if spec.hub is None:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
@@ -36,6 +33,15 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
             f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: hf download {spec.hub}"
         )
     return Weights(folder_or_none, folder_hash(folder_or_none), spec.revision)
+
+
+def local_weights(spec: WeightsSpec) -> Weights | None:
+    """Find a local copy among the SERBENCH_WEIGHTS folders; None when there is none."""
+    for root in weight_roots():
+        folder = root / spec.local
+        if folder.is_dir():
+            return Weights(folder, folder_hash(folder), spec.revision)
+    return None
 
 
 def weight_roots() -> list[Path]:

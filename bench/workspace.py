@@ -53,6 +53,16 @@ class RunFolder:
         """The matrix as it was run, with the data it found."""
         return self.root / "matrix.json"
 
+    @property
+    def unscored(self) -> Path:
+        """Complete records that could not be scored, by file stem, with the reason."""
+        return self.root / "unscored.json"
+
+    @property
+    def data(self) -> Path:
+        """Where this machine holds the prepared corpora, by name; not for publication."""
+        return self.root / "data.json"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; a second driver is refused."""

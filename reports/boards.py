@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bench.additive import METRICS
+from bench.ranking import RankInterval
 from bench.records import Record
 from reports import wording
-from reports.contests import Contest, RankInterval, Subject
+from reports.contests import Contest, Subject
 from reports.figures import Axis, Bar, axis_around, bar
 
 

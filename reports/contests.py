@@ -8,8 +8,10 @@ from typing import Any
 
 from bench.comparing import Pairing, comparable, families, run_family
 from bench.errors import DataError
+from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
+from bench.ranking import RankInterval, rank_interval
 from bench.records import Block, Record
 
 TRACKS = ("adapted", "probed", "released", "reference")
@@ -44,15 +46,6 @@ class Subject:
     def block(self, record: Record) -> Block | None:
         """Return the statistics behind :meth:`row`."""
         return record.block(self.view, self.outside, "all", self.target)
-
-
-@dataclass(frozen=True)
-class RankInterval:
-    """Best and worst rank that the tests leave open, among ``of`` systems of the track."""
-
-    best: int
-    worst: int
-    of: int
 
 
 @dataclass(frozen=True)
@@ -115,14 +108,19 @@ class Contest:
         return own
 
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
-        """From 1 + (significantly better systems) to N − (significantly worse ones); None where nothing was tested."""
+        """From 1 + (significantly better systems) to N − (significantly worse ones).
+
+        None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
+        """
+        if self.facts.get("leaks"):
+            return None
         n = len(self.members(subject, track))
         seen = self.against(subject, track, system)
         if len(seen) != n - 1:
             return None
         ahead = sum(p.verdict == "worse" for p in seen.values())
         behind = sum(p.verdict == "better" for p in seen.values())
-        return RankInterval(1 + ahead, n - behind, n)
+        return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
 def hold_contests(records: Sequence[Record]) -> list[Contest]:
@@ -146,7 +144,7 @@ def _hold(group: Sequence[Record]) -> Contest:
     facts = group[0].facts
     return Contest(
         str(facts["task"]),
-        str(facts["protocol"]),
+        group[0].regime,
         str(facts["condition"]),
         plan,
         tuple(group),
@@ -161,7 +159,7 @@ def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
     scores = [s for r in group for s in r.scores if s["rows"] == "all"]
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
     views = {s["view"] for s in scores if s["metric"] == metric}
-    chosen = [v for v in (plan.primary_view, "native") if v in views][:1]
+    chosen = [v for v in (plan.primary_view, *VIEWS) if v in views][:1]
     dimensions = {s["dimension"] for s in scores if s["metric"] == "ccc"}
     categories = [Subject(v, "wrong", metric) for v in chosen]
     agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]

@@ -46,7 +46,7 @@ def fit_table(record: Record) -> FitTable | None:
     first = next(iter(fits.values()))
     return FitTable(
         record.task,
-        str(record.facts["protocol"]),
+        record.regime,
         str(record.facts["condition"]),
         tuple((_title(n), note(first[n])) for n in same),
         tuple(_title(n) for n in varying),

@@ -17,7 +17,7 @@ from bench.matrix import Matrix
 from bench.records import Record, read_records
 from bench.workspace import RunFolder, open_run
 
-State = Literal["scored", "failed", "cannot run here", "unfinished", "not run"]
+State = Literal["scored", "unscorable", "failed", "cannot run here", "unfinished", "not run"]
 MACHINE_FACTS = {
     "processor": "processor",
     "cores": "cores",
@@ -112,7 +112,7 @@ def gather(path: Path) -> Run:
     stems = [str(s) for s in described["records"]]
     blocked = {str(k): str(v) for k, v in described["blocked"].items()}
     refused = {str(k): str(v) for k, v in described.get("refused", {}).items()}
-    outcomes = _outcomes(stems, records, cells, blocked, refused)
+    outcomes = _outcomes(stems, records, cells, blocked, refused, _unscored(folder))
     systems = {o.system for o in outcomes}
     return Run(
         matrix=matrix,
@@ -139,22 +139,35 @@ def _described(folder: RunFolder) -> dict[str, Any]:
     return dict(described)
 
 
+def _unscored(folder: RunFolder) -> dict[str, str]:
+    """Why complete records could not be scored, by file stem; nothing where no such note was left."""
+    try:
+        noted = json.loads(folder.unscored.read_text(encoding="utf-8"))
+        return {str(k): str(v) for k, v in noted.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
 def _outcomes(
     stems: Sequence[str],
     records: Sequence[Record],
     cells: Sequence[CellRow],
     blocked: Mapping[str, str],
     refused: Mapping[str, str],
+    unscored: Mapping[str, str],
 ) -> tuple[Outcome, ...]:
-    scored = {(r.system, r.task, str(r.facts["protocol"]), str(r.facts["condition"])) for r in records}
+    scored = {(r.system, r.task, r.regime, str(r.facts["condition"])) for r in records}
     by_record: dict[tuple[str, str, str, str], list[CellRow]] = defaultdict(list)
     for row in cells:
         by_record[row.system, row.task, row.protocol, row.condition].append(row)
     known = {row.system for row in cells} | {r.system for r in records} | set(blocked)
     planned = dict.fromkeys([split_stem(s, known) for s in stems] + sorted(scored))
     reasons = {split_stem(s, known): reason for s, reason in refused.items()}
+    unfit = {split_stem(s, known): reason for s, reason in unscored.items()}
     return tuple(
-        Outcome(*key, *_state(key, scored, by_record[key], reasons.get(key) or blocked.get(key[0])))
+        Outcome(*key, "unscorable", unfit[key])
+        if key in unfit and key not in scored
+        else Outcome(*key, *_state(key, scored, by_record[key], reasons.get(key) or blocked.get(key[0])))
         for key in sorted(planned)
     )
 

@@ -24,6 +24,7 @@ from bench.estimates import human_time
 from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
+from reports.across import rankings_across_pools
 from reports.contests import TRACKS, Contest, Subject, hold_contests
 from reports.gathering import Outcome, Run, gather
 
@@ -121,7 +122,7 @@ class Site:
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
-        self._templates = _environment()
+        self._templates = environment()
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
@@ -146,6 +147,7 @@ class Site:
             "verdicts": [self.verdict(c, s) for c, s in shown],
             "summary": self._summary(shown),
             "tally": wording.tally(primary_pairs),
+            "rankings": rankings_across_pools(shown),
             "boards": [(c, boards.task_board(c, s)) for c, s in shown],
             "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
             "agreement": [
@@ -252,10 +254,10 @@ class Site:
         return [r for r in self.run.records if r.task == task]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Load templates from the package; escape everything, and fail on a name that does not exist."""
     folder = files("reports").joinpath("templates")
-    environment = Environment(
+    made = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -263,7 +265,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=visible,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": wording.number,
         "span": wording.span,
         "p": wording.p_value,
@@ -275,7 +277,7 @@ def _environment() -> Environment:
         "duration": human_time,
         "listed": wording.listed,
     }
-    environment.globals |= {
+    made.globals |= {
         "counted": wording.counted,
         "METRICS": wording.METRICS,
         "TRACK_TITLES": wording.TRACK_TITLES,
@@ -293,7 +295,7 @@ def _environment() -> Environment:
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    return environment
+    return made
 
 
 def visible(value: Any) -> Any:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.comparing import Pairing
-from reports.contests import Contest, RankInterval, Subject
+from bench.comparing import NO_VERDICT, Pairing
+from bench.families import CANNOT_SEPARATE
+from bench.ranking import RankInterval
+from reports.contests import Contest, Subject
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
@@ -197,15 +199,17 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     seen = contest.against(subject, track, best.system)
     groups = {
         verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
-        for verdict in ("better", "equivalent", "cannot separate")
+        for verdict in ("better", "equivalent", CANNOT_SEPARATE)
     }
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
         said += f" It beats {'all the others: ' if rest else ''}{listed(groups['better'])}."
     if groups["equivalent"]:
         said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
-    if groups["cannot separate"]:
-        said += f" This corpus cannot separate it from {listed(groups['cannot separate'])}."
+    if any(p.verdict == NO_VERDICT for p in seen.values()):
+        said += " The official split leaks: no verdict."
+    if groups[CANNOT_SEPARATE]:
+        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return said
 
 
@@ -219,8 +223,9 @@ def tally(pairings: Sequence[Pairing]) -> str:
         return "No pair of systems was tested."
     apart = sum(p.verdict in ("better", "worse") for p in pairings)
     same = sum(p.verdict == "equivalent" for p in pairings)
-    open_ = len(pairings) - apart - same
+    withheld = sum(p.verdict == NO_VERDICT for p in pairings)
+    open_ = len(pairings) - apart - same - withheld
     return (
         f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly,"
-        f" {same} {'is' if same == 1 else 'are'} equivalent within the margin, and {open_} cannot be separated."
+        f" {same} {'is' if same == 1 else 'are'} equivalent within the margin, and {open_} cannot be separated{f'; {withheld} on leaking official splits have no verdict' if withheld else ''}."
     )

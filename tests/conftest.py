@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -94,3 +95,40 @@ def write_tone_corpus(
 def tone_corpus(tmp_path: Path) -> Path:
     """A tiny prepared corpus called ``tones``."""
     return write_tone_corpus(tmp_path / "data" / "tones")
+
+
+_SMALL_MATRIX = """
+name: small
+synthetic: never
+entries:
+  - {systems: [majority, chance], seeds: [0, 1]}
+plan: {resamples: 1000, permutations: 1000}
+"""
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two systems on a tiny corpus with categories and dimensions; do not change it."""
+    from bench.execution.driver import RunSettings, run_matrix
+    from bench.execution.progress import Reporter
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_tone_corpus(folder / "data" / "tones", speakers=7, dimensions=True)
+    (folder / "small.yaml").write_text(_SMALL_MATRIX)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERBENCH_CACHE", str(folder / "cache"))
+        patch.delenv("SERBENCH_DATA", raising=False)
+        settings = RunSettings(
+            str(folder / "small.yaml"), data=(folder / "data",), out=folder / "run", workers=1
+        )
+        assert run_matrix(settings, Reporter()).failed == ()
+    return folder
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run that a test may damage; its corpus lies where the run noted it."""
+    shutil.copytree(finished_run / "run", tmp_path / "run")
+    monkeypatch.setenv("SERBENCH_CACHE", str(finished_run / "cache"))
+    monkeypatch.delenv("SERBENCH_DATA", raising=False)
+    return tmp_path / "run"

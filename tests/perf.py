@@ -23,6 +23,7 @@ from bench.execution.progress import Reporter
 from bench.journal import JobRow, Journal
 from bench.provenance import harness_share, machine_facts
 from bench.workspace import RunFolder
+from tests.perf_statistics import statistics_figures
 
 MATRIX = """
 name: perf
@@ -182,6 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
+    figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
     print_table("", ("figure", "median", "spread", "target"), [f.row() for f in figures], right=("median",))
 
 

@@ -27,7 +27,20 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a run.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
+Source = Annotated[
+    Literal["records", "tables"],
+    typer.Option(
+        "--from",
+        help="Compute from the statistics inside records, or from prediction tables and the labels of prepared corpora.",
+    ),
+]
+ItemLevel = Annotated[
+    bool,
+    typer.Option(
+        "--item-level", help="Take clips as independent (reads tables); too sure where speakers repeat."
+    ),
+]
 
 
 @app.callback()
@@ -63,6 +76,10 @@ def run(
         int | None,
         typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
     ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="Stop asking a paid model when its replies on a task cost this much.", min=0),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -81,6 +98,7 @@ def run(
         device=device,
         workers=workers,
         limit=limit,
+        max_cost=max_cost,
     )
     try:
         code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
@@ -96,20 +114,49 @@ def list_(
         Literal["systems", "tasks", "corpora", "matrices", "runs"], typer.Argument(help="What to list.")
     ],
     data: Data = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="With tasks: write the task catalogue as a page.")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", help="With tasks: renew the table of tasks in this Markdown file."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """List systems, tasks, corpora, matrices or runs."""
     from bench.cli import listing
 
+    if html is not None or markdown is not None:
+        listing.write_catalogue(what, tuple(data or ()), html=html, markdown=markdown)
+        return
     listing.show(what, tuple(data or ()), as_json=json_)
 
 
 @app.command()
-def score(run: RunPath, json_: Json = False) -> None:
-    """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension."""
+def reparse(run: RunPath, data: Data = None, json_: Json = False) -> None:
+    """Read a run's stored Audio-LLM replies again with today's parser, without any server, and score them."""
+    from bench.cli import running
+
+    raise typer.Exit(running.reparse(run, tuple(data or ()), as_json=json_))
+
+
+@app.command()
+def score(
+    run: RunPath,
+    slices: Annotated[
+        bool,
+        typer.Option("--slices", help="Also by gender, duration, emotion, speaker, language and condition."),
+    ] = False,
+    source: Source = "records",
+    data: Data = None,
+    item_level: ItemLevel = False,
+    json_: Json = False,
+) -> None:
+    """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension; everything is computed again."""
     from bench.cli import results
 
-    results.score(run, as_json=json_)
+    asked = results.Asked(run, source, tuple(data or ()), item_level)
+    results.score(asked, slices=slices, as_json=json_)
 
 
 @app.command()
@@ -118,12 +165,16 @@ def compare(
     a: Annotated[str, typer.Argument(help="A system of the run.")],
     b: Annotated[str, typer.Argument(help="Another.")],
     task: Annotated[str | None, typer.Option(help="One task only.")] = None,
+    source: Source = "records",
+    data: Data = None,
+    item_level: ItemLevel = False,
     json_: Json = False,
 ) -> None:
     """Test the difference of two systems on the same clips: interval, p, adjusted p, verdict."""
     from bench.cli import results
 
-    results.compare(run, a, b, task, as_json=json_)
+    asked = results.Asked(run, source, tuple(data or ()), item_level)
+    results.compare(asked, a, b, task, as_json=json_)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from bench.corpora import METADATA, data_folders, open_corpus
 from bench.corpus_draft import draft_card, write_draft
 from bench.corpus_report import CorpusReport, describe_corpus
 from bench.corpus_verify import Verification, verify_corpus
+from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import UsageError
-from bench.task import open_table
+from bench.task import CorpusTable, open_table
 from bench.workspace import cache_folder
 
 NAMES_SHOWN = 20
@@ -41,11 +43,22 @@ def verify(corpus: str, data: Sequence[Path], *, as_json: bool) -> int:
     table = open_table(open_corpus(corpus, _folders(corpus, data)), cache)
     with _counting("decoding", quiet=as_json) as progress:
         found = verify_corpus(table, cache, progress)
+    shared, sharing = _shared(table, _folders(corpus, data), cache)
     if as_json:
-        print_json(found.as_json())
+        print_json({**found.as_json(), "shared": [asdict(d) for d in shared], "sharing": sharing})
     else:
+        for sentence in sharing:
+            _say(f"warning: {sentence}")
         _print_verification(found)
     return 0 if found.sound else 1
+
+
+def _shared(table: CorpusTable, folders: Sequence[Path], cache: Path) -> tuple[list[Duplicate], list[str]]:
+    """What the corpus shares with the others at hand; nothing where it is not decoded yet, or changed since."""
+    if table.missing_shards():
+        name = table.corpus.card.name
+        return [], [f"not compared with other corpora: decode it with serbench corpus describe {name}"]
+    return shared_with_others(table, folders, cache)
 
 
 def _folders(corpus: str, data: Sequence[Path]) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.printing import print_json, print_table
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 
 
 def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
@@ -23,7 +23,10 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    hidden = {"description", "source", "citation", "traps", "hash", "title", "accents", "contains"}
+    hidden = {
+        "description", "source", "citation", "traps", "hash", "title", "contamination", "warnings", "truth", "elicitation",
+        "votes", "synthetic", "accents", "contains",
+    }  # fmt: skip
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
     print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
 
@@ -98,52 +101,22 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
-    from bench.corpora import read_metadata
-    from bench.labels import label_table
-    from bench.registry import corpus_cards
+    from bench.catalogue import catalogue
 
-    rows = []
-    found = _found(data)
-    for name, corpus in found.items():
-        metadata, card = read_metadata(corpus), corpus.card
-        for language in sorted(set(metadata.languages)):
-            own = [i for i, x in enumerate(metadata.languages) if x == language]
-            rows.append(
-                {
-                    "name": f"{name}.{language}",
-                    "language": language,
-                    "clips": len(own),
-                    "speakers": len({metadata.speakers[i] for i in own}),
-                    "labels": list(label_table().ordered(e for i in own if (e := metadata.emotions[i]))),
-                    "dimensions": bool((metadata.dimensions[own] == metadata.dimensions[own]).any()),
-                    "folds": card.split.folds,
-                    "cluster": card.cluster,
-                    "licence": card.licence,
-                    "access": card.access,
-                    "verification": card.verification,
-                    "prepared": True,
-                }
-            )
-    for name, card in corpus_cards().items():
-        if name not in found:
-            rows += [
-                {
-                    "name": f"{name}.{language}",
-                    "language": language,
-                    "clips": None,
-                    "speakers": None,
-                    "labels": list(label_table().ordered(x for x in card.labels.values() if x)),
-                    "dimensions": card.scale is not None,
-                    "folds": card.split.folds,
-                    "cluster": card.cluster,
-                    "licence": card.licence,
-                    "access": card.access,
-                    "verification": card.verification,
-                    "prepared": card.synthetic,
-                }
-                for language in card.languages
-            ]
-    return sorted(rows, key=lambda r: str(r["name"]))
+    return [entry.as_json() for entry in catalogue(data)]
+
+
+def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markdown: Path | None) -> None:
+    """Write the task catalogue as a page, or as the table between the markers of a Markdown file."""
+    if what != "tasks":
+        raise UsageError(f"list {what}: --html and --markdown go with tasks only")
+    from bench.catalogue import catalogue
+    from reports.catalogue import update_markdown, write_page
+
+    if html is not None:
+        print(write_page(catalogue(data), html))
+    if markdown is not None:
+        print(update_markdown(catalogue(shipped_only=True), markdown))
 
 
 def _matrices() -> list[dict[str, Any]]:

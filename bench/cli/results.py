@@ -1,16 +1,44 @@
-"""``serbench score`` and ``serbench compare``: what a run's records say."""
+"""``serbench score`` and ``serbench compare``: what a run's records say, computed again on the spot."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cli.beside_scores import (
+    everything,
+    metric_words,
+    print_languages,
+    print_ranking,
+    print_slices,
+    setting_words,
+)
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.comparing import compare_pair
-from bench.errors import DataError
-from bench.records import read_facts, read_records
-from bench.workspace import open_run
+from bench.comparing import Pairing, compare_pair
+from bench.errors import BenchError, DataError
+from bench.families import CANNOT_SEPARATE
+from bench.records import Record, main_view
+from bench.rescoring import Source, rescore
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where results are to come from: records or tables, the folders of prepared corpora, clips as units or not."""
+
+    run: Path
+    source: Source = "records"
+    data: tuple[Path, ...] = ()
+    item_level: bool = False
+
+    def records(self) -> list[Record]:
+        """Compute all records again; what an earlier version had computed otherwise goes to standard error."""
+        checked = rescore(self.run, self.source, self.data, by_clip=self.item_level)
+        for note in (c.note for c in checked if c.note):
+            print(note, file=sys.stderr)
+        return [c.record for c in checked]
 
 
 def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -18,8 +46,12 @@ def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
     rows = []
     for facts in records:
         plan = facts["plan"]
-        main = _find(facts["scores"], plan["primary_metric"], plan["primary_view"])
-        ccc = [s["estimate"] for s in facts["scores"] if s["metric"] == "ccc" and s["rows"] == "all"]
+        main = _find(facts["scores"], plan["primary_metric"], main_view(facts))
+        ccc = [
+            s["estimate"]
+            for s in facts["scores"]
+            if s["metric"] == "ccc" and s["rows"] == "all" and s["dimension"] != "mean"
+        ]
         if main is None and not ccc:
             continue
         empty = {
@@ -38,95 +70,197 @@ def _find(scores: Sequence[Mapping[str, Any]], metric: str, view: str) -> Mappin
     return next((s for s in scores if all(s[k] == v for k, v in wanted.items())), None)
 
 
-def score(run: Path, *, as_json: bool) -> None:
-    """Print a run's scores."""
-    folder = open_run(run)
-    scores = [row for p in sorted(folder.records.glob("*.json")) for row in read_facts(p)["scores"]]
+def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
+    """Print a run's scores; with ``slices`` also those of groups of clips, of languages and of conditions."""
+    records = asked.records()
+    missing = _missing(asked.run)
     if as_json:
-        print_json(scores)
-        return
-    if not scores:
-        raise DataError(f"{run}: holds no record yet; let serbench run finish a system on a task first")
-    shown = [s for s in scores if s["rows"] == "all" or s["coverage"] < 1]
-    for task in sorted({s["task"] for s in shown}):
-        print_table(
-            task,
-            (
-                "system",
-                "protocol",
-                "view",
-                "outside",
-                "rows",
-                "metric",
-                "estimate",
-                "interval",
-                "over seeds",
-                "clips",
-                "coverage",
-            ),
-            [
-                (
-                    s["system"],
-                    s["protocol"],
-                    s["view"],
-                    s["outside"],
-                    s["rows"],
-                    s["metric"] if s["dimension"] is None else f"{s['metric']} {s['dimension']}",
-                    figure(s["estimate"]),
-                    f"{figure(s['low'])} – {figure(s['high'])}",
-                    f"{figure(s['seed_low'])} – {figure(s['seed_high'])}" if s["seeds"] > 1 else "",
-                    s["clips"],
-                    figure(s["coverage"]),
-                )
-                for s in shown
-                if s["task"] == task
-            ],
-            right=("estimate", "clips", "coverage"),
-        )
+        rows = [row for r in records for row in r.scores]
+        print_json(everything(records) if slices else rows)
+    elif not records and not missing:
+        raise DataError(f"{asked.run}: holds no record yet; let serbench run finish a system on a task first")
+    else:
+        _print_scores(records, asked)
+        print_languages(records)
+        print_ranking(records)
+        if slices:
+            print_slices(records)
+    for line in missing:
+        print(line, file=sys.stderr)
+
+
+def _missing(run: Path) -> list[str]:
+    """Say what was planned and has no record, and why."""
+    from bench.workspace import RunFolder
+    from reports.gathering import gather
+
+    if not RunFolder(run).journal.exists():
+        return []
+    try:
+        outcomes = gather(run).outcomes
+    except BenchError as error:
+        return [f"what is missing from this run cannot be told: {error}"]
+    words = {"unscorable": "not scored", "failed": "failed", "cannot run here": "skipped"}
+    return [
+        f"{words.get(o.state, o.state)}: {o.system} on {o.task} ({o.protocol}, {o.condition}): {o.reason}"
+        for o in outcomes
+        if o.state != "scored"
+    ]
+
+
+TABLES = {
+    "categories": ("ua", "wa", "macro_f1"),
+    "dimensions": ("ccc", "pearson", "rmse"),
+    "probabilities": ("ece", "brier", "cross_entropy", "kullback_leibler", "jensen_shannon"),
+}
+"""Metrics that stand side by side; a record has one line in each table per view, outside rule and choice of rows."""
+LINE = ("system", "protocol", "training", "condition", "view", "outside", "rows", "dimension")
+PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all", "dimension": None}
+"""Columns that are left out where every line says the same, usual thing."""
+
+
+def _print_scores(records: Sequence[Record], asked: Asked) -> None:
+    from reports.contests import hold_contests
+
+    scores = [row for r in records for row in r.scores]
+    ranks = _ranks(hold_contests(records))
+    for task in sorted({s["task"] for s in scores}):
+        own = [s for s in scores if s["task"] == task and (s["rows"] == "all" or s["coverage"] < 1)]
+        for name, metrics in TABLES.items():
+            if rows := [s for s in own if s["metric"] in metrics]:
+                _print_table(f"{task}: {name}", metrics, rows, ranks)
+        _print_yardsticks(next(r for r in records if r.task == task))
+        if asked.item_level:
+            console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
 
 
-def compare(run: Path, a: str, b: str, task: str | None, *, as_json: bool) -> None:
+def _print_table(
+    title: str,
+    metrics: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    ranks: Mapping[tuple[Any, ...], str],
+) -> None:
+    present = [m for m in metrics if any(s["metric"] == m for s in rows)]
+    columns = [c for c in LINE if c not in PLAIN or any(s[c] != PLAIN[c] for s in rows)]
+    lines: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for s in rows:
+        lines.setdefault(tuple(s[c] for c in LINE), {})[s["metric"]] = s
+    shown = []
+    for line in lines.values():
+        first = next(iter(line.values()))
+        rank = next((ranks[_identity(s)] for s in line.values() if _identity(s) in ranks), "")
+        cells = [_with_interval(line[m]) if m in line else "" for m in present]
+        seeds = f"{figure(first['seed_low'])} – {figure(first['seed_high'])}" if first["seeds"] > 1 else ""
+        shown.append(
+            (*(first[c] for c in columns), *cells, rank, seeds, first["clips"], figure(first["coverage"]))
+        )
+    seeded = f"{present[0]} over seeds"
+    headed = (*columns, *present, "rank", seeded, "clips", "coverage")
+    usual = {"rank": "", seeded: "", "coverage": figure(1.0)}
+    kept = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
+    print_table(
+        title,
+        [headed[i] for i in kept],
+        [[row[i] for i in kept] for row in shown],
+        right=("clips", "coverage"),
+    )
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    names = (
+        "system",
+        "task",
+        "protocol",
+        "training",
+        "condition",
+        "view",
+        "outside",
+        "rows",
+        "metric",
+        "dimension",
+    )
+    return tuple(row[n] for n in names)
+
+
+def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
+    """Rank intervals inside each track, for the subjects that the plan puts first."""
+    found = {}
+    for contest in contests:
+        for subject in contest.subjects:
+            for record in contest.records:
+                track = str(record.facts["track"])
+                rank = contest.rank(subject, track, record.system)
+                row = subject.row(record)
+                if rank is not None and row is not None and rank.of > 1:
+                    span = f"{rank.best}" if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
+                    found[_identity(row)] = f"{span} of {rank.of}"
+    return found
+
+
+def _print_yardsticks(record: Record) -> None:
+    """What guessing scores, and one listener, in the plan's primary view."""
+    for line in record.facts["chance"]:
+        if line["view"] == main_view(record.facts):
+            console().print(
+                f"guessing scores UA {figure(line['ua'])} (1/K), WA {figure(line['wa'])} (by the classes' shares) in view {line['view']}",
+                soft_wrap=True,
+            )
+    wanted = {main_view(record.facts), "dimensions"}
+    for row in record.facts.get("human", ()):
+        if row["view"] in wanted and row["metric"] in {"ua", "ccc"}:
+            other = "the majority of the others" if row["truth"] == "perceived" else "the intended label"
+            console().print(
+                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row['clips']} clips",
+                soft_wrap=True,
+            )
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    """An estimate with its interval, which no table may tear apart."""
+    span = "no interval" if row["low"] is None else f"[{figure(row['low'])}, {figure(row['high'])}]"
+    return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
     """Print the comparison of two systems."""
-    pairings = compare_pair(read_records(open_run(run).records), a, b, task)
+    pairings = compare_pair(asked.records(), a, b, task)
     if as_json:
         print_json([p.as_json() for p in pairings])
         return
-    print_table(
-        f"{a} − {b}",
-        (
-            "task",
-            "view",
-            "outside",
-            "metric",
-            "difference",
-            "95 % interval",
-            "p",
-            "p (max-T)",
-            "p (Holm)",
-            "least p",
-            "verdict",
-            "family",
-        ),
-        [
+    for heading in dict.fromkeys(_heading(p) for p in pairings):
+        print_table(
+            f"{a} − {b} on {heading}",
             (
-                p.task,
-                p.view,
-                p.outside,
-                p.metric if p.dimension is None else f"{p.metric} {p.dimension}",
-                f"{p.difference:+.3f}",
-                f"{p.low:+.3f} – {p.high:+.3f}",
-                f"{p.p_value:.2g}",
-                f"{p.p_adjusted:.2g}",
-                f"{p.p_holm:.2g}",
-                f"{p.smallest_p:.2g}",
-                p.verdict,
-                f"{p.family} ({p.family_size})",
-            )
-            for p in pairings
-        ],
-        right=("difference", "p", "p (max-T)", "p (Holm)", "least p"),
+                "view", "outside", "metric", "difference", f"{100 * pairings[0].level:g} % interval", "p", "p (max-T)",
+                "p (Holm)", "least p", "seen 4 in 5", "verdict", "family",
+            ),
+            [_comparison(p) for p in pairings if _heading(p) == heading],
+            right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "seen 4 in 5"),
+        )  # fmt: skip
+        console().print()
+    # The finest view first: later ones say the same of fewer classes.
+    told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
+    for p in reversed(told.values()):
+        console().print(p.sentence, soft_wrap=True)
+
+
+def _heading(p: Pairing) -> str:
+    return f"{p.task}, {setting_words(p.as_json())}, {p.clusters} {p.unit}"
+
+
+def _comparison(p: Pairing) -> tuple[str, ...]:
+    return (
+        p.view,
+        p.outside,
+        p.metric if p.dimension is None else f"{p.metric} {p.dimension}",
+        f"{p.difference:+.3f}",
+        f"[{p.low:+.3f}, {p.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}"),
+        f"{p.p_value:.2g}",
+        f"{p.p_adjusted:.2g}",
+        f"{p.p_holm:.2g}",
+        f"{p.smallest_p:.2g}",
+        figure(p.detectable_difference),
+        "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict,
+        f"{p.family} ({p.family_size})",
     )
-    for p in pairings:
-        if p.view == "native" and p.metric == "ua":
-            console().print(p.sentence, soft_wrap=True)

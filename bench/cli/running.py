@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from bench.cli.printing import console, figure, print_json, print_table
@@ -11,6 +13,10 @@ from bench.estimates import human_bytes, human_time
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import Forecast, forecast
 from bench.execution.progress import Reporter, watcher
+from bench.matrix import read_matrix
+from bench.protocols import STORED
+from bench.registry import load_system
+from bench.workspace import open_run
 
 
 def parse_only(text: str) -> dict[str, list[str]]:
@@ -55,6 +61,26 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
             summary = run_matrix(settings, watch)
         _print_summary(summary)
     return 1 if summary.failed or summary.refused else 0
+
+
+def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
+    """Answer the Audio-LLM cells of a run from stored replies; returns the exit code."""
+    described = read_matrix(open_run(run_folder))
+    cards = [load_system(s) for e in described.entries for s in e.systems]
+    names = sorted({card.name for card in cards if card.family == "audio-llm"})
+    if not names:
+        raise UsageError(f"{run_folder}: its matrix has no Audio-LLM, so there are no replies to read again")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{described.name}.yaml"
+        path.write_text(described.model_dump_json(), encoding="utf-8")
+        settings = RunSettings(
+            matrix=str(path),
+            data=data,
+            out=run_folder,
+            only={"system": names},
+            settings={name: {"server": STORED} for name in names},
+        )
+        return run(settings, as_json=as_json)
 
 
 def _as_json(summary: RunSummary) -> dict[str, Any]:
@@ -131,15 +157,37 @@ def _print_forecast(found: Forecast) -> None:
         out.print(note, soft_wrap=True)
     print_table(
         f"matrix {found.matrix} ({found.matrix_hash})",
-        ("system", "task", "protocol", "clips", "fits", "cells", "done", "features cached", "state"),
+        (
+            "system",
+            "task",
+            "protocol",
+            "condition",
+            "clips",
+            "fits",
+            "cells",
+            "done",
+            "features cached",
+            "state",
+        ),
         [
-            (r.system, r.task, r.protocol, r.clips, r.fits, r.cells, r.done, r.features, r.state)
+            (
+                r.system,
+                r.task,
+                " · ".join(filter(None, (r.protocol, r.training))),
+                r.condition,
+                r.clips,
+                r.fits,
+                r.cells,
+                r.done,
+                r.features,
+                r.state,
+            )
             for r in found.rows
         ],
         right=("clips", "fits", "cells", "done", "features cached"),
     )
     out.print(
-        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode; "
+        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, {found.unconditioned} to put through conditions; "
         f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "
         f"({'measured on this machine' if found.measured else 'first guesses: nothing was measured on this machine yet'})",
         soft_wrap=True,

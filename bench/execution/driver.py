@@ -5,37 +5,36 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.audio_store import DecodedClip
 from bench.cards import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.corpus_verify import remember_hashes
 from bench.devices import worker_devices
-from bench.errors import DataError, UsageError
+from bench.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
+from bench.errors import CannotRun, DataError, UsageError
 from bench.estimates import Rates, load_rates, save_rates
-from bench.execution.jobs import DecodeJob, EncodeJob, FitJob, Job, JobOutcome
+from bench.execution.hearing import Hearing, missing_features
+from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job, JobOutcome
 from bench.execution.pool import Pool
 from bench.execution.progress import Reporter
 from bench.execution.schedule import Step, run_steps
-from bench.features import FeatureStore
 from bench.identity import code_version, hash_file, hash_json
 from bench.journal import CellRow, JobRow, Journal
+from bench.layout import make_plan
 from bench.matrix import load_matrix
-from bench.plan import Cell, Group, RunPlan, System, Wanted, expand, filter_wanted, make_plan
+from bench.plan import Cell, Group, RunPlan, Wanted, expand, filter_wanted
 from bench.provenance import machine_facts, sidecar
 from bench.scoring import score_plan
+from bench.serving import Server, Serving, serving_of
 from bench.synthetic import write_synthetic_corpus
 from bench.task import CorpusTable, Task, build_task, open_table
+from bench.transfer import Candidate
 from bench.workspace import RunFolder, cache_folder
-
-ENCODE_CLIPS = 48
-"""Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class RunSettings:
     device: str = "auto"
     workers: int | None = None
     limit: int | None = None
+    max_cost: float | None = None
+    """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Prepared:
         self.cache = cache_folder()
         corpora, self.notes = self._corpora()
         self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        self.shared: dict[str, list[str]] = {}
         suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
         self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
 
@@ -115,16 +117,30 @@ class Prepared:
         def task_of(name: str, protocol: Protocol) -> Task:
             if (name, protocol) not in built:
                 corpus = name.partition("@")[0].rpartition(".")[0]
-                built[name, protocol] = build_task(
+                task = build_task(
                     self.tables[corpus], name, protocol, limit=self.settings.limit, forecast=forecast
                 )
+                shared = tuple(self.shared.get(corpus, ()))
+                built[name, protocol] = replace(task, warnings=(*task.warnings, *shared))
             return built[name, protocol]
 
-        return make_plan(self.matrix, wanted, task_of)
+        candidates = [Candidate(name, t.corpus.card) for t in self.tables.values() for name in t.task_names]
+        return make_plan(self.matrix, wanted, task_of, candidates)
 
-    def corpora_of(self, wanted: Iterable[Wanted]) -> list[CorpusTable]:
-        """Return the corpora that some wanted task reads."""
+    def compare_corpora(self, tables: Sequence[CorpusTable]) -> list[str]:
+        """Look for recordings that stand in several of the decoded corpora: warned about on their tasks, and returned."""
+        heard = [HeardCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
+        if len(heard) < 2:
+            return []
+        across = [d for d in find_duplicates(heard, self.cache) if len(set(d.corpora)) == 2]
+        self.shared = duplicate_warnings(heard, across)
+        return list(dict.fromkeys(w for warnings in self.shared.values() for w in warnings))
+
+    def corpora_of(self, wanted: Sequence[Wanted]) -> list[CorpusTable]:
+        """Return the corpora that some wanted task reads; a transfer may read all of them."""
         names = {w.task.partition("@")[0].rpartition(".")[0] for w in wanted}
+        if any(w.training for w in wanted):
+            names = set(self.tables)
         return [t for name, t in self.tables.items() if name in names]
 
 
@@ -145,16 +161,14 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
             work.decode(prepared.corpora_of(everything))
             for table in prepared.corpora_of(everything):
                 remember_hashes(table, prepared.cache)
+            for note in prepared.compare_corpora(prepared.corpora_of(everything)):
+                watch.note(note)
             plan = prepared.plan(everything)
             _remember_matrix(folder, prepared, plan)
             done = finished_cells(journal, folder, plan)
-            keep = {(w.system.name, w.task, w.protocol) for w in chosen}
-            pending = [
-                g
-                for g in plan.groups
-                if (g.system.name, g.task.name, g.cells[0].protocol) in keep
-                and any(c.key not in done for c in g.cells)
-            ]
+            keep = {(*w.identity, condition) for w in chosen for condition in w.conditions}
+            kept = {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in keep}
+            pending = [g for g in (group.only(kept - set(done)) for group in plan.groups) if g.cells]
             work.compute(pending)
         done = finished_cells(journal, folder, plan)
         score_plan(plan, folder, done, watch.note)
@@ -208,7 +222,9 @@ class Work:
         """Encode and fit what is pending."""
         if not pending:
             return
-        encodes = missing_features(pending, self.prepared.cache)
+        hearing = Hearing(self.prepared.cache / "audio")
+        pending = self._condition(pending, hearing)
+        encodes = missing_features(pending, self.prepared.cache, hearing)
         rates = load_rates(self.prepared.cache)
         steps = [Step(job, rates.seconds(f"encode {job.system.name}", job.clips)) for job, _ in encodes]
         matrix = self.prepared.matrix
@@ -220,21 +236,89 @@ class Work:
         for group in pending:
             needs = frozenset(i for i, (_, users) in enumerate(encodes) if group.key in users)
             identity = facts | {"card_hash": hash_json(group.system.card.model_dump(mode="json"))}
-            job = FitJob(group, self.folder.tables, self.folder.work, self.prepared.cache, identity)
+            job = self._fit_job(group, identity, hearing)
             steps.append(Step(job, fit_seconds(group, rates), needs))
-        run_steps(
-            steps,
-            self.pool,
-            self.watch,
-            f"matrix {self.prepared.matrix.name}",
-            lambda job, out: self._note(job, out, []),
+        unserved: list[FitJob] = []
+
+        def end(job: Job, outcome: JobOutcome) -> None:
+            if outcome.needs_server and isinstance(job, FitJob) and serving(job) is not None:
+                unserved.append(job)
+            else:
+                self._note(job, outcome, [])
+
+        run_steps(steps, self.pool, self.watch, f"matrix {matrix.name}", end)
+        self._serve(unserved, rates)
+
+    def _serve(self, jobs: Sequence[FitJob], rates: Rates) -> None:
+        """Start one server after the other, each for the jobs whose replies are missing, and stop it."""
+        by_server: dict[str, tuple[Serving, list[FitJob]]] = {}
+        for job in jobs:
+            if (server_of := serving(job)) is not None:
+                by_server.setdefault(server_of.key, (server_of, []))[1].append(job)
+        for wanted, served in by_server.values():
+            self.watch.note(f"starting a vLLM server for {wanted.served_name}")
+            try:
+                server = Server.start(
+                    wanted, self.folder.root / "servers" / f"{_slug(wanted.served_name)}.log"
+                )
+            except CannotRun as error:
+                for job in served:
+                    self._note(job, JobOutcome(0.0, 0.0, time.time(), error=str(error)), [])
+                continue
+            with server:
+                steps = [
+                    Step(replace(job, server=server.address), fit_seconds(job.group, rates)) for job in served
+                ]
+                run_steps(
+                    steps,
+                    self.pool,
+                    self.watch,
+                    f"asking {wanted.served_name}",
+                    lambda job, out: self._note(job, out, []),
+                )
+
+    def _fit_job(self, group: Group, identity: dict[str, str], hearing: Hearing) -> FitJob:
+        cache = self.prepared.cache
+        limit = self.prepared.settings.max_cost
+        heard = hearing.heard(group)
+        return FitJob(
+            group, self.folder.tables, self.folder.work, cache, identity, max_cost=limit, heard=heard
         )
+
+    def _condition(self, pending: Sequence[Group], hearing: Hearing) -> list[Group]:
+        """Put test clips (and training clips, where asked for) through their conditions. Returns the groups that can go on."""
+        shards = {
+            s.target.samples_path: ConditionJob(g.task.name, s) for g in pending for s in hearing.shards(g)
+        }
+        jobs = [shards[s.target.samples_path] for s in hearing.missing(pending)]
+        rates = load_rates(self.prepared.cache)
+        steps = [Step(j, rates.seconds(f"condition {j.shard.condition}", j.clips)) for j in jobs]
+        broken: dict[Path, str] = {}
+
+        def end(job: Job, outcome: JobOutcome) -> None:
+            self._note(job, outcome, [])
+            if outcome.error is not None and isinstance(job, ConditionJob):
+                broken[job.shard.target.samples_path] = outcome.error
+
+        if steps:
+            run_steps(steps, self.pool, self.watch, "conditions", end)
+        able = []
+        for group in pending:
+            errors = [e for s in hearing.shards(group) if (e := broken.get(s.target.samples_path))]
+            if errors:
+                failed = JobOutcome(0.0, 0.0, time.time(), error=errors[0])
+                self._note(self._fit_job(group, {}, hearing), failed, [])
+            else:
+                able.append(group)
+        return able
 
     def _note(self, job: Job, outcome: JobOutcome, errors: list[str]) -> None:
         """Write an outcome into the journal, and its traceback into the log."""
         cells: list[CellRow] = []
         key = "decode"
-        if isinstance(job, EncodeJob):
+        if isinstance(job, ConditionJob):
+            key = f"condition {job.shard.condition}"
+        elif isinstance(job, EncodeJob):
             key = f"encode {job.system.name}"
         elif isinstance(job, FitJob):
             key = f"fit {job.group.system.name}"
@@ -261,38 +345,19 @@ class Work:
                 log.write(f"\n{job.name}\n{outcome.trace}")
 
 
+def serving(job: FitJob) -> Serving | None:
+    """Return the server that the suite can start for a job."""
+    system = job.group.system
+    return serving_of(system.card, system.weights)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in name)
+
+
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    return rates.seconds(f"fit {group.system.name}", len(group.task), family=group.system.card.family)
-
-
-def missing_features(groups: Sequence[Group], cache: Path) -> list[tuple[EncodeJob, frozenset[str]]]:
-    """Return the encoder jobs that groups wait for, each with the keys of the groups that need it.
-
-    A clip is encoded once per feature key, whichever corpora and systems share it.
-    """
-    store = FeatureStore(cache / "features")
-    wanted: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
-    users: dict[tuple[str, str], set[str]] = defaultdict(set)
-    systems: dict[str, System] = {}
-    for group in groups:
-        key = group.system.feature_key
-        if key is not None:
-            systems.setdefault(key, group.system)
-            for clip in group.task.decoded:
-                if clip.message is None:
-                    wanted[key].setdefault(clip.pcm_hash, (clip, group.task.language))
-                    users[key, clip.pcm_hash].add(group.key)
-    jobs = []
-    for key, clips in wanted.items():
-        missing = [clips[h] for h in store.missing(key, clips, retry_failures=True)]
-        for language in dict.fromkeys(lang for _, lang in missing):
-            same = [clip for clip, lang in missing if lang == language]
-            for start in range(0, len(same), ENCODE_CLIPS):
-                part = tuple(same[start : start + ENCODE_CLIPS])
-                needed_by = frozenset().union(*(users[key, c.pcm_hash] for c in part))
-                jobs.append((EncodeJob(systems[key], part, language, cache), needed_by))
-    return jobs
+    return rates.seconds(f"fit {group.system.name}", len(group.material), family=group.system.card.family)
 
 
 def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[str, CellRow]:
@@ -318,10 +383,12 @@ def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> No
         "blocked": {r.system.name: r.system.blocked for r in plan.records if r.system.blocked},
     }
     write_json(folder.matrix, described)
+    places = {name: str(t.corpus.folder.resolve()) for name, t in prepared.tables.items()}
+    write_json(folder.data, places)
 
 
 def _cell_row(
     cell: Cell, state: str, table_hash: str | None, notes: str | None, error: str | None
 ) -> CellRow:
-    identity = (cell.key, cell.system, cell.task, cell.protocol, cell.condition, cell.fold_name, cell.seed)
+    identity = (cell.key, cell.system, cell.task, cell.regime, cell.condition, cell.fold_name, cell.seed)
     return CellRow(*identity, state, table_hash, notes, error)

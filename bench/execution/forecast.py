@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.audio_store import DecodedClip
+from bench.conditions import ConditionShard, parse_condition
 from bench.devices import worker_devices
 from bench.estimates import (
     FRAME_BYTES_PER_SECOND,
     PCM_BYTES_PER_SECOND,
     POOLED_BYTES_PER_CLIP,
     TABLE_BYTES_PER_CLIP,
+    Rates,
     load_rates,
 )
-from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds, missing_features
+from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds
+from bench.execution.hearing import Hearing, missing_features
 from bench.features import FeatureStore
 from bench.journal import Journal
 from bench.plan import Group, RecordPlan, RunPlan
@@ -32,8 +35,11 @@ class ForecastRow:
     system: str
     task: str
     protocol: str
+    training: str
+    condition: str
     clips: int
     fits: int
+    """Of conditions that share their fits, the first has them."""
     cells: int
     done: int
     features: str
@@ -49,6 +55,8 @@ class Forecast:
     rows: tuple[ForecastRow, ...]
     notes: tuple[str, ...]
     undecoded: int
+    unconditioned: int
+    """Clips that are still to be put through a condition."""
     seconds: float
     bytes: float
     workers: int
@@ -83,15 +91,22 @@ def forecast(settings: RunSettings) -> Forecast:
     undecoded = sum(len(s.clip_ids) for t in tables for s in t.missing_shards())
     plan = prepared.plan(chosen, forecast=True)
     done = _done(prepared, plan)
-    pending = [g for g in plan.groups if any(c.key not in done for c in g.cells)]
+    undone = {c.key for r in plan.records for c in r.cells} - done
+    pending = [g for g in (group.only(undone) for group in plan.groups) if g.cells]
     workers = len(worker_devices(settings.device, settings.workers))
     rates = load_rates(prepared.cache)
-    encodes = missing_features(pending, prepared.cache)
+    hearing = Hearing(prepared.cache / "audio")
+    encodes = missing_features(pending, prepared.cache, hearing)
+    shards = hearing.missing(pending)
     unheard = {g.system.feature_key: g for g in pending if g.system.feature_key and not g.task.audible.any()}
+    changed = sum(len(s.clips) for s in shards)
     seconds = rates.seconds("decode", undecoded) + sum(fit_seconds(g, rates) for g in pending)
     seconds += sum(rates.seconds(f"encode {j.system.name}", j.clips) for j, _ in encodes)
     seconds += sum(rates.seconds(f"encode {g.system.name}", len(g.task)) for g in unheard.values())
+    seconds += sum(rates.seconds(f"condition {s.condition}", len(s.clips)) for s in shards)
+    seconds += _encoding_what_is_not_made(pending, hearing, rates)
     size = undecoded * SECONDS_PER_UNDECODED_CLIP * PCM_BYTES_PER_SECOND
+    size += sum(_sounding_bytes(s) for s in shards)
     size += sum(len(g.task) // len(g.task.folds) * len(g.cells) * TABLE_BYTES_PER_CLIP for g in pending)
     size += sum(
         _feature_bytes(j.system.card.features is not None and j.system.card.features.pooled, j.decoded)
@@ -106,11 +121,30 @@ def forecast(settings: RunSettings) -> Forecast:
             *(f"cannot be run: {reason}" for reason in dict.fromkeys(plan.refused.values())),
         ),
         undecoded=undecoded,
+        unconditioned=changed,
         seconds=seconds / workers,
         bytes=size,
         workers=workers,
         measured=bool(rates.measured),
     )
+
+
+def _encoding_what_is_not_made(pending: Sequence[Group], hearing: Hearing, rates: Rates) -> float:
+    """Seconds to encode clips whose condition is not made yet: each once per encoder and condition."""
+    wanted = {
+        (g.system.feature_key, s.target.samples_path): (g.system.name, len(s.clips))
+        for g in pending
+        if g.system.feature_key
+        for s in hearing.missing([g])
+    }
+    return sum(rates.seconds(f"encode {name}", clips) for name, clips in wanted.values())
+
+
+def _sounding_bytes(shard: ConditionShard) -> float:
+    """Disk for a shard's conditioned samples, were they as long as what they are made of (or as what they are filled to)."""
+    condition = parse_condition(shard.condition)
+    least = condition.amount * SAMPLE_RATE if condition.kind in ("pad", "tile") else 0.0
+    return sum(2 * max(c.samples, least) for c in shard.clips)
 
 
 def _done(prepared: Prepared, plan: RunPlan) -> set[str]:
@@ -135,12 +169,18 @@ def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: Prepared) 
         missing = FeatureStore(prepared.cache / "features").missing(system.feature_key, sorted(hashes))
         features = f"{len(hashes) - len(missing)}/{len(task)}"
     state = system.blocked or ("done" if finished == len(record.cells) else "to do")
-    fits = sum(g.fits for g in _groups(record, plan))
+    first = {g.cells[0].key: g.fits for g in plan.groups}
+    fits = sum(first.get(c.key, 0) for c in record.cells)
     return ForecastRow(
-        system.name, task.name, record.protocol, len(task), fits, len(record.cells), finished, features, state
+        system.name,
+        task.name,
+        record.protocol,
+        record.training,
+        record.condition,
+        len(task),
+        fits,
+        len(record.cells),
+        finished,
+        features,
+        state,
     )
-
-
-def _groups(record: RecordPlan, plan: RunPlan) -> list[Group]:
-    keys = {c.key for c in record.cells}
-    return [g for g in plan.groups if keys & {c.key for c in g.cells}]

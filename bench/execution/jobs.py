@@ -1,4 +1,4 @@
-"""The three kinds of work, as a worker process does them: decode, encode, fit and predict.
+"""The kinds of work, as a worker process does them: decode, put through a condition, encode, fit and predict.
 
 A job carries all it needs, runs anywhere, and hands back files and facts; only the driver writes the journal.
 """
@@ -21,15 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import AudioShard, DecodedClip, decode_shard
-from bench.errors import BenchError, DataError
+from bench.conditions import ConditionShard, apply_shard
+from bench.errors import BenchError, DataError, NeedsServer
+from bench.execution.probing import run_probe
 from bench.features import FeatureReader, FeatureStore, compute_features
 from bench.identity import hash_file
+from bench.material import Heard, Material
 from bench.plan import Cell, Group, System
-from bench.predictions import PredictionTable, complete_answers, write_table
-from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe
+from bench.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext
 from bench.registry import build
-from bench.task import Task
 
 Progress = Callable[[float, float], None]
 
@@ -51,6 +52,25 @@ class DecodeJob:
     def clips(self) -> int:
         """How many clips it touches."""
         return len(self.shard.clip_ids)
+
+
+@dataclass(frozen=True)
+class ConditionJob:
+    """Put some clips of a task through a condition."""
+
+    task: str
+    shard: ConditionShard
+    kind = "condition"
+
+    @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+        return f"{self.shard.condition} · {self.task}"
+
+    @property
+    def clips(self) -> int:
+        """How many clips it touches."""
+        return len(self.shard.clips)
 
 
 @dataclass(frozen=True)
@@ -84,22 +104,28 @@ class FitJob:
     cache: Path
     identity: dict[str, Any]
     """What goes into every table's metadata beside the cell's own facts."""
+    server: str | None = None
+    """Address of the server that the suite started for this job's system; the card's own comes first."""
+    max_cost: float | None = None
+    heard: Heard = field(default_factory=dict)
+    """The clips as they sound under the group's conditions."""
     kind = "fit"
 
     @property
     def name(self) -> str:
         """What the progress bar calls it."""
         cells = self.group.cells
-        part = f"fold {cells[0].fold_name} seed {cells[0].seed}" if len(cells) == 1 else f"{len(cells)} cells"
+        one_fit = len({c.fit for c in cells}) == 1
+        part = f"fold {cells[0].fold_name} seed {cells[0].seed}" if one_fit else f"{len(cells)} cells"
         return f"{self.group.system.name} · {self.group.task.name} · {part}"
 
     @property
     def clips(self) -> int:
         """How many clips it touches."""
-        return len(self.group.task)
+        return len(self.group.material)
 
 
-Job = DecodeJob | EncodeJob | FitJob
+Job = DecodeJob | ConditionJob | EncodeJob | FitJob
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,8 @@ class JobOutcome:
     cells: tuple[CellOutcome, ...] = ()
     error: str | None = None
     trace: str | None = None
+    needs_server: bool = False
+    """The answers that are missing need a server, and the job had none."""
 
 
 @dataclass
@@ -152,11 +180,14 @@ class Runner:
         """Do a job. Never raises: what goes wrong is in the outcome."""
         started, clock, watch = time.time(), time.perf_counter(), Stopwatch()
         cells: tuple[CellOutcome, ...] = ()
-        clips, error, trace = 0, None, None
+        clips, error, trace, needs_server = 0, None, None, False
         try:
             if isinstance(job, DecodeJob):
                 with watch.running():
                     clips = decode_shard(job.shard)
+            elif isinstance(job, ConditionJob):
+                with watch.running():
+                    clips = apply_shard(job.shard)
             elif isinstance(job, EncodeJob):
                 with watch.running():
                     encoder = self.encoder(job.system)
@@ -166,11 +197,13 @@ class Runner:
                 clips = job.clips
         except BenchError as problem:
             error, trace = str(problem), traceback.format_exc()
+            needs_server = isinstance(problem, NeedsServer)
         except MemoryError:
             error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
         except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
             error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
-        return JobOutcome(time.perf_counter() - clock, watch.seconds, started, clips, cells, error, trace)
+        seconds = time.perf_counter() - clock
+        return JobOutcome(seconds, watch.seconds, started, clips, cells, error, trace, needs_server)
 
     def encoder(self, system: System) -> Any:
         """Build a system's frozen encoder, or return the one built last when it is the same."""
@@ -216,25 +249,43 @@ def _clips(decoded: Sequence[DecodedClip], language: str) -> Clips:
 
 def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[CellOutcome]:
     """Compute a group's cells and write their tables."""
-    task, system = job.group.task, job.group.system
+    group, material, system = job.group, job.group.material, job.group.system
     features = FeatureStore(job.cache / "features").reader(system.feature_key) if system.feature_key else None
-    usable = task.audible
-    if features is not None:
-        usable &= np.array([d.pcm_hash in features for d in task.decoded])
     if system.card.probe:
         assert features is not None
-        answers = _run_probe(job.group, features, usable, watch, progress)
+        with watch.running():
+            answers = run_probe(group, features, job.heard, device, progress)
     else:
-        answers = _run_predictor(job, device, features, usable, watch, progress)
+        answers = _run_predictor(job, device, features, watch, progress)
     outcomes = []
-    for cell, answer in zip(job.group.cells, answers, strict=True):
-        rows = task.folds[cell.fold].test
-        table = _table(task, rows, usable, answer)
+    for cell, answer in zip(group.cells, answers, strict=True):
+        rows = material.folds[cell.fold].test
+        usable = _usable(material, rows, cell.condition, job.heard, features)
         path = job.tables / f"{cell.key}.parquet"
-        write_table(path, table, job.identity | _cell_identity(cell, job.group))
+        identity = job.identity | _cell_identity(cell, group)
+        variants = {}
+        for name, said in answer.variants.items():
+            part = variant_path(path, name)
+            write_table(part, _table(material, rows, usable, said), identity | {"variant": name})
+            variants[name] = hash_file(part)
+        write_table(path, _table(material, rows, usable, answer), identity | {"variants": variants})
         outcomes.append(CellOutcome(cell, hash_file(path), notes_json(answer.notes)))
-    shutil.rmtree(job.work / job.group.key, ignore_errors=True)
+    shutil.rmtree(job.work / group.key, ignore_errors=True)
     return outcomes
+
+
+def _usable(
+    material: Material,
+    rows: NDArray[np.intp],
+    condition: str,
+    heard: Heard,
+    features: FeatureReader | None,
+) -> NDArray[np.bool_]:
+    """Which of these rows can be heard under a condition, by the encoder too where there is one."""
+    clips = [material.hear(int(i), condition, heard) for i in rows]
+    return np.array(
+        [c.message is None and (features is None or c.pcm_hash in features) for c in clips], dtype=bool
+    )
 
 
 def notes_json(notes: Mapping[str, Any]) -> str:
@@ -269,7 +320,10 @@ def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
         "system": cell.system,
         "task": cell.task,
         "protocol": cell.protocol,
+        "training": cell.training,
+        "view": cell.view,
         "condition": cell.condition,
+        "train_condition": cell.train_condition,
         "fold": cell.fold_name,
         "seed": cell.seed,
         "system_identity": group.system.identity,
@@ -281,103 +335,67 @@ def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
 
 
 def _table(
-    task: Task, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
+    material: Material, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
 ) -> PredictionTable:
-    audible = task.audible
-    asked = [j for j, i in enumerate(rows) if usable[i]]
-    silent = {j: "failed" if audible[i] else "undecodable" for j, i in enumerate(rows) if not usable[i]}
-    clip_ids = [task.decoded[i].clip_id for i in rows]
-    return complete_answers(clip_ids, asked, answers, silent, task.labels)
-
-
-def _run_probe(
-    group: Group, features: FeatureReader, usable: NDArray[np.bool_], watch: Stopwatch, progress: Progress
-) -> list[Answers]:
-    """Answer all folds × seeds of a task at once. Rows without features are left out everywhere."""
-    task = group.task
-    kept = np.flatnonzero(usable)
-    if not kept.size:
-        messages = [m for d in task.decoded if (m := features.failure(d.pcm_hash)) is not None]
-        raise DataError(
-            f"{task.name}: no clip has features; the encoder failed on every one ({(messages or ['no audio'])[0]})"
-        )
-    place = np.full(len(task), -1)
-    place[kept] = np.arange(kept.size)
-    code = {label: i for i, label in enumerate(task.labels)}
-
-    def rows(indices: NDArray[np.intp]) -> NDArray[np.int64]:
-        return place[indices[usable[indices]]].astype(np.int64)
-
-    seeds = tuple(dict.fromkeys(c.seed for c in group.cells))
-    with watch.running():
-        probe_task = ProbeTask(
-            features=np.stack([features[task.decoded[i].pcm_hash] for i in kept]),
-            labels=np.array([code[e] if (e := task.emotions[i]) else -1 for i in kept], dtype=np.int64),
-            n_labels=len(task.labels),
-            dimensions=task.dimensions[kept],
-            speakers=tuple(task.speakers[i] for i in kept),
-            folds=tuple(ProbeFold(rows(f.train), rows(f.dev), rows(f.test)) for f in task.folds),
-            seeds=seeds,
-        )
-        assert group.system.card.probe is not None
-        outcomes = build_probe(group.system.card.probe, group.system.card.params).run(probe_task, progress)
-    return [_as_answers(outcomes[c.fold, c.seed], task.labels) for c in group.cells]
-
-
-def _as_answers(outcome: ProbeOutcome, labels: Sequence[str]) -> Answers:
-    shaped = outcome.probabilities if outcome.probabilities is not None else outcome.dimensions
-    n = 0 if shaped is None else len(shaped)
-    best = outcome.probabilities.argmax(axis=1) if outcome.probabilities is not None else None
-    return Answers(
-        statuses=("ok",) * n,
-        labels=tuple(labels[b] for b in best) if best is not None else (None,) * n,
-        probabilities=outcome.probabilities,
-        dimensions=outcome.dimensions,
-        notes=outcome.notes,
-    )
+    """Lay out answers on the usable rows as a table of all rows; ``usable`` is (rows,)."""
+    clips = [material.decoded[i] for i in rows]
+    asked = np.flatnonzero(usable).tolist()
+    silent = {
+        j: "failed" if clips[j].message is None else "undecodable" for j in np.flatnonzero(~usable).tolist()
+    }
+    return complete_answers([c.clip_id for c in clips], asked, answers, silent, material.labels)
 
 
 def _run_predictor(
     job: FitJob,
     device: str,
     features: FeatureReader | None,
-    usable: NDArray[np.bool_],
     watch: Stopwatch,
     progress: Progress,
 ) -> list[Answers]:
-    """Fit one predictor and let it answer its test clips."""
-    (cell,) = job.group.cells
-    task, system = job.group.task, job.group.system
+    """Fit one predictor and let it answer its test clips under each condition."""
+    group, system, material = job.group, job.group.system, job.group.material
     assert system.card.adapter is not None
-    fold = task.folds[cell.fold]
+    fold = material.folds[group.cells[0].fold]
+    learnt_from = (fold.train, fold.dev)
     context = FitContext(
-        labels=task.labels,
-        dimensions=task.has_dimensions,
-        seed=cell.seed,
+        labels=material.labels,
+        dimensions=material.has_dimensions(learnt_from) if material.sources else group.task.has_dimensions,
+        seed=group.cells[0].seed,
         workdir=job.work / job.group.key,
         device=device,
         features=features,
+        server=system.card.server or job.server,
+        max_cost=job.max_cost,
         progress=progress,
     )
     context.workdir.mkdir(parents=True, exist_ok=True)
 
+    def usable(rows: NDArray[np.intp], condition: str) -> NDArray[np.intp]:
+        return rows[_usable(material, rows, condition, job.heard, features)]
+
     def learnt(rows: NDArray[np.intp]) -> Examples:
-        return task.examples(rows[usable[rows]])
+        condition = group.train_condition
+        return material.examples(usable(rows, condition), condition, job.heard)
 
     with watch.running():
         predictor = build(
             system.card.adapter, system.card.params | ({"weights": system.weights} if system.weights else {})
         )
         predictor.fit(learnt(fold.train), learnt(fold.dev), context)
-        answers: Answers = predictor.predict(task.clips(fold.test[usable[fold.test]]))
-    return [
-        replace(
-            answers,
-            labels=tuple(
-                x if s == "ok" else None for x, s in zip(answers.labels, answers.statuses, strict=True)
-            ),
-        )
-    ]
+        answers = []
+        for cell in group.cells:
+            rows = usable(fold.test, cell.condition)
+            said: Answers = predictor.predict(material.clips(rows, cell.condition, job.heard))
+            variants = {name: _only_ok(part) for name, part in said.variants.items()}
+            answers.append(replace(_only_ok(said), variants=variants))
+    return answers
+
+
+def _only_ok(answers: Answers) -> Answers:
+    """Leave a label only where the status is ok."""
+    kept = (x if s == "ok" else None for x, s in zip(answers.labels, answers.statuses, strict=True))
+    return replace(answers, labels=tuple(kept))
 
 
 def quiet_single_thread() -> None:

@@ -14,9 +14,10 @@ import soundfile
 
 from bench.audio import decode, pcm_hash
 from bench.cards import CorpusCard, Split
+from bench.confounds import between_share
 from bench.corpora import Metadata, PreparedCorpus, open_corpus, read_metadata
 from bench.corpus_draft import draft_card, usual_scale, write_draft
-from bench.corpus_report import CorpusReport, between_share, describe_corpus
+from bench.corpus_report import CorpusReport, describe_corpus
 from bench.corpus_verify import Verification, verify_corpus
 from bench.errors import UsageError
 from bench.task import open_table

@@ -245,7 +245,7 @@ def test_a_task_that_cannot_be_split_is_refused_and_the_others_run(bench_dir: Pa
     assert summary.computed == 15
     assert set(summary.refused) == {"slow__duo.ms__within__clean", "majority__duo.ms__within__clean"}
     (reason,) = set(summary.refused.values())
-    assert "2 group(s)" in reason
+    assert "2 speaker(s)" in reason
     assert "zero-shot" in reason
     assert any(reason in note for note in forecast(settings(bench_dir, "one")).notes)
 

@@ -206,8 +206,11 @@ def test_a_limit_takes_the_same_clips_every_time_from_all_speakers_and_labels(
 
 def test_what_changes_a_task_changes_its_content_hash(cache: Path, tone_corpus: Path) -> None:
     before = build(tone_corpus, cache).content_hash
-    rewrite(tone_corpus, transcript="la la")
+    rewrite(tone_corpus, gender="female")
     assert build(tone_corpus, cache).content_hash == before  # nothing that is learnt from or scored
+    rewrite(tone_corpus, transcript="la la")
+    assert build(tone_corpus, cache).content_hash != before  # systems that read the words see it
+    rewrite(tone_corpus, transcript="")
     rewrite(
         tone_corpus,
         emotion=lambda row: "sad" if row["file_name"].endswith("s0-happy-0.wav") else row["emotion"],

@@ -13,15 +13,18 @@ from bench import load_task
 from bench.additive import value
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
+from bench.folds import Fold, Leak
 from bench.intervals import interval
+from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
-from bench.metrics import concordance_cc
-from bench.plan import RecordPlan, Wanted, make_plan, resolve_system
+from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
+from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
-from bench.scoring import contamination, score_record
+from bench.scoring import figures, score_record
 from bench.task import Task
+from reports.contests import hold_contests
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry", "bored")
@@ -201,7 +204,7 @@ def test_a_clip_without_answer_row_is_refused(task: Task) -> None:
     record, matrix = record_plan(task)
     made = tables(task, record, list(task.emotions))
     made[0] = take(made[0], np.arange(len(made[0].clip_ids) - 1))
-    with pytest.raises(DataError, match="1 missing"):
+    with pytest.raises(DataError, match="1 of 60 missing"):
         score_record(record, made, matrix, {})
 
 
@@ -226,10 +229,13 @@ def test_a_comparison_says_who_is_better_and_turns_round(task: Task, tmp_path: P
         if (p.view, p.metric) == ("native", "ua")
     ]
     assert forth[0].difference == pytest.approx(0.8)
-    assert forth[0].verdict in {"better", "cannot separate"}  # six speakers: the smallest p is 2/64 = 0.031
+    assert forth[0].verdict in {
+        "better",
+        "this corpus cannot separate them",
+    }  # six speakers: the smallest p is 2/64 = 0.031
     assert forth[0].smallest_p == pytest.approx(2 / 64)
     assert (back[0].difference, back[0].p_value) == (-forth[0].difference, forth[0].p_value)
-    assert {forth[0].verdict, back[0].verdict} in ({"better", "worse"}, {"cannot separate"})
+    assert {forth[0].verdict, back[0].verdict} in ({"better", "worse"}, {"this corpus cannot separate them"})
     assert "majority beats chance by 80.0 points of UA" in forth[0].sentence
     assert back[0].sentence == forth[0].sentence
 
@@ -246,15 +252,122 @@ def test_a_pair_outside_the_plan_is_a_family_of_its_own(task: Task, tmp_path: Pa
     assert "They differ in supervision" in pairing.sentence
 
 
-def test_contamination_is_read_from_the_card(task: Task) -> None:
-    card = load_system("majority")
-    from bench.cards import TrainingCorpus
+def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
+    rng = np.random.default_rng(3)
+    votes = rng.integers(0, 4, (len(task), 5))
+    votes[:5] = 0
+    given = [dict(zip(task.labels, map(float, v), strict=True)) if v.any() else None for v in votes]
+    given[7] = {"": 3.0}  # three listeners, none of whom chose a class of the corpus
+    votes[7] = 0
+    voted = replace(task, votes=tuple(given))
+    q = rng.dirichlet(np.ones(5), len(task))
+    q[20] = np.nan
+    statuses = ["ok"] * len(task)
+    statuses[20] = "unparsed"
+    answers = [task.labels[int(np.argmax(row))] if i != 20 else None for i, row in enumerate(q)]
+    record, matrix = record_plan(voted)
+    made = tables(voted, record, list(answers), probabilities=q, statuses=tuple(statuses))
+    facts, _ = score_record(record, made, matrix, {})
+    kept = votes.sum(axis=1) > 0
+    rows = [list(r) if np.isfinite(r).all() else None for r in q[kept]]
+    for metric, reference in (
+        ("cross_entropy", cross_entropy),
+        ("kullback_leibler", kullback_leibler),
+        ("jensen_shannon", jensen_shannon),
+    ):
+        row = find(facts["scores"], metric=metric, rows="all")
+        assert row["estimate"] == pytest.approx(reference(votes[kept].tolist(), rows), abs=1e-12)
+        assert row["clips"] == kept.sum()
+        assert find(facts["scores"], metric=metric, rows="ok")["clips"] == kept.sum() - 1
+    # A clip without an answer is uniform and wrong: its Brier score is (1 − 1/5)² + 4/25.
+    sure = np.where(np.isfinite(q), q, 0.2)
+    truth = np.array([task.labels.index(str(e)) for e in task.emotions])
+    brier = ((sure - np.eye(5)[truth]) ** 2).sum(axis=1).mean()
+    assert find(facts["scores"], metric="brier", rows="all")["estimate"] == pytest.approx(brier, abs=1e-12)
 
-    assert contamination(card, task.card) == "unseen"
-    assert (
-        contamination(card.model_copy(update={"training_corpora": "undisclosed"}), task.card) == "undisclosed"
+
+def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> None:
+    # Three listeners agree on every clip but the first speaker's, where one of three hears "bored".
+    torn = [s == task.speakers[0] for s in task.speakers]
+    votes = tuple(
+        {str(e): 2.0, "bored": 1.0} if t and e != "bored" else {str(e): 3.0}
+        for e, t in zip(task.emotions, torn, strict=True)
     )
-    seen = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones"),)})
-    assert contamination(seen, task.card) == "seen"
-    near = card.model_copy(update={"training_corpora": (TrainingCorpus(corpus="tones", split="train"),)})
-    assert contamination(near, task.card) == "same corpus"
+    heard = replace(task, votes=votes, card=task.card.model_copy(update={"truth": "intended"}))
+    record, matrix = record_plan(heard, "chance", (0, 1))
+    made = [t for s in (0, 1) for t in tables(heard, record, list(task.emotions))[5 * s : 5 * s + 5]]
+    facts, blocks = score_record(record, made, matrix, {})
+    share = sum(torn) / len(torn)
+    intended = next(
+        h for h in facts["human"] if (h["truth"], h["view"], h["metric"]) == ("intended", "native", "ua")
+    )
+    assert intended["estimate"] == pytest.approx(1 - share * 4 / 5 / 3, abs=1e-12)
+    assert intended["clips"] == len(task)
+    assert intended["low"] < intended["estimate"] < intended["high"]
+    assert {h["truth"] for h in facts["human"]} == {"perceived", "intended"}
+    write_record(tmp_path / "r.json", facts, blocks)
+    again = read_record(tmp_path / "r.json")
+    assert figures(again.facts, again.blocks, again.slices)["human"] == facts["human"]
+
+
+def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
+    rng = np.random.default_rng(4)
+    said = np.clip(task.dimensions + 0.2 * rng.standard_normal(task.dimensions.shape), 0, 1)
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    own = [
+        find(facts["scores"], metric="rmse", dimension=d, rows="all")
+        for d in ("valence", "arousal", "dominance")
+    ]
+    errors = np.sqrt(((task.dimensions - said) ** 2).mean(axis=0))
+    assert [r["estimate"] for r in own] == pytest.approx(list(errors), abs=1e-12)
+    mean = find(facts["scores"], metric="rmse", dimension="mean", rows="all")
+    assert mean["estimate"] == pytest.approx(errors.mean(), abs=1e-12)
+    assert mean["low"] < mean["estimate"] < mean["high"]  # type: ignore[operator]
+    assert mean["notes"][0] == "mean over valence, arousal, dominance"  # type: ignore[index]
+    # Dominance is constant here and has no Pearson correlation: the mean says that it is over two.
+    pearson = find(facts["scores"], metric="pearson", dimension="mean", rows="all")
+    assert pearson["notes"][0] == "mean over valence, arousal"  # type: ignore[index]
+
+
+def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> None:
+    leaking = replace(
+        task,
+        leaks=(Leak("speaker", "official", 2, "tones/03", ("train", "test")),),
+        badges=("leaking official split",),
+    )
+    right = scored(leaking, tmp_path, "majority", list(task.emotions))
+    wrong = scored(leaking, tmp_path, "chance", ["bored"] * len(task))
+    (leak,) = right.facts["leaks"]
+    assert (leak["kind"], leak["count"], leak["sides"]) == ("speaker", 2, ["train", "test"])
+    assert "tones/03" not in str(right.facts), "speakers stay private in records"
+    found = compare_pair([right, wrong], "majority", "chance")
+    assert {p.verdict for p in found} == {"no verdict"}
+    assert {p.verdict for p in compare_pair([right, wrong], "chance", "majority")} == {"no verdict"}
+    assert "official split leaks speakers: no verdict on majority and chance" in found[0].sentence
+    (contest,) = hold_contests([right, wrong])
+    assert contest.rank(contest.subjects[0], "reference", "majority") is None
+
+
+def test_a_trained_and_a_zero_shot_system_are_compared_on_the_same_clips(task: Task, tmp_path: Path) -> None:
+    trained = scored(task, tmp_path, "majority", list(task.emotions))
+    untrained = replace(task, protocol="zero-shot", folds=(Fold("all", np.arange(0), np.arange(0), np.arange(len(task))),), folds_hash="other")  # fmt: skip
+    matrix = Matrix(name="m", entries=(Entry(systems=("chance",), protocol="zero-shot"),))
+    wanted = Wanted(resolve_system(load_system("chance")), task.name, "zero-shot", (0,))
+    (record,) = make_plan(matrix, [wanted], lambda name, protocol: untrained).records
+    facts, blocks = score_record(record, tables(untrained, record, ["bored"] * len(task)), matrix, {})
+    zero = Record({**facts, "track": "released"}, tuple(b for b in blocks if not b.axis))
+    assert set(zero.clusters) == set(trained.clusters)
+    (pairing,) = [
+        p
+        for p in compare_pair([trained, zero], "majority", "chance")
+        if (p.view, p.metric) == ("native", "ua")
+    ]
+    assert pairing.difference == pytest.approx(0.8)
+    assert (pairing.protocol, pairing.protocol_a, pairing.protocol_b) == (
+        "within / zero-shot",
+        "within",
+        "zero-shot",
+    )
+    assert pairing.family == "not in the plan"
+    assert "They differ in protocol: majority ran within, chance zero-shot" in pairing.sentence

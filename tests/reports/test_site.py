@@ -16,7 +16,10 @@ from bench.comparing import comparable, families, run_family
 from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
+from bench.ranking import TaskScore, rank_across_pools
 from bench.records import read_record, read_records, write_record
+from reports.across import TrackRanking
+from reports.critical_difference import critical_difference_svg, in_words
 from reports.site import page_name, write_report
 from tests.conftest import write_tone_corpus
 
@@ -83,7 +86,7 @@ def write_card(folder: Path, name: str, *, track: str = "probed", title: str = "
         "adapter": "scripted_systems:Scripted",
         "params": params,
         "seeds": track == "probed",
-        "training_corpora": [{"corpus": "tones", "split": "train"}] if name == "tuned" else [],
+        "training_corpora": [{"corpus": "tones", "split": "other-speakers"}] if name == "tuned" else [],
     }
     (folder / f"{name}.yaml").write_text(json.dumps(card), encoding="utf-8")
 
@@ -396,3 +399,26 @@ def test_page_names_are_plain_file_names(identifier: str, plain: bool) -> None:
     assert re.fullmatch(r"task-[A-Za-z0-9._+@-]+\.html", name)
     assert (identifier in name) is plain
     assert page_name("task", "a_b") != page_name("task", "a/b")
+
+
+def test_ranks_over_six_pools_stand_on_the_index_as_a_drawing_and_in_words(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [
+        TaskScore(f"pool {p}", f"task {p}", name, skill)
+        for p in range(6)
+        for name, skill in (("sharp & co", 0.9), ("twin", 0.5), ("dull", 0.4))
+    ]
+    scores.append(TaskScore("pool 0", "task 0", "late", 0.5))
+    found = rank_across_pools(scores)
+    ranking = TrackRanking(
+        "probed", "within", "clean", "ua", found, critical_difference_svg(found), in_words(found)
+    )
+    monkeypatch.setattr("reports.site.rankings_across_pools", lambda shown: [ranking])
+    text = write_report(story, tmp_path / "report").read_text(encoding="utf-8")
+
+    assert '<svg xmlns="http://www.w3.org/2000/svg"' in text
+    assert "<title>sharp &amp; co</title>" in text
+    assert "Average ranks over 6 pools" in text
+    assert "left out: late" in text
+    assert "Across tasks" in Page(text).text

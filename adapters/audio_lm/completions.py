@@ -1,0 +1,149 @@
+"""Replies read: from a server's JSON to an answer with a status. Nothing here raises on what a model says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.protocols import Array
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one reply says: status, label, probabilities (labels,) or None, and the text as it came."""
+
+    status: str
+    label: str | None
+    text: str | None
+    probabilities: Array | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one reply, as the server counts them."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt, self.cached + other.cached, self.completion + other.completion
+        )
+
+
+def text_of(reply: Mapping[str, Any]) -> str | None:
+    """Return the words of a reply's first choice, or None when it has none."""
+    message = _first(reply).get("message")
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return content if isinstance(content, str) else None
+
+
+def is_refusal(reply: Mapping[str, Any]) -> bool:
+    """Whether the server itself marks the reply as refused or filtered."""
+    choice = _first(reply)
+    message = choice.get("message")
+    marked = isinstance(message, Mapping) and isinstance(message.get("refusal"), str) and message["refusal"]
+    return bool(marked) or choice.get("finish_reason") == "content_filter"
+
+
+def was_cut(reply: Mapping[str, Any]) -> bool:
+    """Whether the reply ended at the limit of tokens."""
+    return _first(reply).get("finish_reason") == "length"
+
+
+def usage_of(reply: Mapping[str, Any]) -> Usage:
+    """Return the tokens a reply took; zeros where the server does not say."""
+    counts = reply.get("usage")
+    if not isinstance(counts, Mapping):
+        return Usage()
+    details = counts.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    return Usage(_count(counts.get("prompt_tokens")), _count(cached), _count(counts.get("completion_tokens")))
+
+
+def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> Said:
+    """Read a constrained answer.
+
+    :param words: word on offer → canonical label
+    """
+    text = text_of(reply)
+    if is_refusal(reply):
+        return Said("refused", None, text)
+    answer = (text or "").strip()
+    if answer not in words and answer.startswith("{"):
+        try:
+            answer = str(json.loads(answer).get("emotion", ""))
+        except (ValueError, AttributeError, RecursionError):
+            return Said("unparsed", None, text)
+    label = words.get(answer)
+    return Said("unparsed" if label is None else "ok", label, text)
+
+
+def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Array | None:
+    """Return the probabilities of single-token letters (letters,), normalised over them; None when any is missing."""
+    logprobs = _first(reply).get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    if not isinstance(content, list) or not content or not isinstance(content[0], Mapping):
+        return None
+    found: dict[str, float] = {}
+    for entry in content[0].get("top_logprobs") or []:
+        if isinstance(entry, Mapping) and _is_number(entry.get("logprob")):
+            found.setdefault(str(entry.get("token")).strip(), float(entry["logprob"]))
+    if any(letter not in found for letter in letters):
+        return None
+    return softmax(np.array([found[letter] for letter in letters]))
+
+
+def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> Said:
+    """Read the probabilities of option letters.
+
+    :param labels: canonical labels in the order in which the options were lettered
+    :returns: probabilities in that same order; the label of the most probable one
+    """
+    text = text_of(reply)
+    if is_refusal(reply):
+        return Said("refused", None, text)
+    probabilities = letter_probabilities(reply, letters[: len(labels)])
+    if probabilities is None:
+        return Said("unparsed", None, text)
+    return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+
+
+def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:
+    """Return the summed log-probability of the last ``tokens`` tokens of the prompt: the answer that was put in."""
+    steps = reply.get("prompt_logprobs")
+    if not isinstance(steps, list) or len(steps) <= tokens or tokens < 1:
+        return None
+    total = 0.0
+    for step in steps[-tokens:]:
+        entry = next(iter(step.values()), None) if isinstance(step, Mapping) else None
+        if not isinstance(entry, Mapping) or not _is_number(entry.get("logprob")):
+            return None
+        total += float(entry["logprob"])
+    return total
+
+
+def softmax(scores: Array) -> Array:
+    """Return probabilities from log scores."""
+    shifted = np.exp(scores - scores.max())
+    return np.asarray(shifted / shifted.sum())
+
+
+def _first(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,93 @@
+"""The words around an emotion word that tell how it is meant, read from ``cues.yaml``."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+from pydantic import field_validator
+
+from bench.typed_yaml import Strict, read_typed
+
+WORD = r"[^\W\u0b80-\u0bff\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[\u0300-\u036f]"
+"""A character of a word in a script that puts spaces between words (Tamil has its own rule)."""
+
+
+class Cues(Strict):
+    """One language's cues; every kind is explained at the head of ``cues.yaml``."""
+
+    always: bool = False
+    excludes: tuple[str, ...] = ()
+    idioms: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    negators: tuple[str, ...] = ()
+    denies_all: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
+    denied_before: tuple[str, ...] = ()
+    denied_after: tuple[str, ...] = ()
+    contrast: tuple[str, ...] = ()
+    supposed: tuple[str, ...] = ()
+    supposed_before: tuple[str, ...] = ()
+    topic: tuple[str, ...] = ()
+    concessive: tuple[str, ...] = ()
+    anchors: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
+    alternative: tuple[str, ...] = ()
+    primary: tuple[str, ...] = ()
+    primary_after: tuple[str, ...] = ()
+    minor: tuple[str, ...] = ()
+    conclusion: tuple[str, ...] = ()
+    refusal: tuple[str, ...] = ()
+    answer_keys: tuple[str, ...] = ()
+    final_keys: tuple[str, ...] = ()
+    answer_words: tuple[str, ...] = ()
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _compiles(cls, value: object) -> object:
+        for pattern in value if isinstance(value, tuple) else ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+        return value
+
+
+class _CueTable(Strict):
+    languages: dict[str, Cues]
+
+
+@functools.cache
+def cue_table() -> dict[str, Cues]:
+    """Read the cues of every language (once)."""
+    return read_typed(Path(__file__).with_name("cues.yaml"), _CueTable).languages
+
+
+def languages_read(asked: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Return the languages whose cues count: the one asked for, those always read, those the reply was found to use."""
+    table = cue_table()
+    asked = asked.lower().replace("_", "-").split("-")[0]
+    excluded = table[asked].excludes if asked in table else ()
+    always = {name for name, cues in table.items() if cues.always}
+    return frozenset(({asked} | always | found) & set(table) - set(excluded))
+
+
+@functools.lru_cache(maxsize=512)
+def cue_pattern(kind: str, languages: frozenset[str]) -> re.Pattern[str]:
+    """Return one pattern for all cues of a kind (a field of :class:`Cues`) in these languages."""
+    table = cue_table()
+    parts = [
+        _bounded(language, pattern)
+        for language in sorted(languages)
+        for pattern in sorted(getattr(table[language], kind), key=len, reverse=True)
+    ]
+    return re.compile("|".join(parts) or r"(?!)")
+
+
+def _bounded(language: str, pattern: str) -> str:
+    if language in ("zh", "th"):
+        return f"(?:{pattern})"
+    if language == "ta":
+        return rf"(?:(?<![\u0b80-\u0bff])(?:{pattern})(?![\u0b80-\u0bff]))"
+    return rf"(?:(?<!(?:{WORD}))(?:{pattern})(?!{WORD}))"

@@ -1,0 +1,240 @@
+"""One OpenAI-compatible server: asked with retries, told apart when it is gone, refuses one request, or lacks a feature.
+
+Keys come from the environment only and never reach a message: what a server says about a wrong key is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import openai
+import tenacity
+
+from bench.errors import BenchError, CannotRun, nearest
+
+SAID = 200
+"""Characters of a server's own words that are repeated in a message."""
+TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+class ServerGone(BenchError):
+    """The server does not answer any more; what it answered so far is stored."""
+
+
+class Rejected(Exception):
+    """The server is well and will not answer this one request; its text says why."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on trying.
+
+    ``request_seconds`` is the limit of one request, ``attempts`` how often it is sent, ``longest_wait`` the longest pause
+    between two attempts (exponential with full jitter, or what the server's Retry-After asks, up to that), and
+    ``loading_seconds`` how long a server may take to load its model.
+    """
+
+    request_seconds: float = 120.0
+    attempts: int = 6
+    longest_wait: float = 20.0
+    loading_seconds: float = 600.0
+
+
+class Endpoint:
+    """A model behind an address. Use as an async context manager; many requests may run at once over its connections."""
+
+    def __init__(
+        self, address: str, model: str, *, key_variable: str | None = None, patience: Patience | None = None
+    ) -> None:
+        """Connect lazily.
+
+        :param address: base address, ending in ``/v1``
+        :param key_variable: name of the environment variable that holds the key; None for servers without one
+        :raises CannotRun: the variable is not set
+        """
+        self.address, self.model = address.rstrip("/"), model
+        self.patience = patience or Patience()
+        self._key_variable = key_variable
+        if key_variable is not None and not os.environ.get(key_variable):
+            raise CannotRun(
+                f"{model} at {self.address} needs a key: set the environment variable {key_variable}"
+            )
+        self._client = openai.AsyncOpenAI(
+            api_key=os.environ[key_variable] if key_variable else "none",
+            base_url=self.address,
+            timeout=self.patience.request_seconds,
+            max_retries=0,
+            http_client=openai.DefaultAioHttpClient(timeout=self.patience.request_seconds),
+        )
+        self.requests_sent = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def models(self) -> list[str]:
+        """Return the ids of the models served. Raises what the client raises."""
+        listed: Any = await self._client.get("/models", cast_to=object)
+        return [str(m["id"]) for m in listed["data"]]
+
+    async def ready(self) -> None:
+        """Wait until the server serves the model.
+
+        :raises ServerGone: nothing answers, or it is still loading after ``patience.loading_seconds``
+        :raises CannotRun: the key is wrong, or the model is not served there
+        """
+        loop = asyncio.get_running_loop()
+        started, loading = loop.time(), False
+        served: list[str] = []
+        refused: int | None = None
+        while True:
+            try:
+                served = await asyncio.wait_for(self.models(), 20)
+                break
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                refused = error.status_code
+                break
+            except openai.NotFoundError:
+                return  # some hosts list no models: the first request will tell
+            except openai.APIStatusError as error:
+                loading, seen = True, f"HTTP {error.status_code}"
+            except (openai.APIConnectionError, TimeoutError, ValueError, KeyError, TypeError) as error:
+                seen = type(error).__name__
+            waited = loop.time() - started
+            if waited > (self.patience.loading_seconds if loading else 2 * self.patience.longest_wait):
+                state = "is still loading" if loading else "does not answer"
+                raise ServerGone(
+                    f"the server at {self.address} {state} after {waited:.0f} s ({seen}); start it, or give its "
+                    "address with --set SYSTEM:server=http://HOST:PORT/v1"
+                )
+            await asyncio.sleep(min(1.0, self.patience.longest_wait))
+        if refused is not None:
+            # Outside the handler: a server may repeat the key in its words, and a chained error would carry them.
+            raise self._wrong_key(refused)
+        if served and self.model not in served:
+            raise CannotRun(
+                f"the server at {self.address} does not serve {self.model!r}; {nearest(self.model, served)}"
+            )
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one chat request and return the reply as JSON.
+
+        :raises Rejected: the server is well and refuses, or fails on, this request again and again
+        :raises ServerGone: it does not answer any more, or keeps asking to slow down
+        :raises CannotRun: the key is wrong, or the model is not served
+        """
+        refused: int | None = None
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                stop=tenacity.stop_after_attempt(self.patience.attempts),
+                wait=self._pause,
+                retry=tenacity.retry_if_exception(_transient),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._send("/chat/completions", body)
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            refused = error.status_code
+        except openai.NotFoundError as error:
+            raise CannotRun(
+                f"the server at {self.address} does not serve {self.model!r} ({self._said(error)})"
+            ) from None
+        except openai.RateLimitError:
+            raise ServerGone(
+                f"the server at {self.address} kept asking to slow down (HTTP 429, {self.patience.attempts} attempts); "
+                "what it answered is stored: run again later, or lower the concurrency"
+            ) from None
+        except openai.APIStatusError as error:
+            if error.status_code not in TRANSIENT_STATUS:
+                raise Rejected(f"HTTP {error.status_code}: {self._said(error)}") from None
+            await self._must_be_well(error)
+            raise Rejected(
+                f"HTTP {error.status_code}, {self.patience.attempts} times: {self._said(error)}"
+            ) from None
+        except (openai.APIConnectionError, BadReply) as error:
+            await self._must_be_well(error)
+            raise Rejected(f"{error or type(error).__name__}, {self.patience.attempts} times") from None
+        raise self._wrong_key(refused or 401)
+
+    async def tokens(self, text: str) -> list[int]:
+        """Return the token ids of a text, as vLLM's ``/tokenize`` gives them (without special tokens).
+
+        :raises CannotRun: the server has no such door
+        """
+        root = self.address.removesuffix("/v1")
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        try:
+            found = await self._send(f"{root}/tokenize", body)
+            return [int(t) for t in found["tokens"]]
+        except (openai.OpenAIError, BadReply, KeyError, TypeError, ValueError) as error:
+            raise CannotRun(
+                f"the server at {self.address} does not tell how it cuts text into tokens (/tokenize: {self._said(error)}), "
+                "which label likelihoods need; use mode: choice there"
+            ) from None
+
+    async def _send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.requests_sent += 1
+        try:
+            reply: Any = await self._client.post(path, cast_to=object, body=dict(body))
+        except (ValueError, openai.APIResponseValidationError) as error:
+            raise BadReply(f"the reply is no JSON ({type(error).__name__})") from None
+        if not isinstance(reply, dict):
+            raise BadReply(f"the reply is no JSON object but {type(reply).__name__}")
+        return reply
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until the next attempt: what the server asks for, else exponential with full jitter."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = (
+            error.response.headers.get("retry-after") if isinstance(error, openai.APIStatusError) else None
+        )
+        try:
+            return min(float(asked or ""), self.patience.longest_wait)
+        except ValueError:
+            jitter = tenacity.wait_random_exponential(multiplier=0.5, max=self.patience.longest_wait)
+            return jitter(state)
+
+    async def _must_be_well(self, cause: Exception) -> None:
+        """Tell a server that fails on one request from one that is gone."""
+        try:
+            await asyncio.wait_for(self.models(), min(10, self.patience.request_seconds))
+        except openai.NotFoundError:
+            return
+        except (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError):
+            raise ServerGone(
+                f"the server at {self.address} is gone ({type(cause).__name__}); what it answered is stored: start it "
+                "again and run again"
+            ) from None
+
+    def _said(self, error: BaseException) -> str:
+        """Return a server's own words, on one line, cut, and without the key."""
+        body = error.body if isinstance(error, openai.APIError) else None
+        inner = body.get("error", body) if isinstance(body, dict) else None
+        text = str(inner.get("message") or error) if isinstance(inner, dict) else str(error)
+        if self._key_variable is not None:
+            text = text.replace(os.environ[self._key_variable], "…")
+        line = " ".join(text.split())
+        return line if len(line) <= SAID else line[: SAID - 1] + "…"
+
+    def _wrong_key(self, status: int) -> CannotRun:
+        source = f"the key in {self._key_variable}" if self._key_variable else "requests without a key"
+        return CannotRun(f"the server at {self.address} refuses {source} (HTTP {status})")
+
+
+class BadReply(Exception):
+    """What came back is not what the interface promises."""
+
+
+def _transient(error: BaseException) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in TRANSIENT_STATUS
+    return isinstance(error, openai.APIConnectionError | BadReply)

@@ -1,0 +1,168 @@
+"""Audio-LLMs as a system: a task's clips asked in every variant, read, and put together. Nothing is trained.
+
+One adapter for every model behind an OpenAI-compatible address: vLLM on this machine or another, and closed models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from adapters.audio_lm.aggregation import Aggregate
+from adapters.audio_lm.asking import Asker, Price
+from adapters.audio_lm.endpoint import Endpoint, Patience
+from adapters.audio_lm.prompts import prompt
+from adapters.audio_lm.questions import Constrain, Mode
+from adapters.audio_lm.replies import ReplyStore
+from adapters.audio_lm.session import Session
+from adapters.audio_lm.settings import Settings
+from bench.errors import CannotRun, DataError, NeedsServer, UsageError
+from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
+from bench.workspace import cache_folder
+
+MOST_LETTERED = 20
+"""Options whose letters' probabilities a server tells in one request (its usual limit of top log-probabilities)."""
+
+
+class AudioLanguageModel:
+    """Asks an Audio-LLM for the emotion of each clip. Its parameters say how; together with the model they are its identity.
+
+    :param model: the id under which the server serves it
+    :param mode: ``choice`` (the model may say one of the labels only), ``free`` (it says what it wants, and
+        :func:`~adapters.audio_lm.parse_reply` reads it), ``likelihood`` (probabilities of permuted option letters) or
+        ``likelihood-sum`` (log-probability of each label as the answer, less that without any audio)
+    :param prompts: ids of prompts in ``tasks/prompts``
+    :param orders: how many orders of the options each prompt is asked in (the first is the table's own)
+    :param repeats: how often each such request is sent; more than one measures flips at temperature 0, spread above
+    :param aggregate: how the variants become one answer
+    :param longest_seconds: longest audio the model takes; ``long`` says what becomes of longer clips: ``windows`` (equal
+        windows, answers merged) or ``truncated`` (such a clip is a row with that status)
+    :param audio: ``clip``; or a control: ``silence`` of the clip's length, ``none`` (then the transcript is all it has)
+    :param transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``
+    :param audio_first: whether the model's own template puts audio before the text
+    :param constrain: how the server takes constraints: ``vllm`` or ``json_schema``
+    :param dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
+        they are not asked
+    :param key_variable: environment variable that holds the server's key
+    :param price: cost per million tokens: ``{input: …, output: …}``
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        mode: Mode,
+        prompts: Sequence[str] = ("paper",),
+        orders: int = 1,
+        repeats: int = 1,
+        aggregate: Aggregate = "mean",
+        temperature: float = 0.0,
+        max_tokens: int = 64,
+        longest_seconds: float = 30.0,
+        long: Literal["windows", "truncated"] = "windows",
+        audio: Literal["clip", "silence", "none"] = "clip",
+        transcript: bool = False,
+        audio_first: bool = True,
+        system_prompt: str | None = None,
+        constrain: Constrain = "vllm",
+        key_variable: str | None = None,
+        price: Mapping[str, float] | None = None,
+        concurrency: int = 64,
+        request_seconds: float = 120.0,
+        dimensions: Sequence[int] | None = None,
+        revision: str | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        self._settings = Settings(
+            model=model,
+            mode=mode,
+            prompts=tuple(prompts),
+            orders=orders,
+            repeats=repeats,
+            aggregate=aggregate,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            longest_seconds=longest_seconds,
+            long=long,
+            audio=audio,
+            transcript=transcript,
+            audio_first=audio_first,
+            system_prompt=system_prompt,
+            constrain=constrain,
+            # Weights the suite found by their content are that content, whatever name a server gives them.
+            revision=weights.content_hash if weights else revision,
+            dimensions=(dimensions[0], dimensions[1]) if dimensions else None,
+        )
+        self._prompts = {name: prompt(name) for name in prompts}
+        self._key_variable, self._price = key_variable, Price(**(price or {}))
+        self._concurrency, self._patience = concurrency, Patience(request_seconds=request_seconds)
+        self._context: FitContext | None = None
+
+    def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
+        """Take note of the labels on offer; nothing is learnt."""
+        if not context.labels:
+            raise DataError(f"{self._settings.model}: the task has no categories to choose from")
+        if self._settings.mode == "likelihood" and len(context.labels) > MOST_LETTERED:
+            raise DataError(
+                f"{self._settings.model}: {len(context.labels)} labels, and mode likelihood takes at most {MOST_LETTERED}; use choice"
+            )
+        if context.max_cost is not None and self._key_variable is not None and self._price == Price():
+            raise UsageError(
+                f"--max-cost: the price of {self._settings.model} is not known; give it with --set "
+                "'SYSTEM:price={input: …, output: …}' (per million tokens)"
+            )
+        self._context = context
+
+    def predict(self, clips: Clips) -> Answers:
+        """Ask about every clip in every variant.
+
+        :raises NeedsServer: replies are missing and no server's address is known
+        :raises ServerGone, CannotRun, BudgetSpent: asking had to stop; what was answered is stored
+        """
+        if self._context is None:
+            raise UsageError("predict before fit")
+        return asyncio.run(self._predict(clips, self._context))
+
+    async def _predict(self, clips: Clips, context: FitContext) -> Answers:
+        with ReplyStore(store_path(self._settings.model)) as store:
+            asker = Asker(
+                store,
+                lambda: self._connect(context),
+                concurrency=self._concurrency,
+                price=self._price,
+                max_cost=context.max_cost,
+            )
+            try:
+                return await Session(self._settings, self._prompts, clips, context, asker).run()
+            finally:
+                await asker.close()
+                tally = asker.tally
+                print(
+                    f"{self._settings.model}: {tally.asked} replies asked for, {tally.found} from the store, {tally.rejected} "
+                    f"rejected; {tally.usage.prompt} prompt tokens ({tally.usage.cached} cached), "
+                    f"{tally.usage.completion} completion tokens, cost {tally.cost:.4f}",
+                    file=sys.stderr,
+                )
+
+    def _connect(self, context: FitContext) -> Endpoint:
+        if context.server == STORED:
+            raise CannotRun(
+                f"{self._settings.model}: some replies are not stored; run the matrix with its server to ask for them"
+            )
+        if context.server is None:
+            raise NeedsServer(
+                f"{self._settings.model}: replies are missing and no server's address is known; give it with --set "
+                "SYSTEM:server=http://HOST:PORT/v1"
+            )
+        return Endpoint(
+            context.server, self._settings.model, key_variable=self._key_variable, patience=self._patience
+        )
+
+
+def store_path(model: str) -> Path:
+    """Return where a model's replies are kept."""
+    return cache_folder() / "replies" / (re.sub(r"[^A-Za-z0-9._-]+", "--", model) + ".sqlite")

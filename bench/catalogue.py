@@ -1,0 +1,144 @@
+"""The tasks there are: those of prepared corpora, counted, and those that the corpus cards at hand promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.cards import CorpusCard
+from bench.confounds import find_confounds
+from bench.contamination import Contamination, contamination
+from bench.corpora import Metadata, data_folders, find_corpora, read_metadata
+from bench.labels import label_table
+from bench.registry import corpus_cards, load_system, system_names
+from bench.task.splitting import official_sides
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A task of the catalogue. Counts are those found where the corpus is prepared, else what the card promises, or None."""
+
+    name: str
+    title: str
+    language: str
+    pool: str
+    clips: int | None
+    speakers: int | None
+    labels: tuple[str, ...]
+    dimensions: bool
+    votes: bool
+    truth: str
+    elicitation: str
+    folds: int | str
+    cluster: str
+    variants: tuple[str, ...]
+    """Split variants that the manifest allows for; none where the corpus is not prepared."""
+    licence: str
+    access: str
+    verification: str | None
+    prepared: bool
+    synthetic: bool
+    contamination: Mapping[str, Contamination]
+    """By system, on the task's own folds."""
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "contamination": dict(self.contamination)}
+
+
+def catalogue(data: Sequence[Path] = (), *, shipped_only: bool = False) -> list[CatalogueEntry]:
+    """List the tasks of all prepared corpora in the data folders and of all shipped cards, sorted by name.
+
+    Nothing is decoded: warnings are those of cards and manifests. ``shipped_only`` looks at no data folder.
+    """
+    folders = [] if shipped_only else data_folders(data)
+    found = {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
+    shipped = corpus_cards()
+    cards = {**shipped, **{name: c.card for name, c in found.items()}}
+    systems = [load_system(name) for name in system_names()]
+    entries = []
+    for name, card in cards.items():
+        seen = {s.name: contamination(s, card, known=cards) for s in systems}
+        if name in found:
+            metadata = read_metadata(found[name])
+            entries += [_counted(card, metadata, x, seen) for x in sorted(set(metadata.languages))]
+        else:
+            entries += [_promised(card, x, seen) for x in card.languages]
+    return sorted(entries, key=lambda e: e.name)
+
+
+def _counted(
+    card: CorpusCard, metadata: Metadata, language: str, seen: Mapping[str, Contamination]
+) -> CatalogueEntry:
+    """A task whose corpus is prepared."""
+    rows = [i for i, x in enumerate(metadata.languages) if x == language]
+
+    def pick(column: Sequence[Any]) -> list[Any]:
+        return [column[i] for i in rows]
+
+    emotions, speakers, scripts = pick(metadata.emotions), pick(metadata.speakers), pick(metadata.scripts)
+    columns = {"speaker": speakers, "gender": pick(metadata.genders), "script": scripts}
+    variants = []
+    if len(set(speakers) - {""}) >= 3 and all(speakers):
+        variants.append("loso")
+        if all(scripts) and len(set(scripts)) > 1:
+            variants.append("script-disjoint")
+    if official_sides(splits := pick(metadata.splits)) or ("split" in card.columns and any(splits)):
+        variants.append("official")
+    return _entry(
+        card,
+        language,
+        seen,
+        clips=len(rows),
+        speakers=len(set(speakers) - {""}),
+        labels=label_table().ordered(e for e in emotions if e),
+        dimensions=bool(np.isfinite(metadata.dimensions[rows]).any()),
+        votes=any(pick(metadata.votes)),
+        variants=tuple(variants),
+        prepared=True,
+        warnings=(*card.traps, *find_confounds(emotions, columns, np.zeros(len(rows)), speakers)),
+    )
+
+
+def _promised(card: CorpusCard, language: str, seen: Mapping[str, Contamination]) -> CatalogueEntry:
+    """A task whose corpus is not at hand."""
+    alone = len(card.languages) == 1
+    return _entry(
+        card,
+        language,
+        seen,
+        clips=card.clips if alone else None,
+        speakers=card.speakers if alone else None,
+        labels=label_table().ordered(x for x in card.labels.values() if x),
+        dimensions=card.scale is not None,
+        votes=False,
+        variants=(),
+        prepared=card.synthetic,
+        warnings=card.traps,
+    )
+
+
+def _entry(
+    card: CorpusCard, language: str, seen: Mapping[str, Contamination], **counted: Any
+) -> CatalogueEntry:
+    return CatalogueEntry(
+        name=f"{card.name}.{language}",
+        title=card.title or card.name,
+        language=language,
+        pool=card.pool_name,
+        truth=card.truth,
+        elicitation=card.elicitation,
+        folds=card.split.folds,
+        cluster=card.cluster,
+        licence=card.licence,
+        access=card.access,
+        verification=card.verification,
+        synthetic=card.synthetic,
+        contamination=seen,
+        **counted,
+    )

@@ -1,0 +1,54 @@
+"""What a system's weights had met of a test corpus before, from what its card says it was trained on.
+
+By pool, so that a second copy counts: a corpus of the same pool, a collection that contains the pool, or a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from bench.cards import CorpusCard, SystemCard
+from bench.registry import corpus_cards
+
+Contamination = Literal["seen", "same corpus", "unseen", "undisclosed"]
+OTHER_SPEAKERS = ("speaker-disjoint", "other-speakers")
+"""Splits of a card that say: the same corpus, but none of the test speakers."""
+
+
+def contamination(
+    system: SystemCard,
+    corpus: CorpusCard,
+    variant: str = "",
+    *,
+    known: Mapping[str, CorpusCard] | None = None,
+) -> Contamination:
+    """Say what a system had seen of a task's test clips before.
+
+    ``seen``: it was trained on some of them. ``same corpus``: on another official side of the corpus and never on the
+    tested one (which only the task's ``official`` variant can promise, since the suite's own folds test every clip), or
+    on other speakers of it. ``undisclosed``: nobody says. ``known`` are the corpus cards that tell pools, else the
+    shipped ones.
+    """
+    if system.training_corpora == "undisclosed":
+        return "undisclosed"
+    cards = corpus_cards() if known is None else known
+    worst: Contamination = "unseen"
+    for trained in system.training_corpora:
+        if trained.corpus != corpus.name and not _shares_clips(
+            cards.get(trained.corpus), trained.corpus, corpus
+        ):
+            continue
+        untouched = (
+            variant == "official" and trained.corpus == corpus.name and trained.split not in ("all", "test")
+        )
+        if not (untouched or trained.split in OTHER_SPEAKERS):
+            return "seen"
+        worst = "same corpus"
+    return worst
+
+
+def _shares_clips(trained: CorpusCard | None, name: str, corpus: CorpusCard) -> bool:
+    """Whether two corpora draw from one pool, or one contains the other; ``name`` may also name the pool itself."""
+    pools = {name} | ({trained.pool_name, *trained.contains} if trained else set())
+    return bool(pools & {corpus.pool_name, *corpus.contains})

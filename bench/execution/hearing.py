@@ -1,0 +1,128 @@
+"""Which clips a group of cells hears under which conditions, and what of it is not made yet: conditioned audio, features."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio_store import DecodedClip
+from bench.conditions import CLEAN, ConditionShard, plan_condition
+from bench.execution.jobs import EncodeJob
+from bench.features import FeatureStore
+from bench.material import Heard
+from bench.plan import Group, System
+
+ENCODE_CLIPS = 48
+"""Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""
+
+
+def rows_heard(group: Group) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Yield (condition, rows of the material) for everything a group listens to: training rows, then test rows."""
+    folds = [group.material.folds[f] for f in dict.fromkeys(c.fold for c in group.cells)]
+    yield group.train_condition, np.unique(np.concatenate([r for f in folds for r in (f.train, f.dev)]))
+    for condition in group.conditions:
+        tested = [group.material.folds[c.fold].test for c in group.cells if c.condition == condition]
+        yield condition, np.unique(np.concatenate(tested))
+
+
+class Hearing:
+    """The conditioned clips in a cache. What was read or planned once is kept."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._shards: dict[tuple[str, int], tuple[object, list[ConditionShard]]] = {}
+        self._clips: dict[Path, dict[str, DecodedClip]] = {}
+
+    def shards(self, group: Group) -> list[ConditionShard]:
+        """Every shard a group listens to. Test clips are changed among those of their task, sources among themselves."""
+        n = len(group.task)
+        found: list[ConditionShard] = []
+        for condition, rows in rows_heard(group):
+            if condition != CLEAN and rows.size:
+                found += self._plan(condition, group, slice(0, n) if rows.max() < n else slice(n, None))
+        return list({s.target.samples_path: s for s in found}.values())
+
+    def _plan(self, condition: str, group: Group, part: slice) -> Sequence[ConditionShard]:
+        key = (f"{condition}/{part.start}", id(group.material))
+        if key not in self._shards:
+            material = group.material
+            planned = plan_condition(condition, material.decoded[part], material.speakers[part], self._root)
+            self._shards[key] = (material, planned)
+        return self._shards[key][1]
+
+    def missing(self, groups: Sequence[Group]) -> list[ConditionShard]:
+        """Shards that are not made yet, each once."""
+        wanted = {s.target.samples_path: s for g in groups for s in self.shards(g)}
+        return [s for s in wanted.values() if self._read(s) is None]
+
+    def heard(self, group: Group) -> Heard:
+        """What a group hears, as far as it is made; rows it does not ask for are left out."""
+        by_condition: dict[str, dict[str, DecodedClip]] = {}
+        for shard in self.shards(group):
+            by_condition.setdefault(shard.condition, {}).update(self._read(shard) or {})
+        found: dict[str, dict[str, DecodedClip]] = {}
+        for condition, rows in rows_heard(group):
+            made = by_condition.get(condition, {})
+            hashes = {group.material.decoded[i].pcm_hash for i in rows}
+            found.setdefault(condition, {}).update({h: made[h] for h in hashes if h in made})
+        return found
+
+    def _read(self, shard: ConditionShard) -> dict[str, DecodedClip] | None:
+        path = shard.target.samples_path
+        if path not in self._clips:
+            read = shard.read()
+            if read is None:
+                return None
+            self._clips[path] = {c.pcm_hash: r for c, r in zip(shard.clips, read, strict=True)}
+        return self._clips[path]
+
+
+def missing_features(
+    groups: Sequence[Group], cache: Path, hearing: Hearing | None = None
+) -> list[tuple[EncodeJob, frozenset[str]]]:
+    """Return the encoder jobs that groups wait for, each with the keys of the groups that need it.
+
+    A clip is encoded once per feature key and sound, whichever corpora, systems and conditions share it. Clips whose
+    condition is not made yet are left out.
+    """
+    store = FeatureStore(cache / "features")
+    hearing = hearing or Hearing(cache / "audio")
+    wanted: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
+    users: dict[tuple[str, str], set[str]] = defaultdict(set)
+    systems: dict[str, System] = {}
+    for group in groups:
+        key = group.system.feature_key
+        if key is not None:
+            systems.setdefault(key, group.system)
+            for clip, language in _listened(group, hearing):
+                wanted[key].setdefault(clip.pcm_hash, (clip, language))
+                users[key, clip.pcm_hash].add(group.key)
+    jobs = []
+    for key, clips in wanted.items():
+        missing = [clips[h] for h in store.missing(key, clips, retry_failures=True)]
+        for language in dict.fromkeys(lang for _, lang in missing):
+            same = [clip for clip, lang in missing if lang == language]
+            for start in range(0, len(same), ENCODE_CLIPS):
+                part = tuple(same[start : start + ENCODE_CLIPS])
+                needed_by = frozenset().union(*(users[key, c.pcm_hash] for c in part))
+                jobs.append((EncodeJob(systems[key], part, language, cache), needed_by))
+    return jobs
+
+
+def _listened(group: Group, hearing: Hearing) -> Iterator[tuple[DecodedClip, str]]:
+    """Yield every clip a group listens to, as it sounds, with its language."""
+    heard, material = hearing.heard(group), group.material
+    for condition, rows in rows_heard(group):
+        for row in rows:
+            clip = material.decoded[row]
+            if condition != CLEAN and clip.message is None:
+                sounding = heard[condition].get(clip.pcm_hash)
+                if sounding is None:
+                    continue
+                clip = sounding
+            if clip.message is None:
+                yield clip, material.languages[row]

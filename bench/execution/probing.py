@@ -1,0 +1,121 @@
+"""All folds, seeds and conditions of a probe at once, on stored features."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DataError
+from bench.features import FeatureReader
+from bench.material import Heard
+from bench.plan import Group
+from bench.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
+from bench.protocols import Answers
+
+Line = tuple[int, str]
+"""A row of the material under a condition."""
+
+
+def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask:
+    """Stack the features a probe learns from and answers on. Clips without features are left out everywhere.
+
+    A fold's test rows are its clips under the group's conditions, one condition after the other. The labels of a
+    conditioned test clip are withheld.
+    """
+    material, trained = group.material, group.train_condition
+    learnt = sorted({int(i) for f in material.folds for i in np.concatenate([f.train, f.dev])})
+    tested = sorted({int(i) for f in material.folds for i in f.test})
+    lines = sorted(
+        {(i, trained) for i in learnt} | {(i, trained) for i in tested if trained in group.conditions}
+    )
+    lines += [(i, c) for c in group.conditions if c != trained for i in tested]
+    stacked: list[NDArray[np.float32]] = []
+    place: dict[Line, int] = {}
+    for row, condition in lines:
+        clip = material.hear(row, condition, heard)
+        if clip.message is None and clip.pcm_hash in features:
+            place[row, condition] = len(stacked)
+            stacked.append(features[clip.pcm_hash])
+    if not stacked:
+        messages = [m for d in material.decoded if (m := features.failure(d.pcm_hash)) is not None]
+        raise DataError(
+            f"{group.task.name}: no clip has features; the encoder failed on every one ({(messages or ['no audio'])[0]})"
+        )
+    code = {label: i for i, label in enumerate(material.labels)}
+    teaching = [(row, condition == trained) for row, condition in place]
+    unknown = np.full(3, np.nan)
+
+    def found(rows: NDArray[np.intp], conditions: Sequence[str]) -> NDArray[np.int64]:
+        at = [place[int(i), c] for c in conditions for i in rows if (int(i), c) in place]
+        return np.array(at, dtype=np.int64)
+
+    return ProbeTask(
+        features=np.stack(stacked),
+        labels=np.array([code.get(material.emotions[i] or "", -1) if told else -1 for i, told in teaching]),
+        n_labels=len(material.labels),
+        dimensions=np.stack([material.dimensions[i] if told else unknown for i, told in teaching]),
+        speakers=tuple(material.speakers[i] for i, _ in teaching),
+        folds=tuple(
+            ProbeFold(found(f.train, [trained]), found(f.dev, [trained]), found(f.test, group.conditions))
+            for f in material.folds
+        ),
+        seeds=tuple(dict.fromkeys(c.seed for c in group.cells)),
+    )
+
+
+def run_probe(
+    group: Group,
+    features: FeatureReader,
+    heard: Heard,
+    device: str,
+    progress: Callable[[float, float], None],
+) -> list[Answers]:
+    """Answer a group's cells, in their order: each on its fold's test clips that have features."""
+    task = probe_task(group, features, heard)
+    outcomes = _probe(group, device).run(task, progress)
+    answers = []
+    for cell in group.cells:
+        rows = group.material.folds[cell.fold].test
+        counts = [_known(group, rows, c, features, heard) for c in group.conditions]
+        start = sum(counts[: group.conditions.index(cell.condition)])
+        part = slice(start, start + counts[group.conditions.index(cell.condition)])
+        answers.append(_as_answers(outcomes[cell.fold, cell.seed], part, group.material.labels))
+    return answers
+
+
+def _probe(group: Group, device: str) -> Probe:
+    """Build the group's probe; one that can train on a device gets the worker's, unless its card names one."""
+    name, params = group.system.card.probe, group.system.card.params
+    assert name is not None
+    probe = build_probe(name, params)
+    takes = inspect.signature(type(probe)).parameters
+    return (
+        build_probe(name, {**params, "device": device})
+        if "device" in takes and "device" not in params
+        else probe
+    )
+
+
+def _known(
+    group: Group, rows: NDArray[np.intp], condition: str, features: FeatureReader, heard: Heard
+) -> int:
+    clips = [group.material.hear(int(i), condition, heard) for i in rows]
+    return sum(c.message is None and c.pcm_hash in features for c in clips)
+
+
+def _as_answers(outcome: ProbeOutcome, part: slice, labels: Sequence[str]) -> Answers:
+    probabilities = None if outcome.probabilities is None else outcome.probabilities[part]
+    dimensions = None if outcome.dimensions is None else outcome.dimensions[part]
+    shaped = probabilities if probabilities is not None else dimensions
+    n = 0 if shaped is None else len(shaped)
+    best = probabilities.argmax(axis=1) if probabilities is not None else None
+    return Answers(
+        statuses=("ok",) * n,
+        labels=tuple(labels[b] for b in best) if best is not None else (None,) * n,
+        probabilities=probabilities,
+        dimensions=dimensions,
+        notes=outcome.notes,
+    )

@@ -1,0 +1,111 @@
+"""What a fit learns from and answers on: rows of the task itself, and in transfer the rows of other tasks behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio_store import DecodedClip
+from bench.conditions import CLEAN
+from bench.errors import DataError
+from bench.folds import Fold
+from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
+from bench.task import Task
+
+Heard = Mapping[str, Mapping[str, DecodedClip]]
+"""Condition → PCM hash of a clip as it is → the clip as it sounds under that condition. Clean needs no entry."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A task that a transfer learns from, and how much of it."""
+
+    task: str
+    clips: int
+    speakers: int
+    left_out: int
+    """Clips that cannot be learnt from: no label in the view and no dimension, or heard already in the target or in another source."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Rows in a fixed order: the task's clips first, then (in transfer) those of the sources.
+
+    ``emotions`` are what is learnt, in the offered labels, None where a clip carries none of them; ``dimensions`` is
+    (rows, 3) in 0..1 with NaN. Folds number these rows; their test rows are the task's own.
+    """
+
+    decoded: tuple[DecodedClip, ...]
+    languages: tuple[str, ...]
+    transcripts: tuple[str, ...]
+    emotions: tuple[str | None, ...]
+    dimensions: Array
+    speakers: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    labels: tuple[str, ...]
+    sources: tuple[Source, ...] = ()
+    hash: str = ""
+    """Hash of what is learnt in transfer; blank where the task's own hashes say it all."""
+
+    def __len__(self) -> int:
+        return len(self.decoded)
+
+    @property
+    def audible(self) -> NDArray[np.bool_]:
+        """Which rows have audio."""
+        return np.array([d.message is None for d in self.decoded])
+
+    def hear(self, row: int, condition: str, heard: Heard) -> DecodedClip:
+        """Return a row's clip as it sounds under a condition."""
+        clip = self.decoded[row]
+        if condition == CLEAN or clip.message is not None:
+            return clip
+        try:
+            return heard[condition][clip.pcm_hash]
+        except KeyError:
+            raise DataError(
+                f"{clip.clip_id}: its audio under {condition!r} is not in the cache, or was removed meanwhile; run again"
+            ) from None
+
+    def clips(self, rows: NDArray[np.intp], condition: str, heard: Heard) -> Clips:
+        """What an adapter may see of these rows: audio under a condition, and no labels."""
+        decoded = [self.hear(int(i), condition, heard) for i in rows]
+        return Clips(
+            ids=tuple(d.clip_id for d in decoded),
+            pcm_hashes=tuple(d.pcm_hash for d in decoded),
+            seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
+            languages=tuple(self.languages[i] for i in rows),
+            read=lambda i: decoded[i].read(),
+            transcripts=tuple(self.transcripts[i] for i in rows),
+        )
+
+    def examples(self, rows: NDArray[np.intp], condition: str, heard: Heard) -> Examples:
+        """What a learner may see of these rows; rows without audio are left out."""
+        rows = rows[self.audible[rows]]
+        return Examples(
+            clips=self.clips(rows, condition, heard),
+            labels=tuple(self.emotions[i] for i in rows),
+            dimensions=self.dimensions[rows].copy(),
+            speakers=tuple(self.speakers[i] for i in rows),
+        )
+
+    def has_dimensions(self, rows: Sequence[NDArray[np.intp]]) -> bool:
+        """Whether any of these rows carries a dimension."""
+        return any(bool(np.isfinite(self.dimensions[r]).any()) for r in rows)
+
+
+def own_material(task: Task) -> Material:
+    """Return the rows of a task that learns from its own clips, or from none."""
+    return Material(
+        decoded=task.decoded,
+        languages=task.languages,
+        transcripts=task.transcripts,
+        emotions=task.emotions,
+        dimensions=task.dimensions,
+        speakers=task.speakers,
+        folds=task.folds,
+        labels=task.labels,
+    )

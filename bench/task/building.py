@@ -1,0 +1,174 @@
+"""Building a task from a decoded corpus: rows chosen, folds made and checked, everything hashed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio_store import DecodedClip
+from bench.cards import CorpusCard, Protocol
+from bench.confounds import find_confounds
+from bench.corpora import Metadata
+from bench.errors import DataError, UsageError, nearest
+from bench.folds import folds_hash
+from bench.identity import digest, hash_json
+from bench.labels import label_table
+from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.task.definition import Task
+from bench.task.names import split_task_name
+from bench.task.opening import CorpusTable
+from bench.task.splitting import SplitRows, split_rows
+
+FEW_SPEAKERS = 20
+_Cell = TypeVar("_Cell")
+
+
+def build_task(
+    table: CorpusTable, name: str, protocol: Protocol, *, limit: int | None = None, forecast: bool = False
+) -> Task:
+    """Build a task from a decoded corpus (``forecast``: also from one that is not); its folds are checked.
+
+    Raises:
+        DataError: too few speakers, or a split that leaks and is not the official one (offenders named).
+    """
+    corpus_name, language, variant = split_task_name(name)
+    metadata, card = table.metadata, table.corpus.card
+    if corpus_name != card.name or f"{corpus_name}.{language}" not in table.task_names:
+        raise UsageError(f"no task {name!r}; {nearest(name, table.task_names)}")
+    decoded = table.decoded(forecast=forecast)
+    labelled = np.isfinite(metadata.dimensions).any(axis=1) | np.array(
+        [e is not None for e in metadata.emotions]
+    )
+    rows = np.flatnonzero(labelled & np.array([x == language for x in metadata.languages]))
+    if rows.size == 0:
+        raise DataError(f"{name}: none of its clips carries a category or a dimension")
+    if limit is not None and limit < rows.size:
+        rows = _limited(rows, metadata, limit)
+    chosen: list[int] = rows.tolist()
+
+    def pick(column: Sequence[_Cell]) -> tuple[_Cell, ...]:
+        return tuple(map(column.__getitem__, chosen))
+
+    speakers, emotions, clips = pick(metadata.speakers), pick(metadata.emotions), pick(decoded)
+    clip_ids, scripts, splits = pick(metadata.clip_ids), pick(metadata.scripts), pick(metadata.splits)
+    genders, transcripts = pick(metadata.genders), pick(metadata.transcripts)
+    identities = {
+        "speaker": speakers,
+        "session": pick(metadata.sessions),
+        "dialogue": pick(metadata.dialogues),
+        "recording": tuple(c.pcm_hash for c in clips),
+    }
+    audible = np.array([c.message is None for c in clips])
+    split = split_rows(
+        name,
+        protocol,
+        card,
+        variant,
+        SplitRows(clip_ids, identities, emotions, genders, scripts, splits, audible),
+    )
+    dimensions = metadata.dimensions[rows]
+    clusters = _clusters(card, identities, clip_ids)
+    confounds = find_confounds(
+        emotions,
+        {"speaker": speakers, "session": identities["session"], "gender": genders, "script": scripts},
+        [c.samples / SAMPLE_RATE for c in clips],
+        speakers,
+    )
+    content = digest(
+        hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
+        np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
+    )
+    return Task(
+        name=name,
+        card=card,
+        language=language,
+        protocol=protocol,
+        labels=label_table().ordered(e for e in emotions if e),
+        emotions=emotions,
+        dimensions=dimensions,
+        speakers=speakers,
+        clusters=clusters,
+        genders=genders,
+        transcripts=transcripts,
+        decoded=clips,
+        folds=split.folds,
+        folds_hash=folds_hash(clip_ids, split.folds),
+        content_hash=content,
+        warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds),
+        languages=(language,) * len(clips),
+        sessions=identities["session"],
+        dialogues=identities["dialogue"],
+        scripts=scripts,
+        splits=splits,
+        votes=pick(metadata.votes),
+        ratings=pick(metadata.ratings),
+        badges=split.badges,
+        leaks=split.leaks,
+        limited=limit is not None,
+    )
+
+
+def _clusters(
+    card: CorpusCard, identities: Mapping[str, Sequence[str]], clip_ids: Sequence[str]
+) -> tuple[str, ...]:
+    """What is resampled: the card's cluster, else the speaker; a clip with neither is a cluster of its own."""
+    columns = zip(identities[card.cluster], identities["speaker"], clip_ids, strict=True)
+    return tuple(value or speaker or f"clip/{clip}" for value, speaker, clip in columns)
+
+
+def split_speakers(speakers: Sequence[str], clusters: Sequence[str]) -> int:
+    """Count the speakers whose clips stand in more than one cluster."""
+    owned: dict[str, set[str]] = defaultdict(set)
+    for speaker, cluster in zip(speakers, clusters, strict=True):
+        if speaker:
+            owned[speaker].add(cluster)
+    return sum(len(c) > 1 for c in owned.values())
+
+
+def _limited(rows: NDArray[np.intp], metadata: Metadata, limit: int) -> NDArray[np.intp]:
+    """Choose ``limit`` rows evenly over speakers and labels, the same ones every time."""
+    ranked: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for i in sorted(rows.tolist(), key=lambda i: digest(metadata.clip_ids[i])):
+        ranked[metadata.speakers[i], metadata.emotions[i]].append(i)
+    turns = sorted(
+        (turn, digest(metadata.clip_ids[i]), i) for group in ranked.values() for turn, i in enumerate(group)
+    )
+    return np.array(sorted(i for _, _, i in turns[:limit]), dtype=np.intp)
+
+
+def _warnings(
+    card: CorpusCard, clips: Sequence[DecodedClip], speakers: Sequence[str], clusters: Sequence[str]
+) -> list[str]:
+    found = list(card.traps)
+    if (finer := split_speakers(speakers, clusters)) > 0:
+        found.append(
+            f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
+            "nothing about other speakers"
+        )
+    silent = [c for c in clips if c.message is not None]
+    if silent:
+        found.append(
+            f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
+        )
+    heard = Counter(c.pcm_hash for c in clips if c.message is None)
+    twice = {h for h, n in heard.items() if n > 1}
+    if twice:
+        owners: dict[str, set[str]] = defaultdict(set)
+        for clip, speaker in zip(clips, speakers, strict=True):
+            if clip.pcm_hash in twice:
+                owners[clip.pcm_hash].add(speaker)
+        across = sum(len(names) > 1 for names in owners.values())
+        found.append(
+            f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers"
+        )
+    n_speakers = len(set(speakers))
+    if 0 < n_speakers < FEW_SPEAKERS:
+        found.append(f"only {n_speakers} speakers: intervals are wide and few differences can be told apart")
+    unit = [d for d in DIMENSIONS if card.scale_of(d)]
+    if card.synthetic and unit:
+        found.append("synthetic sounds: results say how the suite works, nothing about speech")
+    return found

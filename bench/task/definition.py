@@ -1,0 +1,151 @@
+"""What a task is: its clips, their true labels, its folds, and what its user should beware of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audio_store import DecodedClip
+from bench.cards import CorpusCard, Protocol
+from bench.folds import Fold, Leak
+from bench.labels import View
+from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
+
+
+@dataclass(frozen=True)
+class Task:
+    """Clips of one corpus and language with true labels, clusters and folds. Only the engine sees this.
+
+    Row order is that of ``metadata.csv``. ``labels`` are the corpus's own classes by canonical name (empty when it has
+    none); ``dimensions`` is (clips, 3) in 0..1 with NaN; ``decoded[i].message`` says why a clip has no audio.
+    ``votes`` are listeners' counts by canonical name ("" for any other answer), None for a clip without; ``ratings`` are
+    listeners' values in 0..1 by dimension. Identifiers are "" where unknown.
+
+    ``leaks`` says what stands on several sides of an official split: such a task builds, and no verdict may
+    rest on it. ``badges`` are the words that must stand beside its scores.
+    """
+
+    name: str
+    card: CorpusCard
+    language: str
+    protocol: Protocol
+    labels: tuple[str, ...]
+    emotions: tuple[str | None, ...]
+    dimensions: Array
+    speakers: tuple[str, ...]
+    clusters: tuple[str, ...]
+    genders: tuple[str, ...]
+    transcripts: tuple[str, ...]
+    decoded: tuple[DecodedClip, ...]
+    folds: tuple[Fold, ...]
+    folds_hash: str
+    content_hash: str
+    warnings: tuple[str, ...]
+    languages: tuple[str, ...]
+    sessions: tuple[str, ...]
+    dialogues: tuple[str, ...]
+    scripts: tuple[str, ...]
+    splits: tuple[str, ...]
+    votes: tuple[Mapping[str, float] | None, ...]
+    ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
+    badges: tuple[str, ...] = ()
+    leaks: tuple[Leak, ...] = ()
+    limited: bool = False
+    view: View = "native"
+    """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
+    offered: tuple[str, ...] = ()
+    """Labels on offer where they are not the corpus's own: in transfer, the classes of ``view`` that were learnt."""
+
+    @property
+    def offered_labels(self) -> tuple[str, ...]:
+        """Labels that systems choose from, in order."""
+        return self.labels if self.view == "native" else self.offered
+
+    def __len__(self) -> int:
+        return len(self.decoded)
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Clip ids in row order."""
+        return tuple(d.clip_id for d in self.decoded)
+
+    @property
+    def has_dimensions(self) -> bool:
+        """Whether any clip carries a dimension."""
+        return bool(np.isfinite(self.dimensions).any())
+
+    @property
+    def vote_counts(self) -> Array:
+        """Listeners' votes (clips, labels + 1), last column "another name"; zeros where a clip has none."""
+        counts = np.zeros((len(self), len(self.labels) + 1))
+        place = {label: i for i, label in enumerate(self.labels)}
+        for i, votes in enumerate(self.votes):
+            for name, n in (votes or {}).items():
+                counts[i, place.get(name, -1)] += n
+        return counts
+
+    @property
+    def identities(self) -> dict[str, tuple[str, ...]]:
+        """What must stay on one side of a fold, by kind: speakers, sessions, dialogues, recordings (equal samples)."""
+        return {
+            "speaker": self.speakers,
+            "session": self.sessions,
+            "dialogue": self.dialogues,
+            "recording": tuple(d.pcm_hash for d in self.decoded),
+        }
+
+    @functools.cached_property
+    def tested(self) -> Task:
+        """The rows that some fold tests, as a task to be scored: all of them, but for an official split.
+
+        Hashes stay those of the whole task; training and validation rows are gone.
+        """
+        rows = np.sort(np.concatenate([f.test for f in self.folds]))
+        if len(rows) == len(self):
+            return self
+        place = np.full(len(self), -1, dtype=np.intp)
+        place[rows] = np.arange(len(rows))
+        none = np.empty(0, dtype=np.intp)
+        kept = rows.tolist()
+        columns: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in ROW_COLUMNS}
+        folds = tuple(Fold(f.name, none, none, place[f.test]) for f in self.folds)
+        return replace(self, dimensions=self.dimensions[rows], folds=folds, **columns)
+
+    @property
+    def audible(self) -> NDArray[np.bool_]:
+        """Which rows have audio."""
+        return np.array([d.message is None for d in self.decoded])
+
+    def clips(self, rows: NDArray[np.intp]) -> Clips:
+        """What an adapter may see of these rows: audio and no labels."""
+        decoded = [self.decoded[i] for i in rows]
+        return Clips(
+            ids=tuple(d.clip_id for d in decoded),
+            pcm_hashes=tuple(d.pcm_hash for d in decoded),
+            seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
+            languages=tuple(self.languages[i] for i in rows),
+            read=lambda i: decoded[i].read(),
+            transcripts=tuple(self.transcripts[i] for i in rows),
+        )
+
+    def examples(self, rows: NDArray[np.intp]) -> Examples:
+        """What a learner may see of these rows; rows without audio are left out."""
+        rows = rows[self.audible[rows]]
+        return Examples(
+            clips=self.clips(rows),
+            labels=tuple(self.emotions[i] for i in rows),
+            dimensions=self.dimensions[rows].copy(),
+            speakers=tuple(self.speakers[i] for i in rows),
+        )
+
+
+ROW_COLUMNS = (
+    "emotions", "speakers", "clusters", "genders", "transcripts", "decoded", "languages", "sessions", "dialogues",
+    "scripts", "splits", "votes", "ratings",
+)  # fmt: skip
+"""Fields of a task that hold one entry per clip, beside ``dimensions``."""

@@ -1,0 +1,33 @@
+"""Names of tasks: ``<corpus>.<language>``, and the split variants behind an ``@``."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from bench.errors import UsageError, nearest
+
+VARIANTS = ("", "loso", "script-disjoint", "official")
+"""Split variants of a task id, written ``<corpus>.<language>@<variant>``: leave one speaker out; test clips that share
+neither speaker nor script with training; the split the corpus was published with, leaks and all."""
+
+
+def split_task_name(name: str) -> tuple[str, str, str]:
+    """Split ``corpus.language@variant`` into its parts.
+
+    >>> split_task_name("indowave.id@loso")
+    ('indowave', 'id', 'loso')
+    """
+    base, _, variant = name.partition("@")
+    corpus, dot, language = base.rpartition(".")
+    if not (corpus and dot and language):
+        raise UsageError(f"{name!r} is no task id: expected <corpus>.<language>, like indowave.id")
+    if variant not in VARIANTS:
+        raise UsageError(f"{name!r}: unknown split variant {variant!r}; {nearest(variant, VARIANTS[1:])}")
+    return corpus, language, variant
+
+
+def match_tasks(pattern: str, known: Sequence[str]) -> list[str]:
+    """Return the task names a matrix's pattern means (``*``, ``emodb-*``, ``indowave.id@loso``), keeping its variant."""
+    base, at, variant = pattern.partition("@")
+    return [name + at + variant for name in known if fnmatch.fnmatchcase(name, base)]

@@ -1,0 +1,138 @@
+"""A server that the suite starts: ready when it says so, gone when the run is over, its last words told when it dies."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.cards import ServerSpec
+from bench.errors import CannotRun
+from bench.execution.driver import RunSettings, RunSummary, run_matrix
+from bench.execution.progress import Reporter
+from bench.predictions import read_table
+from bench.records import read_facts
+from bench.serving import Server, Serving
+from tests.adapters.audio_lm.pretend_vllm import write_python
+from tests.command import command
+from tests.conftest import write_tone_corpus
+
+CARD = """
+name: {name}
+family: audio-llm
+track: released
+adapter: adapters.audio_lm.model:AudioLanguageModel
+params: {{model: {name}, mode: choice, orders: {orders}, request_seconds: 5}}
+serve: {{engine: vllm, model: anything, ready_minutes: 0.5}}
+seeds: false
+"""
+MATRIX = """
+name: asked
+entries:
+  - systems: [./one.yaml, ./two.yaml, majority]
+    tasks: "*"
+    protocol: zero-shot
+"""
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python that pretends to have vLLM; returns the file that lists its starts."""
+    monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path)))
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
+    starts = tmp_path / "starts"
+    monkeypatch.setenv("PRETEND_STARTS", str(starts))
+    return starts
+
+
+def serving(name: str = "tiny") -> Serving:
+    return Serving("anything", name, None, ServerSpec(engine="vllm", ready_minutes=0.5))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_server_is_ready_when_it_returns_and_gone_when_it_is_stopped(pretend: Path, tmp_path: Path) -> None:
+    with Server.start(serving(), tmp_path / "log") as server:
+        assert server.alive
+        assert server.address.startswith("http://127.0.0.1:")
+        pid = server.pid
+    assert not alive(pid)
+
+
+def test_a_server_that_dies_while_loading_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path, dies="CUDA out of memory")))
+    with pytest.raises(CannotRun, match=r"ended while loading \(exit code 3\).*CUDA out of memory"):
+        Server.start(serving(), tmp_path / "log")
+
+
+def test_without_vllm_the_sentence_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERBENCH_VLLM_PYTHON", raising=False)
+    with pytest.raises(CannotRun, match="make vllm-cpu builds one"):
+        Server.start(serving(), tmp_path / "log")
+    with pytest.raises(CannotRun, match="must name a Python"):
+        Server.start(serving(), tmp_path / "log", python=str(tmp_path / "nothing"))
+
+
+def run(folder: Path) -> RunSummary:
+    settings = RunSettings(str(folder / "asked.yaml"), (folder / "data",), folder / "run", workers=2)
+    return run_matrix(settings, Reporter())
+
+
+def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_stored(
+    pretend: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one.yaml").write_text(CARD.format(name="one", orders=3))
+    (tmp_path / "two.yaml").write_text(CARD.format(name="two", orders=1))
+    (tmp_path / "asked.yaml").write_text(MATRIX)
+    write_tone_corpus(tmp_path / "data" / "tones", speakers=4, languages=("ms", "ta"))
+    summary = run(tmp_path)
+    assert not summary.failed
+    assert not summary.blocked
+    starts = [line.split() for line in pretend.read_text().splitlines()]
+    assert [name for name, _ in starts] == ["one", "two"]
+    assert not any(alive(int(pid)) for _, pid in starts)
+    tables = [read_table(p) for p in (tmp_path / "run" / "tables").glob("*.parquet")]
+    cells = {(t.identity["system"], t.identity["task"]) for t in tables if "variant" not in t.identity}
+    assert len(cells) == 6
+    assert sum("variant" in t.identity for t in tables) == 2 * 3
+    facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
+    assert [v["name"] for v in facts["variants"]] == ["paper/0/0", "paper/1/0", "paper/2/0"]
+    # The model says the first option whatever it hears: every order gives chance, and all of it is position.
+    assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
+    assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
+    assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
+    # A run begun anew finds all replies and starts nothing.
+    for path in (tmp_path / "run").glob("journal.sqlite*"):
+        path.unlink()
+    began = time.perf_counter()
+    assert not run(tmp_path).failed
+    assert time.perf_counter() - began < 20
+    assert len(pretend.read_text().splitlines()) == 2
+
+
+def test_stored_replies_are_read_again_without_a_server(
+    pretend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.yaml").write_text(CARD.format(name="one", orders=2))
+    (tmp_path / "asked.yaml").write_text(
+        MATRIX.replace("./two.yaml, ", "").replace("./one", str(tmp_path / "one"))
+    )
+    write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
+    assert not run(tmp_path).failed
+    monkeypatch.delenv("SERBENCH_VLLM_PYTHON")
+    for path in (tmp_path / "run" / "tables").iterdir():
+        path.unlink()
+    said = command(monkeypatch, capsys)("reparse", tmp_path / "run", "--data", tmp_path / "data", "--json")
+    assert said.code == 0, said.err
+    assert said.json["computed"] == 1
+    assert len(pretend.read_text().splitlines()) == 1

