@@ -1,9 +1,9 @@
 """``python -m tests.perf_prepare [HOURS]``: a generated corpus is prepared; memory, speed and busy cores are printed.
 
-Nothing is asserted. On a machine that others use as well, hold the busy cores
-against what a bare loop is given just before, and look at the processor seconds. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours (1.7 GB in a
-temporary folder, removed at the end). Memory is the sum over the process tree of what each process has for itself
-plus its share of what is shared (PSS), sampled four times a second.
+Nothing is asserted. On a machine that others use as well, hold the busy cores against what a bare loop is given just
+before, and look at the processor seconds. Clips of 5 s at 24 kHz, each another sound, as 16-bit WAV; default 10 hours
+(1.7 GB in a temporary folder, removed at the end). Memory is the sum over the process tree of what each process has for
+itself plus its share of what is shared (PSS), sampled four times a second.
 """
 
 from __future__ import annotations

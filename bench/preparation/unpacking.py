@@ -42,7 +42,11 @@ class _Budget:
     limits: Limits
     members: int = 0
     bytes: int = 0
-    disk: int = field(default=0)
+    disk: int = 0
+    packed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.packed = self.archive.stat().st_size
 
     def member(self) -> None:
         self.members += 1
@@ -53,8 +57,7 @@ class _Budget:
 
     def take(self, size: int) -> None:
         self.bytes += size
-        packed = max(self.archive.stat().st_size, 1)
-        if self.bytes > self.limits.free and self.bytes / packed > self.limits.ratio:
+        if self.bytes > self.limits.free and self.bytes > self.limits.ratio * self.packed:
             raise DataError(
                 f"{self.archive}: unpacks to more than {self.limits.ratio:g} times its size; this looks like a decompression bomb. "
                 "If you trust it, unpack it yourself and give the folder"

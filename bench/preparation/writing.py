@@ -238,19 +238,20 @@ class _Reader:
             self._last = (path, read_recording(path))
         return self._last[1]
 
-    def encoded(self, piece: Piece, path: Path) -> bytes | Path:
-        """Return the encoded audio of an Arrow row: bytes, or the path of a local file."""
+    def encoded(self, piece: Piece, path: Path) -> bytes:
+        """Return the encoded audio of an Arrow row.
+
+        A row that only names a file gives nothing: a data set must not make us read files of this machine.
+        """
         import pyarrow as pa
 
         if self._column is None or self._column[0] != (path, piece.column):
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
             self._column = ((path, piece.column), table.column(piece.column))
         value = self._column[1][piece.row].as_py() or {}  # type: ignore[index]
-        if value.get("bytes") is not None:
-            return bytes(value["bytes"])
-        if value.get("path"):
-            return Path(value["path"])
-        raise DataError("the row holds no audio")
+        if value.get("bytes") is None:
+            raise DataError("the row holds no encoded audio")
+        return bytes(value["bytes"])
 
 
 def _write(order: Order, out: Path, reader: _Reader) -> Written:
@@ -327,20 +328,12 @@ def _keep_as_is(order: Order, out: Path, reader: _Reader, reason: str) -> Writte
     target = out / name
     with clear_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        source: bytes | Path = path
-        if piece.row is not None:
+        own_file = len(order.pieces) == 1 and piece.start is None and piece.row is None
+        if own_file and path.is_file():
+            shutil.copyfile(path, target)
+        else:  # no file of its own: what the row holds, or an empty one, stands for it
             try:
-                source = reader.encoded(piece, path)
+                target.write_bytes(reader.encoded(piece, path) if piece.row is not None else b"")
             except DataError:
-                source = b""
-        if (
-            len(order.pieces) > 1
-            or piece.start is not None
-            or (isinstance(source, Path) and not source.is_file())
-        ):
-            source = b""  # no file of its own: an empty one stands for it
-        if isinstance(source, bytes):
-            target.write_bytes(source)
-        else:
-            shutil.copyfile(source, target)
+                target.write_bytes(b"")
     return Written(key=order.key, file_name=name, bytes=target.stat().st_size, error=reason)

@@ -18,7 +18,7 @@ from bench.task import build_task, decode_missing, open_table
 from tests.tasks.fixture_trees import build, cases
 
 CASES = cases()
-EXPECTED_ANYWAY = {"promise", "uneven speaker", "channels", "name", "sample rates", "silent"}
+EXPECTED_ANYWAY = {"promise", "hours", "uneven speaker", "channels", "name", "sample rates", "silent"}
 """A tree of twelve clips is smaller than the card promises; the rest are notes."""
 
 

@@ -73,6 +73,29 @@ def test_rows_become_clips_with_class_names_and_splits(tmp_path: Path) -> None:
     assert not list((tmp_path / "out/.prepare").rglob("*.arrow"))
 
 
+def test_a_row_without_sound_is_reported_and_no_file_of_this_machine_is_read(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder = data_set(tmp_path / "s", rows=3)
+    secret = write_file(tmp_path, "secret.txt", "secret")
+    path = next((folder / "data").glob("test-*"))
+    table = parquet.read_table(path)
+    audio = [{"bytes": None, "path": str(secret)}, {"bytes": b"no sound", "path": "b.wav"}, None]
+    audio_column = pa.array(audio, table.schema.field("audio").type)
+    parquet.write_table(table.set_column(0, table.schema.field("audio"), audio_column), path)
+    report = prepare(Preparation(card(TOY), folder, tmp_path / "out", workers=1))
+    assert [(p.kind, p.where) for p in report.problems if p.fault] == [
+        ("undecodable", "test/000002"),
+        ("undecodable", "test/b.wav"),
+        ("undecodable", "test/secret.txt"),
+    ]
+    assert not [
+        p for p in (tmp_path / "out").rglob("*") if p.is_file() and b"secret\n" in p.read_bytes() + b"\n"
+    ]
+    assert report.found.clips == 9
+
+
 def test_without_columns_all_are_kept(tmp_path: Path) -> None:
     toy = card("parts: [{huggingface: {repo: org/name, splits: {test: test}}}]")
     prepare(Preparation(toy, data_set(tmp_path / "s", rows=3), tmp_path / "out", workers=1))
