@@ -13,6 +13,7 @@ import numpy as np
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.families import Comparison, compare_family
 from bench.matrix import Plan
+from bench.protocols import DIMENSIONS
 from bench.records import Block, Record
 from bench.scoring import CATEGORY_METRICS
 
@@ -216,7 +217,8 @@ def _run_block(
 ) -> list[Pairing]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]
     place = {r.system: i for i, r in enumerate(records)}
-    possible = CATEGORY_METRICS if blocks[0].target == "category" else ("ccc",)
+    target = blocks[0].target
+    possible = CATEGORY_METRICS if target == "category" else ("ccc",) if target in DIMENSIONS else ()
     found = []
     for metric in (m for m in possible if m in asked):
         statistics = np.stack([b.averaged for b in blocks])
