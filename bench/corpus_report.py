@@ -20,6 +20,7 @@ from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
 from bench.task import CorpusTable, build_task, decode_missing, open_table
+from bench.task.splitting import official_sides
 
 FEW_SPEAKERS = 20
 
@@ -191,6 +192,7 @@ def describe_corpus(
             *_label_warnings(card, labels),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
             *_speaker_warnings(metadata, len(per_speaker)),
+            *_official_leaks(table),
             *sharing,
             *find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers),
         ),
@@ -322,6 +324,19 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
     except DataError as error:
         return TaskOutlook(name, clips, speakers, None, str(error))
     return TaskOutlook(name, clips, speakers, len(folds), None)
+
+
+def _official_leaks(table: CorpusTable) -> Iterable[str]:
+    """Who stands on several sides of the published split, by name."""
+    if official_sides(table.metadata.splits) is None:
+        return
+    for name in table.task_names:
+        try:
+            task = build_task(table, f"{name}@official", "within")
+        except DataError as error:
+            yield str(error)
+            continue
+        yield from (f"{task.name} leaks and gives no verdict, {leak.sentence}" for leak in task.leaks)
 
 
 def _broken_promises(card: CorpusCard, clips: int, speakers: int) -> Iterable[str]:

@@ -184,13 +184,18 @@ class Leak:
 
     @property
     def sentence(self) -> str:
-        """The leak in words."""
+        """The leak in words, with the first offender's name."""
+        return self._said(f", first {self.first!r}")
+
+    @property
+    def nameless(self) -> str:
+        """The leak in words for publication: whoever it is stays private."""
+        return self._said("")
+
+    def _said(self, who: str) -> str:
         if not self.sides:
             return f"{self.count} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
-        return (
-            f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split, first {self.first!r} "
-            f"({' and '.join(self.sides)})"
-        )
+        return f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split{who} ({' and '.join(self.sides)})"
 
 
 def find_leaks(

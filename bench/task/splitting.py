@@ -182,7 +182,7 @@ def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) 
     badges = ["official split"]
     if leaks:
         badges.append("leaks " + ", ".join(dict.fromkeys(f"{leak.kind}s" for leak in leaks)))
-    warnings += [f"the official split leaks, so no verdict rests on it: {leak.sentence}" for leak in leaks]
+    warnings += [f"the official split leaks, so no verdict rests on it: {leak.nameless}" for leak in leaks]
     return Splitting(tuple(folds), tuple(leaks), tuple(badges), tuple(warnings))
 
 
