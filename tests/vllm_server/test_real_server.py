@@ -153,7 +153,7 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     write_card(tmp_path, tmp_path / "model")
     (tmp_path / "asked.yaml").write_text(MATRIX)
     settings = RunSettings(
-        str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2, limit=60
+        str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2
     )
     summary = run_matrix(settings, Reporter())
     assert not summary.failed
@@ -167,7 +167,7 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     assert set(tables["tiny-likelihood"].statuses) == {"ok"}
     assert tables["tiny-likelihood"].probabilities is not None
     assert set(tables["tiny-free"].statuses) == {"unparsed"}
-    assert len(tables["tiny-choice"].clip_ids) == 60
+    assert len(tables["tiny-choice"].clip_ids) == 339
     log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
     assert log.count("Application startup complete") == 1, "one server for three systems"
 
