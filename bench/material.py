@@ -47,6 +47,8 @@ class Material:
     folds: tuple[Fold, ...]
     labels: tuple[str, ...]
     sources: tuple[Source, ...] = ()
+    soft_labels: Array | None = None
+    """Shares of listeners' votes (rows, labels), NaN where nobody voted; None where no row has votes."""
     hash: str = ""
     """Hash of what is learnt in transfer; blank where the task's own hashes say it all."""
 
@@ -90,6 +92,7 @@ class Material:
             labels=tuple(self.emotions[i] for i in rows),
             dimensions=self.dimensions[rows].copy(),
             speakers=tuple(self.speakers[i] for i in rows),
+            soft_labels=None if self.soft_labels is None else self.soft_labels[rows].copy(),
         )
 
     def has_dimensions(self, rows: Sequence[NDArray[np.intp]]) -> bool:
@@ -108,4 +111,5 @@ def own_material(task: Task) -> Material:
         speakers=task.speakers,
         folds=task.folds,
         labels=task.labels,
+        soft_labels=task.soft_labels,
     )

@@ -55,13 +55,15 @@ class Examples:
     """Clips with what a learner may know of them.
 
     ``labels[i]`` is one of the offered labels, or None where the clip carries no category; ``dimensions`` is
-    (clips, 3) in 0..1 with NaN where unknown; ``speakers`` are ``pool/speaker``.
+    (clips, 3) in 0..1 with NaN where unknown; ``speakers`` are ``pool/speaker``. ``soft_labels`` are the shares of
+    listeners' votes (clips, labels) over the offered labels, NaN rows where nobody voted; None where no clip has votes.
     """
 
     clips: Clips
     labels: tuple[str | None, ...]
     dimensions: Array
     speakers: tuple[str, ...]
+    soft_labels: Array | None = None
 
     def __len__(self) -> int:
         return len(self.clips)

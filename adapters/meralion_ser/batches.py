@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
@@ -17,19 +18,45 @@ _BUCKET = 8
 
 @dataclass(frozen=True)
 class LabelledFrames:
-    """Clips to learn from: frames (frames, dims) each, class indices (−1: none), dimensions (clips, 3) with NaN."""
+    """Clips to learn from: frames (frames, dims) each, class indices (−1: none), dimensions (clips, 3) with NaN.
+
+    ``views`` are further takes of each clip's frames (noise, another speed), one of which stands for the clip in an
+    epoch; ``soft`` are shares of listeners' votes (clips, classes), NaN where nobody voted; ``sources`` name the pool of
+    recordings that a clip is from.
+    """
 
     ids: tuple[str, ...]
     frames: tuple[Tensor, ...]
     categories: Tensor
     dimensions: Tensor
+    views: tuple[tuple[Tensor, ...], ...] = ()
+    soft: Tensor | None = None
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def with_frames(self, frames: Sequence[Tensor]) -> LabelledFrames:
         """Return the same clips seen through other frames."""
-        return LabelledFrames(self.ids, tuple(frames), self.categories, self.dimensions)
+        return replace(self, frames=tuple(frames))
+
+    def through(self, see: Callable[[Tensor], Tensor]) -> LabelledFrames:
+        """Return the same clips with ``see`` applied to their frames and to each of their views."""
+        return replace(
+            self,
+            frames=tuple(map(see, self.frames)),
+            views=tuple(tuple(map(see, takes)) for takes in self.views),
+        )
+
+    def taken(self, rng: np.random.Generator) -> LabelledFrames:
+        """Return the clips of one epoch: each by its own frames or by one of its views, drawn evenly."""
+        if not self.views:
+            return self
+        drawn = [
+            (own, *takes)[int(rng.integers(1 + len(takes)))]
+            for own, takes in zip(self.frames, self.views, strict=True)
+        ]
+        return self.with_frames(drawn)
 
 
 @dataclass(frozen=True)
@@ -54,14 +81,44 @@ class Batch:
 
 
 def epoch_batches(
-    clips: LabelledFrames, size: int, longest: int, rng: np.random.Generator
+    clips: LabelledFrames, size: int, longest: int, rng: np.random.Generator, sampling: str = "all"
 ) -> Iterator[Batch]:
-    """Yield every clip once, in random batches of near-equal length, cropped at random to the batch's shortest.
+    """Yield random batches of clips of near-equal length, cropped at random to the batch's shortest.
 
-    A clip below half the batch's median length is padded and masked, not allowed to cut the others short.
+    ``sampling``: ``all`` takes every clip once; ``class`` and ``source`` draw as many clips with replacement, each class
+    (each pool of recordings) as often as any other. A clip below half the batch's median length is padded and masked, not
+    allowed to cut the others short.
     """
-    for chosen in _grouped([len(f) for f in clips.frames], size, rng):
-        yield _cropped(clips, chosen, longest, rng)
+    clips = clips.taken(rng)
+    rows = np.arange(len(clips)) if sampling == "all" else _balanced(clips, sampling, rng)
+    lengths = [len(clips.frames[i]) for i in rows]
+    for chosen in _grouped(lengths, size, rng):
+        yield _cropped(clips, [int(rows[i]) for i in chosen], longest, rng)
+
+
+def shared_out(batch: Batch, process: int, processes: int) -> Batch:
+    """Return one process's part of a batch; with too few clips, a clip whose labels are masked."""
+    if processes == 1:
+        return batch
+    rows = torch.arange(len(batch.indices)).tensor_split(processes)[process]
+    spare = len(rows) == 0
+    rows = torch.zeros(1, dtype=torch.long) if spare else rows
+    masks = (m[rows] & (not spare) for m in batch.masks)
+    return Batch(
+        tuple(batch.indices[int(r)] for r in rows),
+        batch.frames[rows],
+        None if batch.lengths is None else batch.lengths[rows],
+        HybridTargets(*(t[rows] for t in batch.targets)),
+        HybridMasks(*masks),
+    )
+
+
+def _balanced(clips: LabelledFrames, sampling: str, rng: np.random.Generator) -> NDArray[np.intp]:
+    groups = clips.categories.numpy() if sampling == "class" else np.array(clips.sources)
+    _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    share = 1.0 / counts[codes]
+    drawn: NDArray[np.intp] = rng.choice(len(clips), size=len(clips), p=share / share.sum())
+    return drawn
 
 
 def whole(clips: LabelledFrames, index: int, longest: int) -> Batch:
@@ -98,7 +155,13 @@ def _cropped(clips: LabelledFrames, chosen: list[int], longest: int, rng: np.ran
 
 def _labels(clips: LabelledFrames, chosen: list[int]) -> tuple[HybridTargets, HybridMasks]:
     categories, dimensions = clips.categories[chosen], clips.dimensions[chosen]
+    targets, known = categories, categories >= 0
+    if clips.soft is not None:
+        shares = clips.soft[chosen]
+        voted = ~torch.isnan(shares).any(dim=1)
+        hard = torch.nn.functional.one_hot(categories.clamp(min=0), shares.shape[1]).to(shares)
+        targets, known = torch.where(voted[:, None], shares, hard), known | voted
     return (
-        HybridTargets(categories, torch.nan_to_num(dimensions)),
-        HybridMasks(categories >= 0, ~torch.isnan(dimensions)),
+        HybridTargets(targets, torch.nan_to_num(dimensions)),
+        HybridMasks(known, ~torch.isnan(dimensions)),
     )

@@ -11,7 +11,8 @@ from bench.errors import UsageError
 RELEASED_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 """Order of the released checkpoint's logits (ARCHITECTURE.md)."""
 
-ENCODERS = ("whisper", "none")
+ENCODERS = ("whisper", "backbone", "none")
+POOLINGS = ("hybrid", "attentive", "mean")
 FRAME_RULES = ("all", "valid", "own")
 INIT_SCHEMES = ("torch", "few_clips")
 
@@ -39,8 +40,14 @@ def log_spaced_kernels(longest: int, count: int) -> list[int]:
 class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
     """What network to build. The defaults are the released one's head on a Whisper encoder.
 
-    - ``encoder``: ``whisper``, or ``none`` when frames (log-mel, or another encoder's output) come in directly.
-    - ``whisper``: fields of ``transformers.WhisperConfig``; only the encoder's are used.
+    - ``encoder``: ``whisper``; ``backbone``, an encoder of the wav2vec 2.0 family; or ``none`` when frames (log-mel, or
+      another encoder's output) come in directly.
+    - ``whisper``: fields of ``transformers.WhisperConfig``; only the encoder's are used. ``backbone``: the fields of the
+      other encoder's config, ``model_type`` among them.
+    - ``mixed_states``: without encoder, how many hidden states lie side by side in a frame of ``input_dim``; above 1,
+      their mean under learned softmax weights goes on (Yang et al. 2021, SUPERB).
+    - ``pooling``: ``hybrid`` (as released: several resolutions, three levels of attention), ``attentive`` (one softmax
+      over frames) or ``mean``.
     - ``input_dim``, ``frame_stack``: without encoder, the size of a frame and how many neighbours are joined into one.
     - ``layer``: which of the encoder's hidden states the head sees, counted as transformers does (0: after the
       positional embedding, k: output of block k, the last: after the final layer norm). None: the last.
@@ -61,7 +68,9 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
 
     encoder: str = "whisper"
     whisper: dict[str, Any] | None = None
+    backbone: dict[str, Any] | None = None
     input_dim: int = 80
+    mixed_states: int = 1
     frame_stack: int = 1
     layer: int | None = None
     standardise: bool = False
@@ -75,6 +84,7 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
     kernel_sizes: list[int] | tuple[int, ...] = (1, 2, 6, 16)
     pooling_channels_per_group: int = 8
     segment_levels: int = 3
+    pooling: str = "hybrid"
     dropout: float = 0.2
     embedding_dropout: float = 0.3
     init_scheme: str = "torch"
@@ -106,6 +116,7 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
         for field, value, known in (
             ("encoder", self.encoder, ENCODERS),
             ("frames", self.frames, FRAME_RULES),
+            ("pooling", self.pooling, POOLINGS),
             ("init_scheme", self.init_scheme, INIT_SCHEMES),
         ):
             if value not in known:
@@ -122,8 +133,16 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
                     "choose channels that it divides"
                 )
         if self.encoder == "none" and (self.layer is not None or self.lora_rank):
-            raise UsageError("MeralionSerConfig: layer and lora_rank need encoder 'whisper'")
-        if self.frame_stack < 1 or (self.frame_stack > 1 and self.encoder == "whisper"):
+            raise UsageError("MeralionSerConfig: layer and lora_rank need an encoder")
+        if self.mixed_states < 1 or (self.mixed_states > 1 and self.encoder != "none"):
+            raise UsageError(
+                "MeralionSerConfig: mixed_states is a whole number from 1 and needs encoder 'none'"
+            )
+        if self.input_dim % self.mixed_states:
+            raise UsageError(
+                f"MeralionSerConfig: frames of {self.input_dim} values do not hold {self.mixed_states} states of equal size"
+            )
+        if self.frame_stack < 1 or (self.frame_stack > 1 and self.encoder != "none"):
             raise UsageError(
                 "MeralionSerConfig: frame_stack is a whole number from 1 and needs encoder 'none'"
             )

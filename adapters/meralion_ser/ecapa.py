@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adapters.meralion_ser.configuration import MeralionSerConfig
 from adapters.meralion_ser.masking import MaskedGroupNorm, masked_mean, silenced
-from adapters.meralion_ser.pooling import HybridPooling
+from adapters.meralion_ser.pooling import POOLINGS
 
 
 class Res2(nn.Module):
@@ -90,7 +90,7 @@ class EmotionEcapa(nn.Module):
             MaskedGroupNorm(config.group_count, channels),
             nn.GELU(),
         )
-        self.pooling = HybridPooling(config)
+        self.pooling = POOLINGS[config.pooling](config)
         self.embed = nn.Sequential(
             nn.Linear(channels, channels),
             nn.LayerNorm(channels),

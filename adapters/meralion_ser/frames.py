@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,29 +46,67 @@ def _mel_filters() -> Tensor:
 def clip_frames(clips: Clips, index: int, features: FeatureReader | None) -> Tensor | None:
     """Frames (frames, dims) of one clip: from ``features``, or log-mel when that is None.
 
-    None when the frozen encoder could not take the clip. Raises :class:`UsageError` when the store holds several
-    layers or pooled vectors, :class:`DataError` for frames that are no numbers.
+    Several stored layers lie side by side in each frame (frames, layers · dims). None when the frozen encoder could not
+    take the clip. Raises :class:`UsageError` when the store holds pooled vectors, :class:`DataError` for frames that are
+    no numbers.
     """
     if features is None:
         frames = log_mel(clips.read(index))
     elif clips.pcm_hashes[index] not in features:
         return None
     else:
-        frames = torch.from_numpy(_one_layer(features[clips.pcm_hashes[index]]))
+        frames = stored_frames(features[clips.pcm_hashes[index]])
+    return checked(frames, clips.ids[index])
+
+
+def checked(frames: Tensor, clip: str) -> Tensor:
+    """Return frames that are numbers; raise :class:`DataError` naming the clip for others."""
     if not bool(torch.isfinite(frames).all()):
         raise DataError(
-            f"clip {clips.ids[index]}: its frames hold NaN or infinity; listen to it, and leave it out or re-encode it"
+            f"clip {clip}: its frames hold NaN or infinity; listen to it, and leave it out or re-encode it"
         )
     return frames
 
 
-def _one_layer(stored: NDArray[np.float32]) -> NDArray[np.float32]:
-    if stored.ndim != 3 or stored.shape[0] != 1:
+class WhisperMel:
+    """Whisper's own log-mel of a clip, (frames, mels), 100 frames a second; from a folder's feature extractor."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import WhisperFeatureExtractor
+
+        try:
+            self._extract = WhisperFeatureExtractor.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise CannotRun(f"{folder}: no preprocessor_config.json of Whisper's in it ({error})") from error
+
+    def __call__(self, waveform: Waveform) -> Tensor:
+        """Return the clip's own frames, without padding."""
+        audio = np.pad(waveform, (0, max(0, _FFT - len(waveform))))
+        found = self._extract(
+            audio, sampling_rate=SAMPLE_RATE, padding="do_not_pad", truncation=False, return_tensors="np"
+        )["input_features"][0]
+        return torch.from_numpy(np.array(found.T[: max(2, len(audio) // _HOP)], dtype=np.float32))
+
+
+def padded_mel(frames: Tensor, length: int) -> Tensor:
+    """Pad log-mel (batch, frames, mels) to ``length`` frames with each clip's own silence, its least value."""
+    missing = length - frames.shape[1]
+    if missing <= 0:
+        return frames
+    silence = frames.amin(dim=(1, 2), keepdim=True).expand(-1, missing, frames.shape[2])
+    return torch.cat([frames, silence], dim=1)
+
+
+def stored_frames(stored: NDArray[np.float32]) -> Tensor:
+    """Return stored (layers, frames, dims) as (frames, layers · dims)."""
+    if stored.ndim != 3:
         raise UsageError(
-            f"stored features have the shape {stored.shape}, expected (1, frames, dims): "
-            "the card's features section needs one layer in params.layers, and pooled: false"
+            f"stored features have the shape {stored.shape}, expected (layers, frames, dims): "
+            "the card's features section needs pooled: false"
         )
-    return np.array(stored[0], dtype=np.float32)
+    layers, frames, dims = stored.shape
+    side_by_side = np.array(stored, dtype=np.float32).transpose(1, 0, 2).reshape(frames, layers * dims)
+    return torch.from_numpy(np.ascontiguousarray(side_by_side))
 
 
 def frame_statistics(frames: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from adapters.meralion_ser.configuration import MeralionSerConfig
 from bench.errors import UsageError
 
+PARAMETRISED = ".parametrizations.weight.original"
+"""How torch names the weight under an adapter of :mod:`adapters.meralion_ser.backbone`."""
+
 
 def inject(encoder: nn.Module, config: MeralionSerConfig, top_layer: int) -> int:
     """Freeze ``encoder`` and put adapters on q, k, v of the config's blocks; return the adapters' parameter count.
@@ -41,6 +44,11 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     state = {}
     for name, tensor in model.state_dict().items():
         if ".lora_" in name:
+            continue
+        if name.endswith(PARAMETRISED):
+            owner = name.removesuffix(PARAMETRISED)
+            adapted_weight: Tensor = getattr(model.get_submodule(owner), "weight")  # noqa: B009 - a parametrised one
+            state[f"{owner}.weight"] = adapted_weight.detach()
             continue
         plain = name.replace(".base_layer.", ".")
         owner = plain.rpartition(".")[0]

@@ -6,7 +6,8 @@ on training).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,12 +29,13 @@ class HybridMasks(NamedTuple):
 
 
 class HybridWeights(NamedTuple):
-    """Weights of the classes (None: equal) and of the two terms, and the label smoothing."""
+    """Weights of the classes (None: equal) and of the two terms, the label smoothing, and the focal exponent (0: none)."""
 
     classes: Tensor | None = None
     category: float = 1.0
     dimension: float = 0.5
     smoothing: float = 0.1
+    focal: float = 0.0
 
 
 class HybridLoss(NamedTuple):
@@ -50,11 +52,13 @@ def hybrid_loss(
     targets: HybridTargets | tuple[Tensor, Tensor],
     masks: HybridMasks | tuple[Tensor, Tensor] | None = None,
     weights: HybridWeights | None = None,
+    memory: ConcordanceMemory | None = None,
 ) -> HybridLoss:
     """Loss of a batch: logits (batch, classes) and dimensions (batch, 3) against what is known of the clips.
 
     A batch without categories drops the categorical term; a dimension with fewer than two clips (no variance) drops
     out of the mean; without ``masks`` every label is known. The total of nothing is zero, with a gradient of zero.
+    With a ``memory`` the CCC is that of the batch and the steps before it.
 
     >>> logits, dimensions = torch.zeros(2, 4), torch.full((2, 3), 0.5)
     >>> targets = HybridTargets(torch.tensor([0, 3]), torch.zeros(2, 3))
@@ -66,8 +70,15 @@ def hybrid_loss(
     chosen = weights or HybridWeights()
     categories, truth = targets
     known_category, known_dimension = masks or _everything(logits, truth)
-    categorical = categorical_loss(logits, categories, known_category, chosen.classes, chosen.smoothing)
-    dimensional = concordance_loss(dimensions, truth, known_dimension)
+    categorical = categorical_loss(
+        logits, categories, known_category, chosen.classes, chosen.smoothing, chosen.focal
+    )
+    remembered = (dimensions, truth, known_dimension)
+    dimensional = concordance_loss(*(remembered if memory is None else memory.joined(*remembered)))
+    if dimensional is not None and memory is not None:
+        # Only this batch's share of the moments has a gradient: scaled up to what the whole would give it.
+        scale = memory.clips / max(1, len(dimensions))
+        dimensional = dimensional.detach() + scale * (dimensional - dimensional.detach())
     total = logits.sum() * 0.0
     if categorical is not None:
         total = total + chosen.category * categorical
@@ -76,13 +87,45 @@ def hybrid_loss(
     return HybridLoss(total, categorical, dimensional)
 
 
+class ConcordanceMemory:
+    """What the last steps predicted, without gradient, so that the CCC of a small batch has moments worth the name.
+
+    ``steps``: how many earlier batches stand beside the present one. ``elsewhere`` gives the rows that the other devices
+    hold of the same batch, where there are several.
+    """
+
+    def __init__(self, steps: int, elsewhere: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._past: deque[tuple[Tensor, ...]] = deque(maxlen=steps)
+        self._elsewhere = elsewhere
+        self.clips = 0
+
+    def joined(self, predicted: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the batch, with its gradient, and behind it what is remembered; then remember the batch."""
+        now: tuple[Tensor, ...] = (predicted.detach(), truth, known)
+        others = list(self._past)
+        if self._elsewhere is not None:
+            beside = tuple(map(self._elsewhere, now))
+            others.append(beside)
+            now = tuple(map(torch.cat, zip(now, beside, strict=True)))
+        self._past.append(now)
+        columns = zip((predicted, truth, known), *others, strict=True)
+        joined = tuple(torch.cat([t.to(predicted.device) for t in column]) for column in columns)
+        self.clips = len(joined[0])
+        return joined  # type: ignore[return-value]
+
+
 def categorical_loss(
-    logits: Tensor, categories: Tensor, known: Tensor, class_weights: Tensor | None, smoothing: float
+    logits: Tensor,
+    categories: Tensor,
+    known: Tensor,
+    class_weights: Tensor | None,
+    smoothing: float,
+    focal: float = 0.0,
 ) -> Tensor | None:
     """Class-weighted cross-entropy over the known clips, with smoothed, possibly soft, targets.
 
-    Σᵢ Σ_c w_c t̃ᵢc (−log pᵢc) / Σᵢ Σ_c w_c tᵢc, where t̃ = (1 − ε) t + ε / C. For class indices this is
-    ``torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)``.
+    Σᵢ Σ_c w_c t̃ᵢc (1 − pᵢc)^γ (−log pᵢc) / Σᵢ Σ_c w_c tᵢc, where t̃ = (1 − ε) t + ε / C and γ is ``focal`` (Lin et
+    al. 2017). For class indices and γ = 0 this is ``torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)``.
     """
     soft = _soft(categories, logits)[known]
     log_p = logits[known].log_softmax(dim=1)
@@ -92,6 +135,8 @@ def categorical_loss(
     if len(soft) == 0 or not bool(mass > 0):
         return None
     smoothed = (1.0 - smoothing) * soft + smoothing / classes
+    if focal:
+        smoothed = smoothed * (1.0 - log_p.exp()).clamp(min=0.0) ** focal
     return -(w * smoothed * log_p).sum() / mass
 
 

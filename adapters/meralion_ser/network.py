@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import ModelOutput
 
-from adapters.meralion_ser import lora, whisper_frames
+from adapters.meralion_ser import backbone, lora, whisper_frames
 from adapters.meralion_ser.configuration import MeralionSerConfig
 from adapters.meralion_ser.ecapa import EcapaBlock, EmotionEcapa
 from adapters.meralion_ser.masking import frame_mask
@@ -78,6 +78,7 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     main_input_name = "input_features"
     _no_split_modules = ("WhisperEncoderLayer", "EcapaBlock")
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: MeralionSerConfig) -> None:
         super().__init__(config)
@@ -87,8 +88,15 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
             self.whisper = WhisperHalf(whisper)
             frame_dims = whisper.d_model
             self._check_layer(whisper.encoder_layers)
+        elif config.encoder == "backbone":
+            self.backbone = backbone.build(config.backbone or {})
+            frame_dims = int(self.backbone.config.hidden_size)
+            self._check_layer(len(self.backbone.encoder.layers))
         if config.standardise:
             self.standardise = Standardise(frame_dims // config.frame_stack)
+        if config.mixed_states > 1:
+            self.state_weights = nn.Parameter(torch.zeros(config.mixed_states))
+            frame_dims //= config.mixed_states
         embedding = int(config.embedding or 0)
         self.downstream_model = EmotionEcapa(config, frame_dims)
         self.dim_layer = nn.Sequential(
@@ -135,6 +143,9 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         """Answer from the encoder's output, or from the frames of a model without encoder (batch, frames, dims)."""
         if self.config.standardise:
             frames = self.standardise(frames)
+        if self.config.mixed_states > 1:
+            states = frames.reshape(*frames.shape[:2], self.config.mixed_states, -1)
+            frames = torch.einsum("s,btsd->btd", self.state_weights.softmax(dim=0), states)
         frames, lengths = self._stacked(frames, lengths)
         mask = None if lengths is None else frame_mask(lengths, frames.shape[1])
         embedding = self.downstream_model(frames, mask)
@@ -144,17 +155,23 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     @property
     def top_layer(self) -> int:
         """The hidden state that the head sees, counted as transformers counts."""
-        layers = len(self.whisper.encoder.layers)
+        encoder = self.backbone.encoder if self.config.encoder == "backbone" else self.whisper.encoder
+        layers = len(encoder.layers)
         return layers if self.config.layer is None else int(self.config.layer)
 
     def encode_from(self, states: Tensor, states_layer: int, lengths: Tensor | None = None) -> Tensor:
         """Take hidden state ``states_layer`` (batch, frames, dims) up to :attr:`top_layer`."""
+        if self.config.encoder == "backbone":
+            return backbone.blocks(self.backbone, states, lengths, first=states_layer, last=self.top_layer)
         return whisper_frames.blocks(
             self.whisper.encoder, states, lengths, first=states_layer, last=self.top_layer
         )
 
     def add_lora(self) -> int:
         """Freeze the encoder, put LoRA adapters on its q, k, v as the config says; return their parameter count."""
+        if self.config.encoder == "backbone":
+            numbers = self.config.lora_layers or list(range(1, self.top_layer + 1))
+            return backbone.add_lora(self.backbone, numbers, self.config.lora_rank, self.config.lora_alpha)
         return lora.inject(self.whisper.encoder, self.config, self.top_layer)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
@@ -176,6 +193,10 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     def _encoded(self, features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.config.encoder == "none":
             return features.transpose(1, 2), lengths
+        if self.config.encoder == "backbone":
+            raise UsageError(
+                "MeralionSer.forward: with encoder 'backbone' give states (its hidden states), not input_features"
+            )
         hidden_from_encoder = lengths if self.config.frames == "own" else None
         hidden = whisper_frames.stem(self.whisper.encoder, features, hidden_from_encoder)
         if lengths is not None:

@@ -82,6 +82,36 @@ class HybridPooling(nn.Module):
         return self.combiner(torch.cat([self.multiscale(x, mask), self.segment(x, mask)], dim=1))  # type: ignore[no-any-return]
 
 
+class AttentivePooling(nn.Module):
+    """One softmax over the frames: the plainest attention pooling, for ablations."""
+
+    def __init__(self, config: MeralionSerConfig) -> None:
+        super().__init__()
+        self.attention = nn.Linear(config.channels, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, channels, frames) → (batch, channels)."""
+        return _attend(silenced(x, mask), self.attention, mask)
+
+
+class MeanPooling(nn.Module):
+    """Mean over the clip's frames, for ablations."""
+
+    def __init__(self, config: MeralionSerConfig) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, channels, frames) → (batch, channels)."""
+        return masked_mean(x, mask)
+
+
+POOLINGS: dict[str, type[nn.Module]] = {
+    "hybrid": HybridPooling,
+    "attentive": AttentivePooling,
+    "mean": MeanPooling,
+}
+
+
 def _attend(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tensor:
     scores = attention(x.transpose(1, 2)).transpose(1, 2)
     return (x * masked_softmax(scores, mask)).sum(dim=2)

@@ -3,67 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from adapters.meralion_ser import released
+from adapters.meralion_ser import whisper_frames
+from adapters.meralion_ser.architecture import WINDOW_SECONDS, Architecture, build_network
+from adapters.meralion_ser.augmentation import AudioViews
 from adapters.meralion_ser.batches import LabelledFrames
 from adapters.meralion_ser.checkpoints import Session
-from adapters.meralion_ser.configuration import MeralionSerConfig
-from adapters.meralion_ser.frames import MELS, clip_frames, frame_statistics, windows
+from adapters.meralion_ser.frames import (
+    WhisperMel,
+    checked,
+    clip_frames,
+    frame_statistics,
+    log_mel,
+    padded_mel,
+    stored_frames,
+    windows,
+)
 from adapters.meralion_ser.losses import HybridWeights, class_weights
-from adapters.meralion_ser.network import MeralionSer, MeralionSerOutput
+from adapters.meralion_ser.network import MeralionSerOutput
 from adapters.meralion_ser.training import Recipe, Run, Stage, load_kept, train
+from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, DataError, UsageError, nearest
 from bench.identity import hash_json, source_hash
-from bench.protocols import Answers, Array, Clips, Examples, FitContext, Weights
-
-_LOG_MEL_SECONDS, _ENCODER_SECONDS = 0.01, 0.02
-_WINDOW_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the card says of the network; the rest follows from the encoder's weights and the task.
-
-    ``encoder``: ``whisper`` (stored frames of ``stored_layer`` go on to ``layer`` through Whisper's own blocks,
-    which LoRA may adapt), ``features`` (any encoder's stored frames, as they are) or ``logmel`` (no weights).
-    """
-
-    encoder: str
-    layer: int | None = None
-    stored_layer: int | None = None
-    frame_stack: int = 1
-    channels: int = 128
-    channels_per_group: int | None = 16
-    standardise: bool = True
-    init_scheme: str = "few_clips"
-    dropout: float = 0.2
-    embedding_dropout: float = 0.3
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.encoder not in ("whisper", "features", "logmel"):
-            raise UsageError(f"encoder is {self.encoder!r}; use 'whisper', 'features' or 'logmel'")
-        if self.encoder == "whisper" and (self.layer is None or self.stored_layer is None):
-            raise UsageError(
-                "encoder 'whisper' needs layer and stored_layer (the one in features.params.layers)"
-            )
-        if self.stored_layer is not None and self.layer is not None and self.stored_layer > self.layer:
-            raise UsageError(
-                f"stored_layer {self.stored_layer} lies above layer {self.layer}, which the head reads"
-            )
-        if self.lora_rank and (self.encoder != "whisper" or self.stored_layer == self.layer):
-            raise UsageError(
-                "lora_rank needs encoder 'whisper' and a stored_layer below layer: nothing to adapt"
-            )
+from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
 
 
 class MeralionSerPredictor:
@@ -82,11 +51,12 @@ class MeralionSerPredictor:
             raise UsageError(f"no parameter {next(iter(settings))!r}; {nearest(next(iter(settings)), known)}")
         if bool(self._architecture.lora_rank) != bool(self._recipe.lora_epochs):
             raise UsageError("lora_rank and lora_epochs go together: both above 0, or both 0")
-        if encoder == "whisper" and weights is None:
+        if self._architecture.has_blocks and weights is None:
             raise CannotRun(
-                "encoder 'whisper' needs weights: name them on the system card (weights: local, hub)"
+                f"encoder {encoder!r} needs weights: name them on the system card (weights: local, hub)"
             )
         self._weights = weights
+        self._log: str | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Learn from ``train``, and choose epochs on ``dev`` or learn from it too, as the recipe says.
@@ -109,18 +79,40 @@ class MeralionSerPredictor:
         answered = [i for i, f in enumerate(frames) if f is not None]
         probabilities = np.full((len(clips), self._model.config.num_labels), np.nan)
         dimensions = np.full((len(clips), 3), np.nan)
-        probabilities[answered], dimensions[answered] = 0.0, 0.0
+        p, d = self._averaged([f for f in frames if f is not None])
+        probabilities[answered], dimensions[answered] = p, d
+        if self._matching is not None:
+            offset, scale = self._matching
+            dimensions = np.clip(offset + scale * dimensions, 0.0, 1.0)
+        return self._answers(probabilities, dimensions)
+
+    def _averaged(self, frames: Sequence[Tensor]) -> tuple[Array, Array]:
+        """Probabilities (clips, labels) and dimensions (clips, 3), averaged over the kept epochs."""
+        probabilities = np.zeros((len(frames), self._model.config.num_labels))
+        dimensions = np.zeros((len(frames), 3))
         self._model.eval()
         for kept in self._session.kept:
             load_kept(self._model, kept)
-            for index in answered:
-                p, d = self._answer(frames[index])
+            for index, own in enumerate(frames):
+                p, d = self._answer(own)
                 probabilities[index] += p / len(self._session.kept)
                 dimensions[index] += d / len(self._session.kept)
-        return self._answers(probabilities, dimensions)
+        return probabilities, dimensions
+
+    def _matched(self, training: LabelledFrames) -> tuple[Array, Array]:
+        """Offset and scale (3,) that give the training clips' predicted dimensions the truth's mean and variance."""
+        _, said = self._averaged(training.frames)
+        truth = training.dimensions.double().numpy()
+        offset, scale = np.zeros(3), np.ones(3)
+        for d in range(3):
+            known = ~np.isnan(truth[:, d])
+            if known.sum() >= 2 and said[known, d].std() > 1e-6:
+                scale[d] = truth[known, d].std() / said[known, d].std()
+                offset[d] = truth[known, d].mean() - scale[d] * said[known, d].mean()
+        return offset, scale
 
     def _fit(self, train_examples: Examples, dev_examples: Examples, context: FitContext) -> None:
-        self._context = context
+        self._context, self._states = context, 1
         training, dev = self._training_clips(train_examples), self._training_clips(dev_examples)
         left_out = len(train_examples) + len(dev_examples) - len(training) - len(dev)
         chooses = self._recipe.dev == "select" and _has_labels(dev)
@@ -133,10 +125,21 @@ class MeralionSerPredictor:
             raise DataError(
                 "category_weight is 0 and no training clip carries a dimension: raise category_weight"
             )
-        self._model = self._build(training.frames[0].shape[1])
+        sizes = sorted({f.shape[1] for f in training.frames})
+        if len(sizes) > 1:
+            raise UsageError(
+                f"the store holds frames of {' and of '.join(map(str, sizes))} values; they are of different features or layers"
+            )
+        training = self._with_views(training, (train_examples, dev_examples))
+        self._model = build_network(
+            self._architecture, context.labels, self._weights, training.frames[0].shape[1], self._states
+        )
+        if self._recipe.checkpointing:
+            self._model.gradient_checkpointing_enable()
         self._model.to(context.device)
         run = self._run(training, dev if chooses else None)
         self._session = train(run, Session(np.random.default_rng(context.seed)))
+        self._matching = self._matched(training) if self._recipe.match_dimensions else None
         self._notes = self._told(training, chooses, left_out)
 
     def _training_clips(self, examples: Examples) -> LabelledFrames:
@@ -145,67 +148,75 @@ class MeralionSerPredictor:
         position = {label: index for index, label in enumerate(self._context.labels)}
         categories = [position[label] if (label := examples.labels[i]) is not None else -1 for i in usable]
         dimensions = np.asarray(examples.dimensions, dtype=np.float32).reshape(-1, 3)[usable]
+        soft = examples.soft_labels if self._recipe.soft_labels else None
         return LabelledFrames(
             tuple(examples.clips.ids[i] for i in usable),
             tuple(f for f in frames if f is not None),
             torch.tensor(categories, dtype=torch.long),
             torch.from_numpy(dimensions if self._context.dimensions else np.full_like(dimensions, np.nan)),
+            soft=None if soft is None else torch.from_numpy(soft[usable].astype(np.float32)),
+            sources=tuple(examples.speakers[i].partition("/")[0] for i in usable),
         )
+
+    def _with_views(self, clips: LabelledFrames, examples: Sequence[Examples]) -> LabelledFrames:
+        """Add further takes of each clip's audio, through the same frozen encoder as the clip's own frames."""
+        if not self._recipe.views:
+            return clips
+        takes = AudioViews(self._recipe.views, noise_folder=self._recipe.noise_folder)
+        see = self._hearing()
+        places = {x: (part.clips, i) for part in examples for i, x in enumerate(part.clips.ids)}
+        views = []
+        for clip in clips.ids:
+            own, index = places[clip]
+            made = takes(own.read(index), own.pcm_hashes[index])
+            views.append(tuple(checked(see(take), clip) for take in made))
+        return dataclasses.replace(clips, views=tuple(views))
+
+    def _hearing(self) -> Callable[[Waveform], Tensor]:
+        """How a waveform becomes frames here: as the feature store's encoder would have it."""
+        chosen = self._architecture
+        if chosen.encoder == "logmel":
+            return log_mel
+        if chosen.from_mel:
+            return self._mel
+        if chosen.stored_layer is None or self._weights is None:
+            raise UsageError(
+                "views needs an encoder that can be run here: encoder 'whisper', 'backbone' or 'logmel'"
+            )
+        encoder = TransformersEncoder(
+            self._weights, layers=[chosen.stored_layer], device=self._context.device
+        )
+        return lambda waveform: stored_frames(encoder.encode([waveform])[0])
+
+    @functools.cached_property
+    def _mel(self) -> WhisperMel:
+        assert self._weights is not None
+        return WhisperMel(self._weights.folder)
 
     def _stored(self, clips: Clips, index: int) -> Tensor | None:
         features = self._context.features
         if self._architecture.encoder == "logmel":
             return clip_frames(clips, index, None)
+        if self._architecture.from_mel:
+            return checked(self._mel(clips.read(index)), clips.ids[index])
         if features is None:
             raise CannotRun(
                 f"encoder {self._architecture.encoder!r} reads stored frames: give the card a features section "
-                "with one layer and pooled: false"
+                "with params.layers, and pooled: false"
             )
-        return clip_frames(clips, index, features)
-
-    def _build(self, frame_dims: int) -> MeralionSer:
-        chosen, labels = self._architecture, self._context.labels or ("none",)
-        inside: dict[str, Any] = {
-            "encoder": "none",
-            "input_dim": MELS if chosen.encoder == "logmel" else frame_dims,
-            "frame_stack": chosen.frame_stack,
-        }
-        if chosen.encoder == "whisper":
-            assert self._weights is not None
-            inside = {
-                "encoder": "whisper",
-                "whisper": released.whisper_fields(self._weights.folder),
-                "layer": chosen.layer,
-                "lora_rank": chosen.lora_rank,
-                "lora_alpha": chosen.lora_alpha,
-                "lora_dropout": chosen.lora_dropout,
-                "lora_layers": list(range(self._stored_layer + 1, (chosen.layer or 0) + 1)),
-            }
-        model = MeralionSer(
-            MeralionSerConfig(
-                **inside,
-                frames="own",
-                channels=chosen.channels,
-                channels_per_group=chosen.channels_per_group,
-                standardise=chosen.standardise,
-                init_scheme=chosen.init_scheme,
-                dropout=chosen.dropout,
-                embedding_dropout=chosen.embedding_dropout,
-                id2label=dict(enumerate(labels)),
-            )
-        )
-        if chosen.encoder == "whisper":
-            assert self._weights is not None
-            released.load_whisper_encoder(model, self._weights.folder)
-            model.whisper.requires_grad_(False)
-        if chosen.lora_rank:
-            model.add_lora()
-        return model
+        frames = clip_frames(clips, index, features)
+        if frames is not None:
+            self._states = len(features[clips.pcm_hashes[index]])
+            if self._states > 1 and self._architecture.has_blocks:
+                raise UsageError(
+                    f"encoder {self._architecture.encoder!r} goes on from one stored layer, and features.params.layers "
+                    f"holds {self._states}"
+                )
+        return frames
 
     def _run(self, training: LabelledFrames, dev: LabelledFrames | None) -> Run:
         recipe, context = self._recipe, self._context
         balance = class_weights([c if c >= 0 else None for c in training.categories.tolist()], self._classes)
-        seconds = _LOG_MEL_SECONDS if self._architecture.encoder == "logmel" else _ENCODER_SECONDS
         return Run(
             model=self._model,
             stages=self._stages(training, dev),
@@ -215,13 +226,17 @@ class MeralionSerPredictor:
                 recipe.category_weight,
                 recipe.dimension_weight,
                 recipe.label_smoothing,
+                recipe.focal,
             ),
             classes=self._classes,
-            longest=max(1, round(min(recipe.crop_seconds, _WINDOW_SECONDS) / seconds)),
+            longest=max(
+                1, round(min(recipe.crop_seconds, WINDOW_SECONDS) / self._architecture.frame_seconds)
+            ),
             device=context.device,
             folder=context.workdir,
             fingerprint=self._fingerprint(training, dev),
             progress=context.progress,
+            log=self._log,
         )
 
     def _stages(self, training: LabelledFrames, dev: LabelledFrames | None) -> list[Stage]:
@@ -230,51 +245,76 @@ class MeralionSerPredictor:
         named = [(name, p) for name, p in self._model.named_parameters() if p.requires_grad]
         head = [p for name, p in named if ".lora_" not in name]
         adapters = [p for name, p in named if ".lora_" in name]
-        top = training.with_frames(list(map(self._top_frames, training.frames)))
+        top = training.through(self._top_frames)
         if self._architecture.standardise:
-            mean, std = frame_statistics(top.frames)
+            mean, std = frame_statistics(frames for takes in (top.frames, *top.views) for frames in takes)
             self._model.standardise.mean.copy_(mean)
             self._model.standardise.std.copy_(std)
-        stages = [
-            Stage(
-                recipe.epochs,
-                top,
-                None if dev is None else dev.with_frames(list(map(self._top_frames, dev.frames))),
-                self._model.head,
-                [(head, recipe.head_lr, recipe.head_decay)],
-            )
-        ]
+        stages = []
+        if recipe.epochs:
+            seen = None if dev is None else dev.through(self._top_frames)
+            groups = [(head, recipe.head_lr, recipe.head_decay)]
+            stages.append(Stage(recipe.epochs, top, seen, self._from_top, groups))
         if adapters:
             groups = [
                 (head, recipe.head_lr * recipe.second_stage, recipe.head_decay),
                 (adapters, recipe.lora_lr, recipe.lora_decay),
             ]
-            stages.append(Stage(recipe.lora_epochs, training, dev, self._from_stored, groups))
+            stages.append(Stage(recipe.lora_epochs, training, dev, self._forward, groups))
         return stages
 
     def _top_frames(self, stored: Tensor) -> Tensor:
-        """Frames (frames, dims) of the layer that the head reads, from the stored ones."""
-        if self._architecture.encoder != "whisper":
+        """Frames (frames, dims) of the layer that the head reads, from those that come in: the frozen prefix, once."""
+        if not self._architecture.has_blocks:
             return stored
         self._model.eval()
         with torch.no_grad():
             parts = [
-                self._model.encode_from(part[None].to(self._context.device), self._stored_layer)[0].cpu()
-                for part in self._windows(stored)
+                self._encoded(part[None].to(self._context.device))[0].cpu() for part in self._windows(stored)
             ]
         return torch.cat(parts)
 
-    def _from_stored(self, frames: Tensor, lengths: Tensor | None) -> MeralionSerOutput:
-        answer = self._model(states=frames, states_layer=self._stored_layer, lengths=lengths)
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """Frozen output (1, frames, dims) that the head reads, of one clip's window."""
+        if not self._architecture.from_mel:
+            return self._model.encode_from(frames, self._stored_layer)
+        own = frames.shape[1]
+        frames = self._padded(frames)
+        hidden = whisper_frames.stem(self._model.whisper.encoder, frames.transpose(1, 2), None)
+        hidden = self._model.encode_from(hidden, 0)
+        return hidden if self._architecture.frames == "all" else hidden[:, : (own + 1) // 2]
+
+    def _padded(self, mel: Tensor) -> Tensor:
+        if self._architecture.frames == "own":
+            return mel
+        return padded_mel(mel, 2 * int(self._model.whisper.encoder.config.max_source_positions))
+
+    def _from_top(self, network: nn.Module, frames: Tensor, lengths: Tensor | None) -> MeralionSerOutput:
+        answer = network(states=frames, states_layer=self._top, lengths=lengths)
         assert isinstance(answer, MeralionSerOutput)
         return answer
 
-    def _answer(self, stored: Tensor | None) -> tuple[Array, Array]:
+    def _forward(self, network: nn.Module, frames: Tensor, lengths: Tensor | None) -> MeralionSerOutput:
+        """Answer from the frames that come in: log-mel, or a stored hidden state."""
+        if self._architecture.from_mel:
+            if lengths is None:
+                lengths = torch.full((len(frames),), frames.shape[1], device=frames.device)
+            answer = network(self._padded(frames).transpose(1, 2), lengths)
+        else:
+            answer = network(states=frames, states_layer=self._stored_layer, lengths=lengths)
+        assert isinstance(answer, MeralionSerOutput)
+        return answer
+
+    @property
+    def _top(self) -> int:
+        return self._model.top_layer if self._architecture.has_blocks else 0
+
+    def _answer(self, stored: Tensor) -> tuple[Array, Array]:
         """Mean probabilities (labels,) and dimensions (3,) over a clip's windows."""
-        assert stored is not None
         with torch.inference_mode():
             answers = [
-                self._from_stored(part[None].to(self._context.device), None) for part in self._windows(stored)
+                self._forward(self._model, part[None].to(self._context.device), None)
+                for part in self._windows(stored)
             ]
             p = torch.stack([a.logits[0].double().softmax(dim=0) for a in answers]).mean(dim=0)
             d = torch.stack([a.dimensions[0].double() for a in answers]).mean(dim=0)
@@ -301,6 +341,8 @@ class MeralionSerPredictor:
             "epochs": session.epoch,
             "epochs_averaged": [kept.epoch for kept in session.kept],
             "training_loss": session.losses[-1],
+            "training_losses": [round(x, 5) for x in session.losses],
+            "dev_losses": [round(x, 5) for x in session.dev_losses],
             "dev_loss": min(session.dev_losses) if chooses else None,
             "chosen_on_dev": chooses,
             "training_clips": len(training),
@@ -311,6 +353,11 @@ class MeralionSerPredictor:
                 if not bool((training.categories == index).any())
             ],
             "dimensions_learned": self._learns_dimensions,
+            **(
+                {}
+                if self._matching is None
+                else {"dimension_scales": [round(float(x), 4) for x in self._matching[1]]}
+            ),
         }
 
     def _fingerprint(self, training: LabelledFrames, dev: LabelledFrames | None) -> str:
@@ -335,8 +382,7 @@ class MeralionSerPredictor:
         )
 
     def _windows(self, frames: Tensor) -> Iterator[Tensor]:
-        seconds = _LOG_MEL_SECONDS if self._architecture.encoder == "logmel" else _ENCODER_SECONDS
-        return iter(windows(frames, round(_WINDOW_SECONDS / seconds)))
+        return iter(windows(frames, round(WINDOW_SECONDS / self._architecture.frame_seconds)))
 
     @property
     def _stored_layer(self) -> int:
@@ -362,4 +408,6 @@ def _joined(first: LabelledFrames, second: LabelledFrames) -> LabelledFrames:
         first.frames + second.frames,
         torch.cat([first.categories, second.categories]),
         torch.cat([first.dimensions, second.dimensions]),
+        soft=None if first.soft is None or second.soft is None else torch.cat([first.soft, second.soft]),
+        sources=first.sources + second.sources,
     )

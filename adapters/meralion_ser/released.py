@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,23 @@ def load_whisper_encoder(model: MeralionSer, folder: Path) -> None:
     prefix = next((p for p in _ENCODER_PREFIXES if any(name.startswith(p) for name in found)), "")
     tensors = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
     load_strictly(encoder, tensors, folder)
+
+
+def load_backbone(model: MeralionSer, folder: Path) -> None:
+    """Load another encoder's folder into the model's, strictly but for heads that are not part of an encoder."""
+    found = read_tensors(folder)
+    wanted = model.backbone.state_dict()
+    prefix = next((p for p in ("", *_bases(found)) if f"{p}{next(iter(wanted))}" in found), "")
+    tensors = {
+        name.removeprefix(prefix): t
+        for name, t in found.items()
+        if name.startswith(prefix) and name.removeprefix(prefix) in wanted
+    }
+    load_strictly(model.backbone, tensors, folder)
+
+
+def _bases(names: Iterable[str]) -> list[str]:
+    return sorted({f"{name.partition('.')[0]}." for name in names})
 
 
 def whisper_fields(folder: Path) -> dict[str, Any]:

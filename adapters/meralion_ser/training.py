@@ -1,25 +1,41 @@
-"""Training: stages of epochs, two parameter groups, cosine with warm-up, checkpoints kept for averaging."""
+"""Training: stages of epochs, two parameter groups, cosine with warm-up, checkpoints kept for averaging.
+
+Devices, mixed precision, several processes and logs are Accelerate's work; one process in single precision gives the
+bytes of a plain loop.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapters.meralion_ser import checkpoints
 from adapters.meralion_ser.augmentation import MixUp
-from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, whole
+from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, shared_out, whole
 from adapters.meralion_ser.checkpoints import Kept, Session, State
-from adapters.meralion_ser.losses import HybridWeights, categorical_loss, concordance_loss, hybrid_loss
+from adapters.meralion_ser.losses import (
+    ConcordanceMemory,
+    HybridWeights,
+    categorical_loss,
+    concordance_loss,
+    hybrid_loss,
+)
 from adapters.meralion_ser.network import MeralionSerOutput
 from bench.errors import DataError, UsageError
 
-Forward = Callable[[Tensor, Tensor | None], MeralionSerOutput]
-"""Frames (batch, frames, dims) and lengths (batch,) or None, to the network's answer."""
+Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
+"""The network, frames (batch, frames, dims) and lengths (batch,) or None, to the network's answer."""
+
+PRECISIONS = ("no", "bf16", "fp16")
+SAMPLINGS = ("all", "class", "source")
 
 
 @dataclass(frozen=True)
@@ -27,8 +43,16 @@ class Recipe:
     """How to train. Learning rates, decays, warm-up, loss weights and MixUp default to the paper's (arXiv 2511.04914).
 
     ``epochs`` train the head on frozen frames; ``lora_epochs`` then train head and LoRA together, the head at
-    ``head_lr · second_stage``. ``dev`` is ``select`` (keep the ``average`` best epochs by dev categorical loss, stop
-    after ``patience`` epochs without a better one) or ``train`` (learn from dev too, keep the last ``average`` epochs).
+    ``head_lr · second_stage``; with ``epochs`` 0 both learn together from the start, as in the paper. ``dev`` is
+    ``select`` (keep the ``average`` best epochs by dev categorical loss, stop after ``patience`` epochs without a better
+    one) or ``train`` (learn from dev too, keep the last ``average`` epochs).
+
+    ``focal`` is the exponent of a focal loss (0: cross-entropy), ``soft_labels`` learns from listeners' votes where there
+    are any, ``concordance_steps`` is how many earlier batches the CCC term remembers. ``sampling`` draws clips evenly over
+    classes or over sources (pools of recordings), ``all`` takes each once an epoch. ``views`` further takes of each clip
+    (speed, noise; ``noise_folder``) stand in for it in some epochs. ``precision`` and ``checkpointing`` (recompute blocks
+    in the backward pass) save memory. ``match_dimensions`` moves and scales the predicted dimensions so that on the
+    training clips they have the mean and the variance of the truth.
     """
 
     epochs: int = 15
@@ -50,14 +74,31 @@ class Recipe:
     dev: str = "select"
     patience: int = 5
     average: int = 4
+    focal: float = 0.0
+    soft_labels: bool = False
+    concordance_steps: int = 0
+    sampling: str = "all"
+    views: int = 0
+    noise_folder: str | None = None
+    precision: str = "no"
+    checkpointing: bool = False
+    match_dimensions: bool = False
 
     def __post_init__(self) -> None:
         if self.dev not in ("select", "train"):
             raise UsageError(
                 f"dev is {self.dev!r}; use 'select' (choose epochs on dev) or 'train' (learn from it)"
             )
-        if min(self.epochs, self.batch, self.average, self.patience) < 1 or self.lora_epochs < 0:
-            raise UsageError("epochs, batch, average and patience must be at least 1, lora_epochs at least 0")
+        for name, value, known in (
+            ("precision", self.precision, PRECISIONS),
+            ("sampling", self.sampling, SAMPLINGS),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} is {value!r}; use one of {', '.join(known)}")
+        if min(self.batch, self.average, self.patience, self.epochs + self.lora_epochs) < 1:
+            raise UsageError("batch, average, patience and epochs + lora_epochs must be at least 1")
+        if min(self.epochs, self.lora_epochs, self.concordance_steps, self.views, self.focal) < 0:
+            raise UsageError("epochs, lora_epochs, concordance_steps, views and focal cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -73,7 +114,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: the network, its stages in order, and what surrounds them."""
+    """One training: the network, its stages in order, and what surrounds them.
+
+    ``log`` names one of Accelerate's trackers (``tensorboard``, ``wandb``), whose files go below ``folder``.
+    """
 
     model: nn.Module
     stages: Sequence[Stage]
@@ -85,10 +129,12 @@ class Run:
     folder: Path
     fingerprint: str
     progress: Callable[[float, float], None]
+    log: str | None = None
 
 
 def train(run: Run, session: Session) -> Session:
     """Train all stages, from wherever the run's folder says that it stopped. Uses torch's global random state."""
+    accelerator = accelerator_for(run)
     found = checkpoints.resume(run.folder, run.fingerprint, session)
     resumed = None
     if found is not None:
@@ -101,13 +147,79 @@ def train(run: Run, session: Session) -> Session:
         if resumed is not None:
             optimiser.load_state_dict(resumed)
             resumed = None
+        network, optimiser = accelerator.prepare(run.model, optimiser)
         while not _finished(stage, run.recipe, session):
-            _epoch(run, stage, optimiser, session)
+            _epoch(run, stage, accelerator, network, optimiser, session)
             _keep(run, stage, session)
             run.progress(session.epoch, total)
-            checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), optimiser.state_dict())
+            if accelerator.is_main_process:
+                plain = getattr(optimiser, "optimizer", optimiser).state_dict()
+                checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
+            _log(accelerator, run, session)
         _next_stage(run, stage, session)
+    accelerator.end_training()
+    accelerator.free_memory()
     return session
+
+
+def accelerator_for(run: Run) -> Any:
+    """Return Accelerate's view of the machine: the run's device, or one of several processes under its launcher."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    # One process may train several models after another, each in its own precision and on its own device.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with _environment("ACCELERATE_TORCH_DEVICE", None if "WORLD_SIZE" in os.environ else run.device):
+        accelerator = Accelerator(
+            mixed_precision=run.recipe.precision,
+            cpu=run.device == "cpu",
+            log_with=run.log,
+            project_dir=str(run.folder) if run.log else None,
+            # The dimensions' head learns nothing from a batch without dimensions.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    if run.log:
+        accelerator.init_trackers(
+            "serbench", config={k: v for k, v in asdict(run.recipe).items() if v is not None}
+        )
+    return accelerator
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    kept = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if value is not None:
+            if kept is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = kept
+
+
+def _memory(recipe: Recipe, accelerator: Any) -> ConcordanceMemory | None:
+    """What the CCC term sees beyond this process's batch; None when that is all it sees."""
+    if recipe.concordance_steps == 0:
+        return None
+
+    def elsewhere(rows: Tensor) -> Tensor:
+        everywhere = accelerator.gather(accelerator.pad_across_processes(rows.float(), dim=0, pad_index=0))
+        share = len(everywhere) // accelerator.num_processes
+        own = accelerator.process_index * share
+        return torch.cat([everywhere[:own], everywhere[own + share :]]).to(rows.dtype)
+
+    return ConcordanceMemory(recipe.concordance_steps, elsewhere if accelerator.num_processes > 1 else None)
+
+
+def _log(accelerator: Any, run: Run, session: Session) -> None:
+    if run.log:
+        said = {"training loss": session.losses[-1]}
+        if session.dev_losses:
+            said["dev loss"] = session.dev_losses[-1]
+        accelerator.log(said, step=session.epoch)
 
 
 def trained(model: nn.Module) -> State:
@@ -132,28 +244,51 @@ def learning_rate_share(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def _epoch(run: Run, stage: Stage, optimiser: torch.optim.Optimizer, session: Session) -> None:
-    recipe = run.recipe
+def _epoch(
+    run: Run,
+    stage: Stage,
+    accelerator: Any,
+    network: nn.Module,
+    optimiser: Any,
+    session: Session,
+) -> None:
+    recipe, memory = run.recipe, _memory(run.recipe, accelerator)
     mixup = MixUp(recipe.mixup, recipe.mixup_alpha)
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
     losses = []
-    for step, drawn in enumerate(epoch_batches(stage.train, recipe.batch, run.longest, session.rng)):
+    drawn = epoch_batches(stage.train, recipe.batch, run.longest, session.rng, recipe.sampling)
+    for step, whole_batch in enumerate(drawn):
         share = learning_rate_share(
             session.epochs_in_stage * per_epoch + step, stage.epochs * per_epoch, recipe.warmup
         )
         for group, (_, peak, _) in zip(optimiser.param_groups, stage.parameters, strict=True):
             group["lr"] = share * peak
-        losses.append(_step(run, stage, mixup(drawn, run.classes, session.rng), optimiser))
+        batch = shared_out(
+            mixup(whole_batch, run.classes, session.rng),
+            accelerator.process_index,
+            accelerator.num_processes,
+        ).to(accelerator.device)
+        losses.append(_step(run, stage, batch, accelerator, network, optimiser, memory))
     session.losses.append(sum(losses) / len(losses))
     session.epoch += 1
     session.epochs_in_stage += 1
 
 
-def _step(run: Run, stage: Stage, batch: Batch, optimiser: torch.optim.Optimizer) -> float:
-    batch = batch.to(run.device)
-    answer = stage.forward(batch.frames, batch.lengths)
-    loss = hybrid_loss(answer.logits, answer.dimensions, batch.targets, batch.masks, run.weights)
+def _step(
+    run: Run,
+    stage: Stage,
+    batch: Batch,
+    accelerator: Any,
+    network: nn.Module,
+    optimiser: Any,
+    memory: ConcordanceMemory | None,
+) -> float:
+    with accelerator.autocast():
+        answer = stage.forward(network, batch.frames, batch.lengths)
+    loss = hybrid_loss(
+        answer.logits.float(), answer.dimensions.float(), batch.targets, batch.masks, run.weights, memory
+    )
     value = float(loss.total.detach())
     if not math.isfinite(value):
         names = ", ".join(stage.train.ids[i] for i in batch.indices)
@@ -162,7 +297,7 @@ def _step(run: Run, stage: Stage, batch: Batch, optimiser: torch.optim.Optimizer
             "or lower head_lr and lora_lr"
         )
     optimiser.zero_grad(set_to_none=True)
-    loss.total.backward()  # type: ignore[no-untyped-call]
+    accelerator.backward(loss.total)
     optimiser.step()
     return value
 
@@ -186,7 +321,8 @@ def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
     run.model.eval()
     with torch.inference_mode():
         answers = [
-            stage.forward(whole(dev, i, run.longest).frames.to(run.device), None) for i in range(len(dev))
+            stage.forward(run.model, whole(dev, i, run.longest).frames.to(_device(run.model)), None)
+            for i in range(len(dev))
         ]
     logits = torch.cat([a.logits for a in answers]).cpu()
     dimensions = torch.cat([a.dimensions for a in answers]).cpu()
@@ -194,6 +330,10 @@ def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
     if loss is None:
         loss = concordance_loss(dimensions, dev.dimensions, ~torch.isnan(dev.dimensions))
     return math.inf if loss is None else float(loss)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _finished(stage: Stage, recipe: Recipe, session: Session) -> bool:

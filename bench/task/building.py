@@ -75,6 +75,7 @@ def build_task(
         SplitRows(clip_ids, identities, emotions, genders, scripts, splits, audible),
     )
     dimensions = metadata.dimensions[rows]
+    votes = pick(metadata.votes)
     clusters = _clusters(card, identities, clip_ids)
     confounds = find_confounds(
         emotions,
@@ -85,6 +86,7 @@ def build_task(
     content = digest(
         hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
         np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
+        *([hash_json([v and sorted(v.items()) for v in votes])] if any(votes) else []),
     )
     return Task(
         name=name,
@@ -108,7 +110,7 @@ def build_task(
         dialogues=identities["dialogue"],
         scripts=scripts,
         splits=splits,
-        votes=pick(metadata.votes),
+        votes=votes,
         ratings=pick(metadata.ratings),
         parents=pick(metadata.parents),
         by_clip=variant == "clips",

@@ -94,6 +94,19 @@ class Task:
                 counts[i, place.get(name, -1)] += n
         return counts
 
+    @functools.cached_property
+    def soft_labels(self) -> Array | None:
+        """Shares of listeners' votes (clips, labels) over the task's labels, NaN where nobody voted for one of them.
+
+        None where no clip has votes.
+        """
+        if not any(self.votes):
+            return None
+        counts = self.vote_counts[:, :-1]
+        total = counts.sum(axis=1, keepdims=True)
+        shares: Array = np.where(total > 0, counts / np.maximum(total, 1e-12), np.nan)
+        return shares
+
     @property
     def identities(self) -> dict[str, tuple[str, ...]]:
         """What must stay on one side of a fold, by kind: speakers, sessions, dialogues, recordings (equal samples)."""
@@ -151,6 +164,7 @@ class Task:
             labels=tuple(self.emotions[i] for i in rows),
             dimensions=self.dimensions[rows].copy(),
             speakers=tuple(self.speakers[i] for i in rows),
+            soft_labels=None if self.soft_labels is None else self.soft_labels[rows].copy(),
         )
 
 

@@ -322,8 +322,12 @@ def test_dimensions_alone_cannot_be_asked_for_where_there_are_none(tmp_path: Pat
     ("settings", "error", "said"),
     [
         ({"channel": 32}, UsageError, "did you mean 'channels'"),
-        ({"encoder": "wav2vec"}, UsageError, "'whisper', 'features' or 'logmel'"),
-        ({"encoder": "whisper", "layer": 3}, UsageError, "needs layer and stored_layer"),
+        ({"encoder": "wav2vec"}, UsageError, "'whisper', 'backbone', 'features', 'logmel'"),
+        ({"encoder": "backbone", "layer": 3}, UsageError, "needs layer and stored_layer"),
+        ({"encoder": "whisper", "layer": 3, "stored_layer": 3, "frames": "all"}, UsageError, "padded window"),
+        ({"precision": "bf8"}, UsageError, "use one of no, bf16"),
+        ({"sampling": "speaker"}, UsageError, "use one of all, class"),
+        ({"views": -1}, UsageError, "cannot be negative"),
         ({"encoder": "whisper", "layer": 1, "stored_layer": 2}, UsageError, "lies above layer 1"),
         ({"lora_rank": 4, "lora_epochs": 1}, UsageError, "nothing to adapt"),
         ({"lora_epochs": 2}, UsageError, "go together"),
@@ -343,7 +347,7 @@ def test_features_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="features section"):
         MeralionSerPredictor(**SMALL).fit(train, train, context(tmp_path, None))
     features["clip-0"] = np.zeros((2, 5, DIMS), dtype=np.float32)
-    with pytest.raises(UsageError, match="one layer"):
+    with pytest.raises(UsageError, match="frames of 16 and of 32 values"):
         MeralionSerPredictor(**SMALL).fit(train, train, context(tmp_path, features))
 
 

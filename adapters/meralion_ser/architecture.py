@@ -1,0 +1,149 @@
+"""What a card says of the network, and the network built from it, the encoder's weights and the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.meralion_ser import backbone, released
+from adapters.meralion_ser.configuration import MeralionSerConfig
+from adapters.meralion_ser.frames import MELS
+from adapters.meralion_ser.network import MeralionSer
+from bench.errors import UsageError
+from bench.protocols import Weights
+
+ENCODERS = ("whisper", "backbone", "features", "logmel")
+LOG_MEL_SECONDS, ENCODER_SECONDS, WINDOW_SECONDS = 0.01, 0.02, 30.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the card says of the network; the rest follows from the encoder's weights and the task.
+
+    ``encoder``: ``whisper`` or ``backbone`` (one of the wav2vec 2.0 family), whose blocks take the stored frames of
+    ``stored_layer`` to ``layer`` and may be adapted by LoRA; ``features`` (any encoder's stored frames as they are; of
+    several stored layers, a learned mix); or ``logmel`` (no weights). A Whisper encoder without ``stored_layer`` starts
+    from the audio's log-mel. ``frames`` and ``pooling``: see :class:`MeralionSerConfig`; other ``frames`` than ``own``
+    need the log-mel, padded to 30 s.
+    """
+
+    encoder: str
+    layer: int | None = None
+    stored_layer: int | None = None
+    frames: str = "own"
+    frame_stack: int = 1
+    channels: int = 128
+    channels_per_group: int | None = 16
+    pooling: str = "hybrid"
+    standardise: bool = True
+    init_scheme: str = "few_clips"
+    dropout: float = 0.2
+    embedding_dropout: float = 0.3
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise UsageError(f"encoder is {self.encoder!r}; use one of {', '.join(map(repr, ENCODERS))}")
+        if self.encoder == "backbone" and (self.layer is None or self.stored_layer is None):
+            raise UsageError(
+                "encoder 'backbone' needs layer and stored_layer (the one in features.params.layers)"
+            )
+        if self.stored_layer is not None and self.layer is not None and self.stored_layer > self.layer:
+            raise UsageError(
+                f"stored_layer {self.stored_layer} lies above layer {self.layer}, which the head reads"
+            )
+        if self.lora_rank and (
+            not self.has_blocks or (self.stored_layer is not None and self.stored_layer == self.layer)
+        ):
+            raise UsageError(
+                "lora_rank needs encoder 'whisper' or 'backbone' and a stored_layer below layer: nothing to adapt"
+            )
+        if self.frames != "own" and not self.from_mel:
+            raise UsageError(
+                f"frames is {self.frames!r}, which needs the padded window: encoder 'whisper' without stored_layer"
+            )
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the encoder's own blocks are part of the network."""
+        return self.encoder in ("whisper", "backbone")
+
+    @property
+    def from_mel(self) -> bool:
+        """Whether Whisper's log-mel comes in, rather than stored frames."""
+        return self.encoder == "whisper" and self.stored_layer is None
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether clips are heard here, rather than read from the feature store."""
+        return self.encoder == "logmel" or self.from_mel
+
+    @property
+    def frame_seconds(self) -> float:
+        """Step between the frames that come in."""
+        return LOG_MEL_SECONDS if self.reads_audio else ENCODER_SECONDS
+
+
+def build_network(
+    chosen: Architecture, labels: Sequence[str], weights: Weights | None, frame_dims: int, states: int
+) -> MeralionSer:
+    """Build the network with its encoder loaded and frozen, LoRA put in where asked for.
+
+    ``frame_dims`` is the size of the frames that come in, ``states`` how many hidden states lie side by side in each.
+    """
+    model = MeralionSer(
+        MeralionSerConfig(
+            **_inside(chosen, weights, frame_dims, states),
+            frames=chosen.frames,
+            channels=chosen.channels,
+            channels_per_group=chosen.channels_per_group,
+            pooling=chosen.pooling,
+            standardise=chosen.standardise,
+            init_scheme=chosen.init_scheme,
+            dropout=chosen.dropout,
+            embedding_dropout=chosen.embedding_dropout,
+            id2label=dict(enumerate(labels or ("none",))),
+        )
+    )
+    if chosen.encoder == "whisper":
+        assert weights is not None
+        released.load_whisper_encoder(model, weights.folder)
+        model.whisper.requires_grad_(False)
+    if chosen.encoder == "backbone":
+        assert weights is not None
+        released.load_backbone(model, weights.folder)
+        model.backbone.requires_grad_(False)
+    if chosen.lora_rank:
+        model.add_lora()
+    return model
+
+
+def _inside(chosen: Architecture, weights: Weights | None, frame_dims: int, states: int) -> dict[str, Any]:
+    if not chosen.has_blocks:
+        return {
+            "encoder": "none",
+            "input_dim": MELS if chosen.encoder == "logmel" else frame_dims,
+            "mixed_states": states,
+            "frame_stack": chosen.frame_stack,
+        }
+    assert weights is not None
+    described = (
+        {"whisper": released.whisper_fields(weights.folder)}
+        if chosen.encoder == "whisper"
+        else {"backbone": backbone.fields_of(weights.folder)}
+    )
+    last = chosen.layer
+    if last is None:
+        last = int(described["whisper"]["encoder_layers"])
+    return {
+        "encoder": chosen.encoder,
+        **described,
+        "layer": chosen.layer,
+        "lora_rank": chosen.lora_rank,
+        "lora_alpha": chosen.lora_alpha,
+        "lora_dropout": chosen.lora_dropout,
+        "lora_layers": list(range((chosen.stored_layer or 0) + 1, last + 1)),
+    }
