@@ -87,21 +87,23 @@ def rescore(
     """
     paths = record_paths(path)
     if source == "records" and not by_clip:
-        return [_from_record(p) for p in paths]
+        return [from_record(p) for p in paths]
     tables = RunFolder(path).tables
     if not tables.is_dir():
         raise UsageError(f"{path}: holds no prediction tables; use --from records")
-    corpora = {c.card.name: c for c in _corpora(path, data)}
-    tasks = _Tasks(corpora, _limit(path))
-    return [_from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
+    corpora = {c.card.name: c for c in corpora_at_hand(path, data)}
+    tasks = ScoredTasks(corpora, _limit(path))
+    return [from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
-def _from_record(path: Path) -> Checked:
+def from_record(path: Path) -> Checked:
+    """Compute a record again from the statistics beside it; raises :class:`DataError` where it says anything else."""
     record = read_record(path)
     return _checked(path, record, figures(record.facts, record.blocks, record.slices))
 
 
-def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> Checked:
+def from_tables(path: Path, folder: Path, tasks: ScoredTasks, *, by_clip: bool = False) -> Checked:
+    """Count a record's statistics again from its prediction tables and its task's labels, and its figures from these."""
     record = read_record(path)
     facts = record.facts
     task = tasks.of(path, facts)
@@ -143,7 +145,7 @@ def _require_same(path: Path, stored: Block, counted: Iterable[Block]) -> None:
         )
 
 
-class _Tasks:
+class ScoredTasks:
     """Tasks with their labels, each built once; audio is decoded where the cache lacks it."""
 
     def __init__(self, corpora: Mapping[str, PreparedCorpus], limit: int | None) -> None:
@@ -175,7 +177,7 @@ class _Tasks:
         return task
 
 
-def _corpora(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
+def corpora_at_hand(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
     """Prepared corpora: of ``--data``, else SERBENCH_DATA, else where the run found them."""
     if folders := data_folders(data):
         return find_corpora(folders)[0]

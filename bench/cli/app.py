@@ -19,6 +19,12 @@ corpus_app = typer.Typer(
     help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(corpus_app, name="corpus")
+board_app = typer.Typer(
+    help="Publish runs, check what is published, build the board.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(board_app, name="leaderboard")
 
 Data = Annotated[
     list[Path] | None,
@@ -27,6 +33,7 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
 RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
 Source = Annotated[
     Literal["records", "tables"],
@@ -268,3 +275,40 @@ def verify(
     from bench.cli import corpora
 
     raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
+
+
+@board_app.command()
+def add(
+    run: RunPath,
+    results: Results = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Name of the publication (default: the matrix's).")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables/--no-tables", help="With the prediction tables, or without.")
+    ] = True,
+    json_: Json = False,
+) -> None:
+    """Publish a run's records, with their statistics and prediction tables."""
+    from bench.cli import leaderboard
+
+    leaderboard.add(run, results, name, tables=tables, as_json=json_)
+
+
+@board_app.command("validate")
+def validate_(results: Results = Path("results"), data: Data = None, json_: Json = False) -> None:
+    """Refuse what is incomplete or was edited by hand, and say of each record what was checked."""
+    from bench.cli import leaderboard
+
+    raise typer.Exit(leaderboard.check(results, tuple(data or ()), as_json=json_))
+
+
+@board_app.command()
+def retract(
+    record: Annotated[str, typer.Argument(help="NAME/RECORD, as validate lists them.")],
+    why: Annotated[str, typer.Option(help="The reason, which the board shows.")],
+    results: Results = Path("results"),
+    json_: Json = False,
+) -> None:
+    """Mark a record as withdrawn; it is kept and shown with its reason."""
+    from bench.cli import leaderboard
+
+    leaderboard.take_back(record, results, why, as_json=json_)

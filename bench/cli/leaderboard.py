@@ -1,0 +1,100 @@
+"""``serbench leaderboard``: publish a run, check what is published, take a record back, build the board."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.cli.printing import console, print_json, print_table
+from bench.errors import DataError
+from bench.leaderboard import Board, Validation, add_run, retract, validate
+from bench.leaderboard.checking import BADGES
+from bench.workspace import cache_folder
+
+
+def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:
+    """Publish a run."""
+    added = add_run(run, Board(results), name, tables=tables)
+    if as_json:
+        print_json(
+            {
+                "publication": added.publication.name,
+                "folder": str(added.publication.folder.root),
+                "published": list(added.published),
+                "left_out": added.left_out,
+            }
+        )
+        return
+    for stem, reason in sorted(added.left_out.items()):
+        print(f"not published: {stem}: {reason}", file=sys.stderr)
+    console().print(
+        f"{len(added.published)} record(s) published in {added.publication.folder.root}; check them with: "
+        f"serbench leaderboard validate --results {results}",
+        soft_wrap=True,
+    )
+
+
+def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
+    """Validate; returns the exit code."""
+    found = validate(Board(results), data, cache=checked_folder())
+    if as_json:
+        print_json(
+            {"records": [r.as_json() for r in found.records], "problems": [p.as_json() for p in found.problems]}
+        )  # fmt: skip
+    else:
+        _print(found)
+    return 1 if found.problems else 0
+
+
+def checked_folder() -> Path:
+    """Where it is remembered which records were checked."""
+    return cache_folder() / "board" / "checked"
+
+
+def _print(found: Validation) -> None:
+    print_table(
+        "",
+        ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
+        [
+            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts["condition"], r.badge, remark(r.imported, r.retracted))
+            for r in found.records
+        ],
+    )  # fmt: skip
+    shown = {r.badge for r in found.records}
+    for badge, meaning in BADGES.items():
+        if badge in shown:
+            console().print(f"{badge}: {meaning}", soft_wrap=True)
+    for problem in found.problems:
+        print(f"refused: {problem.sentence}", file=sys.stderr)
+    said = f"{len(found.records)} record(s) hold"
+    console().print(
+        f"{said}, {len(found.problems)} problem(s)" if found.problems else f"{said}, nothing is refused"
+    )
+
+
+def remark(imported: bool, retracted: str) -> str:
+    """What must stand beside a record."""
+    words = ["imported"] if imported else []
+    return ", ".join(words + ([f"retracted: {retracted}"] if retracted else []))
+
+
+def take_back(record: str, results: Path, why: str, *, as_json: bool) -> None:
+    """Retract a record."""
+    publication = retract(Board(results), record, why)
+    if as_json:
+        print_json({"publication": publication.name, "retracted": publication.retractions()})
+    else:
+        console().print(
+            f"marked in {publication.retractions_path}; the record itself is kept", soft_wrap=True
+        )
+
+
+def require_sound(found: Validation) -> None:
+    """Raise :class:`DataError` with the first problem, if there is one."""
+    if found.problems:
+        more = (
+            f" (and {len(found.problems) - 1} more: serbench leaderboard validate)"
+            if len(found.problems) > 1
+            else ""
+        )
+        raise DataError(found.problems[0].sentence + more)
