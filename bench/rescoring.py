@@ -92,7 +92,7 @@ def rescore(
     if not tables.is_dir():
         raise UsageError(f"{path}: holds no prediction tables; use --from records")
     corpora = {c.card.name: c for c in corpora_at_hand(path, data)}
-    tasks = ScoredTasks(corpora, _limit(path))
+    tasks = ScoredTasks(corpora, limit_of(path))
     return [from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
@@ -189,7 +189,8 @@ def corpora_at_hand(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
     return find_corpora(folders)[0] if folders else []
 
 
-def _limit(path: Path) -> int | None:
+def limit_of(path: Path) -> int | None:
+    """At most how many clips per task a run was made with; None for all."""
     try:
         limit = json.loads(RunFolder(path).matrix.read_text(encoding="utf-8"))["limit"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -195,6 +195,27 @@ def report(
     typer.echo(write_report(run, out or run / "report"))
 
 
+@app.command("import")
+def import_(
+    run: RunPath,
+    table: Annotated[Path, typer.Argument(help="Predictions: .csv, .jsonl or .parquet.")],
+    system: Annotated[Path, typer.Option("--system", help="The system's card (.yaml).")],
+    task: Annotated[
+        str | None, typer.Option(help="The task (default: the one that has these clips).")
+    ] = None,
+    protocol: Annotated[
+        Literal["within", "zero-shot"] | None,
+        typer.Option(help="Default: zero-shot for a released system, else within."),
+    ] = None,
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Bring predictions that were made elsewhere into a run: checked, scored like any other, and marked."""
+    from bench.cli import importing
+
+    importing.import_predictions(run, table, system, task, protocol, tuple(data or ()), as_json=json_)
+
+
 @app.command()
 def check(
     system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
