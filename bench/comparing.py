@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -73,15 +73,15 @@ class Pairing:
     def turned(self) -> Pairing:
         """The same pairing seen from B."""
         opposite = {"better": "worse", "worse": "better"}
-        turned = {
+        turned: dict[str, Any] = {
             "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
             "protocol_a": self.protocol_b, "protocol_b": self.protocol_a,
             "difference": -self.difference, "low": -self.high, "high": -self.low,
             "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
             "verdict": opposite.get(self.verdict, self.verdict),
         }  # fmt: skip
-        made = Pairing(**{**asdict(self), **turned})
-        return Pairing(**{**asdict(made), "sentence": sentence(made)})
+        made = replace(self, **turned)
+        return replace(made, sentence=sentence(made))
 
 
 def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:
@@ -278,7 +278,7 @@ def _pairing(
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
-    return Pairing(**{**asdict(made), "sentence": sentence(made)})
+    return replace(made, sentence=sentence(made))
 
 
 def sentence(p: Pairing) -> str:

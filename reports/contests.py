@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.comparing import Pairing, comparable, families, run_family
@@ -63,6 +64,10 @@ class Contest:
     subjects: tuple[Subject, ...]
     pairings: tuple[Pairing, ...]
     untested: tuple[str, ...]
+    _seen: dict[tuple[Subject, str], dict[str, dict[str, Pairing]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -99,13 +104,13 @@ class Contest:
 
     def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
         """A system's pairings inside its track, by the other's name, seen from the system."""
-        own = {}
-        for p in self.within(subject, track):
-            if p.system_a == system:
-                own[p.system_b] = p
-            elif p.system_b == system:
-                own[p.system_a] = p.turned()
-        return own
+        if (subject, track) not in self._seen:
+            seen: dict[str, dict[str, Pairing]] = defaultdict(dict)
+            for p in self.within(subject, track):
+                seen[p.system_a][p.system_b] = p
+                seen[p.system_b][p.system_a] = p.turned()
+            self._seen[subject, track] = dict(seen)
+        return self._seen[subject, track].get(system, {})
 
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
         """From 1 + (significantly better systems) to N − (significantly worse ones).
@@ -123,12 +128,16 @@ class Contest:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
-def hold_contests(records: Sequence[Record]) -> list[Contest]:
+TestFamily = Callable[[str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str]], list[Pairing]]
+"""Tests a comparison family: :func:`bench.comparing.run_family`, or the same with a memory."""
+
+
+def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
     """Group records by task, protocol and condition, and run each planned family once."""
-    return [_hold(group) for group in comparable(records)]
+    return [_hold(group, test) for group in comparable(records)]
 
 
-def _hold(group: Sequence[Record]) -> Contest:
+def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
     plan = Plan.model_validate(group[0].facts["plan"])
     subjects = _subjects(group, plan)
     pairings: list[Pairing] = []
@@ -138,7 +147,7 @@ def _hold(group: Sequence[Record]) -> Contest:
             continue  # yardsticks do not compete
         try:
             shown = [_only(r, subjects) for r in members]
-            pairings += run_family(name, shown, pairs, [s.metric for s in subjects])
+            pairings += test(name, shown, pairs, [s.metric for s in subjects])
         except DataError as error:
             untested.append(f"{name}: {error}")
     facts = group[0].facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,13 +19,13 @@ from markupsafe import Markup
 
 from bench import __version__
 from bench.atomic import clear_os_errors, write_text
-from bench.comparing import SUPERVISION, Pairing
+from bench.comparing import SUPERVISION, Pairing, run_family
 from bench.estimates import human_time
 from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
 from reports.across import rankings_across_pools
-from reports.contests import TRACKS, Contest, Subject, hold_contests
+from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
 from reports.gathering import Outcome, Run, gather
 
 GENERATOR = "ser-bench report"
@@ -47,8 +47,11 @@ def write_report(run: Path, out: Path) -> Path:
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
-    site = Site(gather(run))
-    pages = site.pages()
+    return write_pages(Site(gather(run)).pages(), out)
+
+
+def write_pages(pages: Mapping[str, str], out: Path) -> Path:
+    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
     for name, html in pages.items():
         write_text(out / name, html)
     _remove_stale(out, set(pages))
@@ -115,9 +118,10 @@ def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, test: TestFamily = run_family) -> None:
         self.run = run
-        self.contests = hold_contests(run.records)
+        self.board: object | None = None
+        self.contests = hold_contests(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
@@ -126,14 +130,15 @@ class Site:
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
-        made = {"index.html": self._render("index.html.j2", **self._index())}
+        made = {"index.html": self.render("index.html.j2", **self._index())}
         for task in self.tasks:
-            made[page_name("task", task)] = self._render("task.html.j2", **self._task(task))
+            made[page_name("task", task)] = self.render("task.html.j2", **self._task(task))
         for system in self.systems:
-            made[page_name("system", system)] = self._render("system.html.j2", **self._system(system))
+            made[page_name("system", system)] = self.render("system.html.j2", **self._system(system))
         return made
 
-    def _render(self, template: str, **context: Any) -> str:
+    def render(self, template: str, **context: Any) -> str:
+        """Fill a template."""
         html = self._templates.get_template(template).render(
             site=self, run=self.run, versions=self.versions, **context
         )

@@ -188,11 +188,21 @@ def compare(
 def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default RUN/report).")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the scores there as CSV, JSON, Parquet, LaTeX, model-index YAML and BibTeX."
+        ),
+    ] = None,
 ) -> None:
     """Render the HTML report of a run."""
     from reports.site import write_report
 
     typer.echo(write_report(run, out or run / "report"))
+    if export is not None:
+        from bench.cli import leaderboard
+
+        leaderboard.export(run, export)
 
 
 @app.command("import")
@@ -333,3 +343,16 @@ def retract(
     from bench.cli import leaderboard
 
     leaderboard.take_back(record, results, why, as_json=json_)
+
+
+@board_app.command()
+def build(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("board"),
+    results: Results = Path("results"),
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Build the board as a static site, with its exports; nothing is built when something is refused."""
+    from bench.cli import leaderboard
+
+    leaderboard.build(results, out, tuple(data or ()), as_json=json_)

@@ -98,3 +98,35 @@ def require_sound(found: Validation) -> None:
             else ""
         )
         raise DataError(found.problems[0].sentence + more)
+
+
+def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
+    """Build the site of a board, unless something in it is refused."""
+    from bench.leaderboard.remembering import RememberedTests
+    from reports.published import write_board
+
+    board = Board(results)
+    found = validate(board, data, cache=checked_folder())
+    require_sound(found)
+    tests = RememberedTests(cache_folder() / "board" / "comparisons")
+    index = write_board(found, board, out, tests)
+    if as_json:
+        print_json(
+            {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),
+             "families_tested": tests.tested, "families_remembered": tests.remembered}
+        )  # fmt: skip
+    else:
+        console().print(str(index), soft_wrap=True)
+
+
+def export(run: Path, out: Path) -> None:
+    """Write a run's scores in every form."""
+    from bench.rescoring import rescore
+    from reports.contests import hold_contests
+    from reports.exports import write_exports
+
+    records = [c.record for c in rescore(run)]
+    if not records:
+        raise DataError(f"{run}: holds no record yet; let serbench run finish a system on a task first")
+    for path in write_exports(records, hold_contests(records), out):
+        console().print(str(path), soft_wrap=True)
