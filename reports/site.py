@@ -25,8 +25,12 @@ from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
 from reports.across import rankings_across_pools
+from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, hold_contests
 from reports.gathering import Outcome, Run, gather
+from reports.splits import siblings
+from reports.system_page import system_sections
+from reports.task_page import task_sections
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
@@ -37,8 +41,12 @@ _UNSAFE = re.compile(
 """Control characters, bidirectional overrides, invisible characters, lone surrogates."""
 
 
-def write_report(run: Path, out: Path) -> Path:
+def write_report(run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False) -> Path:
     """Render the report of a run into ``out`` and return the path of its first page.
+
+    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
+    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
+    the corpus's own files by relative address; such pages are for this machine.
 
     The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
@@ -47,7 +55,7 @@ def write_report(run: Path, out: Path) -> Path:
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
-    site = Site(gather(run))
+    site = Site(gather(run), ClipReader(run, data, out, audio=audio), run)
     pages = site.pages()
     for name, html in pages.items():
         write_text(out / name, html)
@@ -115,8 +123,9 @@ def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, reader: ClipReader, folder: Path) -> None:
         self.run = run
+        self._reader, self._folder = reader, folder
         self.contests = hold_contests(run.records)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
@@ -193,7 +202,11 @@ class Site:
         return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
-        return {"task": task, "parts_of": [self._task_part(c) for c in self.contests if c.task == task]}
+        return {
+            "task": task,
+            "parts_of": [self._task_part(c) for c in self.contests if c.task == task],
+            "siblings": siblings(task, self.tasks),
+        }
 
     def _task_part(self, contest: Contest) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
@@ -216,11 +229,7 @@ class Site:
             ],
             "scores": tables.score_tables(contest),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "confusions": [
-                tables.confusion(r, b)
-                for r in ordered
-                if categorical is not None and (b := categorical.block(r)) is not None
-            ],
+            "more": task_sections(contest, ordered, self._reader),
             "statuses": tables.status_table(ordered),
         }
 
@@ -232,6 +241,7 @@ class Site:
             "card": own[0].facts["card"] if own else None,
             "board": boards.system_board(self.contests, system, self.primary),
             "won": self._outcomes_of(system),
+            "more": system_sections(self._folder, own, self.contests),
             "fits": [t for r in own if (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
@@ -291,6 +301,7 @@ def environment() -> Environment:
         "marker_path": figures.marker_path,
         "is_percent": wording.is_percent,
         "board_caption": wording.board_caption,
+        "VERIFIED": wording.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",
