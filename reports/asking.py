@@ -77,10 +77,14 @@ def askings(run: Path, records: Sequence[Record]) -> list[Asking]:
     """Lay out what records of Audio-LLMs noted on how they were asked, with replies from the run's tables."""
     found: list[Asking] = []
     for record in records:
-        fits = [n for n in record.facts["notes"].values() if isinstance(n, Mapping) and "invalid_rate" in n]
-        if fits:
+        if fits := asked_fits(record):
             found.append(_asking(run, record, fits, drawn=len(found) < DRAWN))
     return found
+
+
+def asked_fits(record: Record) -> list[Mapping[str, Any]]:
+    """Notes of the record's fits that tell how clips were asked; none for a system that is not asked."""
+    return [n for n in record.facts["notes"].values() if isinstance(n, Mapping) and "invalid_rate" in n]
 
 
 def _asking(run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool) -> Asking:
@@ -133,7 +137,13 @@ def _ways(facts: Mapping[str, Any]) -> tuple[Ways, ...]:
     ):
         given = facts.get(field) or {}
         if len(given) > 1:
-            found.append(_ranked(kind, given))
+            numbered = kind != "prompt"
+            found.append(
+                _ranked(
+                    kind,
+                    {f"no. {int(k) + 1}" if numbered and k.isdigit() else k: v for k, v in given.items()},
+                )
+            )
     return tuple(found)
 
 
@@ -179,7 +189,7 @@ def _ways_chart(record: Record, ways: Sequence[Ways]) -> Chart:
     for i, kind in enumerate(ways):
         y = len(ways) - i - 0.62
         chart.line("reach", [(kind.ways[-1].ua, y), (kind.ways[0].ua, y)])
-        chart.dots("dots", [(w.ua, y) for w in kind.ways])
+        chart.dots("dots small", [(w.ua, y) for w in kind.ways])
         chart.word(0.0, y, f"{kind.kind}: {number(kind.spread)} points", up=12)
     return chart
 

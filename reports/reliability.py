@@ -74,6 +74,6 @@ def _chart(record: Record, points: Sequence[ReliabilityPoint]) -> Chart:
         chart.line("drop", [(p.confidence, p.confidence), (p.confidence, p.accuracy)])
     chart.line("curve", [(p.confidence, p.accuracy) for p in points])
     chart.dots("dots", [(p.confidence, p.accuracy) for p in points])
-    chart.word(0.03, 0.95, "says too little")
-    chart.word(0.97, 0.05, "says too much", anchor="end")
+    chart.word(0.03, 0.95, "too modest")
+    chart.word(0.97, 0.05, "too sure", anchor="end")
     return chart

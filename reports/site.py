@@ -25,6 +25,7 @@ from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
 from reports.across import rankings_across_pools
+from reports.asking import asked_fits
 from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, hold_contests
 from reports.gathering import Outcome, Run, gather
@@ -35,6 +36,8 @@ from reports.task_page import task_sections
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+TESTS_SHOWN = 400
+"""Tests on a system's page."""
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
@@ -235,14 +238,16 @@ class Site:
 
     def _system(self, system: str) -> dict[str, Any]:
         own = [r for r in self.run.records if r.system == system]
+        won = self._outcomes_of(system)
         return {
             "system": system,
             "records": own,
             "card": own[0].facts["card"] if own else None,
             "board": boards.system_board(self.contests, system, self.primary),
-            "won": self._outcomes_of(system),
+            "won": won[:TESTS_SHOWN],
+            "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "more": system_sections(self._folder, own, self.contests),
-            "fits": [t for r in own if (t := fits.fit_table(r)) is not None],
+            "fits": [t for r in own if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],

@@ -62,9 +62,10 @@ class SliceTable:
 def slice_tables(records: Sequence[Record], subject: Subject) -> tuple[list[SliceTable], list[str]]:
     """Lay out every axis that some record has, and say why the others are absent.
 
-    Emotion is left to the table of recalls: a slice by emotion is a recall.
+    Emotion is left to the table of recalls: a slice by emotion is a recall. Yardsticks that do not listen are left out.
     """
     tables, absent = [], []
+    records = [r for r in records if r.facts["track"] != "reference"]
     if not records:
         return [], []
     for axis in records[0].facts.get("axes", []):

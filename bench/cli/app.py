@@ -181,11 +181,19 @@ def compare(
 def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default RUN/report).")] = None,
+    data: Data = None,
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="Players for the clips that systems miss, from this machine's files; not for publication.",
+        ),
+    ] = False,
 ) -> None:
     """Render the HTML report of a run."""
     from reports.site import write_report
 
-    typer.echo(write_report(run, out or run / "report"))
+    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio))
 
 
 @app.command()
