@@ -106,7 +106,11 @@ class Clipwise:
 
 
 class ClipReader:
-    """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``."""
+    """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``.
+
+    Raises:
+        BenchError: a folder of ``data`` is none, or holds no prepared corpus.
+    """
 
     def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool) -> None:
         self._run, self._out, self._audio = run, out, audio
@@ -114,8 +118,10 @@ class ClipReader:
         self._why = ""
         try:
             self._tasks = LabelledTasks.of_run(run, data, decode=False)
-        except BenchError as error:
-            self._why = str(error)
+        except BenchError:
+            if data:
+                raise
+            self._why = "SERBENCH_DATA names no folder with prepared corpora"
 
     def read(self, contest: Contest, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
         """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
@@ -195,11 +201,9 @@ class ClipReader:
         )
 
     def _address(self, folder: Path, clip: str) -> str | None:
-        """Address a clip's file from the report's folder; none for a name that leads out of the corpus, or nowhere."""
-        root, path = folder.resolve(), (folder / clip).resolve()
-        if not path.is_relative_to(root) or not path.is_file():
-            return None
-        return quote(os.path.relpath(path, self._out.resolve()))
+        """Address a clip's file from the report's folder; none where it is gone. Colons are quoted, so no scheme can begin it."""
+        path = folder.absolute() / clip
+        return quote(os.path.relpath(path, self._out.absolute())) if path.is_file() else None
 
 
 def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:
