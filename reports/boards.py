@@ -47,6 +47,8 @@ class Board:
     groups: tuple[tuple[str, tuple[BoardRow, ...]], ...]
     other_titles: tuple[str, ...]
     chance: float | None
+    human: float | None = None
+    """What one listener scores, where votes or ratings are known."""
 
     @property
     def rows(self) -> list[BoardRow]:
@@ -62,11 +64,24 @@ def chance_line(subject: Subject, record: Record) -> float | None:
     return 1 / int((block.averaged.sum(axis=(0, 2)) > 0).sum())
 
 
+def human_line(subject: Subject, record: Record) -> float | None:
+    """One listener's score against what the labels are, if known, else against the other listeners."""
+    wanted = (subject.view, subject.metric, subject.dimension)
+    given = {
+        str(h["truth"]): float(h["estimate"])
+        for h in record.facts.get("human", [])
+        if (h["view"], h["metric"], h["dimension"]) == wanted
+    }
+    meant = str(record.facts.get("corpus_card", {}).get("truth", ""))
+    return given.get(meant, given.get("perceived"))
+
+
 def task_board(contest: Contest, subject: Subject) -> Board:
     """All systems of a contest, by track, best first."""
     members = {t: contest.members(subject, t) for t in contest.tracks}
     everyone = [r for group in members.values() for r in group]
-    axis = _axis(subject, everyone)
+    human = human_line(subject, everyone[0]) if everyone else None
+    axis = _axis(subject, everyone, *([human] if human is not None else []))
     groups = tuple(
         (t, tuple(_board_row(subject, r, axis, contest.rank(subject, t, r.system)) for r in group))
         for t, group in members.items()
@@ -78,6 +93,7 @@ def task_board(contest: Contest, subject: Subject) -> Board:
         groups,
         tuple(_other_titles(subject)),
         chance_line(subject, everyone[0]) if everyone else None,
+        human,
     )
 
 
@@ -98,8 +114,8 @@ def system_board(contests: Sequence[Contest], system: str, subject_of: Mapping[i
     return Board(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
 
 
-def _axis(subject: Subject, records: Iterable[Record]) -> Axis:
-    values: list[float] = []
+def _axis(subject: Subject, records: Iterable[Record], *also: float) -> Axis:
+    values: list[float] = list(also)
     for record in records:
         row = subject.row(record)
         if row is not None:

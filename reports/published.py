@@ -12,6 +12,7 @@ from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix, Plan
 from bench.records import Record
+from reports.clipwise import ClipReader
 from reports.contests import TestFamily
 from reports.exports import write_exports
 from reports.gathering import Outcome, Run, Work
@@ -39,7 +40,8 @@ class PublishedPage:
 def write_board(found: Validation, board: Board, out: Path, test: TestFamily) -> Path:
     """Build the site of a board that passed validation, its exports included; returns its first page."""
     rules = board.rules
-    site = Site(published_run(found, rules), test)
+    reader = ClipReader(board.root, (), out, audio=False)
+    site = Site(published_run(found, rules), reader, board.root, test)
     downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     page = PublishedPage(rules, found.records, reported_sources(), names)

@@ -25,20 +25,31 @@ from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
 from reports.across import rankings_across_pools
+from reports.asking import asked_fits
+from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
 from reports.gathering import Outcome, Run, gather
+from reports.splits import siblings
+from reports.system_page import system_sections
+from reports.task_page import task_sections
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+TESTS_SHOWN = 400
+"""Tests on a system's page."""
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 """Control characters, bidirectional overrides, invisible characters, lone surrogates."""
 
 
-def write_report(run: Path, out: Path) -> Path:
+def write_report(run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False) -> Path:
     """Render the report of a run into ``out`` and return the path of its first page.
+
+    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
+    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
+    the corpus's own files by relative address; such pages are for this machine.
 
     The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
@@ -47,7 +58,7 @@ def write_report(run: Path, out: Path) -> Path:
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
-    return write_pages(Site(gather(run)).pages(), out)
+    return write_pages(Site(gather(run), ClipReader(run, data, out, audio=audio), run).pages(), out)
 
 
 def write_pages(pages: Mapping[str, str], out: Path) -> Path:
@@ -118,9 +129,10 @@ def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
-    def __init__(self, run: Run, test: TestFamily = run_family) -> None:
+    def __init__(self, run: Run, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run
         self.board: object | None = None
+        self._reader, self._folder = reader, folder
         self.contests = hold_contests(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
@@ -198,7 +210,11 @@ class Site:
         return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
-        return {"task": task, "parts_of": [self._task_part(c) for c in self.contests if c.task == task]}
+        return {
+            "task": task,
+            "parts_of": [self._task_part(c) for c in self.contests if c.task == task],
+            "siblings": siblings(task, self.tasks),
+        }
 
     def _task_part(self, contest: Contest) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
@@ -221,23 +237,22 @@ class Site:
             ],
             "scores": tables.score_tables(contest),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "confusions": [
-                tables.confusion(r, b)
-                for r in ordered
-                if categorical is not None and (b := categorical.block(r)) is not None
-            ],
+            "more": task_sections(contest, ordered, self._reader),
             "statuses": tables.status_table(ordered),
         }
 
     def _system(self, system: str) -> dict[str, Any]:
         own = [r for r in self.run.records if r.system == system]
+        won = self._outcomes_of(system)
         return {
             "system": system,
             "records": own,
             "card": own[0].facts["card"] if own else None,
             "board": boards.system_board(self.contests, system, self.primary),
-            "won": self._outcomes_of(system),
-            "fits": [t for r in own if (t := fits.fit_table(r)) is not None],
+            "won": won[:TESTS_SHOWN],
+            "won_left_out": max(0, len(won) - TESTS_SHOWN),
+            "more": system_sections(self._folder, own, self.contests),
+            "fits": [t for r in own if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],
@@ -296,6 +311,7 @@ def environment() -> Environment:
         "marker_path": figures.marker_path,
         "is_percent": wording.is_percent,
         "board_caption": wording.board_caption,
+        "VERIFIED": wording.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",

@@ -194,11 +194,19 @@ def report(
             help="Also write the scores there as CSV, JSON, Parquet, LaTeX, model-index YAML and BibTeX."
         ),
     ] = None,
+    data: Data = None,
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="Players for the clips that systems miss, from this machine's files; not for publication.",
+        ),
+    ] = False,
 ) -> None:
     """Render the HTML report of a run."""
     from reports.site import write_report
 
-    typer.echo(write_report(run, out or run / "report"))
+    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio))
     if export is not None:
         from bench.cli import leaderboard
 

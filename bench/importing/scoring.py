@@ -14,6 +14,7 @@ from bench.corpora import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.identity import code_version, hash_file, hash_json
 from bench.importing.reading import Row, read_rows
+from bench.labelled import corpora_at_hand, limit_of
 from bench.layout import make_plan
 from bench.leaderboard.shape import ImportedCard
 from bench.matrix import Matrix, read_matrix
@@ -21,7 +22,6 @@ from bench.plan import Cell, RecordPlan, System, Wanted
 from bench.predictions import PredictionTable, read_table, write_table
 from bench.protocols import DIMENSIONS
 from bench.records import Record, read_facts, read_record, write_record
-from bench.rescoring import corpora_at_hand, limit_of
 from bench.scoring import score_record
 from bench.task import Task, build_task, decode_missing, open_table
 from bench.typed_yaml import read_typed

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from bench.errors import BenchError, DataError
 from bench.identity import digest, hash_file, hash_json
+from bench.labelled import LabelledTasks, corpora_at_hand
 from bench.leaderboard.bounds import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.tables import require_tables
 from bench.matrix import Plan
 from bench.records import Record, read_record
-from bench.rescoring import ScoredTasks, corpora_at_hand, from_record, from_tables
+from bench.rescoring import from_record, from_tables
 from bench.scoring.recording import figures_code
 
 Badge = Literal["statistics", "tables", "labels"]
@@ -118,7 +119,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
     believed = Believed(cache)
     records: list[BoardRecord] = []
     problems: list[Problem] = []
-    corpora = {c.card.name: c for c in corpora_at_hand(board.root, data)}
+    corpora = corpora_at_hand(board.root, data)
     for publication in board.publications():
         try:
             described, retracted = _described(publication), publication.retractions()
@@ -128,10 +129,12 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             continue
         if fault := publication.broken_seal():
             problems.append(Problem(publication.name, "", fault))
-        tasks = ScoredTasks(corpora, None)
+        tasks = LabelledTasks(corpora, None)
         for path in publication.record_paths():
             try:
-                record, badge = _check(path, publication, described, believed, tasks, set(corpora))
+                record, badge = _check(
+                    path, publication, described, believed, tasks, {c.card.name for c in corpora}
+                )
             except BenchError as error:
                 problems.append(Problem(publication.name, path.stem, str(error)))
             else:
@@ -172,7 +175,7 @@ def _check(
     publication: Publication,
     described: Mapping[str, Any],
     believed: Believed,
-    tasks: ScoredTasks,
+    tasks: LabelledTasks,
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
