@@ -25,6 +25,14 @@ board_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(board_app, name="leaderboard")
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new_app, name="new")
+
+
+@new_app.callback()
+def _new() -> None:
+    """Keep the word ``adapter``: a group of one command would swallow it."""
+
 
 Data = Annotated[
     list[Path] | None,
@@ -364,3 +372,25 @@ def build(
     from bench.cli import leaderboard
 
     leaderboard.build(results, out, tuple(data or ()), as_json=json_)
+
+
+@new_app.command()
+def adapter(
+    name: Annotated[str, typer.Argument(help="Name of the system, like my-model.")],
+    into: Annotated[Path, typer.Option(help="Folder that it is written into.")] = Path(),
+    kind: Annotated[
+        Literal["predictor", "encoder"],
+        typer.Option(help="predictor: fits and answers; encoder: frozen layers under a probe."),
+    ] = "predictor",
+    json_: Json = False,
+) -> None:
+    """Write a working skeleton of a system with its card and its test."""
+    from bench.cli.printing import console, print_json
+    from bench.cli.skeleton import new_adapter
+
+    paths = new_adapter(name, into, kind)
+    if json_:
+        print_json([str(p) for p in paths])
+    else:
+        console().print("\n".join(map(str, paths)), soft_wrap=True)
+        console().print(f"try it: cd {into / name} && pip install -e . && pytest", soft_wrap=True)
