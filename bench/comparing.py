@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -14,7 +14,7 @@ from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.families import Comparison, compare_family
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
-from bench.records import Block, Record
+from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
 
 SUPERVISION = {
@@ -188,8 +188,12 @@ def run_family(
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
     metrics: Sequence[str] = COMPARED_METRICS,
+    keys: Collection[BlockKey] | None = None,
 ) -> list[Pairing]:
-    """Test a family on every view and outside rule that its members share, in the metrics asked for."""
+    """Test a family on every view and outside rule that its members share, in the metrics asked for.
+
+    ``keys`` names the statistics to test on; None means all.
+    """
     plan = Plan.model_validate(records[0].facts["plan"])
     if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
         raise DataError(
@@ -199,6 +203,8 @@ def run_family(
     partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
     found = []
     for key in dict.fromkeys([*shared, *partial]):
+        if keys is not None and key not in keys:
+            continue
         members = [r for r in records if r.block(*key)]
         names = {r.system for r in members}
         kept = [p for p in pairs if set(p) <= names]
@@ -211,7 +217,7 @@ def _run_block(
     name: str,
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
-    key: tuple[str, str, str, str],
+    key: BlockKey,
     plan: Plan,
     asked: Sequence[str],
 ) -> list[Pairing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.ranking import RankInterval, rank_interval
-from bench.records import Block, Record
+from bench.records import Block, BlockKey, Record
 
 TRACKS = ("adapted", "probed", "released", "reference")
 """In the order of a board: most supervision first, the yardsticks last."""
@@ -128,7 +128,9 @@ class Contest:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
-TestFamily = Callable[[str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str]], list[Pairing]]
+TestFamily = Callable[
+    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
+]
 """Tests a comparison family: :func:`bench.comparing.run_family`, or the same with a memory."""
 
 
@@ -140,14 +142,15 @@ def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> l
 def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
     plan = Plan.model_validate(group[0].facts["plan"])
     subjects = _subjects(group, plan)
+    # Other views are tested by serbench compare.
+    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
     pairings: list[Pairing] = []
     untested: list[str] = []
     for name, members, pairs in families(group):
         if name == "track reference":
             continue  # yardsticks do not compete
         try:
-            shown = [_only(r, subjects) for r in members]
-            pairings += test(name, shown, pairs, [s.metric for s in subjects])
+            pairings += test(name, members, pairs, [s.metric for s in subjects], keys)
         except DataError as error:
             untested.append(f"{name}: {error}")
     facts = group[0].facts
@@ -173,9 +176,3 @@ def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
     categories = [Subject(v, "wrong", metric) for v in chosen]
     agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]
     return agreement + categories if plan.primary_metric == "ccc" else categories + agreement
-
-
-def _only(record: Record, subjects: Sequence[Subject]) -> Record:
-    """The record with the statistics of what is shown: other views are tested by ``serbench compare``."""
-    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
-    return Record(record.facts, tuple(b for b in record.blocks if b.key in keys))

@@ -13,9 +13,10 @@ from bench.labelled import LabelledTasks, corpora_at_hand
 from bench.leaderboard.bounds import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
+from bench.leaderboard.stored import stored_record
 from bench.leaderboard.tables import require_tables
 from bench.matrix import Plan
-from bench.records import Record, read_record
+from bench.records import Record
 from bench.rescoring import from_record, from_tables
 from bench.scoring.recording import figures_code
 
@@ -98,12 +99,13 @@ class Believed:
             return from_record(path).record
         mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
         if mark.exists():
-            return read_record(path)
+            return stored_record(path)
         checked = from_record(path)
-        if not checked.note:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-        return checked.record
+        if checked.note:
+            return checked.record
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return stored_record(path)
 
 
 def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:

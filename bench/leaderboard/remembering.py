@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_text
 from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
 from bench.identity import hash_json, source_hash
-from bench.records import Record
+from bench.records import BlockKey, Record
 
 TEST_MODULES = (
     "bench.comparing",
@@ -65,14 +65,15 @@ class RememberedTests:
         records: Sequence[Record],
         pairs: Sequence[tuple[str, str]],
         metrics: Sequence[str] = COMPARED_METRICS,
+        keys: Collection[BlockKey] | None = None,
     ) -> list[Pairing]:
         """Test a family, or give back what came of it; raises what :func:`run_family` raises."""
-        path = self._folder / f"{self._key(name, records, pairs, metrics)}.json"
+        path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
         try:
             columns = json.loads(path.read_text(encoding="utf-8"))
             found = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
         except (OSError, ValueError, KeyError, TypeError):
-            found = run_family(name, records, pairs, metrics)
+            found = run_family(name, records, pairs, metrics, keys)
             self.tested += 1
             self._write(path, found)
         else:
@@ -80,19 +81,25 @@ class RememberedTests:
         return found
 
     def _key(
-        self, name: str, records: Sequence[Record], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+        self,
+        name: str,
+        records: Sequence[Record],
+        pairs: Sequence[tuple[str, str]],
+        metrics: Sequence[str],
+        keys: Collection[BlockKey] | None,
     ) -> str:
         return hash_json(
             {
                 "code": tests_code(),
                 "family": name,
                 "members": [
-                    [r.facts["statistics"]["hash"], r.clusters, r.facts["seeds"], [b.key for b in r.blocks]]
+                    [r.facts["statistics"]["hash"], r.clusters, r.facts["seeds"], r.facts["blocks"]]
                     + [r.facts.get(k) for k in DECISIVE]
                     for r in records
                 ],
                 "pairs": [list(p) for p in pairs],
                 "metrics": list(metrics),
+                "keys": None if keys is None else sorted(keys),
             }
         )
 
