@@ -58,8 +58,13 @@ class Board:
 
 def chance_line(subject: Subject, record: Record) -> float | None:
     """1/K for UA, K the classes of the view with true clips; no metric else has a chance line without an answer rule."""
+    if subject.metric != "ua":
+        return None
+    noted = [c["ua"] for c in record.facts.get("chance", ()) if c["view"] == subject.view]
+    if noted:
+        return float(noted[0])  # schema 1 had none
     block = subject.block(record)
-    if subject.metric != "ua" or block is None:
+    if block is None:
         return None
     return 1 / int((block.averaged.sum(axis=(0, 2)) > 0).sum())
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
+from bench.identity import hash_file, hash_json, source_hash
 from bench.leaderboard.checking import BADGES, BoardRecord, Validation
 from bench.leaderboard.publication import Board, BoardRules
+from bench.leaderboard.remembering import RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix, Plan
 from bench.records import Record
@@ -37,8 +40,13 @@ class PublishedPage:
         return [(b, text) for b, text in BADGES.items() if b in present]
 
 
-def write_board(found: Validation, board: Board, out: Path, test: TestFamily) -> Path:
-    """Build the site of a board that passed validation, its exports included; returns its first page."""
+def write_board(
+    found: Validation, board: Board, out: Path, test: TestFamily, pages_made: Path | None = None
+) -> Path:
+    """Build the site of a board that passed validation, its exports included; returns its first page.
+
+    ``pages_made`` is a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+    """
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False)
     site = Site(published_run(found, rules), reader, board.root, test)
@@ -46,6 +54,9 @@ def write_board(found: Validation, board: Board, out: Path, test: TestFamily) ->
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     page = PublishedPage(rules, found.records, reported_sources(), names)
     site.board = page
+    if pages_made is not None:
+        code = hash_json([_templates_hash(), source_hash("reports"), source_hash("bench")])
+        site.remember = RememberedPages(pages_made, code, [site.run.matrix.hash, site.versions])
     pages = site.pages()
     pages["published.html"] = site.render("published.html.j2", page=page)
     return write_pages(pages, out)
@@ -58,7 +69,7 @@ def published_run(found: Validation, rules: BoardRules) -> Run:
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
-    standing = tuple(_under(r, plan) for r in records)
+    standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
     return Run(
         matrix=matrix,
         limit=None,
@@ -71,9 +82,18 @@ def published_run(found: Validation, rules: BoardRules) -> Run:
     )
 
 
-def _under(record: Record, plan: Plan) -> Record:
-    """The record, to be compared under the board's plan."""
-    return replace(record, facts={**record.facts, "plan": plan.model_dump(mode="json")})
+def _under(published: BoardRecord, plan: Plan) -> Record:
+    """The record, to be compared under the board's plan, with the hash that names its content."""
+    record = published.record
+    added = {"plan": plan.model_dump(mode="json"), "record_hash": hash_file(published.path)}
+    return replace(record, facts={**record.facts, **added})
+
+
+def _templates_hash() -> str:
+    folder = files("reports").joinpath("templates")
+    return hash_json(
+        [[p.name, p.read_text(encoding="utf-8")] for p in sorted(folder.iterdir(), key=lambda p: p.name)]
+    )
 
 
 def _outcomes(records: Sequence[Record]) -> tuple[Outcome, ...]:

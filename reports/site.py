@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -126,12 +126,17 @@ def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
     return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
 
 
+RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
+"""Gives a page back that was made before of the same records: what it is, its records, how it is made, of what."""
+
+
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
     def __init__(self, run: Run, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run
         self.board: object | None = None
+        self.remember: RememberPage = lambda key, records, make, name: make(name)
         self._reader, self._folder = reader, folder
         self.contests = hold_contests(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
@@ -144,9 +149,15 @@ class Site:
         """Render every page: file name → HTML."""
         made = {"index.html": self.render("index.html.j2", **self._index())}
         for task in self.tasks:
-            made[page_name("task", task)] = self.render("task.html.j2", **self._task(task))
+            own = [r for c in self.contests if c.task == task for r in c.records]
+            made[page_name("task", task)] = self.remember(
+                f"task {task}", own, lambda t: self.render("task.html.j2", **self._task(t)), task
+            )
         for system in self.systems:
-            made[page_name("system", system)] = self.render("system.html.j2", **self._system(system))
+            met = [r for c in self.contests if any(r.system == system for r in c.records) for r in c.records]
+            made[page_name("system", system)] = self.remember(
+                f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
+            )
         return made
 
     def render(self, template: str, **context: Any) -> str:

@@ -109,7 +109,7 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
     found = validate(board, data, cache=checked_folder())
     require_sound(found)
     tests = RememberedTests(cache_folder() / "board" / "comparisons")
-    index = write_board(found, board, out, tests)
+    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
     if as_json:
         print_json(
             {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,30 @@ class RememberedTests:
         names = [n for n in (vars(found[0]) if found else ()) if n != "sentence"]
         rows = [[_plain(getattr(p, n)) for n in names] for p in found]
         write_text(path, json.dumps({"names": names, "rows": rows}, separators=(",", ":")))
+
+
+class RememberedPages:
+    """Pages of a board that were made before, by what decides them: code, the records they show and meet, the board's plan.
+
+    ``code`` is the hash of what makes pages; ``shared`` is whatever else all pages show.
+    """
+
+    def __init__(self, folder: Path, code: str, shared: Any) -> None:
+        self._folder, self._shared = folder, hash_json([code, shared])
+        self.made = 0
+
+    def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
+        """Return the page ``make(name)``."""
+        # A record's facts decide as well as its statistics: its title, its card, its notes.
+        content = [str(r.facts["record_hash"]) for r in records]
+        path = self._folder / f"{hash_json([self._shared, key, content])}.html"
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            page = make(name)
+            write_text(path, page)
+            self.made += 1
+            return page
 
 
 def _plain(value: Any) -> Any:

@@ -95,6 +95,24 @@ def test_comparisons_are_remembered_by_content(board: Board, tmp_path: Path) -> 
     assert damaged.remembered == 0
 
 
+def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Board, tmp_path: Path) -> None:
+    def build(pages: Path | None, out: str) -> dict[str, str]:
+        write_board(validate(board), board, tmp_path / out, run_family, pages)
+        return {p.name: p.read_text() for p in sorted((tmp_path / out).glob("*.html"))}
+
+    memory = tmp_path / "pages"
+    plain = build(None, "a")
+    assert build(memory, "b") == plain
+    kept = len(list(memory.iterdir()))
+    assert kept == len(plain) - 2, "one page per task and system"
+    assert build(memory, "b") == plain
+    assert len(list(memory.iterdir())) == kept
+    retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
+    assert build(memory, "c") == build(None, "d") != plain
+    untouched = [n for n in plain if n.startswith("task-emodb")]
+    assert len(list(memory.iterdir())) < 2 * kept, f"{untouched} did not have to be made again"
+
+
 def test_nothing_is_built_from_what_is_refused(board: Board, tmp_path: Path) -> None:
     path = board.root / "quick/records/majority__indowave.id__within__clean.json"
     path.write_text(path.read_text().replace('"publishable": true', '"publishable": false'))
