@@ -30,6 +30,8 @@ BADGES: Mapping[Badge, str] = {
 BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
+MOST_TIMES = 100
+"""How much finer than the board's a plan may be: resamples are memory and time of whoever checks."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,11 @@ def plan_fault(plan: Plan, wanted: Plan, path: Path) -> None:
         if getattr(plan, name) < getattr(wanted, name):
             raise DataError(
                 f"{path}: was planned with {getattr(plan, name)} {name}, this board asks for {getattr(wanted, name)} at least"
+            )
+        if getattr(plan, name) > MOST_TIMES * getattr(wanted, name):
+            raise DataError(
+                f"{path}: was planned with {getattr(plan, name)} {name}, which would take this board's machine too long; "
+                f"at most {MOST_TIMES} times {getattr(wanted, name)}"
             )
 
 

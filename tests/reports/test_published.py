@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +12,13 @@ from typer.testing import CliRunner
 
 from bench.cli.app import app
 from bench.comparing import run_family
+from bench.importing import import_table
 from bench.leaderboard import Board, retract, validate
 from bench.leaderboard.remembering import RememberedTests
 from bench.leaderboard.reported import reported_sources
 from reports.contests import hold_contests
 from reports.published import published_run, write_board
+from reports.site import write_report
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results"
 SCRIPT = "<script>alert('owned')</script>"
@@ -145,3 +148,18 @@ def test_a_report_exports_its_scores(run: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert {p.name for p in (tmp_path / "e").iterdir()} == {"scores.csv", "scores.json", "scores.parquet", "tables.tex", "corpora.bib", "model-index"}  # fmt: skip
+
+
+def test_an_imported_system_is_marked_wherever_it_stands_on_a_board(
+    run: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    with (finished_run / "data/tones/metadata.csv").open() as stream:
+        lines = [f"{row['file_name']},{row['emotion']}" for row in csv.DictReader(stream)]
+    (tmp_path / "said.csv").write_text("\n".join(["clip_id,label", *lines]))
+    (tmp_path / "card.yaml").write_text("name: elsewhere\nfamily: audio-llm\ntrack: released\n")
+    import_table(run, tmp_path / "said.csv", tmp_path / "card.yaml")
+    out = write_report(run, tmp_path / "site").parent
+    page = (out / "task-tones.ms.html").read_text()
+    row = page[page.index('href="system-elsewhere.html"') :]
+    assert '<span class="tag">imported</span>' in row[: row.index("</th>")]
+    assert (out / "index.html").read_text().count("imported") == 1

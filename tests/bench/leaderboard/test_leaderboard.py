@@ -209,6 +209,12 @@ def test_a_plan_changed_together_with_its_records_is_refused(board: Board) -> No
     publication.folder.matrix.write_text(json.dumps(described))
     publication.seal()
     assert any("margin 0.2, this board's is 0.02" in p for p in problems(board))
+    for resamples, said in ((10**15, "too long"), (1000, "this board asks for 2000 at least")):
+        described["matrix"]["plan"] |= {"margin": 0.02, "resamples": resamples}
+        described["matrix_hash"] = hash_json(described["matrix"])
+        publication.folder.matrix.write_text(json.dumps(described))
+        (board.root / "board.yaml").write_text("plan: {resamples: 2000, permutations: 1000}\n")
+        assert any(said in p for p in problems(board))
 
 
 def change_statistics(
