@@ -23,8 +23,8 @@ from bench.scoring.recording import figures_code
 Badge = Literal["statistics", "tables", "labels"]
 BADGES: Mapping[Badge, str] = {
     "statistics": "every score follows from the additive statistics in the record",
-    "tables": "and the prediction tables beside it are its own and agree with them",
-    "labels": "and the statistics were counted again from the tables and the corpus's labels",
+    "tables": "every score follows from the statistics, and these agree with the prediction tables beside them",
+    "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
 BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
