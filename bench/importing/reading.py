@@ -15,9 +15,9 @@ from bench.labels import label_table
 from bench.leaderboard.bounds import require_bounded_parquet, require_plain_file
 from bench.protocols import DIMENSIONS, STATUSES
 
-FILE_BYTES = 1 << 30
+FILE_BYTES = 512 << 20
 LINE_BYTES = 1 << 20
-CELL_CHARACTERS = 100_000
+CELL_CHARACTERS = 20_000
 MOST_ROWS = 2_000_000
 BATCH_ROWS = 4096
 SUM_TOLERANCE = 1e-3

@@ -27,6 +27,10 @@ from bench.task import Task, build_task, decode_missing, open_table
 from bench.typed_yaml import read_typed
 from bench.workspace import RunFolder, cache_folder, open_run
 
+MOST_SEEDS = 100
+CLIPS_SURVEYED = 1000
+"""Clips by which the task of a table is recognised."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -58,33 +62,56 @@ def import_table(
     folder = open_run(run)
     matrix = read_matrix(folder)
     card = read_typed(card_path, ImportedCard)
-    rows = list(read_rows(table))
-    if not rows:
-        raise DataError(f"{table}: holds no row")
+    survey = _survey(table)
     chosen: Protocol = protocol or ("zero-shot" if card.track == "released" else "within")
     if chosen == "transfer":
         raise UsageError(
             "predictions are imported under the protocols within and zero-shot; transfer must run here"
         )
-    task = _open_task(run, data, task_name, {r.clip_id for r in rows[:1000]}, table, chosen)
+    task = _open_task(run, data, task_name, survey.some_clips, table, chosen)
     source = hash_file(table)
-    plan = _plan(matrix, card, task, chosen, tuple(sorted({r.seed for r in rows})), source)
+    plan = _plan(matrix, card, task, chosen, survey.seeds, source)
     path = folder.records / f"{plan.stem}.json"
     if path.exists() and not read_facts(path).get("imported"):
         raise UsageError(
             f"{path}: this run computed that record itself; give the imported system another name"
         )
-    parts = _tables(table, task, plan, rows)
+    parts = _tables(table, task, plan)
     hashes = _write(folder, matrix, task, plan, parts)
     read = [read_table(folder.tables / f"{c.key}.parquet") for c in plan.cells]
     facts, blocks = score_record(plan, read, matrix, {})
-    origin = {"table": table.name[:200], "hash": source, "rows": len(rows)}
+    origin = {"table": table.name[:200], "hash": source, "rows": survey.rows}
     write_record(path, {**facts, "imported": origin, "tables": hashes}, blocks)
-    return Imported(path, read_record(path), len(rows))
+    return Imported(path, read_record(path), survey.rows)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What is known of a table after one pass: how many rows, which seeds, some of its clips."""
+
+    rows: int
+    seeds: tuple[int, ...]
+    some_clips: frozenset[str]
+
+
+def _survey(table: Path) -> _Survey:
+    rows, seeds, clips = 0, set[int](), set[str]()
+    for row in read_rows(table):
+        rows += 1
+        seeds.add(row.seed)
+        if len(seeds) > MOST_SEEDS:
+            raise DataError(
+                f"{row.place}: more than {MOST_SEEDS} seeds; is the column seed what it should be?"
+            )
+        if len(clips) < CLIPS_SURVEYED:
+            clips.add(row.clip_id)
+    if not rows:
+        raise DataError(f"{table}: holds no row")
+    return _Survey(rows, tuple(sorted(seeds)), frozenset(clips))
 
 
 def _open_task(
-    run: Path, data: Sequence[Path], name: str | None, clips: set[str], table: Path, protocol: Protocol
+    run: Path, data: Sequence[Path], name: str | None, clips: frozenset[str], table: Path, protocol: Protocol
 ) -> Task:
     corpora = corpora_at_hand(run, data)
     if not corpora:
@@ -104,7 +131,7 @@ def _open_task(
     return task
 
 
-def _task_of(opened: Mapping[str, PreparedCorpus], clips: set[str], table: Path) -> str:
+def _task_of(opened: Mapping[str, PreparedCorpus], clips: frozenset[str], table: Path) -> str:
     """The one task that has these clips."""
     having = []
     for name, corpus in opened.items():
@@ -130,14 +157,12 @@ def _plan(
     return made.records[0]
 
 
-def _tables(
-    origin: Path, task: Task, plan: RecordPlan, rows: Sequence[Row]
-) -> list[tuple[Cell, PredictionTable]]:
-    """Sort rows into cells; each test clip once per seed, in its own fold."""
+def _tables(origin: Path, task: Task, plan: RecordPlan) -> list[tuple[Cell, PredictionTable]]:
+    """Sort rows into cells; each test clip once per seed, in its own fold. No more rows are kept than there are test clips."""
     fold_of = {task.clip_ids[i]: f for f, fold in enumerate(task.folds) for i in fold.test.tolist()}
     offered = set(task.offered_labels)
     placed: dict[tuple[int, int], dict[str, Row]] = {(c.seed, c.fold): {} for c in plan.cells}
-    for row in rows:
+    for row in read_rows(origin):
         if row.clip_id not in fold_of:
             raise DataError(f"{row.place}: {row.clip_id[:120]!r} is no test clip of {task.name}")
         fold = fold_of[row.clip_id]

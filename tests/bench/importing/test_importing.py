@@ -188,7 +188,8 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "status": (lambda r: r[4].update(status="fine"), r"line 6: status 'fine'"),
     "silent ok": (lambda r: r[4].update(status="ok", label=""), r"line 6: status ok, and neither"),
     "column": (lambda r: r[0].update(lable="x"), r"line 2: unknown column 'lable'; did you mean 'label'"),
-    "seed": (lambda r: r[4].update(seed="1e30"), r"line 6: seed must be a whole number"),
+    "one seed": (lambda r: r[4].update(seed="1e30"), r"line 6: seed must be a whole number"),
+    "seeds": (lambda r: r.extend([{**r[0], "seed": i} for i in range(1, 200)]), r"line 143: more than 100 seeds"),
     "long cell": (lambda r: r[4].update(reply="x" * 200_000), r"not a CSV table in UTF-8 \(field larger"),
 }  # fmt: skip
 
