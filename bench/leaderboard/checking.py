@@ -14,10 +14,10 @@ from bench.leaderboard.bounds import bounded_json, require_bounded_parquet, requ
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.stored import stored_record
-from bench.leaderboard.tables import require_tables
+from bench.leaderboard.tables import require_possible, require_tables
 from bench.matrix import Plan
-from bench.records import Record
-from bench.rescoring import from_record, from_tables
+from bench.records import Record, read_record
+from bench.rescoring import Checked, from_record, from_tables
 from bench.scoring.recording import figures_code
 
 Badge = Literal["statistics", "tables", "labels"]
@@ -98,16 +98,20 @@ class Believed:
     def record(self, path: Path) -> Record:
         """Read a record and check it, unless these very bytes were checked by this very code before."""
         if self._folder is None:
-            return from_record(path).record
+            return self._checked(path).record
         mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
         if mark.exists():
             return stored_record(path)
-        checked = from_record(path)
+        checked = self._checked(path)
         if checked.note:
             return checked.record
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         return stored_record(path)
+
+    def _checked(self, path: Path) -> Checked:
+        require_possible(path, read_record(path))  # before anything is computed from it
+        return from_record(path)
 
 
 def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:

@@ -12,13 +12,30 @@ from bench.errors import DataError
 from bench.identity import hash_file
 from bench.leaderboard.bounds import require_bounded_parquet
 from bench.predictions import PredictionTable, read_table
-from bench.records import Record
+from bench.records import LISTENER, Record
 
 IDENTITY = (
     "system", "task", "protocol", "training", "condition", "train_condition", "system_identity", "folds_hash",
     "content_hash",
 )  # fmt: skip
 """What a table says of itself that must be what its record says."""
+
+
+def require_possible(path: Path, record: Record) -> None:
+    """Raise :class:`DataError` where additive statistics are none: not finite, negative counts, more clips than there are."""
+    for block in (*record.blocks, *record.slices):
+        where = " ".join(filter(None, (*block.key, block.axis, block.group)))
+        if not np.isfinite(block.values).all():
+            raise DataError(f"{path}: its statistics ({where}) hold a value that is no number")
+        if not block.categorical and "n" not in block.sums:
+            raise DataError(f"{path}: its statistics ({where}) do not say how many clips they sum over")
+        counts = block.values if block.categorical else block.values[..., block.sums.index("n")]
+        if (counts < 0).any():
+            raise DataError(f"{path}: its statistics ({where}) hold a negative count")
+        if block.axis != LISTENER and block.clips > record.facts["clips"]:
+            raise DataError(
+                f"{path}: its statistics ({where}) count {block.clips} clips, the task has {record.facts['clips']}"
+            )
 
 
 def require_tables(path: Path, record: Record, folder: Path) -> None:
@@ -70,5 +87,3 @@ def _require_counts(path: Path, record: Record, parts: Mapping[int, Sequence[Pre
                 raise DataError(
                     f"{path}: counts {count:g} answers {label!r} for seed {seed}, its tables hold {answers[label]}"
                 )
-        if np.any(block.values[i] < 0):
-            raise DataError(f"{path}: its statistics hold a negative count")

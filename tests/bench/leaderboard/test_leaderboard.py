@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,8 +190,6 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_forgery_is_named_in_one_sentence(board: Board, forgery: str) -> None:
-    import re
-
     change, expected = FORGERIES[forgery]
     forge(board, change)
     (sentence,) = [p for p in problems(board) if RECORD in p]
@@ -252,6 +251,22 @@ def test_better_statistics_are_caught_by_the_tables_and_by_the_labels(
     shutil.rmtree(only(board).folder.tables)
     only(board).seal()
     assert problems(board) == [], "from a record alone, nobody can know"
+
+
+@pytest.mark.parametrize("value", [-5.0, 1e6, 1e308, float("nan")])
+def test_impossible_statistics_are_refused(board: Board, value: float) -> None:
+    statistics = only(board).folder.records / RECORD.replace(".json", ".parquet")
+    table = pq.read_table(statistics)
+    values = table["value"].to_pylist()
+    values[0] = value
+    pq.write_table(table.set_column(table.column_names.index("value"), "value", pa.array(values)), statistics)
+    path = statistics.with_suffix(".json")
+    facts = json.loads(path.read_text())
+    facts["statistics"]["hash"] = hash_file(statistics)
+    path.write_text(json.dumps(facts))
+    only(board).seal()
+    (sentence,) = problems(board)
+    assert re.search(r"hold a negative count|the task has 42|is no number", sentence), sentence
 
 
 def test_swapped_truths_are_caught_by_the_labels(board: Board, finished_run: Path) -> None:
