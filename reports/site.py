@@ -291,6 +291,7 @@ def environment() -> Environment:
         "coverage": wording.coverage,
         "duration": human_time,
         "listed": wording.listed,
+        "plain": lambda value: fits.note(value).text,
     }
     made.globals |= {
         "counted": wording.counted,
