@@ -118,4 +118,5 @@ def _as_answers(outcome: ProbeOutcome, part: slice, labels: Sequence[str]) -> An
         probabilities=probabilities,
         dimensions=dimensions,
         notes=outcome.notes,
+        variants={name: _as_answers(said, part, labels) for name, said in outcome.variants.items()},
     )

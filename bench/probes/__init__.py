@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError, nearest
 
 PROBES = {
+    "layerwise": "bench.probes.layerwise:LayerwiseProbe",
     "linear": "bench.probes.linear:LinearProbe",
     "superb": "bench.probes.superb:SuperbProbe",
     "svm": "bench.probes.svm:SvmProbe",
 }
 """Probe name on a system card → class, built as ``Class(**params)``."""
+
+LAYER_VARIANT = "layer/"
+"""What the variants of a cell that answer from one layer alone are called, before the layer's index."""
 
 Progress = Callable[[float, float], None]
 IntArray = NDArray[np.int64]
@@ -95,12 +99,14 @@ class ProbeOutcome:
 
     ``probabilities`` (test clips, n_labels) float64, rows sum to one, the answer is the largest; None without
     categories. ``dimensions`` (test clips, 3) in 0..1, NaN for a dimension without training labels; None when there
-    are none at all. ``notes`` holds what was chosen on validation (JSON values).
+    are none at all. ``notes`` holds what was chosen on validation (JSON values). ``variants`` are further answers on the
+    same clips, by name, that are kept and scored beside the outcome's own.
     """
 
     probabilities: NDArray[np.float64] | None
     dimensions: NDArray[np.float64] | None
     notes: dict[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, ProbeOutcome] = field(default_factory=dict)
 
 
 class Probe(Protocol):
