@@ -7,11 +7,12 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
-from bench.features import feature_key
+from bench.features import feature_identity
 from bench.identity import adapter_hash, hash_json, source_hash
 from bench.labels import View
 from bench.material import Material, Source
@@ -37,6 +38,10 @@ class System:
     identity: str
     """Hash of what decides its answers: code, parameters, weights content. Titles and descriptions do not."""
     feature_key: str | None
+    pooled_key: str | None
+    """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
+    feature_identity: Mapping[str, Any] | None
+    """What ``feature_key`` is the hash of."""
     blocked: str | None
 
     @property
@@ -163,18 +168,10 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         except CannotRun as error:
             blocked = str(error)
     weights_hash = weights.content_hash if weights else None
-    features = card.features
-    key: str | None = None
-    if features is not None:
-        encoder_code = adapter_hash(features.encoder)
-        key = feature_key(
-            features.encoder,
-            encoder_code,
-            features.params,
-            weights_hash,
-            features.pooled,
-            versions=_versions(),
-        )
+    kept = _feature_identity(card, weights_hash, pooled=False) if _keeps_frames(card) else None
+    pooled = _feature_identity(card, weights_hash, pooled=True)
+    identity = kept or pooled
+    key = hash_json(identity) if identity else None
     code = adapter_hash(card.adapter) if card.adapter else source_hash("bench.probes") if card.probe else None
     decisive = {
         "adapter": card.adapter,
@@ -185,7 +182,28 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         "features": key,
         "weights": weights_hash,
     }
-    return System(card, weights, hash_json(decisive), key, blocked)
+    pooled_key = hash_json(pooled) if pooled else None
+    return System(card, weights, hash_json(decisive), key, pooled_key, identity, blocked)
+
+
+def _keeps_frames(card: SystemCard) -> bool:
+    return card.features is not None and not card.features.pooled
+
+
+def _feature_identity(card: SystemCard, weights_hash: str | None, *, pooled: bool) -> dict[str, Any] | None:
+    """What decides a card's features, kept as means or as the card's frames; None without an encoder."""
+    spec = card.features
+    if spec is None:
+        return None
+    return feature_identity(
+        spec.encoder,
+        adapter_hash(spec.encoder),
+        spec.params,
+        weights_hash,
+        pooled,
+        every=1 if pooled else spec.every,
+        versions=_versions(),
+    )
 
 
 def _without_server(card: SystemCard) -> str | None:

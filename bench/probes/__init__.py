@@ -7,7 +7,7 @@ are withheld by the caller (−1 and NaN), and a probe reads labels through ``fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError, nearest
 
 PROBES = {
+    "attentive": "bench.probes.attentive:AttentiveProbe",
     "layerwise": "bench.probes.layerwise:LayerwiseProbe",
     "linear": "bench.probes.linear:LinearProbe",
     "superb": "bench.probes.superb:SuperbProbe",
@@ -25,6 +26,8 @@ PROBES = {
 }
 """Probe name on a system card → class, built as ``Class(**params)``."""
 
+FRAME_PROBES = ("attentive",)
+"""Probes that read frames; the others read means over frames."""
 LAYER_VARIANT = "layer/"
 """What the variants of a cell that answer from one layer alone are called, before the layer's index."""
 
@@ -63,6 +66,8 @@ class ProbeTask:
     speakers: tuple[str, ...]
     folds: tuple[ProbeFold, ...]
     seeds: tuple[int, ...]
+    frames: Sequence[NDArray[np.float32]] | None = None
+    """(layers, frames, dims) per clip, where the card keeps frames; ``features`` are their means."""
 
     def __post_init__(self) -> None:
         n = len(self.features)

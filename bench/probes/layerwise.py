@@ -52,7 +52,8 @@ def _unrolled(task: ProbeTask) -> ProbeTask:
     clips, layers, dims = task.features.shape
 
     def rows(of: IntArray, layer: int) -> IntArray:
-        return of * layers + layer
+        unrolled: IntArray = of * layers + layer
+        return unrolled
 
     return ProbeTask(
         features=task.features.reshape(clips * layers, 1, dims),

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.additive import value
 from bench.errors import CannotSeparate
-from bench.intervals import Unit, interval
+from bench.intervals import interval
 from bench.matrix import Plan
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable
@@ -51,8 +51,7 @@ def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: Pla
             task, answers, places, len(clusters), views=(task.view,), outsides=("wrong",), kinds=("all",)
         ):
             curve = "layer_curve" if block.categorical else f"layer_curve_{block.target}"
-            unit: Unit = "clips" if task.card.cluster == "clip" else "clusters"
-            curves.setdefault(curve, []).append({"layer": _layer(name), **_point(block, plan, unit)})
+            curves.setdefault(curve, []).append({"layer": _layer(name), **_point(block, plan)})
     return dict(curves)
 
 
@@ -60,12 +59,12 @@ def _layer(name: str) -> int:
     return int(name.removeprefix(LAYER_VARIANT))
 
 
-def _point(block: Block, plan: Plan, unit: Unit) -> dict[str, Any]:
+def _point(block: Block, plan: Plan) -> dict[str, Any]:
     metric = METRIC_OF_CATEGORY if block.categorical else METRIC_OF_DIMENSION
     estimate = float(value(metric, block.averaged.sum(axis=0)))
     point: dict[str, Any] = {metric: estimate if np.isfinite(estimate) else None, "low": None, "high": None}
     try:
-        made = interval(metric, block.averaged, level=plan.level, unit=unit)
+        made = interval(metric, block.averaged, level=plan.level)
     except CannotSeparate:
         return point
     return point | {"low": made.low, "high": made.high}
