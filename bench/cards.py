@@ -271,6 +271,7 @@ class Mode(Strict):
     pooled: bool | None = None
     every: int | None = None
     probe: str | None = None
+    seeds: bool | None = None
     track: Track | None = None
 
 
@@ -304,6 +305,7 @@ class SystemFile(SystemCard):
             "params": self.params | mode.params,
             "features": features,
             "probe": mode.probe or self.probe,
+            "seeds": self.seeds if mode.seeds is None else mode.seeds,
             "track": mode.track or self.track,
         }
 

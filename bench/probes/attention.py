@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.training import Lesson, Slope, initial
+from bench.probes.training import IntArray, Lesson, Slope, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
@@ -31,14 +31,21 @@ ELEMENTS = 1 << 25
 
 @dataclass(frozen=True)
 class AttentiveHeads:
-    """Parameters (heads, parameters of one head) and sizes: layers, dims, hidden, attention, outputs."""
+    """Parameters (heads, parameters of one head) and sizes: layers, dims, hidden, attention, outputs.
+
+    ``scales`` (scalings, 2, layers, dims) are means and 1/deviations of frames, ``scaled_by`` (heads,) which of them a
+    head's frames are scaled by; heads that are fitted to the same rows share one.
+    """
 
     theta: Tensor
     shape: tuple[int, int, int, int, int]
+    scales: Tensor
+    scaled_by: tuple[int, ...]
 
     def take(self, chosen: Tensor) -> AttentiveHeads:
         """Some of the heads, copied."""
-        return AttentiveHeads(self.theta[chosen], self.shape)
+        scaled_by = tuple(self.scaled_by[i] for i in chosen.tolist())
+        return AttentiveHeads(self.theta[chosen], self.shape, self.scales, scaled_by)
 
     def layer_weights(self) -> Tensor:
         """(heads, layers), each row sums to one."""
@@ -48,7 +55,8 @@ class AttentiveHeads:
 class Attentive:
     """The head on ``frames``: per clip (layers, frames, dims), read when they are needed.
 
-    ``hidden`` is the projection's width, ``attention`` that of the scores' hidden layer.
+    ``hidden`` is the projection's width, ``attention`` that of the scores' hidden layer. ``standardise`` scales each
+    feature of each layer by the frames of the rows that a head is fitted to.
     """
 
     def __init__(
@@ -56,9 +64,12 @@ class Attentive:
         frames: Sequence[NDArray[np.float32]],
         hidden: int = 128,
         attention: int = 64,
+        *,
+        standardise: bool = False,
         device: str | torch.device = "cpu",
     ) -> None:
         self._frames = frames
+        self._standardise = standardise
         self._hidden = hidden
         self._attention = attention
         self._device = torch.device(device)
@@ -74,16 +85,37 @@ class Attentive:
         hidden, attention = self._hidden, self._attention
         linears = [(dims, hidden), (hidden, attention), (2 * hidden, outputs)]
         theta = initial(lessons, layers + attention, linears).to(self._device)
-        return AttentiveHeads(theta, (layers, dims, hidden, attention, outputs))
+        fits = {lesson.fit.tobytes(): lesson.fit for lesson in lessons}
+        places = {key: i for i, key in enumerate(fits)}
+        scales = torch.stack([self._scale(fit) for fit in fits.values()]).to(self._device)
+        scaled_by = tuple(places[lesson.fit.tobytes()] for lesson in lessons)
+        return AttentiveHeads(theta, (layers, dims, hidden, attention, outputs), scales, scaled_by)
+
+    def _scale(self, rows: IntArray) -> Tensor:
+        """(2, layers, dims): mean and 1/deviation over all frames of some rows; constants are scaled to 0."""
+        layers, _, dims = self._frames[0].shape
+        if not self._standardise:
+            return torch.stack([torch.zeros(layers, dims), torch.ones(layers, dims)])
+        count = sum(self._frames[int(i)].shape[1] for i in rows)
+        mean = sum(self._frames[int(i)].sum(axis=1, dtype=np.float64) for i in rows) / count
+        squares = (((self._frames[int(i)] - mean[:, None]) ** 2).sum(axis=1) for i in rows)
+        deviation = np.sqrt(sum(squares) / count)
+        steady = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
+        inverse = np.where(steady, 0.0, 1.0 / np.where(steady, 1.0, deviation))
+        return torch.from_numpy(np.stack([mean, inverse]).astype(np.float32))
 
     def scores(self, heads: AttentiveHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Rows (clips,) → (heads, clips, outputs)."""
-        theta = heads.theta if chosen is None else heads.theta[list(chosen)]
+        asked = list(range(len(heads.theta))) if chosen is None else list(chosen)
         order = sorted(range(len(rows)), key=lambda i: self._frames[int(rows[i])].shape[1])
-        answers = torch.empty(len(theta), len(rows), heads.shape[-1], device=self._device)
-        for part in self._parts([int(rows[i]) for i in order], len(theta)):
+        answers = torch.empty(len(asked), len(rows), heads.shape[-1], device=self._device)
+        for part in self._parts([int(rows[i]) for i in order], len(asked)):
             x, valid = self._padded([int(rows[i]) for i in order[part]])
-            answers[:, order[part]] = _answer(theta, heads.shape, x, valid)
+            for scale in sorted({heads.scaled_by[head] for head in asked}):
+                places = [place for place, head in enumerate(asked) if heads.scaled_by[head] == scale]
+                theta = heads.theta[[asked[place] for place in places]]
+                answered = _answer(theta, heads.shape, _scaled(x, heads.scales[scale]), valid)
+                answers[torch.tensor(places)[:, None], torch.tensor(order[part])] = answered
         return answers
 
     def _parts(self, rows: Sequence[int], heads: int) -> list[slice]:
@@ -100,13 +132,13 @@ class Attentive:
         """Write ∂ loss / ∂ parameters; heads with the same minibatch (all learning rates of a fold and seed) share it."""
         batches: dict[tuple[int, ...], list[int]] = {}
         for head, batch in enumerate(rows.tolist()):
-            batches.setdefault(tuple(batch), []).append(head)
+            batches.setdefault((heads.scaled_by[head], *batch), []).append(head)
         leaf = heads.theta.detach().requires_grad_()
         with torch.enable_grad():
             scores: list[Tensor] = [torch.empty(0)] * len(rows)
-            for batch, members in batches.items():
+            for (scale, *batch), members in batches.items():
                 x, valid = self._padded(batch)
-                answered = _answer(leaf[members], heads.shape, x, valid)
+                answered = _answer(leaf[members], heads.shape, _scaled(x, heads.scales[scale]), valid)
                 for member, answer in zip(members, answered, strict=True):
                     scores[member] = answer
             stacked = torch.stack(scores)
@@ -123,6 +155,12 @@ class Attentive:
             x[:, i, : clip.shape[1]] = clip
         valid = np.arange(x.shape[2]) < lengths[:, None]
         return torch.from_numpy(x).to(self._device), torch.from_numpy(valid).to(self._device)
+
+
+def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """Frames (layers, clips, frames, dims) by (2, layers, dims). What stands in the padding is masked out later."""
+    mean, inverse = scale[:, :, None, None].unbind()
+    return (x - mean) * inverse
 
 
 def _answer(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, valid: Tensor) -> Tensor:

@@ -57,7 +57,10 @@ class Alone(torch.nn.Module):
         return self.last(torch.cat([mean, spread]))
 
 
-def test_heads_trained_together_on_padded_clips_equal_each_trained_alone_clip_by_clip() -> None:
+@pytest.mark.parametrize("standardise", [False, True])
+def test_heads_trained_together_on_padded_clips_equal_each_trained_alone_clip_by_clip(
+    standardise: bool,
+) -> None:
     frames, labels = ragged(40), torch.arange(40) % 3
     rows = np.arange(30)
     other = np.arange(10, 40)
@@ -66,22 +69,25 @@ def test_heads_trained_together_on_padded_clips_equal_each_trained_alone_clip_by
         Lesson(rows, NO_ROWS, 3e-2, 0, 9),
         Lesson(other, NO_ROWS, 1e-2, 5, 12),
     ]
-    design = Attentive(frames, hidden=8, attention=4)
+    design = Attentive(frames, hidden=8, attention=4, standardise=standardise)
     trained = train_heads(design, lessons, CategoryObjective(labels, 3), Schedule(batch_size=8))
     answers = design.scores(trained.heads, torch.arange(40))
     for i, lesson in enumerate(lessons):
         alone = Alone(initial([lesson], 2 + 4, [(6, 8), (8, 4), (16, 3)])[0], 2, 6, 8, 4, 3)
         optimizer = torch.optim.Adam(alone.parameters(), lr=lesson.learning_rate)
         stream = _Stream(lesson.fit, lesson.seed)
+        heard = np.concatenate([frames[j] for j in lesson.fit], axis=1)
+        mean, deviation = heard.mean(axis=1, keepdims=True), heard.std(axis=1, keepdims=True)
+        clips = [torch.from_numpy((f - mean) / deviation if standardise else f) for f in frames]
         for _ in range(lesson.steps):
             batch = stream.take(8)
             optimizer.zero_grad()
-            scores = torch.stack([alone(torch.from_numpy(frames[j])) for j in batch])
+            scores = torch.stack([alone(clips[j]) for j in batch])
             torch.nn.functional.cross_entropy(scores, labels[torch.from_numpy(batch)]).backward()
             torch.nn.utils.clip_grad_norm_(alone.parameters(), 1.0)
             optimizer.step()
         with torch.no_grad():
-            expected = torch.stack([alone(torch.from_numpy(clip)) for clip in frames])
+            expected = torch.stack([alone(clip) for clip in clips])
         torch.testing.assert_close(answers[i], expected, rtol=1e-4, atol=1e-4)
 
 
