@@ -9,7 +9,6 @@ complete shard or none, and a file that is torn or altered on the disk counts as
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.atomic import replacing, write_json
-from bench.errors import DataError, UsageError
+from bench.errors import DataError
 from bench.identity import hash_json
 from bench.protocols import Clips, Encoder, Waveform
 
 FORMAT = "serbench-features-1"
 SHARDS = "shard-*.safetensors"
-BOUND_VARIABLE = "SERBENCH_FRAMES_GIB"
-GIB = 1 << 30
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
 """What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
 
@@ -86,6 +83,11 @@ def feature_identity(
         "pooled": pooled,
         "versions": dict(versions or {}),
     }
+
+
+def pooled_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of the means of the same encoder's frames."""
+    return {name: value for name, value in identity.items() if name != "every"} | {"pooled": True}
 
 
 def feature_key(
@@ -164,24 +166,6 @@ class FeatureReader:
         return pcm_hash in self._where or pcm_hash in self._failures
 
 
-def frame_bound() -> int:
-    """Bytes that stored frames may take: SERBENCH_FRAMES_GIB, else 50 GiB.
-
-    Raises:
-        UsageError: the variable holds no number above 0.
-    """
-    text = os.environ.get(BOUND_VARIABLE, "50")
-    try:
-        bound = float(text)
-    except ValueError:
-        bound = 0.0
-    if not 0.0 < bound < float("inf"):
-        raise UsageError(
-            f"{BOUND_VARIABLE} is {text!r}; expected a number of GiB above 0, such as {BOUND_VARIABLE}=200"
-        )
-    return int(bound * GIB)
-
-
 class FeatureStore:
     """Encoder output under ``root/<feature key>/``, found by PCM hash."""
 
@@ -214,21 +198,7 @@ class FeatureStore:
             temporary.write_bytes(_shard_bytes(arrays, failures))
         return target
 
-    def require_room(self, needed: int) -> None:
-        """Refuse frames beyond the bound on the disk that all stored frames share (:func:`frame_bound`).
-
-        Raises:
-            DataError: the frames stored so far and ``needed`` bytes more exceed it.
-        """
-        stored, bound = sum(size for key in self.keys() if (size := self.frame_bytes(key))), frame_bound()
-        if stored + needed > bound:
-            raise DataError(
-                f"frames in {self.root} take {stored / GIB:.2f} GiB and {needed / GIB:.2f} GiB more are needed, over the bound "
-                f"of {bound / GIB:g} GiB. Free what no card reaches (serbench features gc --delete), raise {BOUND_VARIABLE}, "
-                "or keep fewer frames (features: {every: 5} on the card)"
-            )
-
-    def keys(self) -> list[str]:
+    def stored_keys(self) -> list[str]:
         """The keys that something is stored under."""
         return sorted(p.name for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
 
@@ -386,17 +356,33 @@ def _checksum(arrays: Iterable[FloatArray]) -> int:
     return value
 
 
+def shard_fault(path: Path) -> str | None:
+    """What is wrong with a shard file, or None: torn, altered since it was written, or no shard at all."""
+    try:
+        _read_shard(path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def _open_shard(path: Path) -> tuple[Any, dict[str, str]] | None:
     """The opened file and its failures, or None when the file is not a whole, unaltered shard."""
+    try:
+        return _read_shard(path)
+    except DataError:
+        return None
+
+
+def _read_shard(path: Path) -> tuple[Any, dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         handle: Any = safe_open(path, framework="np")
         header = json.loads((handle.metadata() or {})["serbench"])
         if header["format"] != FORMAT:
-            return None
+            raise DataError(f"its format is {header['format']!r}, not {FORMAT!r}")
         if _checksum(handle.get_tensor(name) for name in sorted(handle.keys())) != header["crc32"]:
-            return None
+            raise DataError("its content is not what its checksum was taken of")
         return handle, dict(header["failures"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"it cannot be read as a shard ({type(error).__name__}: {error})") from error

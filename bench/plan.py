@@ -12,7 +12,7 @@ from typing import Any
 from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
-from bench.features import feature_identity
+from bench.features import feature_identity, pooled_identity
 from bench.identity import adapter_hash, hash_json, source_hash
 from bench.labels import View
 from bench.material import Material, Source
@@ -38,8 +38,6 @@ class System:
     identity: str
     """Hash of what decides its answers: code, parameters, weights content. Titles and descriptions do not."""
     feature_key: str | None
-    pooled_key: str | None
-    """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
     feature_identity: Mapping[str, Any] | None
     """What ``feature_key`` is the hash of."""
     blocked: str | None
@@ -48,6 +46,11 @@ class System:
     def name(self) -> str:
         """The system's name."""
         return self.card.name
+
+    @property
+    def pooled_key(self) -> str | None:
+        """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
+        return hash_json(pooled_identity(self.feature_identity)) if self.feature_identity else None
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,7 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         except CannotRun as error:
             blocked = str(error)
     weights_hash = weights.content_hash if weights else None
-    kept = _feature_identity(card, weights_hash, pooled=False) if _keeps_frames(card) else None
-    pooled = _feature_identity(card, weights_hash, pooled=True)
-    identity = kept or pooled
+    identity = _feature_identity(card, weights_hash)
     key = hash_json(identity) if identity else None
     code = adapter_hash(card.adapter) if card.adapter else source_hash("bench.probes") if card.probe else None
     decisive = {
@@ -182,16 +183,11 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
         "features": key,
         "weights": weights_hash,
     }
-    pooled_key = hash_json(pooled) if pooled else None
-    return System(card, weights, hash_json(decisive), key, pooled_key, identity, blocked)
+    return System(card, weights, hash_json(decisive), key, identity, blocked)
 
 
-def _keeps_frames(card: SystemCard) -> bool:
-    return card.features is not None and not card.features.pooled
-
-
-def _feature_identity(card: SystemCard, weights_hash: str | None, *, pooled: bool) -> dict[str, Any] | None:
-    """What decides a card's features, kept as means or as the card's frames; None without an encoder."""
+def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:
+    """What decides a card's features; None without an encoder."""
     spec = card.features
     if spec is None:
         return None
@@ -200,8 +196,8 @@ def _feature_identity(card: SystemCard, weights_hash: str | None, *, pooled: boo
         adapter_hash(spec.encoder),
         spec.params,
         weights_hash,
-        pooled,
-        every=1 if pooled else spec.every,
+        spec.pooled,
+        every=spec.every,
         versions=_versions(),
     )
 

@@ -24,7 +24,8 @@ from bench.audio_store import AudioShard, DecodedClip, decode_shard
 from bench.conditions import ConditionShard, apply_shard
 from bench.errors import BenchError, DataError, NeedsServer
 from bench.execution.probing import run_probe
-from bench.features import FeatureReader, FeatureStore, Keep, compute_kept
+from bench.features import FeatureReader, FeatureStore, Keep, compute_kept, pooled_identity
+from bench.frame_bound import require_room
 from bench.identity import hash_file
 from bench.material import Heard, Material
 from bench.plan import Cell, Group, System
@@ -235,10 +236,11 @@ def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -
     store = FeatureStore(job.cache / "features")
     if job.also_pooled and system.pooled_key is not None:
         store.write(system.pooled_key, kept[1], failures)
+        store.remember(system.pooled_key, pooled_identity(system.feature_identity or {}))
     arrays = kept[0]
     if not spec.pooled:
         try:
-            store.require_room(sum(a.nbytes for a in arrays.values()))
+            require_room(store, sum(a.nbytes for a in arrays.values()))
         except DataError as error:
             arrays, failures = {}, failures | dict.fromkeys(arrays, str(error))
     store.write(system.feature_key, arrays, failures)

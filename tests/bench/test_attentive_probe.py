@@ -16,6 +16,7 @@ from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.features import FeatureStore, Keep, feature_key
+from bench.frame_bound import require_room
 from bench.journal import Journal
 from bench.probes import ProbeTask
 from bench.probes.attention import Attentive
@@ -230,7 +231,7 @@ def test_one_pass_over_the_audio_serves_frames_and_means(
     heard = (tmp_path / "heard.txt").read_text().splitlines()
     assert len(heard) == len(set(heard)) == 36
     store = FeatureStore(cache / "features")
-    pooled, frames = sorted(store.keys(), key=store.frame_bytes)
+    pooled, frames = sorted(store.stored_keys(), key=store.frame_bytes)
     assert store.frame_bytes(pooled) == 0
     means, kept = store.reader(pooled), store.reader(frames)
     clip = next(h for path in store.shards(frames) for h in _clips_of(path))
@@ -253,10 +254,10 @@ def test_frames_beyond_the_bound_are_refused_in_words_and_means_go_on(
     monkeypatch.setenv("SERBENCH_FRAMES_GIB", "0.0000001")
     store = FeatureStore(Path(str(counting.out)))
     with pytest.raises(DataError, match=r"over the bound .*serbench features gc"):
-        store.require_room(1 << 20)
+        require_room(store, 1 << 20)
     monkeypatch.setenv("SERBENCH_FRAMES_GIB", "many")
     with pytest.raises(UsageError, match="SERBENCH_FRAMES_GIB=200"):
-        store.require_room(1)
+        require_room(store, 1)
     monkeypatch.setenv("SERBENCH_FRAMES_GIB", "0.0000001")
     summary = run_matrix(counting, Reporter())
     assert {row.system for row in summary.failed} == {"counting-attentive"}
