@@ -21,10 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.training import IntArray, Lesson, Slope, initial
+from bench.probes.training import Batch, IntArray, Lesson, Slope, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
+AT_A_TIME = 32
+"""Clips of a minibatch, for the estimate of how many heads go together."""
 ELEMENTS = 1 << 25
 """Projected values (heads × clips × frames × hidden) taken through the head at a time: 128 MiB in float32."""
 
@@ -128,18 +130,33 @@ class Attentive:
                 start = i
         return [*parts, slice(start, len(rows))] if rows else []
 
-    def differentiate(self, heads: AttentiveHeads, rows: Tensor, slope: Slope, gradient: Tensor) -> None:
-        """Write ∂ loss / ∂ parameters; heads with the same minibatch (all learning rates of a fold and seed) share it."""
-        batches: dict[tuple[int, ...], list[int]] = {}
-        for head, batch in enumerate(rows.tolist()):
-            batches.setdefault((heads.scaled_by[head], *batch), []).append(head)
+    def joined(self, stacks: Sequence[AttentiveHeads]) -> AttentiveHeads:
+        """One stack of the heads of several."""
+        starts = np.cumsum([0, *(len(s.scales) for s in stacks)])
+        return AttentiveHeads(
+            torch.cat([s.theta for s in stacks]),
+            stacks[0].shape,
+            torch.cat([s.scales for s in stacks]),
+            tuple(int(start) + i for s, start in zip(stacks, starts, strict=False) for i in s.scaled_by),
+        )
+
+    def at_once(self) -> int:
+        """Frames weigh more than parameters here: as many as the longest clips leave room for."""
+        longest = max(int(clip.shape[1]) for clip in self._frames)
+        return max(1, ELEMENTS // (AT_A_TIME * longest * self._hidden))
+
+    def differentiate(
+        self, heads: AttentiveHeads, batches: Sequence[Batch], slope: Slope, gradient: Tensor
+    ) -> None:
+        """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames."""
         leaf = heads.theta.detach().requires_grad_()
         with torch.enable_grad():
-            scores: list[Tensor] = [torch.empty(0)] * len(rows)
-            for (scale, *batch), members in batches.items():
-                x, valid = self._padded(batch)
-                answered = _answer(leaf[members], heads.shape, _scaled(x, heads.scales[scale]), valid)
-                for member, answer in zip(members, answered, strict=True):
+            scores: list[Tensor] = [torch.empty(0)] * len(leaf)
+            for batch in batches:
+                x, valid = self._padded(batch.rows.tolist())
+                scale = heads.scales[heads.scaled_by[batch.heads[0]]]
+                answered = _answer(leaf[batch.heads], heads.shape, _scaled(x, scale), valid)
+                for member, answer in zip(batch.heads, answered, strict=True):
                     scores[member] = answer
             stacked = torch.stack(scores)
             (found,) = torch.autograd.grad(stacked, leaf, slope(stacked))

@@ -393,3 +393,19 @@ def test_mistakes_are_answered_in_words() -> None:
             build_probe(name, QUICK[name]).run(silent, ignore)
     with pytest.raises(DataError, match="diverged"):
         SuperbProbe(**{**QUICK["superb"], "learning_rates": [1e30]}).run(task, ignore)
+
+
+def test_superbs_step_count_is_a_preset_that_patience_does_not_cut_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.probes import search
+
+    assert (search.SUPERB_STEPS, search.SUPERB_LOOK) == (30_000, 1_000)
+    monkeypatch.setattr(search, "SUPERB_STEPS", 60)
+    monkeypatch.setattr(search, "SUPERB_LOOK", 20)
+    task = one_fold(make_task(clips=60, dims=8), dimensions=np.full((60, 3), np.nan))
+    looks: list[float] = []
+    probe = SuperbProbe([0.05], hidden=16, max_steps="superb", patience=1, evaluate_every=1, refit=False)
+    outcome = probe.run(task, lambda done, total: looks.append(done / total))[0, 0]
+    assert outcome.notes["category"]["steps"] in (20, 40, 60)
+    assert [round(60 * x) for x in dict.fromkeys(looks)] == [20, 40, 60]
