@@ -8,11 +8,11 @@ from typing import Any
 
 from bench.records import Record
 from reports.fits import fit_order
-from reports.layers import CURVE, WEIGHTS
+from reports.layers import WEIGHTS
 from reports.plots import Chart, Scale, count_scale, value_scale
 from reports.wording import counted
 
-NOT_TRAINING = frozenset({WEIGHTS, CURVE, "position_shares", "epochs_averaged"})
+NOT_TRAINING = frozenset({WEIGHTS, "dev_loss_by_layer", "position_shares", "epochs_averaged"})
 """Lists that a fit leaves and that no training goes along."""
 FEWEST_STEPS = 3
 LARGEST = 1e12
