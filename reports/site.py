@@ -36,6 +36,8 @@ from reports.task_page import task_sections
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+WRITTEN_OUT = 100
+"""Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
 TESTS_SHOWN = 400
 """Tests on a system's page."""
 _UNSAFE = re.compile(
@@ -205,13 +207,15 @@ class Site:
         return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
+        own = [c for c in self.contests if c.task == task]
+        brief = sum(len(c.records) for c in own) > WRITTEN_OUT
         return {
             "task": task,
-            "parts_of": [self._task_part(c) for c in self.contests if c.task == task],
+            "parts_of": [self._task_part(c, brief=brief and i > 0) for i, c in enumerate(own)],
             "siblings": siblings(task, self.tasks),
         }
 
-    def _task_part(self, contest: Contest) -> dict[str, Any]:
+    def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
         main = contest.subjects[0] if contest.subjects else None
         ordered = (
@@ -220,6 +224,7 @@ class Site:
         categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
         return {
             "contest": contest,
+            "brief": brief,
             "subjects": [
                 {
                     "subject": s,
@@ -232,7 +237,7 @@ class Site:
             ],
             "scores": tables.score_tables(contest),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "more": task_sections(contest, ordered, self._reader),
+            "more": task_sections(contest, ordered, None if brief else self._reader),
             "statuses": tables.status_table(ordered),
         }
 

@@ -317,3 +317,33 @@ def test_the_layer_curve_of_a_record_is_drawn_with_its_intervals(run: Path, tmp_
     assert "UA, interval 0: 40.0 (30.0 to 50.0), 1: 50.0 (40.0 to 60.0), 2: 60.0 (50.0 to 70.0)" in text
     assert "CCC, valence, interval 0: −0.05, 1: 0.05, 2: 0.15" in text
     assert "UA of each of 3 layers alone on tones.ms: highest on layer 2, 60.0 %." in html
+
+
+def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards_of_the_others(
+    run: Path, pages: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pages[TASK].count(">What everybody misses<") == 2  # within and zero-shot
+    assert "Boards only" not in pages[TASK]
+    monkeypatch.setattr("reports.site.WRITTEN_OUT", 4)
+    html = rendered(run, tmp_path)[TASK]
+    assert html.count(">What everybody misses<") == 1
+    assert html.count("Boards only") == 1
+    for system in ("sharp", "dull", *ASKED):
+        row = next(
+            s for s in record(run, system, "zero-shot" if system in ASKED else "within").scores
+            if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all")
+        )  # fmt: skip
+        assert f"{100 * row['estimate']:.1f}" in Page(html).text
+
+
+@pytest.mark.parametrize("schema", ["schema1", "schema2"])
+def test_records_of_every_schema_have_pages(run: Path, tmp_path: Path, schema: str) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("journal.sqlite", "matrix.json"):
+        shutil.copy(run / name, tmp_path / "run" / name)
+    shutil.copytree(Path(__file__).parents[1] / "bench" / "records" / schema, tmp_path / "run" / "records")
+    pages = rendered(tmp_path / "run", tmp_path / "report")
+    own = next(iter(r for p in (tmp_path / "run" / "records").glob("*.json") if (r := read_record(p))))
+    row = next(s for s in own.scores if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all"))
+    for page in (f"task-{own.task}.html", f"system-{own.system}.html"):
+        assert f"{100 * row['estimate']:.1f}" in Page(pages[page]).text
