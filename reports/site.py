@@ -29,7 +29,7 @@ from reports.asking import asked_fits
 from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, hold_contests
 from reports.gathering import Outcome, Run, gather
-from reports.splits import siblings
+from reports.splits import siblings, split_words
 from reports.system_page import system_sections
 from reports.task_page import task_sections
 
@@ -213,6 +213,7 @@ class Site:
             "task": task,
             "parts_of": [self._task_part(c, brief=brief and i > 0) for i, c in enumerate(own)],
             "siblings": siblings(task, self.tasks),
+            "split_words": split_words(task),
         }
 
     def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:

@@ -249,6 +249,7 @@ def test_layers_and_training_are_drawn_with_their_numbers(pages: dict[str, str])
     training = section(pages["system-sharp.html"], "curves")
     assert "history · dev loss fold 0 seed 0 8 1.2 0.15 0.15" in training
     assert "history · epoch" not in training
+    assert "training losses fold 0 seed 0 3 1 0.25 0.25" in training
 
 
 def test_an_audio_llm_page_tells_how_much_the_question_decides(run: Path, pages: dict[str, str]) -> None:
