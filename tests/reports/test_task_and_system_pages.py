@@ -323,11 +323,11 @@ def test_the_layer_curve_of_a_record_is_drawn_with_its_intervals(run: Path, tmp_
 def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards_of_the_others(
     run: Path, pages: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert pages[TASK].count(">What everybody misses<") == 2  # within and zero-shot
+    assert pages[TASK].count(">What everybody misses, ") == 2  # within and zero-shot
     assert "Boards only" not in pages[TASK]
     monkeypatch.setattr("reports.site.WRITTEN_OUT", 4)
     html = rendered(run, tmp_path)[TASK]
-    assert html.count(">What everybody misses<") == 1
+    assert html.count(">What everybody misses, ") == 1
     assert html.count("Boards only") == 1
     for system in ("sharp", "dull", *ASKED):
         row = next(
