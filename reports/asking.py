@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.atomic import clear_os_errors
 from bench.errors import DataError
-from bench.predictions import read_table
+from bench.predictions import PredictionTable, read_table, variant_path
 from bench.records import Record
 from bench.workspace import RunFolder
 from reports.plots import Chart, Scale, unit_scale, value_scale
@@ -19,6 +18,8 @@ from reports.wording import LANGUAGES, language_name, number
 RATES = ("invalid_rate", "flip_rate", "prompt_agreement", "order_agreement", "position_bias")
 EXAMPLES = 4
 """Replies shown of each status."""
+TABLES_READ = 12
+"""Ways of asking whose replies are looked through."""
 SHOWN_CHARACTERS = 400
 DRAWN = 8
 
@@ -52,6 +53,8 @@ class Reply:
     label: str | None
     text: str
     clip: str | None
+    asked: str
+    """The way of asking: prompt, order, repeat; blank where there is one only."""
 
 
 @dataclass(frozen=True)
@@ -195,26 +198,34 @@ def _ways_chart(record: Record, ways: Sequence[Ways]) -> Chart:
 
 
 def _replies(run: Path, record: Record) -> tuple[tuple[Reply, ...], str]:
-    """The first replies of each status in the record's first table that has any, statuses in the order of their trouble."""
+    """The first different replies of each status, most trouble first, from the table of each way of asking."""
     open_ = record.facts.get("corpus_card", {}).get("access") == "open"
-    tables = RunFolder(run).tables
     by_status: dict[str, list[Reply]] = {}
-    for cell in record.facts.get("tables", {}):
-        path = tables / f"{cell}.parquet"
-        try:
-            with clear_os_errors(path):
-                table = read_table(path)
-        except DataError:
-            return (), "the prediction tables of this run are not at hand"
-        for clip, status, label, text in zip(
-            table.clip_ids, table.statuses, table.answers, table.replies, strict=True
-        ):
-            own = by_status.setdefault(status, [])
-            if text and len(own) < EXAMPLES and all(text != r.text for r in own):
-                own.append(Reply(status, label, _cut(text), clip if open_ else None))
+    try:
+        for name, table in _variant_tables(run, record):
+            for clip, status, label, text in zip(
+                table.clip_ids, table.statuses, table.answers, table.replies, strict=True
+            ):
+                own = by_status.setdefault(status, [])
+                if text and len(own) < EXAMPLES and all(_cut(text) != r.text for r in own):
+                    own.append(Reply(status, label, _cut(text), clip if open_ else None, name))
+    except DataError:
+        return (), "the prediction tables of this run are not at hand"
     order = sorted(by_status, key=lambda s: (s == "ok", s))
     found = tuple(r for status in order for r in by_status[status])
     return found, "" if found else "no reply in words was kept (this way of asking reads probabilities)"
+
+
+def _variant_tables(run: Path, record: Record) -> Iterator[tuple[str, PredictionTable]]:
+    """Tables of the ways of asking of the record's first cell, or that cell's own where there is one way only."""
+    for cell in list(record.facts.get("tables", {}))[:1]:
+        path = RunFolder(run).tables / f"{cell}.parquet"
+        whole = read_table(path)
+        variants = list(whole.identity.get("variants") or {})[:TABLES_READ]
+        if not variants:
+            yield "", whole
+        for name in variants:
+            yield name, read_table(variant_path(path, name))
 
 
 def _cut(text: str) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 from bench.records import Record
 from reports.fits import fit_order
-from reports.layers import CURVE, WEIGHTS
+from reports.layers import WEIGHTS
 from reports.plots import Chart, Scale, count_scale, value_scale
 from reports.wording import counted
 
-NOT_TRAINING = frozenset({WEIGHTS, CURVE, "position_shares", "epochs_averaged"})
+NOT_TRAINING = frozenset({WEIGHTS, "dev_loss_by_layer", "position_shares", "epochs_averaged"})
 """Lists that a fit leaves and that no training goes along."""
 FEWEST_STEPS = 3
+LARGEST = 1e12
 DRAWN = 8
 LINES = 15
 """Fits drawn in one chart."""
@@ -64,7 +65,8 @@ def _series(notes: Any, path: str) -> Iterator[tuple[str, tuple[float, ...]]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a noted value can be drawn; what exceeds the limit is no loss and no score."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _chart(record: Record, name: str, fits: Sequence[tuple[str, tuple[float, ...]]]) -> Chart:

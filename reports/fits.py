@@ -95,6 +95,8 @@ def note(value: Any) -> Note:
 
 
 def _series(values: list[Any]) -> Note:
+    if values and all(isinstance(v, Mapping) for v in values):
+        return Note(f"{len(values)} entries")
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if numeric and len(values) > SHOWN_NUMBERS:
         return Note(

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.protocols import DIMENSIONS
 from bench.records import Record
 from reports.plots import Chart, count_scale, value_scale
-from reports.wording import counted, number
+from reports.wording import METRICS, counted, number
 
 WEIGHTS, CURVE = "layer_weights", "layer_curve"
-"""Names under which probes leave them: a list of numbers, and a list of {layer, ua, low, high}."""
+"""Names under which they are found: a list of numbers in the notes of a fit; lists of {layer, ua or ccc, low, high} in a record."""
+CURVES = {CURVE: "ua", **{f"{CURVE}_{d}": "ccc" for d in DIMENSIONS}}
+"""Curves of a record, and what each is scored in."""
 DRAWN = 8
 
 
@@ -29,7 +32,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of one record's encoder. ``what`` is ``weights`` or ``curve``; ``ends`` says what low and high are."""
+    """The layers of one record's encoder. ``what`` is ``weights``, ``ua`` or ``ccc``; ``ends`` says what low and high are."""
 
     record: Record
     what: str
@@ -48,18 +51,11 @@ def layer_figures(records: Sequence[Record]) -> list[Layers]:
                 found.append(
                     _figure(record, "weights", head, f"range over {counted(len(lists), 'fit')}", rows)
                 )
-        own = record.facts.get(CURVE)
-        if isinstance(own, list) and (rows := _curve_rows(own)):
-            found.append(_figure(record, "curve", "", "interval", rows))
-            continue
-        for head, lists in _gathered(record, CURVE).items():
-            curves = [_curve_rows(x) for x in lists if isinstance(x, list)]
-            if len(curves) == 1 and curves[0]:
-                found.append(_figure(record, "curve", head, "interval", curves[0]))
-            elif rows := _over_fits([[r.value for r in c] for c in curves]):
-                found.append(
-                    _figure(record, "curve", head, f"range over {counted(len(curves), 'fit')}", rows)
-                )
+        for name, metric in CURVES.items():
+            own = record.facts.get(name)
+            if isinstance(own, list) and (rows := _curve_rows(own, metric)):
+                head = name.removeprefix(CURVE).removeprefix("_")
+                found.append(_figure(record, metric, head, "interval", rows))
     return [f if i < DRAWN else _undrawn(f) for i, f in enumerate(found)]
 
 
@@ -103,17 +99,17 @@ def _over_fits(fits: Sequence[Sequence[float]]) -> tuple[LayerRow, ...]:
     return tuple(LayerRow(i, *row) for i, row in enumerate(rows))
 
 
-def _curve_rows(points: Sequence[Any]) -> tuple[LayerRow, ...]:
-    """Read a list of {layer, ua, low, high}; what is no such thing is left out."""
+def _curve_rows(points: Sequence[Any], metric: str) -> tuple[LayerRow, ...]:
+    """Read a list of {layer, ua or ccc, low, high}; what is no such thing is left out."""
     rows = []
     for p in points:
         if (
             isinstance(p, Mapping)
             and isinstance(p.get("layer"), int)
-            and isinstance(p.get("ua"), int | float)
+            and isinstance(p.get(metric), int | float)
         ):
             ends = [float(p[k]) if isinstance(p.get(k), int | float) else None for k in ("low", "high")]
-            rows.append(LayerRow(p["layer"], float(p["ua"]), *ends))
+            rows.append(LayerRow(p["layer"], float(p[metric]), *ends))
     return tuple(sorted(rows, key=lambda r: r.layer))
 
 
@@ -128,8 +124,13 @@ def _figure(record: Record, what: str, head: str, ends: str, rows: tuple[LayerRo
         for r in rows:
             chart.bar("bar", r.layer - 0.36, r.layer + 0.36, r.value)
     else:
-        alt = f"UA of {counted(len(rows), 'layer')} alone on {record.task}: highest on layer {best.layer}, {number(best.value)} %."
-        chart = Chart(alt, across, value_scale(values, "UA, %", percent=True), width=320)
+        name, percent = METRICS[what], what == "ua"
+        alt = (
+            f"{name} of each of {counted(len(rows), 'layer')} alone on {record.task}: highest on layer {best.layer}, "
+            f"{number(best.value, percent=percent)}{' %' if percent else ''}."
+        )
+        title = f"{name}, %" if percent else name
+        chart = Chart(alt, across, value_scale(values, title, percent=percent), width=320)
         band = [(r.layer, r.low, r.high) for r in rows if r.low is not None and r.high is not None]
         chart.area("band", [(x, lo) for x, lo, _ in band], [(x, hi) for x, _, hi in band])
         chart.line("curve", [(r.layer, r.value) for r in rows])

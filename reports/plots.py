@@ -132,7 +132,7 @@ def count_scale(count: int, title: str, first: int = 0) -> Scale:
 def value_scale(
     values: Sequence[float], title: str, *, percent: bool = False, floor: float | None = None
 ) -> Scale:
-    """Hold all values between round ends with three to six ticks.
+    """Hold all values between round ends with two to six ticks.
 
     >>> value_scale([0.61, 0.83], "UA", percent=True).ticks
     ((0.6, '60'), (0.7, '70'), (0.8, '80'), (0.9, '90'))
@@ -142,7 +142,7 @@ def value_scale(
         low = min(low, floor)
     width = (high - low) or abs(high) or 1.0
     step = 10.0 ** math.floor(math.log10(width))
-    step = next(s for s in (step / 5, step / 2, step, 2 * step) if width / s <= 5)
+    step = next(s for s in (step / 5, step / 2, step, 2 * step, 5 * step) if width / s <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
     digits = max(0, -math.floor(math.log10(step) + 1e-9) - (2 if percent else 0))

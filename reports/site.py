@@ -29,13 +29,15 @@ from reports.asking import asked_fits
 from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
 from reports.gathering import Outcome, Run, gather
-from reports.splits import siblings
+from reports.splits import siblings, split_words
 from reports.system_page import system_sections
 from reports.task_page import task_sections
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+WRITTEN_OUT = 100
+"""Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
 TESTS_SHOWN = 400
 """Tests on a system's page."""
 _UNSAFE = re.compile(
@@ -221,13 +223,16 @@ class Site:
         return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
+        own = [c for c in self.contests if c.task == task]
+        brief = sum(len(c.records) for c in own) > WRITTEN_OUT
         return {
             "task": task,
-            "parts_of": [self._task_part(c) for c in self.contests if c.task == task],
+            "parts_of": [self._task_part(c, brief=brief and i > 0) for i, c in enumerate(own)],
             "siblings": siblings(task, self.tasks),
+            "split_words": split_words(task),
         }
 
-    def _task_part(self, contest: Contest) -> dict[str, Any]:
+    def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
         main = contest.subjects[0] if contest.subjects else None
         ordered = (
@@ -236,6 +241,7 @@ class Site:
         categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
         return {
             "contest": contest,
+            "brief": brief,
             "subjects": [
                 {
                     "subject": s,
@@ -248,7 +254,7 @@ class Site:
             ],
             "scores": tables.score_tables(contest),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "more": task_sections(contest, ordered, self._reader),
+            "more": task_sections(contest, ordered, None if brief else self._reader),
             "statuses": tables.status_table(ordered),
         }
 
@@ -307,6 +313,7 @@ def environment() -> Environment:
         "coverage": wording.coverage,
         "duration": human_time,
         "listed": wording.listed,
+        "plain": lambda value: fits.note(value).text,
     }
     made.globals |= {
         "counted": wording.counted,

@@ -82,8 +82,13 @@ def siblings(task: str, tasks: Sequence[str]) -> list[tuple[str, str]]:
     [('a.en@loso', 'leave one speaker out')]
     """
     base = task.partition("@")[0]
-    return [
-        (t, VARIANT_WORDS.get(t.partition("@")[2], "another split"))
-        for t in tasks
-        if t != task and t.partition("@")[0] == base
-    ]
+    return [(t, split_words(t)) for t in tasks if t != task and t.partition("@")[0] == base]
+
+
+def split_words(task: str) -> str:
+    """Say how a task's clips are split, by the variant in its name.
+
+    >>> split_words("indowave.id@loso"), split_words("indowave.id")
+    ('leave one speaker out', 'the default split')
+    """
+    return VARIANT_WORDS.get(task.partition("@")[2], "another split")

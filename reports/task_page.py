@@ -28,8 +28,8 @@ class TaskSections:
     clips: Clipwise
 
 
-def task_sections(contest: Contest, ordered: Sequence[Record], reader: ClipReader) -> TaskSections:
-    """Gather what a contest has to show; ``ordered`` are its records, best of each track first."""
+def task_sections(contest: Contest, ordered: Sequence[Record], reader: ClipReader | None) -> TaskSections:
+    """Gather what a contest has to show; ``ordered`` are its records, best of each track first. No reader: nothing clip by clip."""
     categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
     sliced = [slice_tables(ordered, s) for s in contest.subjects]
     confusions: list[tables.Confusion] = []
@@ -43,5 +43,5 @@ def task_sections(contest: Contest, ordered: Sequence[Record], reader: ClipReade
         confusions=tuple(confusions[: tables.CONFUSIONS]),
         confusions_left_out=max(0, len(confusions) - tables.CONFUSIONS),
         differences=tuple(tables.differences(contest, categorical, confusions)) if categorical else (),
-        clips=reader.read(contest, ordered, categorical),
+        clips=reader.read(contest, ordered, categorical) if reader else Clipwise(None, (), "boards only", 0),
     )

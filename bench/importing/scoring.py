@@ -152,7 +152,14 @@ def _plan(
 ) -> RecordPlan:
     identity = hash_json({"imported": source, "card": card.model_dump(mode="json")})
     # "blocked" keeps the engine from ever running it.
-    system = System(card, None, identity, None, "imported: its predictions were made elsewhere")
+    system = System(
+        card=card,
+        weights=None,
+        identity=identity,
+        feature_key=None,
+        feature_identity=None,
+        blocked="imported: its predictions were made elsewhere",
+    )
     made = make_plan(matrix, [Wanted(system, task.name, protocol, seeds)], lambda _name, _protocol: task)
     return made.records[0]
 

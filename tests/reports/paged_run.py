@@ -53,9 +53,8 @@ class Listener:
         place = np.array([self.labels.index(s) for s in said]) / (len(self.labels) - 1)
         dimensions = np.stack([place, 1 - place, np.full(len(said), 0.5)], axis=1)
         return Answers(("ok",) * len(said), tuple(said), probabilities=p, dimensions=dimensions, notes={
-            "category": {"layer_weights": [0.5, 0.3 - 0.05 * self.seed, 0.2 + 0.05 * self.seed],
-                         "layer_curve": [{"layer": 0, "ua": 0.4, "low": 0.3, "high": 0.5},
-                                         {"layer": 1, "ua": 0.7, "low": 0.6, "high": 0.8}]},
+            "category": {"layer_weights": [0.5, 0.3 - 0.05 * self.seed, 0.2 + 0.05 * self.seed]},
+            "training_losses": [1.0, 0.5, 0.25],
             "history": [{"epoch": e, "loss": 1.0 / e, "dev_loss": 1.2 / e + 0.01 * self.seed} for e in range(1, 9)],
         })
 

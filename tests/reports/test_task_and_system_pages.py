@@ -15,7 +15,7 @@ import pytest
 
 from bench.calibration import reliability_points
 from bench.errors import DataError
-from bench.records import Record, read_record
+from bench.records import Record, read_record, write_record
 from reports.site import write_report
 from tests.conftest import rewrite, write_tone_corpus
 from tests.reports.paged_run import ASKED, HOSTILE_CLIP, HOSTILE_REPLY, HOSTILE_SPEAKER, LABELS, make_run
@@ -245,11 +245,11 @@ def test_calibration_is_that_of_the_statistics(run: Path, pages: dict[str, str])
 def test_layers_and_training_are_drawn_with_their_numbers(pages: dict[str, str]) -> None:
     layers = section(pages["system-sharp.html"], "layers")
     assert "0: 50.0 (50.0 to 50.0), 1: 27.5 (25.0 to 30.0), 2: 22.5 (20.0 to 25.0)" in layers
-    assert "1: 70.0" in layers
     assert "layer 0 has most, 50.0 %" in pages["system-sharp.html"]
     training = section(pages["system-sharp.html"], "curves")
     assert "history · dev loss fold 0 seed 0 8 1.2 0.15 0.15" in training
     assert "history · epoch" not in training
+    assert "training losses fold 0 seed 0 3 1 0.25 0.25" in training
 
 
 def test_an_audio_llm_page_tells_how_much_the_question_decides(run: Path, pages: dict[str, str]) -> None:
@@ -302,3 +302,49 @@ def test_pages_of_sixty_systems_stay_small(run: Path, tmp_path: Path) -> None:
     assert "? this corpus cannot separate them" in text
     assert "more matrices: on the systems’ own pages" in text
     assert "further systems not read clip by clip" in text
+
+
+def test_the_layer_curve_of_a_record_is_drawn_with_its_intervals(run: Path, tmp_path: Path) -> None:
+    own = record(run, "sharp")
+    curve = [{"layer": i, "ua": 0.4 + i / 10, "low": 0.3 + i / 10, "high": 0.5 + i / 10} for i in range(3)]
+    valence = [{"layer": i, "ccc": 0.1 * i - 0.05, "low": None, "high": None} for i in range(3)]
+    for name in ("journal.sqlite", "matrix.json"):
+        (tmp_path / "run" / "records").mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / name, tmp_path / "run" / name)
+    facts = {**own.facts, "layer_curve": curve, "layer_curve_valence": valence}
+    write_record(tmp_path / "run" / "records" / "sharp.json", facts, [*own.blocks, *own.slices])
+    html = rendered(tmp_path / "run", tmp_path / "report")["system-sharp.html"]
+    text = section(html, "layers")
+    assert "UA, interval 0: 40.0 (30.0 to 50.0), 1: 50.0 (40.0 to 60.0), 2: 60.0 (50.0 to 70.0)" in text
+    assert "CCC, valence, interval 0: −0.05, 1: 0.05, 2: 0.15" in text
+    assert "UA of each of 3 layers alone on tones.ms: highest on layer 2, 60.0 %." in html
+
+
+def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards_of_the_others(
+    run: Path, pages: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pages[TASK].count(">What everybody misses, ") == 2  # within and zero-shot
+    assert "Boards only" not in pages[TASK]
+    monkeypatch.setattr("reports.site.WRITTEN_OUT", 4)
+    html = rendered(run, tmp_path)[TASK]
+    assert html.count(">What everybody misses, ") == 1
+    assert html.count("Boards only") == 1
+    for system in ("sharp", "dull", *ASKED):
+        row = next(
+            s for s in record(run, system, "zero-shot" if system in ASKED else "within").scores
+            if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all")
+        )  # fmt: skip
+        assert f"{100 * row['estimate']:.1f}" in Page(html).text
+
+
+@pytest.mark.parametrize("schema", ["schema1", "schema2"])
+def test_records_of_every_schema_have_pages(run: Path, tmp_path: Path, schema: str) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("journal.sqlite", "matrix.json"):
+        shutil.copy(run / name, tmp_path / "run" / name)
+    shutil.copytree(Path(__file__).parents[1] / "bench" / "records" / schema, tmp_path / "run" / "records")
+    pages = rendered(tmp_path / "run", tmp_path / "report")
+    own = next(iter(r for p in (tmp_path / "run" / "records").glob("*.json") if (r := read_record(p))))
+    row = next(s for s in own.scores if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all"))
+    for page in (f"task-{own.task}.html", f"system-{own.system}.html"):
+        assert f"{100 * row['estimate']:.1f}" in Page(pages[page]).text
