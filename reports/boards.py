@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,19 @@ class Board:
     def rows(self) -> list[BoardRow]:
         """All rows."""
         return [row for _, rows in self.groups for row in rows]
+
+
+ROWS_ON_ONE_PAGE = 500
+"""Rows of all boards together beyond which the first page shows the best of each track, at 1.3 KB a row."""
+BEST = 5
+
+
+def shortened(boards: Sequence[Board]) -> tuple[list[Board], bool]:
+    """The boards as a first page can carry them: whole, or the best of each track; says whether any was cut."""
+    if sum(len(b.rows) for b in boards) <= ROWS_ON_ONE_PAGE:
+        return list(boards), False
+    cut = [replace(b, groups=tuple((name, rows[:BEST]) for name, rows in b.groups)) for b in boards]
+    return cut, any(len(a.rows) != len(b.rows) for a, b in zip(cut, boards, strict=True))
 
 
 def chance_line(subject: Subject, record: Record) -> float | None:

@@ -172,13 +172,15 @@ class Site:
 
     def _index(self) -> dict[str, Any]:
         shown = [(c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary]
+        plots, cut = boards.shortened([boards.task_board(c, s) for c, s in shown])
         primary_pairs = [p for c, s in shown for p in c.tested(s)]
         return {
             "verdicts": [self.verdict(c, s) for c, s in shown],
             "summary": self._summary(shown),
             "tally": wording.tally(primary_pairs),
             "rankings": rankings_across_pools(shown),
-            "boards": [(c, boards.task_board(c, s)) for c, s in shown],
+            "boards": list(zip([c for c, _ in shown], plots, strict=True)),
+            "best": boards.BEST if cut else None,
             "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
             "agreement": [
                 (c, boards.task_board(c, s)) for c in self.contests for s in c.subjects if s.metric == "ccc"

@@ -16,6 +16,7 @@ from bench.importing import import_table
 from bench.leaderboard import Board, retract, validate
 from bench.leaderboard.remembering import RememberedTests
 from bench.leaderboard.reported import reported_sources
+from reports import boards
 from reports.contests import hold_contests
 from reports.published import published_run, write_board
 from reports.site import write_report
@@ -114,6 +115,22 @@ def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Boa
     assert build(memory, "c") == build(None, "d") != plain
     untouched = [n for n in plain if n.startswith("task-emodb")]
     assert len(list(memory.iterdir())) < 2 * kept, f"{untouched} did not have to be made again"
+
+
+def test_the_first_page_of_a_big_board_shows_the_best_and_says_so(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = validate(board)
+    write_board(found, board, tmp_path / "whole", run_family)
+    monkeypatch.setattr(boards, "ROWS_ON_ONE_PAGE", 5)
+    monkeypatch.setattr(boards, "BEST", 2)
+    write_board(found, board, tmp_path / "cut", run_family)
+    whole, cut = ((tmp_path / name / "index.html").read_text() for name in ("whole", "cut"))
+    assert "shows the best" not in whole
+    assert "each board shows the best 2 of each track" in cut
+    assert len(cut) < len(whole)
+    pages = [(tmp_path / name / "task-indowave.id.html").read_text() for name in ("whole", "cut")]
+    assert pages[0] == pages[1], "the task's page keeps them all"
 
 
 def test_nothing_is_built_from_what_is_refused(board: Board, tmp_path: Path) -> None:
