@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +14,7 @@ from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.families import Comparison, compare_family
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
-from bench.records import Block, Record
+from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
 
 SUPERVISION = {
@@ -73,15 +73,15 @@ class Pairing:
     def turned(self) -> Pairing:
         """The same pairing seen from B."""
         opposite = {"better": "worse", "worse": "better"}
-        turned = {
+        turned: dict[str, Any] = {
             "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
             "protocol_a": self.protocol_b, "protocol_b": self.protocol_a,
             "difference": -self.difference, "low": -self.high, "high": -self.low,
             "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
             "verdict": opposite.get(self.verdict, self.verdict),
         }  # fmt: skip
-        made = Pairing(**{**asdict(self), **turned})
-        return Pairing(**{**asdict(made), "sentence": sentence(made)})
+        made = replace(self, **turned)
+        return replace(made, sentence=sentence(made))
 
 
 def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:
@@ -188,8 +188,12 @@ def run_family(
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
     metrics: Sequence[str] = COMPARED_METRICS,
+    keys: Collection[BlockKey] | None = None,
 ) -> list[Pairing]:
-    """Test a family on every view and outside rule that its members share, in the metrics asked for."""
+    """Test a family on every view and outside rule that its members share, in the metrics asked for.
+
+    ``keys`` names the statistics to test on; None means all.
+    """
     plan = Plan.model_validate(records[0].facts["plan"])
     if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
         raise DataError(
@@ -199,6 +203,8 @@ def run_family(
     partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
     found = []
     for key in dict.fromkeys([*shared, *partial]):
+        if keys is not None and key not in keys:
+            continue
         members = [r for r in records if r.block(*key)]
         names = {r.system for r in members}
         kept = [p for p in pairs if set(p) <= names]
@@ -211,7 +217,7 @@ def _run_block(
     name: str,
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
-    key: tuple[str, str, str, str],
+    key: BlockKey,
     plan: Plan,
     asked: Sequence[str],
 ) -> list[Pairing]:
@@ -278,7 +284,7 @@ def _pairing(
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
-    return Pairing(**{**asdict(made), "sentence": sentence(made)})
+    return replace(made, sentence=sentence(made))
 
 
 def sentence(p: Pairing) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from bench.atomic import replacing, write_json
 from bench.cards import regime
@@ -31,6 +32,9 @@ MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 
 LISTENER = "listener"
 """The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
+
+BlockKey = tuple[str, str, str, str]
+"""View, outside rule, rows and target: what tells the blocks of a record apart."""
 
 _SCHEMA = pa.schema(
     [
@@ -72,7 +76,7 @@ class Block:
     group: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> BlockKey:
         """What tells blocks of one slice (or of no slice) apart."""
         return (self.view, self.outside, self.rows, self.target)
 
@@ -98,8 +102,8 @@ class Record:
     """A record's JSON and its statistics."""
 
     facts: Mapping[str, Any]
-    blocks: tuple[Block, ...]
-    slices: tuple[Block, ...] = ()
+    blocks: Sequence[Block]
+    slices: Sequence[Block] = ()
 
     @property
     def system(self) -> str:
@@ -215,8 +219,20 @@ def read_record(path: Path) -> Record:
         raise DataError(
             f"{statistics}: missing or changed since {path.name} was written; score the run again"
         )
-    blocks = _blocks(facts, pq.ParquetFile(statistics).read())
+    blocks = read_blocks(statistics, facts)
     return Record(facts, tuple(b for b in blocks if not b.axis), tuple(b for b in blocks if b.axis))
+
+
+def read_blocks(statistics: Path, facts: Mapping[str, Any]) -> list[Block]:
+    """Read the statistics of a record whose facts are ``facts``, slices last or wherever the record announces them.
+
+    Raises:
+        DataError: they name what the record does not.
+    """
+    known = [f.name for f in _SCHEMA if f.type == pa.string()]
+    names = [n for n in known if facts["schema"] > 1 or n not in _SINCE_2]
+    table = pq.ParquetFile(statistics, read_dictionary=names).read(use_threads=False)
+    return _blocks(facts, table)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -239,29 +255,63 @@ def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
     """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
     blocks = [_empty_block(b, facts) for b in facts["blocks"]]
     place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
-    seeds = {s: i for i, s in enumerate(facts["seeds"])}
-    clusters = {b.axis: {name: i for i, name in enumerate(cluster_names(facts, b.axis))} for b in blocks}
-    rows = [{name: i for i, name in enumerate(b.labels)} for b in blocks]
-    columns: list[dict[str | None, int]] = [
-        {name: i for i, name in enumerate(b.sums or (*b.labels, None))} for b in blocks
-    ]
-    fields = [
-        table[f.name].to_pylist() if f.name in table.column_names else [""] * len(table)
-        for f in _SCHEMA
-        if f.name in table.column_names or f.name in _SINCE_2
-    ]
+    if len(table) == 0:
+        return blocks
     try:
-        for row in zip(*fields, strict=True):
-            block = place[row[:6]]
-            seed, cluster, truth, prediction, moment, value = row[6:]
-            column = columns[block][moment if blocks[block].sums else prediction]
-            inner = (column,) if truth is None else (rows[block][truth], column)
-            blocks[block].values[(seeds[seed], clusters[row[4]][cluster], *inner)] = value
-    except (KeyError, ValueError, IndexError) as error:
+        columns = {f.name: _coded(table, f.name) for f in _SCHEMA if f.name != "value"}
+        values = table["value"].to_numpy()
+        names = ("view", "outside", "rows", "target", "axis", "group")
+        of_row = np.zeros(len(table), dtype=np.int64)
+        for name in names:
+            codes, known = columns[name]
+            of_row = of_row * len(known) + codes
+        order = np.argsort(of_row, kind="stable")
+        starts = np.flatnonzero(np.diff(of_row[order], prepend=-1))
+        for rows in np.split(order, starts[1:]):
+            first = rows[0]
+            block = blocks[place[tuple(columns[n][1][columns[n][0][first]] for n in names)]]
+            _fill(
+                block, {n: (codes[rows], known) for n, (codes, known) in columns.items()}, values[rows], facts
+            )
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(
             f"the statistics of {facts['system']} on {facts['task']} name what the record does not: {error}"
         ) from None
     return blocks
+
+
+_Coded = tuple[NDArray[np.intp], list[Any]]
+
+
+def _coded(table: pa.Table, name: str) -> _Coded:
+    """A column as a number per row and what the numbers mean; schema 1 lacked some columns."""
+    if name not in table.column_names and name in _SINCE_2:
+        return np.zeros(len(table), dtype=np.intp), [""]
+    column = table[name].combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    known = column.dictionary.to_pylist()
+    codes = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+    return codes.astype(np.intp), [*known, None]
+
+
+def _fill(block: Block, columns: Mapping[str, _Coded], values: Array, facts: Mapping[str, Any]) -> None:
+    """Put the rows of one block into its array, in which every name has its place."""
+
+    def places(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
+        codes, meaning = columns[name]
+        used = np.unique(codes)
+        number = {x: i for i, x in enumerate(known)}
+        table = np.zeros(len(meaning), dtype=np.intp)
+        for code in used:
+            table[code] = number[meaning[code]]
+        return np.asarray(table[codes], dtype=np.intp)
+
+    where = [places("seed", facts["seeds"]), places("cluster", cluster_names(facts, block.axis))]
+    if block.labels:
+        where.append(places("truth", block.labels))
+    where.append(places("moment", block.sums) if block.sums else places("prediction", (*block.labels, None)))
+    block.values[tuple(where)] = values
 
 
 def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Block:

@@ -7,25 +7,23 @@ tables and the labels of the prepared corpus. What does not agree is named; what
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError, UsageError
 from bench.identity import hash_file, hash_json
+from bench.labelled import LabelledTasks
 from bench.matrix import Plan
 from bench.predictions import PredictionTable, read_table
 from bench.records import Block, Record, read_record
 from bench.scoring import count_all, figures, whole_table
 from bench.scoring.recording import figures_code
-from bench.task import Task, build_task, decode_missing, open_table
-from bench.workspace import RunFolder, cache_folder
+from bench.workspace import RunFolder
 
 Source = Literal["records", "tables"]
 
@@ -87,21 +85,22 @@ def rescore(
     """
     paths = record_paths(path)
     if source == "records" and not by_clip:
-        return [_from_record(p) for p in paths]
+        return [from_record(p) for p in paths]
     tables = RunFolder(path).tables
     if not tables.is_dir():
         raise UsageError(f"{path}: holds no prediction tables; use --from records")
-    corpora = {c.card.name: c for c in _corpora(path, data)}
-    tasks = _Tasks(corpora, _limit(path))
-    return [_from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
+    tasks = LabelledTasks.of_run(path, data)
+    return [from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
-def _from_record(path: Path) -> Checked:
+def from_record(path: Path) -> Checked:
+    """Compute a record again from the statistics beside it; raises :class:`DataError` where it says anything else."""
     record = read_record(path)
     return _checked(path, record, figures(record.facts, record.blocks, record.slices))
 
 
-def _from_tables(path: Path, folder: Path, tasks: _Tasks, *, by_clip: bool) -> Checked:
+def from_tables(path: Path, folder: Path, tasks: LabelledTasks, *, by_clip: bool = False) -> Checked:
+    """Count a record's statistics again from its prediction tables and its task's labels, and its figures from these."""
     record = read_record(path)
     facts = record.facts
     task = tasks.of(path, facts)
@@ -141,58 +140,6 @@ def _require_same(path: Path, stored: Block, counted: Iterable[Block]) -> None:
         raise DataError(
             f"{path}: its statistics ({where}) are not what its prediction tables and the corpus's labels give"
         )
-
-
-class _Tasks:
-    """Tasks with their labels, each built once; audio is decoded where the cache lacks it."""
-
-    def __init__(self, corpora: Mapping[str, PreparedCorpus], limit: int | None) -> None:
-        self._corpora, self._limit = corpora, limit
-        self._built: dict[tuple[str, str], Task] = {}
-
-    def of(self, path: Path, facts: Mapping[str, Any]) -> Task:
-        """Return the task of a record; it must be the very one that was scored."""
-        name, protocol, corpus = str(facts["task"]), facts["protocol"], str(facts["corpus"])
-        if corpus not in self._corpora:
-            raise DataError(
-                f"{path}: the labels of {corpus!r} are needed to score from tables, and no prepared folder of it is at hand; "
-                "name it with --data or SERBENCH_DATA, or use --from records"
-            )
-        if (name, protocol) not in self._built:
-            table = open_table(self._corpora[corpus], cache_folder())
-            decode_missing(table)
-            self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
-        task = self._built[name, protocol]
-        if facts.get("learnt_view", "native") != "native":
-            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
-        for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
-            if own != facts[what]:
-                said = "clips, labels or speakers" if what == "content_hash" else "folds"
-                raise DataError(
-                    f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
-                    "use the corpus and the version it was scored with, or --from records"
-                )
-        return task
-
-
-def _corpora(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
-    """Prepared corpora: of ``--data``, else SERBENCH_DATA, else where the run found them."""
-    if folders := data_folders(data):
-        return find_corpora(folders)[0]
-    try:
-        noted = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
-        folders = [Path(p) for p in noted.values() if Path(p).is_dir()]
-    except (OSError, ValueError, AttributeError, TypeError):
-        folders = []
-    return find_corpora(folders)[0] if folders else []
-
-
-def _limit(path: Path) -> int | None:
-    try:
-        limit = json.loads(RunFolder(path).matrix.read_text(encoding="utf-8"))["limit"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return int(limit) if limit is not None else None
 
 
 def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked:

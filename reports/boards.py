@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Board:
     groups: tuple[tuple[str, tuple[BoardRow, ...]], ...]
     other_titles: tuple[str, ...]
     chance: float | None
+    human: float | None = None
+    """What one listener scores, where votes or ratings are known."""
 
     @property
     def rows(self) -> list[BoardRow]:
@@ -54,19 +56,50 @@ class Board:
         return [row for _, rows in self.groups for row in rows]
 
 
+ROWS_ON_ONE_PAGE = 500
+"""Rows of all boards together beyond which the first page shows the best of each track, at 1.3 KB a row."""
+BEST = 5
+
+
+def shortened(boards: Sequence[Board]) -> tuple[list[Board], bool]:
+    """The boards as a first page can carry them: whole, or the best of each track; says whether any was cut."""
+    if sum(len(b.rows) for b in boards) <= ROWS_ON_ONE_PAGE:
+        return list(boards), False
+    cut = [replace(b, groups=tuple((name, rows[:BEST]) for name, rows in b.groups)) for b in boards]
+    return cut, any(len(a.rows) != len(b.rows) for a, b in zip(cut, boards, strict=True))
+
+
 def chance_line(subject: Subject, record: Record) -> float | None:
     """1/K for UA, K the classes of the view with true clips; no metric else has a chance line without an answer rule."""
+    if subject.metric != "ua":
+        return None
+    noted = [c["ua"] for c in record.facts.get("chance", ()) if c["view"] == subject.view]
+    if noted:
+        return float(noted[0])  # schema 1 had none
     block = subject.block(record)
-    if subject.metric != "ua" or block is None:
+    if block is None:
         return None
     return 1 / int((block.averaged.sum(axis=(0, 2)) > 0).sum())
+
+
+def human_line(subject: Subject, record: Record) -> float | None:
+    """One listener's score against what the labels are, if known, else against the other listeners."""
+    wanted = (subject.view, subject.metric, subject.dimension)
+    given = {
+        str(h["truth"]): float(h["estimate"])
+        for h in record.facts.get("human", [])
+        if (h["view"], h["metric"], h["dimension"]) == wanted
+    }
+    meant = str(record.facts.get("corpus_card", {}).get("truth", ""))
+    return given.get(meant, given.get("perceived"))
 
 
 def task_board(contest: Contest, subject: Subject) -> Board:
     """All systems of a contest, by track, best first."""
     members = {t: contest.members(subject, t) for t in contest.tracks}
     everyone = [r for group in members.values() for r in group]
-    axis = _axis(subject, everyone)
+    human = human_line(subject, everyone[0]) if everyone else None
+    axis = _axis(subject, everyone, *([human] if human is not None else []))
     groups = tuple(
         (t, tuple(_board_row(subject, r, axis, contest.rank(subject, t, r.system)) for r in group))
         for t, group in members.items()
@@ -78,6 +111,7 @@ def task_board(contest: Contest, subject: Subject) -> Board:
         groups,
         tuple(_other_titles(subject)),
         chance_line(subject, everyone[0]) if everyone else None,
+        human,
     )
 
 
@@ -98,8 +132,8 @@ def system_board(contests: Sequence[Contest], system: str, subject_of: Mapping[i
     return Board(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
 
 
-def _axis(subject: Subject, records: Iterable[Record]) -> Axis:
-    values: list[float] = []
+def _axis(subject: Subject, records: Iterable[Record], *also: float) -> Axis:
+    values: list[float] = list(also)
     for record in records:
         row = subject.row(record)
         if row is not None:

@@ -11,13 +11,8 @@ from bench.atomic import write_text
 from bench.catalogue import CatalogueEntry
 from bench.errors import DataError
 from reports.site import environment
-from reports.wording import language_name
+from reports.wording import VERIFIED, language_name
 
-LEVELS = {
-    "data": "prepared here from real files",
-    "layout": "prepared rightly from a tree built from its published file listing",
-    "described": "written from public descriptions, never prepared",
-}
 SEEN = ("seen", "same corpus", "undisclosed", "unseen")
 """Contamination, worst first."""
 MARKER = "tasks:catalogue"
@@ -47,7 +42,7 @@ def page(entries: Sequence[CatalogueEntry]) -> str:
             languages=sorted({language_name(e.language) for e in real}),
             pools={e.pool for e in real},
             prepared=[e for e in real if e.prepared],
-            levels=[(k, said, sum(e.verification == k for e in real)) for k, said in LEVELS.items()],
+            levels=[(k, said, sum(e.verification == k for e in real)) for k, said in VERIFIED.items()],
             systems=sorted({s for e in entries for s in e.contamination}),
             by_status=by_status,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.comparing import Pairing, comparable, families, run_family
@@ -12,7 +13,7 @@ from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.ranking import RankInterval, rank_interval
-from bench.records import Block, Record
+from bench.records import Block, BlockKey, Record
 
 TRACKS = ("adapted", "probed", "released", "reference")
 """In the order of a board: most supervision first, the yardsticks last."""
@@ -63,6 +64,10 @@ class Contest:
     subjects: tuple[Subject, ...]
     pairings: tuple[Pairing, ...]
     untested: tuple[str, ...]
+    _seen: dict[tuple[Subject, str], dict[str, dict[str, Pairing]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -99,13 +104,13 @@ class Contest:
 
     def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
         """A system's pairings inside its track, by the other's name, seen from the system."""
-        own = {}
-        for p in self.within(subject, track):
-            if p.system_a == system:
-                own[p.system_b] = p
-            elif p.system_b == system:
-                own[p.system_a] = p.turned()
-        return own
+        if (subject, track) not in self._seen:
+            seen: dict[str, dict[str, Pairing]] = defaultdict(dict)
+            for p in self.within(subject, track):
+                seen[p.system_a][p.system_b] = p
+                seen[p.system_b][p.system_a] = p.turned()
+            self._seen[subject, track] = dict(seen)
+        return self._seen[subject, track].get(system, {})
 
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
         """From 1 + (significantly better systems) to N − (significantly worse ones).
@@ -123,22 +128,29 @@ class Contest:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
-def hold_contests(records: Sequence[Record]) -> list[Contest]:
+TestFamily = Callable[
+    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
+]
+"""Tests a comparison family: :func:`bench.comparing.run_family`, or the same with a memory."""
+
+
+def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
     """Group records by task, protocol and condition, and run each planned family once."""
-    return [_hold(group) for group in comparable(records)]
+    return [_hold(group, test) for group in comparable(records)]
 
 
-def _hold(group: Sequence[Record]) -> Contest:
+def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
     plan = Plan.model_validate(group[0].facts["plan"])
     subjects = _subjects(group, plan)
+    # Other views are tested by serbench compare.
+    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
     pairings: list[Pairing] = []
     untested: list[str] = []
     for name, members, pairs in families(group):
         if name == "track reference":
             continue  # yardsticks do not compete
         try:
-            shown = [_only(r, subjects) for r in members]
-            pairings += run_family(name, shown, pairs, [s.metric for s in subjects])
+            pairings += test(name, members, pairs, [s.metric for s in subjects], keys)
         except DataError as error:
             untested.append(f"{name}: {error}")
     facts = group[0].facts
@@ -164,9 +176,3 @@ def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
     categories = [Subject(v, "wrong", metric) for v in chosen]
     agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]
     return agreement + categories if plan.primary_metric == "ccc" else categories + agreement
-
-
-def _only(record: Record, subjects: Sequence[Subject]) -> Record:
-    """The record with the statistics of what is shown: other views are tested by ``serbench compare``."""
-    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
-    return Record(record.facts, tuple(b for b in record.blocks if b.key in keys))

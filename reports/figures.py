@@ -25,6 +25,11 @@ class Axis:
     high: float
     ticks: tuple[float, ...]
 
+    @property
+    def decimals(self) -> int:
+        """Decimals that tell its ticks apart."""
+        return 2 if self.ticks[1] - self.ticks[0] < 0.0999 else 1
+
     def x(self, value: float) -> float:
         """Place a value, px; values beyond the ends stand at the ends."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)

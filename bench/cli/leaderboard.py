@@ -1,0 +1,132 @@
+"""``serbench leaderboard``: publish a run, check what is published, take a record back, build the board."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.cli.printing import console, print_json, print_table
+from bench.errors import DataError
+from bench.leaderboard import Board, Validation, add_run, retract, validate
+from bench.leaderboard.checking import BADGES
+from bench.workspace import cache_folder
+
+
+def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:
+    """Publish a run."""
+    added = add_run(run, Board(results), name, tables=tables)
+    if as_json:
+        print_json(
+            {
+                "publication": added.publication.name,
+                "folder": str(added.publication.folder.root),
+                "published": list(added.published),
+                "left_out": added.left_out,
+            }
+        )
+        return
+    for stem, reason in sorted(added.left_out.items()):
+        print(f"not published: {stem}: {reason}", file=sys.stderr)
+    console().print(
+        f"{len(added.published)} record(s) published in {added.publication.folder.root}; check them with: "
+        f"serbench leaderboard validate --results {results}",
+        soft_wrap=True,
+    )
+
+
+def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
+    """Validate; returns the exit code."""
+    found = validate(Board(results), data, cache=checked_folder())
+    if as_json:
+        print_json(
+            {"records": [r.as_json() for r in found.records], "problems": [p.as_json() for p in found.problems]}
+        )  # fmt: skip
+    else:
+        _print(found)
+    return 1 if found.problems else 0
+
+
+def checked_folder() -> Path:
+    """Where it is remembered which records were checked."""
+    return cache_folder() / "board" / "checked"
+
+
+def _print(found: Validation) -> None:
+    print_table(
+        "",
+        ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
+        [
+            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts["condition"], r.badge, remark(r.imported, r.retracted))
+            for r in found.records
+        ],
+    )  # fmt: skip
+    shown = {r.badge for r in found.records}
+    for badge, meaning in BADGES.items():
+        if badge in shown:
+            console().print(f"{badge}: {meaning}", soft_wrap=True)
+    for problem in found.problems:
+        print(f"refused: {problem.sentence}", file=sys.stderr)
+    said = f"{len(found.records)} record(s) hold"
+    console().print(
+        f"{said}, {len(found.problems)} problem(s)" if found.problems else f"{said}, nothing is refused"
+    )
+
+
+def remark(imported: bool, retracted: str) -> str:
+    """What must stand beside a record."""
+    words = ["imported"] if imported else []
+    return ", ".join(words + ([f"retracted: {retracted}"] if retracted else []))
+
+
+def take_back(record: str, results: Path, why: str, *, as_json: bool) -> None:
+    """Retract a record."""
+    publication = retract(Board(results), record, why)
+    if as_json:
+        print_json({"publication": publication.name, "retracted": publication.retractions()})
+    else:
+        console().print(
+            f"marked in {publication.retractions_path}; the record itself is kept", soft_wrap=True
+        )
+
+
+def require_sound(found: Validation) -> None:
+    """Raise :class:`DataError` with the first problem, if there is one."""
+    if found.problems:
+        more = (
+            f" (and {len(found.problems) - 1} more: serbench leaderboard validate)"
+            if len(found.problems) > 1
+            else ""
+        )
+        raise DataError(found.problems[0].sentence + more)
+
+
+def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
+    """Build the site of a board, unless something in it is refused."""
+    from bench.leaderboard.remembering import RememberedTests
+    from reports.published import write_board
+
+    board = Board(results)
+    found = validate(board, data, cache=checked_folder())
+    require_sound(found)
+    tests = RememberedTests(cache_folder() / "board" / "comparisons")
+    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
+    if as_json:
+        print_json(
+            {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),
+             "families_tested": tests.tested, "families_remembered": tests.remembered}
+        )  # fmt: skip
+    else:
+        console().print(str(index), soft_wrap=True)
+
+
+def export(run: Path, out: Path) -> None:
+    """Write a run's scores in every form."""
+    from bench.rescoring import rescore
+    from reports.contests import hold_contests
+    from reports.exports import write_exports
+
+    records = [c.record for c in rescore(run)]
+    if not records:
+        raise DataError(f"{run}: holds no record yet; let serbench run finish a system on a task first")
+    for path in write_exports(records, hold_contests(records), out):
+        console().print(str(path), soft_wrap=True)

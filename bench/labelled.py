@@ -1,0 +1,81 @@
+"""Tasks with their labels, built again for records that were scored earlier: the very clips and folds, or an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.corpora import PreparedCorpus, data_folders, find_corpora
+from bench.errors import DataError
+from bench.task import Task, build_task, decode_missing, open_table
+from bench.workspace import RunFolder, cache_folder
+
+
+class LabelledTasks:
+    """The tasks of records, each built once. With ``decode``, audio is decoded where the cache lacks it."""
+
+    def __init__(self, corpora: Sequence[PreparedCorpus], limit: int | None, *, decode: bool = True) -> None:
+        self._corpora, self._limit, self._decode = {c.card.name: c for c in corpora}, limit, decode
+        self._built: dict[tuple[str, str], Task] = {}
+
+    @classmethod
+    def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> LabelledTasks:
+        """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them."""
+        return cls(corpora_at_hand(path, data), limit_of(path), decode=decode)
+
+    def folder(self, corpus: str) -> Path | None:
+        """Where a corpus lies, None when it is not at hand."""
+        return self._corpora[corpus].folder if corpus in self._corpora else None
+
+    def of(self, path: Path, facts: Mapping[str, Any]) -> Task:
+        """Return the task of the record at ``path``; it must be the very one that was scored.
+
+        Raises:
+            DataError: its corpus is not at hand, or is not what was scored.
+        """
+        name, protocol, corpus = str(facts["task"]), facts["protocol"], str(facts["corpus"])
+        if corpus not in self._corpora:
+            raise DataError(
+                f"{path}: the labels of {corpus!r} are needed to score from tables, and no prepared folder of it is at hand; "
+                "name it with --data or SERBENCH_DATA, or use --from records"
+            )
+        if (name, protocol) not in self._built:
+            table = open_table(self._corpora[corpus], cache_folder())
+            if self._decode:
+                decode_missing(table)
+            self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
+        task = self._built[name, protocol]
+        if facts.get("learnt_view", "native") != "native":
+            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
+        for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
+            if own != facts[what]:
+                said = "clips, labels or speakers" if what == "content_hash" else "folds"
+                raise DataError(
+                    f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
+                    "use the corpus and the version it was scored with, or --from records"
+                )
+        return task
+
+
+def corpora_at_hand(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
+    """Prepared corpora: of ``data``, else SERBENCH_DATA, else where the run found them."""
+    if folders := data_folders(data):
+        return find_corpora(folders)[0]
+    try:
+        noted = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
+        folders = [Path(p) for p in noted.values() if Path(p).is_dir()]
+    except (OSError, ValueError, AttributeError, TypeError):
+        folders = []
+    return find_corpora(folders)[0] if folders else []
+
+
+def limit_of(path: Path) -> int | None:
+    """At most how many clips per task a run was made with; None for all."""
+    try:
+        limit = json.loads(RunFolder(path).matrix.read_text(encoding="utf-8"))["limit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return int(limit) if limit is not None else None

@@ -1,0 +1,87 @@
+"""Files from strangers, read within bounds: size, depth, numbers, rows. Each refusal is one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench.errors import DataError
+
+JSON_BYTES = 16 << 20
+"""A record of 60 clusters has 50 KB; one of 3,000 speakers about 1 MB."""
+PARQUET_BYTES = 64 << 20
+PARQUET_ROWS = 4_000_000
+PARQUET_UNPACKED = 512 << 20
+STATISTICS_CELLS = 40_000_000
+"""Places that the blocks of one record may announce: 320 MB of numbers."""
+
+
+def require_plain_file(path: Path, most: int) -> None:
+    """Raise :class:`DataError` unless ``path`` is a file, no link, of at most ``most`` bytes."""
+    if path.is_symlink() or not path.is_file():
+        raise DataError(f"{path}: expected a file, found {'a link' if path.is_symlink() else 'none'}")
+    size = path.stat().st_size
+    if size > most:
+        raise DataError(
+            f"{path}: {size:,} bytes, more than the {most:,} that such a file may have; it was not read"
+        )
+
+
+def bounded_json(path: Path, most: int = JSON_BYTES) -> Any:
+    """Read JSON of bounded size and depth whose numbers are all finite.
+
+    Raises:
+        DataError: too large, too deep, not JSON, or a number that is none.
+    """
+    require_plain_file(path, most)
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise DataError(f"{path}: nested too deeply to be a record of this suite") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not the JSON of this suite ({str(error)[:200]})") from None
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is out of range")
+    return value
+
+
+def require_bounded_parquet(path: Path, rows: int = PARQUET_ROWS) -> None:
+    """Raise :class:`DataError` unless a Parquet file says that it is small enough to be read whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    require_plain_file(path, PARQUET_BYTES)
+    try:
+        metadata = pq.read_metadata(path)
+        unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a Parquet file ({str(error)[:120]})") from None
+    if metadata.num_rows > rows or unpacked > PARQUET_UNPACKED or metadata.num_columns > 100:
+        raise DataError(
+            f"{path}: announces {metadata.num_rows:,} rows, {metadata.num_columns:,} columns and {unpacked:,} bytes; at most "
+            f"{rows:,} rows, 100 columns and {PARQUET_UNPACKED:,} bytes are read"
+        )
+
+
+def require_bounded_statistics(path: Path, facts: Mapping[str, Any]) -> None:
+    """Raise :class:`DataError` when the blocks that a record announces would not fit into memory."""
+    clusters = max(len(facts["clusters"]), len(facts.get("speaker_names", ())))
+    places = 0
+    for block in facts["blocks"]:
+        labels, sums = len(block["labels"]), len(block.get("sums", ()))
+        places += len(facts["seeds"]) * clusters * max(1, labels) * (sums or max(6, labels + 1))
+    if places > STATISTICS_CELLS:
+        raise DataError(
+            f"{path}: its {len(facts['blocks'])} blocks announce {places:,} sums; at most {STATISTICS_CELLS:,} are read"
+        )

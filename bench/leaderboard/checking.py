@@ -1,0 +1,241 @@
+"""Which published records may be believed: everything about them checked as far as what is at hand allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import BenchError, DataError
+from bench.identity import digest, hash_file, hash_json
+from bench.labelled import LabelledTasks, corpora_at_hand
+from bench.leaderboard.bounds import bounded_json, require_bounded_parquet, require_bounded_statistics
+from bench.leaderboard.publication import Board, Publication, plan_of
+from bench.leaderboard.shape import require_consistent, require_shape
+from bench.leaderboard.stored import stored_record
+from bench.leaderboard.tables import require_possible, require_tables
+from bench.matrix import Plan
+from bench.records import Record, read_record
+from bench.rescoring import Checked, from_record, from_tables
+from bench.scoring.recording import figures_code
+
+Badge = Literal["statistics", "tables", "labels"]
+BADGES: Mapping[Badge, str] = {
+    "statistics": "every score follows from the additive statistics in the record",
+    "tables": "every score follows from the statistics, and these agree with the prediction tables beside them",
+    "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
+}
+"""What a badge says was checked; each includes the one before."""
+BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
+"""What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
+RESOLUTION = ("resamples", "permutations")
+MOST_TIMES = 100
+"""How much finer than the board's a plan may be: resamples are memory and time of whoever checks."""
+
+
+@dataclass(frozen=True)
+class BoardRecord:
+    """A published record that passed: from where, what was checked, and why it no longer stands, if it was retracted."""
+
+    publication: str
+    path: Path
+    record: Record
+    badge: Badge
+    retracted: str = ""
+
+    @property
+    def imported(self) -> bool:
+        """Whether the predictions were made elsewhere."""
+        return bool(self.record.facts.get("imported"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        facts = self.record.facts
+        kept = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
+        return {
+            "publication": self.publication,
+            "record": self.path.stem,
+            **{k: facts.get(k, "") for k in kept},
+            "badge": self.badge,
+            "imported": self.imported,
+            "retracted": self.retracted,
+        }
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something published is refused: one sentence, and where."""
+
+    publication: str
+    record: str
+    sentence: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What passed and what did not; a board is built only when nothing was refused."""
+
+    records: tuple[BoardRecord, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def standing(self) -> list[Record]:
+        """Records that count: those that were not retracted."""
+        return [r.record for r in self.records if not r.retracted]
+
+
+class Believed:
+    """Remembers, in a folder of the cache, which record files were found to follow from their statistics."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def record(self, path: Path) -> Record:
+        """Read a record and check it, unless these very bytes were checked by this very code before."""
+        if self._folder is None:
+            return self._checked(path).record
+        mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
+        if mark.exists():
+            return stored_record(path)
+        checked = self._checked(path)
+        if checked.note:
+            return checked.record
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return stored_record(path)
+
+    def _checked(self, path: Path) -> Checked:
+        require_possible(path, read_record(path))  # before anything is computed from it
+        return from_record(path)
+
+
+def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:
+    """Check everything that is published.
+
+    ``data`` are folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
+    ``cache`` is where it is remembered which files were checked.
+
+    Raises:
+        UsageError: nothing is published there, or ``board.yaml`` is not valid.
+    """
+    rules = board.rules
+    believed = Believed(cache)
+    records: list[BoardRecord] = []
+    problems: list[Problem] = []
+    corpora = corpora_at_hand(board.root, data)
+    for publication in board.publications():
+        try:
+            described, retracted = _described(publication), publication.retractions()
+            plan_fault(plan_of(described, publication.folder.matrix), rules.plan, publication.folder.matrix)
+        except BenchError as error:
+            problems.append(Problem(publication.name, "", str(error)))
+            continue
+        if fault := publication.broken_seal():
+            problems.append(Problem(publication.name, "", fault))
+        tasks = LabelledTasks(corpora, None)
+        for path in publication.record_paths():
+            try:
+                record, badge = _check(
+                    path, publication, described, believed, tasks, {c.card.name for c in corpora}
+                )
+            except BenchError as error:
+                problems.append(Problem(publication.name, path.stem, str(error)))
+            else:
+                records.append(
+                    BoardRecord(publication.name, path, record, badge, retracted.get(path.stem, ""))
+                )
+    problems += _disagreements(records)
+    return Validation(tuple(records), tuple(problems))
+
+
+def _described(publication: Publication) -> Mapping[str, Any]:
+    described = publication.described()
+    if hash_json(described["matrix"]) != described["matrix_hash"]:
+        raise DataError(
+            f"{publication.folder.matrix}: the matrix was changed after it was run: its hash is not {described['matrix_hash']}"
+        )
+    if described.get("limit") is not None:
+        raise DataError(f"{publication.folder.matrix}: only a part of the corpora was run (--limit)")
+    return described
+
+
+def plan_fault(plan: Plan, wanted: Plan, path: Path) -> None:
+    """Raise :class:`DataError` unless a plan keeps to the board's."""
+    for name in BINDING:
+        if getattr(plan, name) != getattr(wanted, name):
+            raise DataError(
+                f"{path}: was planned with {name} {getattr(plan, name)}, this board's is {getattr(wanted, name)}; run it with the board's plan"
+            )
+    for name in RESOLUTION:
+        if getattr(plan, name) < getattr(wanted, name):
+            raise DataError(
+                f"{path}: was planned with {getattr(plan, name)} {name}, this board asks for {getattr(wanted, name)} at least"
+            )
+        if getattr(plan, name) > MOST_TIMES * getattr(wanted, name):
+            raise DataError(
+                f"{path}: was planned with {getattr(plan, name)} {name}, which would take this board's machine too long; "
+                f"at most {MOST_TIMES} times {getattr(wanted, name)}"
+            )
+
+
+def _check(
+    path: Path,
+    publication: Publication,
+    described: Mapping[str, Any],
+    believed: Believed,
+    tasks: LabelledTasks,
+    corpora: set[str],
+) -> tuple[Record, Badge]:
+    """Check one record from the cheapest to the dearest; returns it with what was checked."""
+    facts = bounded_json(path)
+    require_shape(path, facts)
+    if facts["matrix_hash"] != described["matrix_hash"] or facts["plan"] != described["matrix"]["plan"]:
+        raise DataError(
+            f"{path}: was scored under another plan (matrix hash {facts['matrix_hash']}) than {publication.folder.matrix.name} "
+            f"beside it ({described['matrix_hash']}); score the run again and publish it whole"
+        )
+    require_consistent(path, facts)
+    require_bounded_parquet(path.with_suffix(".parquet"))
+    require_bounded_statistics(path, facts)
+    try:
+        record = believed.record(path)
+        if not publication.folder.tables.is_dir():
+            return record, "statistics"
+        require_tables(path, record, publication.folder.tables)
+        if facts["corpus"] not in corpora:
+            return record, "tables"
+        return from_tables(path, publication.folder.tables, tasks).record, "labels"
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BenchError):
+            raise
+        raise DataError(
+            f"{path}: its parts do not fit together ({type(error).__name__}: {str(error)[:120]}); score the run again"
+        ) from None
+
+
+def _disagreements(records: Sequence[BoardRecord]) -> Iterator[Problem]:
+    """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task."""
+    places: dict[tuple[str, ...], BoardRecord] = {}
+    splits: dict[tuple[str, str], BoardRecord] = {}
+    for r in (r for r in records if not r.retracted):
+        facts = r.record.facts
+        place = (r.record.system, r.record.task, r.record.regime, str(facts["condition"]))
+        first = places.setdefault(place, r)
+        if first is not r:
+            yield Problem(
+                r.publication, r.path.stem,
+                f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
+            )  # fmt: skip
+        first = splits.setdefault((r.record.task, str(facts["protocol"])), r)
+        for name, said in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
+            if facts[name] != first.record.facts[name]:
+                yield Problem(
+                    r.publication, r.path.stem,
+                    f"{r.path}: was scored on other {said} of {r.record.task} than {first.path}; one board has one version of a task",
+                )  # fmt: skip
+                break

@@ -1,0 +1,177 @@
+"""How published records lie in a folder: one sub-folder per publication, sealed, and what was taken back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.atomic import write_json
+from bench.errors import DataError, UsageError
+from bench.identity import hash_file
+from bench.leaderboard.bounds import bounded_json
+from bench.matrix import Plan
+from bench.typed_yaml import Strict, read_typed
+from bench.workspace import RunFolder
+
+SEAL_SCHEMA = 1
+HASH = re.compile(r"[0-9a-f]{16,64}")
+"""What names a cell, and what the suite's hashes look like."""
+NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
+
+
+class BoardRules(Strict):
+    """``board.yaml`` of a results folder: its title, and the plan that every published record must have followed."""
+
+    title: str = "ser-bench leaderboard"
+    address: str = ""
+    """Where the repository is, for the links by which others publish; blank leaves them out."""
+    plan: Plan = Plan()
+    """Its ``across_tracks`` is not asked for: pairs across tracks are those that the publications' own plans name."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One published run: ``records/``, ``tables/``, ``matrix.json``, the seal, and what was retracted."""
+
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.root.name
+
+    @property
+    def seal_path(self) -> Path:
+        """``published.json``: the hash of every file as it was published."""
+        return self.folder.root / "published.json"
+
+    @property
+    def retractions_path(self) -> Path:
+        """``retracted.json``: why records no longer stand, by file stem."""
+        return self.folder.root / "retracted.json"
+
+    def record_paths(self) -> list[Path]:
+        """Its records, sorted."""
+        return sorted(self.folder.records.glob("*.json"))
+
+    def files(self) -> dict[str, str]:
+        """Hash every file that the seal covers, by path within the publication."""
+        root = self.folder.root
+        paths = [self.folder.matrix, self.folder.sidecar]
+        for part in (self.folder.records, self.folder.tables):
+            paths += sorted(part.glob("*")) if part.is_dir() else []
+        return {p.relative_to(root).as_posix(): hash_file(p) for p in paths if p.is_file()}
+
+    def seal(self) -> None:
+        """Write down the hash of every file."""
+        write_json(self.seal_path, {"schema": SEAL_SCHEMA, "files": self.files()})
+
+    def broken_seal(self) -> str | None:
+        """Say what differs from the seal, or return None when nothing does."""
+        again = f"serbench leaderboard add RUN --name {self.name}"
+        if not self.seal_path.is_file():
+            return f"{self.seal_path}: missing; records are published with: {again}"
+        sealed = bounded_json(self.seal_path)
+        noted = sealed.get("files") if isinstance(sealed, dict) else None
+        if not isinstance(noted, dict) or sealed.get("schema") != SEAL_SCHEMA:
+            return f"{self.seal_path}: is no seal of this version; publish again with: {again}"
+        found = self.files()
+        for what, names in (
+            ("was changed by hand after it was published", [n for n in noted if found.get(n, noted[n]) != noted[n]]),
+            ("was published and is gone; a record is taken back with serbench leaderboard retract", [n for n in noted if n not in found]),
+            ("was put here by hand", [n for n in found if n not in noted]),
+        ):  # fmt: skip
+            if names:
+                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+                return f"{self.folder.root / sorted(names)[0]}: {what}{more}; publish with: {again}"
+        return None
+
+    def retractions(self) -> dict[str, str]:
+        """Why records were retracted, by file stem.
+
+        Raises:
+            DataError: the file is damaged, or names a record that is not there.
+        """
+        if not self.retractions_path.exists():
+            return {}
+        noted = bounded_json(self.retractions_path, 1 << 20)
+        stems = {p.stem for p in self.record_paths()}
+        if not isinstance(noted, dict) or not all(isinstance(v, str) and v.strip() for v in noted.values()):
+            raise DataError(f"{self.retractions_path}: expected the reason of every retracted record by name")
+        if strange := sorted(set(noted) - stems):
+            raise DataError(f"{self.retractions_path}: names {strange[0]!r}, which is no record beside it")
+        return noted
+
+    def described(self) -> Mapping[str, Any]:
+        """The matrix with its analysis plan, as it was run.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        found = bounded_json(self.folder.matrix)
+        if not (isinstance(found, dict) and isinstance(found.get("matrix"), dict) and "matrix_hash" in found):
+            raise DataError(f"{self.folder.matrix}: holds no matrix with its hash; publish the run again")
+        return found
+
+
+@dataclass(frozen=True)
+class Board:
+    """A folder of publications."""
+
+    root: Path
+
+    @property
+    def rules(self) -> BoardRules:
+        """Its ``board.yaml``, or the usual rules."""
+        path = self.root / "board.yaml"
+        return read_typed(path, BoardRules) if path.exists() else BoardRules()
+
+    def publications(self) -> list[Publication]:
+        """Everything published here, by name: sub-folders that hold records.
+
+        Raises:
+            UsageError: the folder does not exist or holds nothing that was published.
+        """
+        if not self.root.is_dir():
+            raise UsageError(
+                f"{self.root}: no such folder; name the folder of published records with --results"
+            )
+        found = [
+            Publication(RunFolder(p)) for p in sorted(self.root.iterdir()) if (p / "records").is_dir() and not p.is_symlink()
+        ]  # fmt: skip
+        if not found:
+            raise UsageError(
+                f"{self.root}: nothing is published here; add a finished run with: serbench leaderboard add RUN"
+            )
+        return found
+
+    def publication(self, name: str) -> Publication:
+        """The publication of that name, whether it exists or not.
+
+        Raises:
+            UsageError: no name for a folder.
+        """
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} cannot name a publication: small letters, digits and . _ + - only, starting with a letter or digit"
+            )
+        return Publication(RunFolder(self.root / name))
+
+
+def plan_of(described: Mapping[str, Any], path: Path) -> Plan:
+    """The analysis plan of a publication's matrix.
+
+    Raises:
+        DataError: it has none that this version knows.
+    """
+    try:
+        return Plan.model_validate(described["matrix"]["plan"])
+    except (KeyError, ValidationError):
+        raise DataError(
+            f"{path}: its matrix has no analysis plan that this version knows; update ser-bench"
+        ) from None

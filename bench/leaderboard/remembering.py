@@ -1,0 +1,144 @@
+"""Comparison families that were tested before: kept by what decides them, so that a board is rebuilt without testing again."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import write_text
+from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
+from bench.identity import hash_json, source_hash
+from bench.records import BlockKey, Record
+
+TEST_MODULES = (
+    "bench.comparing",
+    "bench.families",
+    "bench.swaps",
+    "bench.power",
+    "bench.intervals",
+    "bench.resampling",
+    "bench.additive",
+    "bench.metric_type",
+    "bench.confusions",
+    "bench.ratings",
+)
+"""Code that turns statistics into verdicts."""
+DECISIVE = (
+    "system",
+    "task",
+    "protocol",
+    "training",
+    "condition",
+    "track",
+    "plan",
+    "cluster",
+    "leaks",
+    "content_hash",
+)
+"""Facts of a record that a comparison depends on, beside its statistics."""
+
+
+@functools.cache
+def tests_code() -> str:
+    """Hash of the code that compares."""
+    return hash_json([source_hash(m) for m in TEST_MODULES])
+
+
+class RememberedTests:
+    """:func:`bench.comparing.run_family` with a memory in a folder of the cache.
+
+    The key is the content: code, plan, statistics of every member (by the hash of their file), pairs, metrics. ``tested``
+    and ``remembered`` count families.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.tested = 0
+        self.remembered = 0
+
+    def __call__(
+        self,
+        name: str,
+        records: Sequence[Record],
+        pairs: Sequence[tuple[str, str]],
+        metrics: Sequence[str] = COMPARED_METRICS,
+        keys: Collection[BlockKey] | None = None,
+    ) -> list[Pairing]:
+        """Test a family, or give back what came of it; raises what :func:`run_family` raises."""
+        path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
+        try:
+            columns = json.loads(path.read_text(encoding="utf-8"))
+            found = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = run_family(name, records, pairs, metrics, keys)
+            self.tested += 1
+            self._write(path, found)
+        else:
+            self.remembered += 1
+        return found
+
+    def _key(
+        self,
+        name: str,
+        records: Sequence[Record],
+        pairs: Sequence[tuple[str, str]],
+        metrics: Sequence[str],
+        keys: Collection[BlockKey] | None,
+    ) -> str:
+        return hash_json(
+            {
+                "code": tests_code(),
+                "family": name,
+                "members": [
+                    [r.facts["statistics"]["hash"], r.clusters, r.facts["seeds"], r.facts["blocks"]]
+                    + [r.facts.get(k) for k in DECISIVE]
+                    for r in records
+                ],
+                "pairs": [list(p) for p in pairs],
+                "metrics": list(metrics),
+                "keys": None if keys is None else sorted(keys),
+            }
+        )
+
+    def _write(self, path: Path, found: Sequence[Pairing]) -> None:
+        # Sentences are made again: they are a third of the bytes.
+        names = [n for n in (vars(found[0]) if found else ()) if n != "sentence"]
+        rows = [[_plain(getattr(p, n)) for n in names] for p in found]
+        write_text(path, json.dumps({"names": names, "rows": rows}, separators=(",", ":")))
+
+
+class RememberedPages:
+    """Pages of a board that were made before, by what decides them: code, the records they show and meet, the board's plan.
+
+    ``code`` is the hash of what makes pages; ``shared`` is whatever else all pages show.
+    """
+
+    def __init__(self, folder: Path, code: str, shared: Any) -> None:
+        self._folder, self._shared = folder, hash_json([code, shared])
+        self.made = 0
+
+    def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
+        """Return the page ``make(name)``."""
+        # A record's facts decide as well as its statistics: its title, its card, its notes.
+        content = [str(r.facts["record_hash"]) for r in records]
+        path = self._folder / f"{hash_json([self._shared, key, content])}.html"
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            page = make(name)
+            write_text(path, page)
+            self.made += 1
+            return page
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _pairing(row: dict[str, Any]) -> Pairing:
+    made = Pairing(**row | {"notes": tuple(row["notes"]), "sentence": ""})
+    object.__setattr__(made, "sentence", sentence(made))
+    return made

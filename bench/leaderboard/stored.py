@@ -1,0 +1,61 @@
+"""Records of a big board: their facts in memory, their statistics on disk until somebody looks at them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from bench.errors import DataError
+from bench.identity import hash_file
+from bench.records import Block, Record, read_blocks, read_facts
+
+KEPT = 128
+"""Records whose statistics stay in memory: two tasks of 60 systems, at about 0.2 MB each."""
+
+
+@dataclass(frozen=True)
+class StoredBlocks(Sequence[Block]):
+    """The blocks of a record (those of its slices with ``sliced``), read when they are asked for."""
+
+    path: Path
+    sliced: bool
+
+    def _read(self) -> tuple[Block, ...]:
+        return tuple(b for b in _blocks(self.path) if bool(b.axis) == self.sliced)
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self._read())
+
+    @overload
+    def __getitem__(self, index: int) -> Block: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Block]: ...
+    def __getitem__(self, index: int | slice) -> Block | Sequence[Block]:
+        return self._read()[index]
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _blocks(path: Path) -> tuple[Block, ...]:
+    facts = read_facts(path)
+    return tuple(read_blocks(path.with_name(facts["statistics"]["file"]), facts))
+
+
+def stored_record(path: Path) -> Record:
+    """The record at ``path``, whose statistics must be there unchanged, and are read later.
+
+    Raises:
+        DataError: not a record, or statistics that are not the ones it was written with.
+    """
+    facts = read_facts(path)
+    statistics = path.with_name(facts["statistics"]["file"])
+    if not statistics.is_file() or hash_file(statistics) != facts["statistics"]["hash"]:
+        raise DataError(
+            f"{statistics}: missing or changed since {path.name} was written; score the run again"
+        )
+    return Record(facts, StoredBlocks(path, False), StoredBlocks(path, True))

@@ -1,0 +1,214 @@
+"""Scores for other programs and papers: CSV, JSON, Parquet, LaTeX tables, model-index YAML for model cards, BibTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import replacing, write_text
+from bench.identity import digest
+from bench.records import Record, main_view
+from bench.registry import corpus_cards
+from bench.scoring import Score
+from reports import wording
+from reports.contests import Contest, Subject
+
+COLUMNS = (*(f.name for f in fields(Score) if f.name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
+FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\textbraceleft{}", "}": r"\textbraceright{}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    '"': r"\textquotedbl{}", "–": "--", "—": "---", "−": r"\ensuremath{-}", "’": "'",
+}  # fmt: skip
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+TEX_HEAD = "% Made by ser-bench; needs \\usepackage[T1]{fontenc}, \\usepackage[utf8]{inputenc} and \\usepackage{booktabs}.\n"
+
+
+def write_exports(records: Sequence[Record], contests: Sequence[Contest], out: Path) -> list[Path]:
+    """Write every form into ``out``; the same records give the same bytes. Returns the files, the folder's first.
+
+    ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per contest
+    and subject, with intervals and rank intervals), ``corpora.bib``, ``model-index/<system>.yaml``.
+    """
+    rows = score_rows(records)
+    paths = [
+        out / name for name in ("scores.csv", "scores.json", "scores.parquet", "tables.tex", "corpora.bib")
+    ]
+    write_text(paths[0], csv_text(rows))
+    write_text(
+        paths[1],
+        "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n",
+    )
+    _write_parquet(paths[2], rows)
+    write_text(paths[3], latex_tables(contests))
+    write_text(paths[4], bibtex(records))
+    for system in sorted({r.system for r in records}):
+        plain = re.sub(r"[^A-Za-z0-9._+-]", "_", system)[:100]
+        if plain != system:
+            plain += f"-{digest(system, length=4)}"
+        own = [r for r in records if r.system == system]
+        path = out / "model-index" / f"{plain}.yaml"
+        if text := model_index(system, own):
+            write_text(path, text)
+            paths.append(path)
+    return paths
+
+
+def score_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row per score of every record, with what tells records apart."""
+    rows = []
+    for record in records:
+        shared = {name: record.facts.get(name, "") for name in FACTS}
+        for score in record.scores:
+            row = {**score, **shared, "imported": bool(record.facts.get("imported"))}
+            rows.append({name: row.get(name) for name in COLUMNS})
+    return rows
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as CSV; text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        text = _UNSEEN.sub(" ", value)
+        return f"'{text}" if value.startswith(_FORMULA) else text
+    return value
+
+
+def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"estimate low high seed_low seed_high fold_mean coverage": pa.float64(), "clips speakers clusters seeds": pa.int64(), "imported": pa.bool_()}  # fmt: skip
+    types = {name: kind for names, kind in kinds.items() for name in names.split()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+
+
+def tex(text: str) -> str:
+    r"""Escape text for LaTeX and BibTeX, whose braces must pair; characters that reorder or hide text become blanks.
+
+    >>> tex("50 % of_all")
+    '50 \\% of\\_all'
+    """
+    return "".join(_TEX.get(c, c) for c in _UNSEEN.sub(" ", text))
+
+
+def latex_tables(contests: Sequence[Contest]) -> str:
+    """One ``table`` per contest and subject: systems by track, score, interval, rank interval."""
+    return TEX_HEAD + "".join(latex_table(c, s) for c in contests for s in c.subjects)
+
+
+def latex_table(contest: Contest, subject: Subject) -> str:
+    """A table of one task in one metric, best first within each track."""
+    percent = wording.is_percent(subject)
+    lines = []
+    for track in contest.tracks:
+        for record in contest.members(subject, track):
+            row = subject.row(record)
+            if row is None:
+                continue
+            rank = contest.rank(subject, track, record.system) if track != "reference" else None
+            mark = r"\,\textsuperscript{i}" if record.facts.get("imported") else ""
+            cells = (
+                tex(record.system) + mark, tex(track), tex(wording.number(row["estimate"], percent=percent)),
+                tex(wording.span(row["low"], row["high"], percent=percent)), tex(wording.rank_words(rank)),
+            )  # fmt: skip
+            lines.append("    " + " & ".join(cells) + r" \\" + "\n")
+    label = re.sub(r"[^A-Za-z0-9]+", "-", f"{contest.task} {contest.protocol} {contest.condition} {subject.view} {subject.metric} {subject.dimension or ''}").strip("-")  # fmt: skip
+    notes = (
+        "; \\textsuperscript{i} predictions made elsewhere"
+        if any("textsuperscript" in x for x in lines)
+        else ""
+    )
+    setting = f"{contest.task}, {contest.protocol}, {contest.condition}"
+    caption = f"{tex(setting)}. {tex(wording.board_caption(contest, subject))}{notes}"
+    level = tex(wording.level_words(contest.plan.level))
+    return (
+        f"\n\\begin{{table}}[t]\n  \\centering\n  \\caption{{{caption}}}\n  \\label{{tab:{label}}}\n  \\begin{{tabular}}{{llrll}}\n    \\toprule\n"
+        f"    system & track & {tex(wording.subject_title(subject))} & {level} interval & rank \\\\\n    \\midrule\n{''.join(lines)}"
+        "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n"
+    )
+
+
+def model_index(system: str, records: Sequence[Record]) -> str:
+    """The ``model-index`` of a Hugging Face model card: the primary view's scores of a system, one result per task.
+
+    Blank where the system has no score in them.
+    """
+    import yaml
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    results = []
+    for record in sorted(records, key=lambda r: (r.task, r.regime, str(r.facts["condition"]))):
+        facts = record.facts
+        for s in record.scores:
+            shown = (s["metric"] in ("ua", "wa") and s["view"] == main_view(facts)) or s["metric"] == "ccc"
+            if not shown or s["rows"] != "all" or s["outside"] != "wrong":
+                continue
+            name = wording.METRICS[s["metric"]] + (f", {s['dimension']}" if s["dimension"] else "")
+            results.append(
+                EvalResult(
+                    task_type="audio-classification",
+                    task_name="Speech emotion recognition",
+                    dataset_type=str(facts["corpus"]),
+                    dataset_name=str(facts["corpus_card"].get("title") or facts["corpus"]),
+                    dataset_config=str(facts["task"]),
+                    dataset_split=f"{record.regime}, {facts['condition']}, {facts['folds']} folds",
+                    metric_type=str(s["metric"]),
+                    metric_name=f"{name} ({s['view']})",
+                    metric_value=s["estimate"],
+                    metric_args={"interval": [s["low"], s["high"]], "level": facts["plan"]["level"], "speakers": s["speakers"], "coverage": s["coverage"]},
+                )
+            )  # fmt: skip
+    if not results:
+        return ""
+    # The hub's own writer of YAML is ten times slower, which counts on a board of thousands of records.
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    index = {"model-index": eval_results_to_model_index(system, results)}
+    return str(yaml.dump(index, Dumper=dumper, sort_keys=False, allow_unicode=True))
+
+
+def bibtex(records: Iterable[Record]) -> str:
+    """An entry for every corpus that was tested on or learnt from, as far as its card cites it."""
+    cards: dict[str, Mapping[str, Any]] = {}
+    shipped = corpus_cards()
+    for record in records:
+        cards.setdefault(str(record.facts["corpus"]), record.facts["corpus_card"])
+        for source in record.facts.get("sources", ()):
+            name = str(source.get("task", "")).rpartition(".")[0]
+            if name in shipped:
+                cards.setdefault(name, shipped[name].model_dump(mode="json"))
+    return "".join(_entry(name, card) for name, card in sorted(cards.items()))
+
+
+def _entry(name: str, card: Mapping[str, Any]) -> str:
+    citation, source = str(card.get("citation") or ""), str(card.get("source") or "")
+    fields_ = {"title": str(card.get("title") or name), "note": citation}
+    if year := re.search(r"\b(19|20)\d\d\b", citation):
+        fields_["year"] = year[0]
+    if doi := re.search(r"\b10\.\d{4,9}/[^\s,;]+", citation):
+        fields_["doi"] = doi[0]
+    if address := re.match(r"https://[^\s\"'{}\\]+", source):
+        fields_["url"] = address[0]
+    fields_["howpublished"] = f"Licence: {card.get('licence') or 'unknown'}"
+    key = re.sub(r"[^A-Za-z0-9.:+-]", "-", name)
+    body = "".join(f"  {k} = {{{tex(v)}}},\n" for k, v in fields_.items() if v)
+    return f"@misc{{{key},\n{body}}}\n\n"

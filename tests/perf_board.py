@@ -1,0 +1,142 @@
+"""A board of 60 systems × 40 tasks, made from perturbed counts of published records: how long a build takes, and in how much.
+
+``python -m tests.perf_board [SYSTEMS TASKS]``. Generation and the cold build (everything checked, every family tested) come first;
+the figure that has a target is the build after that, whose comparisons are remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.identity import digest, hash_json
+from bench.leaderboard import Board
+from bench.records import Record, read_record, write_record
+from bench.scoring import figures
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "results/quick"
+SYSTEMS, TASKS = 60, 40
+TRACKS = ("probed", "adapted", "released")
+LANGUAGES = ("en", "zh", "ms", "ta", "id", "th", "vi", "de")
+
+
+def template() -> Record:
+    """A published record of a frozen encoder, three seeds, ten speakers."""
+    (path,) = (PUBLISHED / "records").glob("whisper-*__indowave.id__within__clean.json")
+    return read_record(path)
+
+
+def write_board_records(root: Path, systems: int, tasks: int) -> None:
+    """Write a publication of ``systems`` × ``tasks`` records whose every figure follows from their statistics."""
+    described = json.loads((PUBLISHED / "matrix.json").read_text())
+    folder = root / "many"
+    (folder / "records").mkdir(parents=True)
+    described["matrix"]["plan"]["across_tracks"] = []
+    described["matrix_hash"] = hash_json(described["matrix"])
+    (folder / "matrix.json").write_text(json.dumps(described))
+    places = [
+        (folder / "records", s, t, described["matrix_hash"]) for t in range(tasks) for s in range(systems)
+    ]
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(_write_one, places, chunksize=20))
+    Board(root).publications()[0].seal()
+
+
+def _write_one(place: tuple[Path, int, int, str]) -> None:
+    folder, system, task, matrix_hash = place
+    made = template()
+    rng = np.random.default_rng([system, task])
+    corpus, language = f"corpus{task:02d}", LANGUAGES[task % len(LANGUAGES)]
+    name, track = f"system-{system:02d}", TRACKS[system % len(TRACKS)]
+    plan = {**made.facts["plan"], "across_tracks": []}
+    shared = {"system": name, "task": f"{corpus}.{language}", "track": track}
+    facts = {
+        **made.facts, **shared,
+        "title": name, "corpus": corpus, "pool": corpus, "language": language, "plan": plan, "matrix_hash": matrix_hash,
+        "card": {**made.facts["card"], "name": name, "track": track},
+        "corpus_card": {**made.facts["corpus_card"], "name": corpus, "pool": corpus, "languages": [language]},
+        "content_hash": digest(corpus), "folds_hash": digest("folds", corpus), "system_identity": digest(name),
+        "code_version": "0.1.0",
+    }  # fmt: skip
+    skill = 0.3 + 0.6 * system / SYSTEMS
+    blocks = []
+    for block in (*made.blocks, *made.slices):
+        values = block.values
+        if block.categorical:
+            values = np.zeros_like(values)
+            totals = block.values.sum(axis=-1).astype(int)
+            k = len(block.labels)
+            for i in np.ndindex(totals.shape):
+                shares = np.full(k + 1, (1 - skill) / k)
+                shares[i[-1]] = skill
+                values[i] = rng.multinomial(totals[i], shares)
+        blocks.append(replace(block, values=values))
+    own, sliced = [b for b in blocks if not b.axis], [b for b in blocks if b.axis]
+    path = folder / f"{name}__{facts['task']}__within__clean.json"
+    write_record(path, {**facts, **figures(facts, own, sliced)}, blocks)
+
+
+def build(root: Path, out: Path, cache: Path) -> tuple[float, float]:
+    """Build the board in a process of its own; returns seconds and the peak memory in GiB."""
+    environment = os.environ | {"SERBENCH_CACHE": str(cache), "PYTHONPATH": str(PUBLISHED.parent.parent)}
+    environment.pop("SERBENCH_DATA", None)
+    before = time.perf_counter()
+    program = (
+        "import resource, sys\nfrom bench.cli import main\n"
+        "try:\n    main()\nfinally:\n"
+        "    print(max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program, "leaderboard", "build", "--results", str(root), "-o", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return time.perf_counter() - before, int(done.stderr.split()[-1]) / 2**20
+
+
+def board_figures(
+    systems: int = SYSTEMS, tasks: int = TASKS
+) -> list[tuple[str, tuple[float, ...], str, str]]:
+    """What is measured: name, values, unit, target."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, out, cache = (Path(folder) / name for name in ("results", "site", "cache"))
+        start = time.perf_counter()
+        write_board_records(root, systems, tasks)
+        generated = time.perf_counter() - start
+        cold, _ = build(root, out, cache)
+        shutil.rmtree(cache / "board" / "pages")
+        drawn, drawn_memory = build(root, out, cache)
+        warm, memory = build(root, out, cache)
+        largest = max(p.stat().st_size for p in out.glob("*.html")) / 2**20
+    what = f"board of {systems} systems × {tasks} tasks"
+    return [
+        (f"{what}: making the records", (generated,), "s", ""),
+        (f"{what}: cold build, all checked and tested", (cold,), "s", ""),
+        (f"{what}: comparisons remembered, every page made anew", (drawn,), "s", ""),
+        (f"{what}: the same, peak memory", (drawn_memory,), "GiB", "under 1 GiB"),
+        (f"{what}: comparisons and pages remembered", (warm,), "s", "under 20 s"),
+        (f"{what}: peak memory of a process", (memory,), "GiB", "under 1 GiB"),
+        (f"{what}: largest page", (largest,), "MiB", "under 2 MB"),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    systems, tasks = (int(x) for x in sys.argv[1:3]) if len(sys.argv) > 2 else (SYSTEMS, TASKS)
+    for what, values, unit, target in board_figures(systems, tasks):
+        print(f"{what}: {values[0]:.3g} {unit}{f' ({target})' if target else ''}")
+    print(
+        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
