@@ -21,6 +21,7 @@ class Cues(Strict):
     excludes: tuple[str, ...] = ()
     idioms: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    swapped: tuple[str, ...] = ()
     negators: tuple[str, ...] = ()
     denies_all: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()

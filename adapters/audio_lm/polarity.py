@@ -15,6 +15,7 @@ Weight = Literal["primary", "plain", "minor"]
 
 _SENTENCE = re.compile(r"[^.!?。;\n…]+(?:\.(?=\w)[^.!?。;\n…]+)*[.!?。;…]*")
 _COMMA = re.compile(r"[,:()\[\]、—–|]|\s-\s")
+_RESTATED = re.compile(r"\s*(?::|[—–]|\s-\s)\W*\Z")
 _PAUSE = re.compile(r"[,()\[\]、—–|]|\s-\s")
 _LIST_FILLER = re.compile(
     r"(?:any|even|signs?|of|the|a|an|very|particularly|especially|or|nor|and|either|\W|_|的)*"
@@ -104,19 +105,35 @@ class _Sentence:
         return self._found[kind]
 
     def _turns(self) -> Spans:
-        """Contrasts; and the comma at which a concessive opening ends ("while one might expect anger, …")."""
-        turns = list(self._cues("contrast")) if self.places else []
+        """Where the sentence starts afresh.
+
+        At a contrast; at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
+        of "less angry than sad"; at a colon or dash before a last word that is all answer ("neither happy nor sad: neutral").
+        """
+        if not self.places:
+            return []
+        turns = list(self._cues("contrast"))
         opening = cue_pattern("concessive", self.languages).match(self.text.lstrip())
         comma = self.text.find(",") if opening else -1
         if comma >= 0:
             turns.append((comma, comma + 1))
+        for swap in cue_pattern("swapped", self.languages).finditer(self.text):
+            turns.append(swap.span(swap.lastindex or 0))
+        start, end = self.places[-1]
+        restated = _RESTATED.search(self.text, self.places[-2][1], start) if len(self.places) > 1 else None
+        if restated and not re.search(r"\w", self.text[end:]):
+            turns.append(restated.span())
         return sorted(turns)
 
     def _short(self) -> bool:
-        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something."""
+        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something.
+
+        Words of weight ("mostly happy with a touch of surprise") belong to the emotion words.
+        """
         rest = self.text
-        for s, e in sorted(self.places, reverse=True):
-            rest = rest[:s] + " " + rest[e:]
+        weights = self._cues("primary") + self._cues("minor")
+        for s, e in sorted({*self.places, *weights}, reverse=True):
+            rest = rest[:s] + " " * (e - s) + rest[e:]
         words = [w for w in rest.split() if re.search(r"\w", w)]
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
