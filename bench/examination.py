@@ -312,7 +312,7 @@ def systems() -> Iterator[Finding]:
 def _system(name: str) -> Finding:
     try:
         card = load_system(name)
-        system = resolve_system(card, fetch=False)
+        system = resolve_system(card, fetch=False, starts_servers=True)
     except BenchError as error:
         return Finding(
             "systems", name, "wrong", str(error), f"mend the card or its package, then: serbench check {name}"

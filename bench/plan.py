@@ -146,8 +146,11 @@ class RunPlan:
         return {c.key: g for g in self.groups for c in g.cells}
 
 
-def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
-    """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``."""
+def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool = False) -> System:
+    """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``.
+
+    ``starts_servers``: the caller starts the server of an Audio-LLM where its card tells how (a run does).
+    """
     weights, blocked = None, None
     if card.probe is not None and card.probe not in PROBES:
         raise UsageError(
@@ -156,7 +159,7 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
     if card.family == "audio-llm":
         # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
         weights = local_weights(card.weights) if card.weights else None
-        blocked = _without_server(card)
+        blocked = _without_server(card, starts_servers)
     elif card.weights is not None:
         try:
             weights = find_weights(card.weights, fetch=fetch)
@@ -188,14 +191,14 @@ def resolve_system(card: SystemCard, *, fetch: bool = True) -> System:
     return System(card, weights, hash_json(decisive), key, blocked)
 
 
-def _without_server(card: SystemCard) -> str | None:
+def _without_server(card: SystemCard, starts_servers: bool) -> str | None:
     """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
     if card.server is not None and card.adapter is not None:
         return None
     address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1"
     if card.adapter is None:
         return f"needs a server and an adapter, and its card names no adapter yet; then {address}"
-    if card.serve is None or card.serve.engine == "closed":
+    if card.serve is None or card.serve.engine == "closed" or not starts_servers:
         return f"needs a server: {address}"
     if vllm_python() is None:
         return f"needs a server: {address}, or name a Python that has vLLM in {PYTHON_VARIABLE} and it is started here"
@@ -260,7 +263,9 @@ def expand(
     def resolved(name: str) -> System:
         card = load_system(name, base=base)
         if card.name not in systems:
-            systems[card.name] = resolve_system(with_settings(card, settings.get(card.name, {})), fetch=fetch)
+            systems[card.name] = resolve_system(
+                with_settings(card, settings.get(card.name, {})), fetch=fetch, starts_servers=True
+            )
         return systems[card.name]
 
     wanted: dict[tuple[str, ...], Wanted] = {}

@@ -18,6 +18,9 @@ from bench.protocols import STORED
 from bench.registry import load_system
 from bench.workspace import open_run
 
+PLAIN_STATES = ("done", "to do")
+"""States of a forecast that need no reason; any other is the reason why nothing can run."""
+
 
 def parse_only(text: str) -> dict[str, list[str]]:
     """Parse ``system=a,system=b,task=c``.
@@ -100,6 +103,7 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
 
 
 def _print_summary(summary: RunSummary) -> None:
+    from bench.cli.beside_scores import setting_words
     from bench.cli.results import headline_rows
     from bench.records import read_facts
 
@@ -107,12 +111,25 @@ def _print_summary(summary: RunSummary) -> None:
     records = [read_facts(p) for p in sorted(summary.folder.records.glob("*.json"))]
     if records:
         metric = records[0]["plan"]["primary_metric"].upper().replace("_", "-")
+        shown = [(row, setting_words(row)) for row in headline_rows(records)]
+        several = len({words for _, words in shown}) > 1
         print_table(
             f"{metric}, view {records[0]['plan']['primary_view']}, 95 % interval by cluster; CCC where dimensions exist",
-            ("task", "system", "track", metric, "interval", "CCC v / a / d", "speakers", "seeds"),
+            (
+                "task",
+                *(["setting"] if several else []),
+                "system",
+                "track",
+                metric,
+                "interval",
+                "CCC v / a / d",
+                "speakers",
+                "seeds",
+            ),
             [
                 (
                     row["task"],
+                    *([words] if several else []),
                     row["system"],
                     row["track"],
                     figure(row["estimate"]),
@@ -121,7 +138,7 @@ def _print_summary(summary: RunSummary) -> None:
                     row["speakers"],
                     row["seeds"],
                 )
-                for row in headline_rows(records)
+                for row, words in shown
             ],
             right=(metric, "speakers", "seeds"),
         )
@@ -180,12 +197,14 @@ def _print_forecast(found: Forecast) -> None:
                 r.cells,
                 r.done,
                 r.features,
-                r.state,
+                r.state if r.state in PLAIN_STATES else "blocked",
             )
             for r in found.rows
         ],
         right=("clips", "fits", "cells", "done", "features cached"),
     )
+    for name, reason in {r.system: r.state for r in found.rows if r.state not in PLAIN_STATES}.items():
+        out.print(f"blocked: {name}: {reason}", soft_wrap=True)
     out.print(
         f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, {found.unconditioned} to put through conditions; "
         f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "
