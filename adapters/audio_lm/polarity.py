@@ -92,7 +92,7 @@ class _Sentence:
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
         self.turns = self._turns()
-        self.anchored = self._short() or bool(self._cues("anchors"))
+        self.anchored = self._short() or bool(self._cues("anchors")) or self._opens_with_reason()
 
     def _cues(self, kind: str) -> Spans:
         """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安)."""
@@ -137,6 +137,22 @@ class _Sentence:
         words = [w for w in rest.split() if re.search(r"\w", w)]
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
+    def _opens_with_reason(self) -> bool:
+        """Whether the text opens with an emotion word and then gives the reason for it ("Sad, because …")."""
+        if self.number or not self.places or re.search(r"\w", self.text[: self.places[0][0]]):
+            return False
+        end = self.places[0][1]
+        gap = re.compile(r"[\W_]{0,6}").match(self.text, end)
+        return bool(gap and cue_pattern("reasons", self.languages).match(self.text, gap.end()))
+
+    def _somebody_elses(self, start: int, end: int) -> bool:
+        """Whether the words right beside an emotion word give it to somebody the speaker talks of ("a sad friend")."""
+        gap = len(self.text[end:]) - len(self.text[end:].lstrip())
+        if cue_pattern("others_after", self.languages).match(self.text, end + gap):
+            return True
+        before = len(self.text[:start].rstrip())
+        return any(e == before for _, e in self._cues("others_before"))
+
     def statement(self, mention: Mention, void: bool) -> Statement:
         """Judge one emotion word of this sentence."""
         start, end = mention.start - self.offset, mention.end - self.offset
@@ -159,7 +175,7 @@ class _Sentence:
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
             return True
-        if any(turn <= e <= start for _, e in self.refusals):
+        if any(turn <= e <= start for _, e in self.refusals) or self._somebody_elses(start, end):
             return True
         left, right = self._comma_clause(start, end, turn, following)
         if any(end <= s < right for s, _ in self._cues("supposed_before")):
@@ -217,6 +233,12 @@ class _Sentence:
         rest = cue_pattern("joined", self.languages).sub(" ", rest)
         return _LIST_FILLER.fullmatch(rest) is not None
 
+    def _joined(self, left: int, right: int) -> bool:
+        """Whether nothing but a word like "and" stands between two emotion words: the second has the first one's weight."""
+        gap = self.text[left:right]
+        joining = cue_pattern("joined", self.languages)
+        return joining.search(gap) is not None and not joining.sub("", gap).strip()
+
     def _mention_between(self, left: int, right: int) -> bool:
         return any(left <= s and e <= right for s, e in self.places)
 
@@ -234,6 +256,9 @@ class _Sentence:
                 near = e <= start <= e + _NEAR and not self._mention_between(e, start)
                 if near and not _PAUSE.search(self.text, e, start):
                     nearest = max(nearest, (e, "primary" if kind == "primary" else "minor"))
+        before = max(((s, e) for s, e in self.places if e <= start), default=None)
+        if nearest[0] < 0 and before and self._joined(before[1], start):
+            return self._weight(*before)
         return nearest[1]
 
 
