@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from adapters.audio_lm import parse_reply
 
@@ -33,3 +34,12 @@ def test_strangers_refusals_give_no_label(part: str) -> None:
     assert all(
         parse_reply(row["text"], row["labels"], language=row["language"]).status == "refused" for row in rows
     )
+
+
+def test_emotions_of_others_comparisons_and_bounds_are_no_answer() -> None:
+    said = yaml.safe_load(Path(__file__).with_name("no_answers.yaml").read_text(encoding="utf-8"))
+    labels = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+    assert set(said) == {"en", "zh", "ms", "id", "ta"}
+    for language, texts in said.items():
+        for text in texts:
+            assert parse_reply(text, labels, language=language).label is None, text
