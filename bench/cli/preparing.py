@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,7 +14,7 @@ from bench.corpora import METADATA, data_folders
 from bench.errors import UsageError, nearest
 from bench.preparation.preparing import Preparation, Watcher, prepare
 from bench.preparation.report import REPORT, PrepareReport
-from bench.registry import corpus_cards
+from bench.registry import corpus_card_file, corpus_cards
 from bench.typed_yaml import read_typed
 from bench.workspace import cache_folder
 
@@ -38,8 +37,11 @@ def prepare_corpus(
     if source is None and Path(corpus).is_dir():
         source = Path(corpus)
     target = out or _target(card.name, data)
+    if card_file is None and target.name != card.name:
+        card_file = corpus_card_file(card.name)  # a folder of another name needs its card beside it
     what = Preparation(card, source, target, workers, unverified, card_file)
-    print(f"preparing {card.name} in {target}", file=sys.stderr)
+    if not as_json:
+        console().print(f"preparing {card.name} in {target}", soft_wrap=True, markup=False)
     if as_json or not console().is_terminal:
         report = prepare(what)
     else:
