@@ -111,6 +111,8 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     # The model says the first option whatever it hears: every order gives chance, and all of it is position.
     assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
     assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
+    assert {v["language"] for v in facts["variants"]} == {"en"}
+    assert "ua_by_language" not in facts, "one language shows no effect"
     assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
     compared = command(monkeypatch, capsys)("compare", tmp_path / "run", "one", "two", "--json").json
     assert {row["agreement"] for row in compared} == {1.0}, (
@@ -142,3 +144,19 @@ def test_stored_replies_are_read_again_without_a_server(
     assert said.json["computed"] == 1
     assert read_facts(next((tmp_path / "run" / "records").glob("*.json")))["clips"] == 6
     assert len(pretend.read_text().splitlines()) == 1
+
+
+def test_the_effect_of_the_prompts_language_stands_in_the_record(pretend: Path, tmp_path: Path) -> None:
+    card = CARD.format(name="one", orders=1).replace(
+        "mode: choice", "mode: choice, prompts: [paper, ta-1, ta-2]"
+    )
+    (tmp_path / "one.yaml").write_text(card)
+    (tmp_path / "asked.yaml").write_text(MATRIX.replace("./two.yaml, ", ""))
+    write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
+    assert not run(tmp_path).failed
+    facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
+    assert set(facts["ua_by_language"]) == {"en", "ta"}
+    assert facts["ua_by_language"]["ta"] == pytest.approx(
+        (facts["ua_by_prompt"]["ta-1"] + facts["ua_by_prompt"]["ta-2"]) / 2
+    )
+    assert len(facts["ua_range_over_languages"]) == 2
