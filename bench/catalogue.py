@@ -17,7 +17,7 @@ from bench.labels import label_table
 from bench.protocols import SAMPLE_RATE, Array
 from bench.registry import corpus_cards, load_system, system_names
 from bench.task import open_table
-from bench.task.splitting import official_sides
+from bench.task.splitting import no_within, official_sides, too_few_speakers
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class CatalogueEntry:
     elicitation: str
     folds: int | str
     cluster: str
+    within: str
+    """"yes"; else "no: " and why, so that zero-shot and transfer remain; or "when prepared" where a card cannot tell."""
     variants: tuple[str, ...]
     """Split variants that the manifest allows for; none where the corpus is not prepared."""
     licence: str
@@ -96,7 +98,13 @@ def _counted(
     emotions, speakers, scripts = pick(metadata.emotions), pick(metadata.speakers), pick(metadata.scripts)
     columns = {"speaker": speakers, "gender": pick(metadata.genders), "script": scripts}
     variants = []
-    if len(set(speakers) - {""}) >= 3 and all(speakers):
+    identities = {
+        "speaker": speakers,
+        "session": pick(metadata.sessions),
+        "dialogue": pick(metadata.dialogues),
+    }
+    refused = no_within(identities)
+    if refused is None:
         variants.append("loso")
         if all(scripts) and len(set(scripts)) > 1:
             variants.append("script-disjoint")
@@ -111,6 +119,7 @@ def _counted(
         labels=label_table().ordered(e for e in emotions if e),
         dimensions=bool(np.isfinite(metadata.dimensions[rows]).any()),
         votes=any(pick(metadata.votes)),
+        within="yes" if refused is None else f"no: {refused}",
         variants=tuple(variants),
         prepared=True,
         warnings=(*card.traps, *find_confounds(emotions, columns, seconds[rows], speakers)),
@@ -129,10 +138,20 @@ def _promised(card: CorpusCard, language: str, seen: Mapping[str, Contamination]
         labels=label_table().ordered(x for x in card.labels.values() if x),
         dimensions=card.scale is not None,
         votes=False,
+        within=_within_promised(card),
         variants=(),
         prepared=card.synthetic,
         warnings=card.traps,
     )
+
+
+def _within_promised(card: CorpusCard) -> str:
+    """What a card alone tells: dialogues may tie any speakers together, and languages share them out."""
+    if card.synthetic:
+        return "yes"
+    if card.speakers is not None and (reason := too_few_speakers(card.speakers)):
+        return f"no: {reason}"
+    return "when prepared"
 
 
 def _entry(

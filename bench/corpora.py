@@ -190,6 +190,10 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
             reader = csv.DictReader(stream, strict=True)
             header = [h.strip() for h in reader.fieldnames or []]
             reader.fieldnames = header
+            if twice := sorted({h for h in header if header.count(h) > 1}):
+                raise DataError(
+                    f"{path}: the header names {', '.join(map(repr, twice))} more than once; keep one"
+                )
             rows = []
             for row in reader:
                 if None in row or None in row.values():

@@ -20,6 +20,8 @@ MIN_GROUPS = 3
 """One group each to train, to choose and to test on."""
 REMAINS = "Protocols zero-shot and transfer (as the test corpus) remain"
 """What a corpus is good for when it cannot be split."""
+MOST_IN_ONE_GROUP = 0.8
+"""Share of the clips that one group may hold: a fold tests it and learns from the rest."""
 MOST_LEFT_OUT = 200
 """More folds than this are not made: each is a fit, and holds the row numbers of the whole corpus."""
 MIN_DEV_GROUPS = 2
@@ -78,6 +80,29 @@ def numbered_by_name(groups: NDArray[np.intp], clip_ids: Sequence[str]) -> NDArr
     return np.asarray(rank[groups])
 
 
+def unsplittable(groups: NDArray[np.intp]) -> str | None:
+    """Say why groups of clips make no folds: too few of them, or one that holds nearly everything; None where they do.
+
+    In MELD the six main characters and their dialogues tie almost all clips together.
+
+    >>> unsplittable(np.array([0, 1, 2, 2])), unsplittable(np.array([0] * 98 + [1, 2]))[:47]
+    (None, 'one group of clips that share speakers, session')
+    """
+    sizes = np.bincount(groups)
+    mend = "(if session or dialogue ids are local to a speaker, say so on the card: split: {session_scope: speaker})"
+    if len(sizes) < MIN_GROUPS:
+        return (
+            f"its clips form {len(sizes)} group(s) that share no speaker, session or dialogue; at least "
+            f"{MIN_GROUPS} are needed to train, to choose and to test on. {REMAINS} {mend}"
+        )
+    if sizes.max() > MOST_IN_ONE_GROUP * sizes.sum():
+        return (
+            f"one group of clips that share speakers, sessions or dialogues holds {sizes.max()} of {sizes.sum()} clips, so the "
+            f"fold that tests it would learn from next to nothing. {REMAINS} {mend}"
+        )
+    return None
+
+
 def build_folds(
     groups: NDArray[np.intp],
     balanced: Sequence[Sequence[str | None]],
@@ -92,12 +117,8 @@ def build_folds(
     task in errors; ``usable`` rows are those that can be learnt from, of which validation must have some. With fewer groups than ``folds`` there are as many folds as groups.
     """
     n_groups = int(groups.max()) + 1
-    if n_groups < MIN_GROUPS:
-        raise DataError(
-            f"{what}: its clips form {n_groups} group(s) that share no speaker, session or dialogue; at least "
-            f"{MIN_GROUPS} are needed to train, to choose and to test on. {REMAINS} (if session or dialogue ids are "
-            "local to a speaker, say so on the card: split: {session_scope: speaker})"
-        )
+    if reason := unsplittable(groups):
+        raise DataError(f"{what}: {reason}")
     if folds == "loso" and n_groups > MOST_LEFT_OUT:
         raise DataError(
             f"{what}: leaving one speaker out means {n_groups} fits here; at most {MOST_LEFT_OUT} are made. Ask for the "

@@ -155,6 +155,11 @@ def corpus_cards() -> Mapping[str, CorpusCard]:
     return {c.name: c for c in _shipped("corpora", CorpusCard)}
 
 
+def corpus_card_file(name: str) -> Path:
+    """Return the file of a shipped corpus card."""
+    return Path(str(files("tasks").joinpath("corpora", f"{name}.yaml")))
+
+
 def matrix_files() -> dict[str, Path]:
     """Return the shipped matrices, by name."""
     folder = Path(str(files("tasks").joinpath("matrices")))

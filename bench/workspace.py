@@ -63,6 +63,11 @@ class RunFolder:
         """Where this machine holds the prepared corpora, by name; not for publication."""
         return self.root / "data.json"
 
+    @property
+    def asked(self) -> Path:
+        """How this run was asked for on this machine: where relative card paths start, parameters set, limit, data folders."""
+        return self.root / "asked.json"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; a second driver is refused."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import field_validator
@@ -21,6 +23,7 @@ class Cues(Strict):
     excludes: tuple[str, ...] = ()
     idioms: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    swapped: tuple[str, ...] = ()
     negators: tuple[str, ...] = ()
     denies_all: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
@@ -30,6 +33,9 @@ class Cues(Strict):
     supposed: tuple[str, ...] = ()
     supposed_before: tuple[str, ...] = ()
     topic: tuple[str, ...] = ()
+    others_before: tuple[str, ...] = ()
+    others_after: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     concessive: tuple[str, ...] = ()
     anchors: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
@@ -73,16 +79,67 @@ def languages_read(asked: str, found: frozenset[str] = frozenset()) -> frozenset
     return frozenset(({asked} | always | found) & set(table) - set(excluded))
 
 
-@functools.lru_cache(maxsize=512)
-def cue_pattern(kind: str, languages: frozenset[str]) -> re.Pattern[str]:
-    """Return one pattern for all cues of a kind (a field of :class:`Cues`) in these languages."""
+@dataclass(frozen=True)
+class CuePattern:
+    """All cues of one kind in some languages, tried as one pattern would be.
+
+    The languages always read are one expression and every further language is its own: a set of languages costs no compiling,
+    which took ten times as long as the reading where replies mix languages.
+    """
+
+    parts: tuple[re.Pattern[str], ...]
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Yield the matches of every part."""
+        for part in self.parts:
+            yield from part.finditer(text)
+
+    def search(self, text: str, start: int = 0, end: int | None = None) -> re.Match[str] | None:
+        """Return the first match in the text."""
+        stop = len(text) if end is None else end
+        found = [m for part in self.parts if (m := part.search(text, start, stop))]
+        return min(found, key=lambda m: m.start(), default=None)
+
+    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """Return the match at ``start``."""
+        return next((m for part in self.parts if (m := part.match(text, start))), None)
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        """Return the match of the whole text."""
+        return next((m for part in self.parts if (m := part.fullmatch(text))), None)
+
+    def sub(self, by: str, text: str) -> str:
+        """Replace every match."""
+        for part in self.parts:
+            text = part.sub(by, text)
+        return text
+
+    @property
+    def pattern(self) -> str:
+        """The cues as one expression, to be built into another."""
+        return "|".join(part.pattern for part in self.parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def cue_pattern(kind: str, languages: frozenset[str]) -> CuePattern:
+    """Return the cues of a kind (a field of :class:`Cues`) in these languages."""
+    table = cue_table()
+    always = frozenset(name for name in languages if table[name].always)
+    sets = [always, *(frozenset({name}) for name in sorted(languages - always))]
+    return CuePattern(
+        tuple(p for names in sets if (p := _compiled(kind, names)) is not None) or (re.compile(r"(?!)"),)
+    )
+
+
+@functools.cache
+def _compiled(kind: str, languages: frozenset[str]) -> re.Pattern[str] | None:
     table = cue_table()
     parts = [
         _bounded(language, pattern)
         for language in sorted(languages)
         for pattern in sorted(getattr(table[language], kind), key=len, reverse=True)
     ]
-    return re.compile("|".join(parts) or r"(?!)")
+    return re.compile("|".join(parts)) if parts else None
 
 
 def _bounded(language: str, pattern: str) -> str:

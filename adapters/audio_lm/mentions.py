@@ -12,7 +12,8 @@ from adapters.audio_lm.normalising import plain, visible
 from bench.labels import fold_name, label_table
 
 _TAMIL = r"[\u0b80-\u0bff]"
-_TAMIL_DENIAL = re.compile("இல்ல|ில்ல|ற்ற|ின்றி|ல்லாத|ல்லாம")
+_TAMIL_DENIAL = re.compile("இல்ல|ில்ல|ற்ற|ின்றி|ல்லாத|ல்லாம|டாத|டாம|டாது|டமாட்ட|டுவ|ட்டால்")
+"""Endings that deny, forbid, foresee or suppose (கோபமில்லாமல், கோபப்படாதே, கோபப்படுவார், கோபப்பட்டால்)."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _WHOLE_ONLY = "other"
 """Its words ("other", "unknown") are everyday words: they count only where they are the whole answer."""
@@ -107,10 +108,13 @@ def _tamil_stem(word: str) -> str:
 
 
 def _tamil_form(word: str) -> str:
-    """Return a pattern for the stem where one of the word's own inflections follows (பயம், பயத்துடன், not பயணம்)."""
+    """Return a pattern for the stem where one of the word's own inflections follows (பயம், பயத்துடன், பயப்படு, not பயணம்).
+
+    The causative "make angry" (கோபப்படுத்து) is somebody else's anger and no form of the word here.
+    """
     stem = re.escape(_tamil_stem(word))
     if word.endswith("ம்"):
-        return f"{stem}(?=ம|த்த)"
+        return f"{stem}(?=ம|த்த|ப்ப[\u0b9f](?!\u0bc1த்த))"
     return f"{stem}(?=[\u0bbe-\u0bcd])" if word.endswith("ு") else stem
 
 

@@ -19,12 +19,14 @@ from adapters.audio_lm.structure import (
     is_answer_key,
     is_object,
     json_objects,
+    scored_names,
     tagged_answers,
 )
 
 _NOTHING = Reading("none")
 _UNCERTAIN = Reading("many")
 _DEEPEST = 3
+_LONGEST_SCORE_LIST = 2_000
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class _Reader:
             self._agree(self._fields(f, 0) for f in json_objects(seen)),
             self._headed(shown, "final_keys"),
             self._headed(shown, "answer_keys"),
+            self._score_list(shown),
             self._letters(shown),
             self._bare_line(shown),
         ):
@@ -186,6 +189,18 @@ class _Reader:
         if isinstance(value, list | tuple):
             return self._value(value[0], depth + 1) if len(value) == 1 and depth < _DEEPEST else _UNCERTAIN
         return _UNCERTAIN
+
+    def _score_list(self, shown: str) -> Reading:
+        """Read a list of emotions with their shares, or with yes and no, where nothing else names an emotion."""
+        scores = list(scored_names(shown)) if len(shown) <= _LONGEST_SCORE_LIST else []
+        if any(score is None and self.words.mentions(name.casefold()) for name, score in scores):
+            return _NOTHING
+        fields: Fields = [
+            (name, score)
+            for name, score in scores
+            if score is not None and self.words.mentions(name.casefold())
+        ]
+        return self._scores(fields) if len(fields) > 1 else _NOTHING
 
     def _scores(self, fields: Fields) -> Reading:
         named = [(self._whole(k), v) for k, v in fields]

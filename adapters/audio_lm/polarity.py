@@ -15,6 +15,7 @@ Weight = Literal["primary", "plain", "minor"]
 
 _SENTENCE = re.compile(r"[^.!?。;\n…]+(?:\.(?=\w)[^.!?。;\n…]+)*[.!?。;…]*")
 _COMMA = re.compile(r"[,:()\[\]、—–|]|\s-\s")
+_RESTATED = re.compile(r"\s*(?::|[—–]|\s-\s)\W*\Z")
 _PAUSE = re.compile(r"[,()\[\]、—–|]|\s-\s")
 _LIST_FILLER = re.compile(
     r"(?:any|even|signs?|of|the|a|an|very|particularly|especially|or|nor|and|either|\W|_|的)*"
@@ -91,7 +92,7 @@ class _Sentence:
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
         self.turns = self._turns()
-        self.anchored = self._short() or bool(self._cues("anchors"))
+        self.anchored = self._short() or bool(self._cues("anchors")) or self._opens_with_reason()
 
     def _cues(self, kind: str) -> Spans:
         """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安)."""
@@ -104,21 +105,53 @@ class _Sentence:
         return self._found[kind]
 
     def _turns(self) -> Spans:
-        """Contrasts; and the comma at which a concessive opening ends ("while one might expect anger, …")."""
-        turns = list(self._cues("contrast")) if self.places else []
+        """Where the sentence starts afresh.
+
+        At a contrast; at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
+        of "less angry than sad"; at a colon or dash before a last word that is all answer ("neither happy nor sad: neutral").
+        """
+        if not self.places:
+            return []
+        turns = list(self._cues("contrast"))
         opening = cue_pattern("concessive", self.languages).match(self.text.lstrip())
         comma = self.text.find(",") if opening else -1
         if comma >= 0:
             turns.append((comma, comma + 1))
+        for swap in cue_pattern("swapped", self.languages).finditer(self.text):
+            turns.append(swap.span(swap.lastindex or 0))
+        start, end = self.places[-1]
+        restated = _RESTATED.search(self.text, self.places[-2][1], start) if len(self.places) > 1 else None
+        if restated and not re.search(r"\w", self.text[end:]):
+            turns.append(restated.span())
         return sorted(turns)
 
     def _short(self) -> bool:
-        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something."""
+        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something.
+
+        Words of weight ("mostly happy with a touch of surprise") belong to the emotion words.
+        """
         rest = self.text
-        for s, e in sorted(self.places, reverse=True):
-            rest = rest[:s] + " " + rest[e:]
+        weights = self._cues("primary") + self._cues("minor")
+        for s, e in sorted({*self.places, *weights}, reverse=True):
+            rest = rest[:s] + " " * (e - s) + rest[e:]
         words = [w for w in rest.split() if re.search(r"\w", w)]
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
+
+    def _opens_with_reason(self) -> bool:
+        """Whether the text opens with an emotion word and then gives the reason for it ("Sad, because …")."""
+        if self.number or not self.places or re.search(r"\w", self.text[: self.places[0][0]]):
+            return False
+        end = self.places[0][1]
+        gap = re.compile(r"[\W_]{0,6}").match(self.text, end)
+        return bool(gap and cue_pattern("reasons", self.languages).match(self.text, gap.end()))
+
+    def _somebody_elses(self, start: int, end: int) -> bool:
+        """Whether the words right beside an emotion word give it to somebody the speaker talks of ("a sad friend")."""
+        gap = len(self.text[end:]) - len(self.text[end:].lstrip())
+        if cue_pattern("others_after", self.languages).match(self.text, end + gap):
+            return True
+        before = len(self.text[:start].rstrip())
+        return any(e == before for _, e in self._cues("others_before"))
 
     def statement(self, mention: Mention, void: bool) -> Statement:
         """Judge one emotion word of this sentence."""
@@ -142,7 +175,7 @@ class _Sentence:
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
             return True
-        if any(turn <= e <= start for _, e in self.refusals):
+        if any(turn <= e <= start for _, e in self.refusals) or self._somebody_elses(start, end):
             return True
         left, right = self._comma_clause(start, end, turn, following)
         if any(end <= s < right for s, _ in self._cues("supposed_before")):
@@ -200,6 +233,12 @@ class _Sentence:
         rest = cue_pattern("joined", self.languages).sub(" ", rest)
         return _LIST_FILLER.fullmatch(rest) is not None
 
+    def _joined(self, left: int, right: int) -> bool:
+        """Whether nothing but a word like "and" stands between two emotion words: the second has the first one's weight."""
+        gap = self.text[left:right]
+        joining = cue_pattern("joined", self.languages)
+        return joining.search(gap) is not None and not joining.sub("", gap).strip()
+
     def _mention_between(self, left: int, right: int) -> bool:
         return any(left <= s and e <= right for s, e in self.places)
 
@@ -217,6 +256,9 @@ class _Sentence:
                 near = e <= start <= e + _NEAR and not self._mention_between(e, start)
                 if near and not _PAUSE.search(self.text, e, start):
                     nearest = max(nearest, (e, "primary" if kind == "primary" else "minor"))
+        before = max(((s, e) for s, e in self.places if e <= start), default=None)
+        if nearest[0] < 0 and before and self._joined(before[1], start):
+            return self._weight(*before)
         return nearest[1]
 
 

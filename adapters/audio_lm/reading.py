@@ -49,7 +49,7 @@ def _upshot(text: str, words: Lexicon, languages: frozenset[str]) -> Reading | N
     ends = [m.end() for m in cue_pattern("conclusion", languages).finditer(text)]
     if not ends:
         return None
-    reading = _decide(read_passage(text[ends[-1] :], words, languages))
+    reading = _decide(read_passage(text[max(ends) :], words, languages))
     return reading if reading.kind == "one" else None
 
 

@@ -15,6 +15,12 @@ Fields = list[tuple[str, object]]
 _THOUGHT = re.compile(r"<\s*(/?)\s*(think|thinking|reasoning|thought|scratchpad)\s*>", re.IGNORECASE)
 _MOST_OBJECTS = 16
 _LONGEST_LITERAL = 4_000
+_SCORE_PARTS = re.compile(r"[\n;]|,(?=\s)")
+_SCORE = re.compile(
+    r"[\W_]{0,8}(?P<name>[^\W\d][^\n:=|(),;]{0,40}?)[\s:=|(\-–—]{1,8}"
+    r"(?:(?P<share>\d{1,3}(?:\.\d{1,6})?\s?%|[01]?\.\d{1,6})|(?P<verdict>yes|no|true|false))[\W_]{0,8}",
+    re.IGNORECASE,
+)
 _ANSWER_TAG = re.compile(
     r"<\s*(?:answer|label|emotion|final|output)\s*>([^<]{1,400})<\s*/\s*(?:answer|label|emotion|final|output)\s*>",
     re.IGNORECASE,
@@ -79,6 +85,24 @@ def _literal(text: str) -> _Pairs | None:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     return _Pairs((str(k), v) for k, v in value.items()) if isinstance(value, dict) else None
+
+
+def scored_names(text: str) -> Iterator[tuple[str, float | None]]:
+    """Yield each line, or part of a line between commas, as (name, score): "Neutral: 88%", "sad (0.05)", "| angry | yes |".
+
+    The score is None where the part is no name with a share or a yes or no; a bare whole number may be a rank and is none.
+
+    >>> list(scored_names("Neutral: 88%, sad (0.05)\\n| angry | no |\\nhappy: 3"))
+    [('Neutral', 88.0), ('sad', 0.05), ('angry', 0.0), ('happy: 3', None)]
+    """
+    for part in _SCORE_PARTS.split(text):
+        scored = _SCORE.fullmatch(part)
+        if scored is None:
+            yield part, None
+        elif scored["verdict"]:
+            yield scored["name"], float(scored["verdict"].lower() in ("yes", "true"))
+        else:
+            yield scored["name"], float(scored["share"].rstrip("% "))
 
 
 def is_object(value: object) -> bool:

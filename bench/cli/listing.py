@@ -29,11 +29,15 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
     }  # fmt: skip
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
     print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
+    if what == "tasks" and any(row["within"].startswith("no: ") for row in rows):
+        print("within: no: --json says why; protocols zero-shot and transfer (as the test corpus) remain")
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, str) and value.startswith("no: "):
+        return "no"
     return "" if value is None else str(value)
 
 

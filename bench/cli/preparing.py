@@ -14,7 +14,7 @@ from bench.corpora import METADATA, data_folders
 from bench.errors import UsageError, nearest
 from bench.preparation.preparing import Preparation, Watcher, prepare
 from bench.preparation.report import REPORT, PrepareReport
-from bench.registry import corpus_cards
+from bench.registry import corpus_card_file, corpus_cards
 from bench.typed_yaml import read_typed
 from bench.workspace import cache_folder
 
@@ -36,8 +36,12 @@ def prepare_corpus(
     card, card_file = _card(corpus)
     if source is None and Path(corpus).is_dir():
         source = Path(corpus)
-    target = out or _data_folder(data) / card.name
+    target = out or _target(card.name, data)
+    if card_file is None and target.name != card.name:
+        card_file = corpus_card_file(card.name)  # a folder of another name needs its card beside it
     what = Preparation(card, source, target, workers, unverified, card_file)
+    if not as_json:
+        console().print(f"preparing {card.name} in {target}", soft_wrap=True, markup=False)
     if as_json or not console().is_terminal:
         report = prepare(what)
     else:
@@ -70,9 +74,10 @@ def _card(corpus: str) -> tuple[CorpusCard, Path | None]:
     return cards[corpus], None
 
 
-def _data_folder(data: Path | None) -> Path:
+def _target(name: str, data: Path | None) -> Path:
+    """The corpus's folder in ``--data``, else in the first folder of ``SERBENCH_DATA``, unless another one has it already."""
     if data is not None:
-        return data
+        return data / name
     folders = data_folders([])
     if not folders:
         raise UsageError(
@@ -82,7 +87,14 @@ def _data_folder(data: Path | None) -> Path:
         raise UsageError(
             f"{folders[0]}: is a prepared corpus itself; name the folder for the new one with --data or --out"
         )
-    return folders[0]
+    target = folders[0] / name
+    for other in folders[1:]:
+        if (other / name / METADATA).exists() and not (target / METADATA).exists():
+            raise UsageError(
+                f"{other / name}: holds a corpus {name!r} already, and a second copy would go to {target}; to prepare it "
+                f"there again add --data {other}, or name another folder with --data or --out"
+            )
+    return target
 
 
 class _Bar(Watcher):

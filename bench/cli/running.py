@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.estimates import human_bytes, human_time
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import Forecast, forecast
@@ -16,7 +16,8 @@ from bench.execution.progress import Reporter, watcher
 from bench.matrix import read_matrix
 from bench.protocols import STORED
 from bench.registry import load_system
-from bench.workspace import open_run
+from bench.typed_yaml import Strict
+from bench.workspace import RunFolder, open_run
 
 PLAIN_STATES = ("done", "to do")
 """States of a forecast that need no reason; any other is the reason why nothing can run."""
@@ -67,9 +68,10 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
 
 
 def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
-    """Answer the Audio-LLM cells of a run from stored replies; returns the exit code."""
-    described = read_matrix(open_run(run_folder))
-    cards = [load_system(s) for e in described.entries for s in e.systems]
+    """Answer the Audio-LLM cells of a run from stored replies, as it was asked for; returns the exit code."""
+    run_ = open_run(run_folder)
+    described, asked = read_matrix(run_), _asked(run_)
+    cards = [load_system(s, base=asked.cards_from) for e in described.entries for s in e.systems]
     names = sorted({card.name for card in cards if card.family == "audio-llm"})
     if not names:
         raise UsageError(f"{run_folder}: its matrix has no Audio-LLM, so there are no replies to read again")
@@ -78,12 +80,35 @@ def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         path.write_text(described.model_dump_json(), encoding="utf-8")
         settings = RunSettings(
             matrix=str(path),
-            data=data,
+            data=data or asked.data,
             out=run_folder,
             only={"system": names},
-            settings={name: {"server": STORED} for name in names},
+            settings={
+                **asked.settings,
+                **{n: {**asked.settings.get(n, {}), "server": STORED} for n in names},
+            },
+            limit=asked.limit,
+            cards_from=asked.cards_from,
         )
         return run(settings, as_json=as_json)
+
+
+class _Asked(Strict):
+    """What ``asked.json`` of a run says; a run made before that file was written has none, and was asked for plainly."""
+
+    cards_from: Path | None = None
+    data: tuple[Path, ...] = ()
+    limit: int | None = None
+    settings: dict[str, dict[str, str]] = {}
+
+
+def _asked(run_: RunFolder) -> _Asked:
+    if not run_.asked.exists():
+        return _Asked()
+    try:
+        return _Asked.model_validate_json(run_.asked.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run_.asked}: cannot be read ({error}); run the matrix again") from None
 
 
 def _as_json(summary: RunSummary) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class RunSettings:
     limit: int | None = None
     max_cost: float | None = None
     """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
+    cards_from: Path | None = None
+    """Where the matrix's relative card paths start, when it is not the matrix file's own folder."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Prepared:
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
-        self.matrix, self.base = load_matrix(settings.matrix)
+        self.matrix, folder = load_matrix(settings.matrix)
+        self.base = settings.cards_from or folder
         self.cache = cache_folder()
         corpora, self.notes = self._corpora()
         self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
@@ -385,6 +388,17 @@ def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> No
     write_json(folder.matrix, described)
     places = {name: str(t.corpus.folder.resolve()) for name, t in prepared.tables.items()}
     write_json(folder.data, places)
+    settings = prepared.settings
+    asked = {
+        "cards_from": str(prepared.base.resolve()),
+        "data": [str(path.resolve()) for path in data_folders(settings.data)],
+        "limit": settings.limit,
+        "settings": {
+            name: {key: value for key, value in given.items() if key != "server"}
+            for name, given in settings.settings.items()
+        },
+    }
+    write_json(folder.asked, asked)
 
 
 def _cell_row(

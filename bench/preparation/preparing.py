@@ -125,6 +125,8 @@ def _locked(out: Path) -> Iterator[Path]:
     import fcntl
 
     work = out / WORK
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file, and a folder is needed; choose another place with --out")
     if out.exists() and not work.exists() and any(out.iterdir()):
         raise UsageError(
             f"{out}: is not empty and was not made by 'corpus prepare'; choose another folder with --out"

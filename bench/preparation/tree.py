@@ -40,7 +40,7 @@ class SourceTree:
 
     def __init__(self, files: dict[str, SourceFile], folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
-        self.files = dict(sorted((unicodedata.normalize("NFC", k), v) for k, v in files.items()))
+        self.files = dict(sorted(_one_form(files).items()))
         self._folded = {k.casefold(): k for k in self.files}
         self._by_name: dict[str, list[str]] = {}
         for rel in self.files:
@@ -96,7 +96,7 @@ def walk_folder(folder: Path, mounted_at: str = "") -> dict[str, SourceFile]:
         seen.add(real)
         base = Path(parent).relative_to(folder)
         for name in names:
-            rel = mounted_at + (base / name).as_posix()
+            rel = mounted_at + _printable((base / name).as_posix())
             path = Path(parent) / name
             if LITTER.search(rel) or not path.is_file():
                 continue
@@ -132,6 +132,17 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
             out += {"*": "[^/]*", "?": "[^/]"}.get(glob[i], re.escape(glob[i]))
             i += 1
     return re.compile(unicodedata.normalize("NFC", out), re.IGNORECASE)
+
+
+def _one_form(files: dict[str, SourceFile]) -> dict[str, SourceFile]:
+    """Bring paths to NFC; a file whose NFC path is another file's keeps its own spelling and is not lost."""
+    forms = {rel: unicodedata.normalize("NFC", rel) for rel in files}
+    return {rel if form != rel and form in files else form: files[rel] for rel, form in forms.items()}
+
+
+def _printable(rel: str) -> str:
+    r"""Write bytes of a file name that are no UTF-8 as ``\xff``, so that reports and tables can name the file."""
+    return os.fsencode(rel).decode("utf-8", "backslashreplace")
 
 
 def _roots(files: Iterable[str]) -> list[str]:

@@ -102,8 +102,9 @@ def unpack(
                 step(1)
         except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RecursionError) as error:
             shutil.rmtree(folder, ignore_errors=True)
+            why = str(error).partition("\n")[0].rstrip(": ")
             raise DataError(
-                f"{archive}: the archive is damaged ({error}); get it again, or unpack what can be saved and give the folder"
+                f"{archive}: the archive is damaged ({why}); get it again, or unpack what can be saved and give the folder"
             ) from None
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import yaml
 
 from bench.errors import CannotSeparate, DataError
 from bench.identity import hash_file
@@ -18,10 +22,10 @@ from bench.scoring.counting import whole_table
 
 
 def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict[str, Any]:
-    """Return UA and coverage of every variant, and what prompts, orders of options and repeats do to UA; {} without variants.
+    """Return UA and coverage of every variant, and what prompts, their language, orders of options and repeats do to UA; {} without variants.
 
     UA is that of the corpus's own classes, with answers other than ok counted as wrong. The spread over prompts is the
-    lowest and highest mean over a prompt's variants; likewise over orders.
+    lowest and highest mean over a prompt's variants; likewise over the languages of prompts and over orders.
 
     Raises:
         DataError: a variant's table is missing, or is not the one that the cell was made with.
@@ -31,7 +35,7 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
         return {}
     rows = [_row(record, name, tables) for name in names]
     facts: dict[str, Any] = {"variants": rows}
-    for part in ("prompt", "order", "repeat"):
+    for part in ("prompt", "language", "order", "repeat"):
         means = _means(rows, part)
         if len(means) > 1:
             facts[f"ua_by_{part}"] = means
@@ -59,7 +63,29 @@ def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> di
         ua = None
     prompt, order, repeat = [*name.split("/"), "", ""][:3]
     coverage = sum(s == "ok" for s in whole.statuses) / len(whole.statuses)
-    return {"name": name, "prompt": prompt, "order": order, "repeat": repeat, "ua": ua, "coverage": coverage}
+    return {
+        "name": name,
+        "prompt": prompt,
+        "language": prompt_languages().get(prompt, ""),
+        "order": order,
+        "repeat": repeat,
+        "ua": ua,
+        "coverage": coverage,
+    }
+
+
+@functools.cache
+def prompt_languages() -> Mapping[str, str]:
+    """Return the language of every prompt in ``tasks/prompts``, by the prompt's name.
+
+    >>> prompt_languages()["paper"], prompt_languages()["ta-1"]
+    ('en', 'ta')
+    """
+    found: dict[str, str] = {}
+    for path in sorted(Path(str(files("tasks").joinpath("prompts"))).glob("*.yaml")):
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found |= dict.fromkeys(said["prompts"], said["language"])
+    return found
 
 
 def variant_table(table: PredictionTable, name: str) -> PredictionTable:
@@ -81,6 +107,6 @@ def variant_table(table: PredictionTable, name: str) -> PredictionTable:
 def _means(rows: Sequence[dict[str, Any]], part: str) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if row["ua"] is not None:
+        if row["ua"] is not None and row[part]:
             found[row[part]].append(row["ua"])
     return {value: fmean(scores) for value, scores in found.items()}

@@ -12,6 +12,7 @@ from bench.cards import CorpusCard, Protocol
 from bench.crossed_folds import build_crossed_folds, check_scripts
 from bench.errors import DataError
 from bench.folds import (
+    MIN_GROUPS,
     REMAINS,
     Fold,
     Leak,
@@ -22,6 +23,7 @@ from bench.folds import (
     find_leaks,
     groups_of,
     numbered_by_name,
+    unsplittable,
     value_counts,
 )
 from bench.identity import digest
@@ -82,19 +84,41 @@ def split_rows(name: str, protocol: Protocol, card: CorpusCard, variant: str, ro
         return Splitting((Fold("all", everything[:0], everything[:0], everything),))
     if variant == "official":
         return _official(name, protocol, card, rows)
-    without = sum(not s for s in rows.identities["speaker"])
-    if without:
-        raise DataError(
-            f"{name}: {without} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
-        )
-    speakers = len(set(rows.identities["speaker"]))
-    if speakers < 3:
-        raise DataError(
-            f"{name}: {speakers} speaker(s), and a split needs at least 3 groups: one each to train, to choose and to test on. {REMAINS}"
-        )
+    if reason := speakers_lack(rows.identities["speaker"]):
+        raise DataError(f"{name}: {reason}")
     folds = _disjoint(name, card, variant, rows)
     check_disjoint(folds, rows.identities, what=name)
     return Splitting(tuple(folds))
+
+
+def speakers_lack(speakers: Sequence[str]) -> str | None:
+    """Say why clips of these speakers cannot be split; None where they can, as far as speakers go.
+
+    >>> speakers_lack(["a", "b", "c"]), speakers_lack(["a", ""])[:28]
+    (None, '1 clips have no speaker id, ')
+    """
+    if without := sum(not s for s in speakers):
+        return f"{without} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
+    return too_few_speakers(len(set(speakers)))
+
+
+def too_few_speakers(speakers: int) -> str | None:
+    """Say why so many speakers make no split; None where they do."""
+    if speakers >= MIN_GROUPS:
+        return None
+    return (
+        f"{speakers} speaker(s), and a split needs at least {MIN_GROUPS} groups: one each to train, to choose and to test on. "
+        f"{REMAINS}"
+    )
+
+
+def no_within(identities: Mapping[str, Sequence[str]]) -> str | None:
+    """Say why the protocol ``within`` does not exist for clips with these identities; None where it does.
+
+    >>> no_within({"speaker": ["a", "b", "c"], "dialogue": ["1", "1", "1"]})[:22]
+    'its clips form 1 group'
+    """
+    return speakers_lack(identities["speaker"]) or unsplittable(groups_of(list(identities.values())))
 
 
 def recheck(task: Task) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,8 +84,8 @@ def test_without_vllm_the_sentence_says_what_to_set(tmp_path: Path, monkeypatch:
         Server.start(serving(), tmp_path / "log", python=str(tmp_path / "nothing"))
 
 
-def run(folder: Path) -> RunSummary:
-    settings = RunSettings(str(folder / "asked.yaml"), (folder / "data",), folder / "run", workers=2)
+def run(folder: Path, **more: Any) -> RunSummary:
+    settings = RunSettings(str(folder / "asked.yaml"), (folder / "data",), folder / "run", workers=2, **more)
     return run_matrix(settings, Reporter())
 
 
@@ -110,6 +111,8 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     # The model says the first option whatever it hears: every order gives chance, and all of it is position.
     assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
     assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
+    assert {v["language"] for v in facts["variants"]} == {"en"}
+    assert "ua_by_language" not in facts, "one language shows no effect"
     assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
     compared = command(monkeypatch, capsys)("compare", tmp_path / "run", "one", "two", "--json").json
     assert {row["agreement"] for row in compared} == {1.0}, (
@@ -127,16 +130,33 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
 def test_stored_replies_are_read_again_without_a_server(
     pretend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # The card's path is relative to the matrix, a parameter is set and clips are limited: all is found again.
     (tmp_path / "one.yaml").write_text(CARD.format(name="one", orders=2))
-    (tmp_path / "asked.yaml").write_text(
-        MATRIX.replace("./two.yaml, ", "").replace("./one", str(tmp_path / "one"))
-    )
+    (tmp_path / "asked.yaml").write_text(MATRIX.replace("./two.yaml, ", ""))
     write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
-    assert not run(tmp_path).failed
+    assert not run(tmp_path, settings={"one": {"orders": "1"}}, limit=6).failed
     monkeypatch.delenv("SERBENCH_VLLM_PYTHON")
     for path in (tmp_path / "run" / "tables").iterdir():
         path.unlink()
-    said = command(monkeypatch, capsys)("reparse", tmp_path / "run", "--data", tmp_path / "data", "--json")
+    monkeypatch.chdir(tmp_path / "data")
+    said = command(monkeypatch, capsys)("reparse", tmp_path / "run", "--json")
     assert said.code == 0, said.err
     assert said.json["computed"] == 1
+    assert read_facts(next((tmp_path / "run" / "records").glob("*.json")))["clips"] == 6
     assert len(pretend.read_text().splitlines()) == 1
+
+
+def test_the_effect_of_the_prompts_language_stands_in_the_record(pretend: Path, tmp_path: Path) -> None:
+    card = CARD.format(name="one", orders=1).replace(
+        "mode: choice", "mode: choice, prompts: [paper, ta-1, ta-2]"
+    )
+    (tmp_path / "one.yaml").write_text(card)
+    (tmp_path / "asked.yaml").write_text(MATRIX.replace("./two.yaml, ", ""))
+    write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
+    assert not run(tmp_path).failed
+    facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
+    assert set(facts["ua_by_language"]) == {"en", "ta"}
+    assert facts["ua_by_language"]["ta"] == pytest.approx(
+        (facts["ua_by_prompt"]["ta-1"] + facts["ua_by_prompt"]["ta-2"]) / 2
+    )
+    assert len(facts["ua_range_over_languages"]) == 2

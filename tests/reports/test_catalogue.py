@@ -37,6 +37,27 @@ def test_list_tasks_tells_contamination_by_system_splits_and_warnings(
     assert any("longer than 3.0 s" in w for w in rows["indowave.id"]["warnings"])
 
 
+def test_list_tasks_says_where_within_is_refused_and_why(serbench: Command, tone_corpus: Path) -> None:
+    """MELD's case: nobody speaks outside of dialogues with the main characters."""
+
+    def listed() -> dict[str, str]:
+        rows = serbench("list", "tasks", "--data", tone_corpus.parent, "--json").json
+        return {r["name"]: r["within"] for r in rows}
+
+    assert listed()["tones.ms"] == "yes"
+    assert listed()["tess.en"].startswith("no: 2 speaker(s)")
+    assert listed()["meld.en"] == "when prepared"
+    rewrite(tone_corpus, dialogue="all together")
+    assert listed()["tones.ms"].startswith("no: its clips form 1 group(s)")
+    rewrite(tone_corpus, dialogue=lambda row: "" if row["file_name"][7] in "45" else "the six")
+    assert listed()["tones.ms"] == "yes"
+    rewrite(
+        tone_corpus, dialogue=lambda row: "" if row["file_name"].startswith("audio/s5-sad") else "the six"
+    )
+    assert "1 group(s)" in listed()["tones.ms"]
+    assert "--json says why" in serbench("list", "tasks", "--data", tone_corpus.parent).out
+
+
 def test_the_page_is_whole_and_asks_nobody_for_anything(
     serbench: Command, cache: Path, tone_corpus: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -86,6 +87,44 @@ def test_faults_are_a_table_and_an_exit_code(serbench: Command, tmp_path: Path) 
     assert (again.code, again.json["faults"], again.json["folder"]) == (1, 2, str(tmp_path / "out"))
     kept = json.loads((tmp_path / "out/prepare-report.json").read_text(encoding="utf-8"))
     assert kept["problems"] == again.json["problems"]
+
+
+def test_the_destination_is_said_and_no_second_copy_is_made(
+    serbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = write_file(tmp_path, "toy.yaml", CARD)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    made = serbench("corpus", "prepare", own, "--source", source(tmp_path / "s"), "--data", second)
+    assert f"preparing toy in {second / 'toy'}" in made.out
+    monkeypatch.setenv("SERBENCH_DATA", f"{first}:{second}")
+    said = serbench("corpus", "prepare", own, "--source", tmp_path / "s")
+    assert said.code == 2
+    assert f"holds a corpus 'toy' already, and a second copy would go to {first / 'toy'}" in said.err
+    assert not any(first.iterdir())
+    assert serbench("corpus", "prepare", own, "--source", tmp_path / "s", "--data", first).code == 0
+
+
+def test_a_shipped_corpus_may_be_prepared_in_a_folder_of_another_name(
+    serbench: Command, tmp_path: Path
+) -> None:
+    write_sound(tmp_path / "s", "Actor_01/03-01-04-01-01-01-01.wav")
+    serbench("corpus", "prepare", "ravdess", "--source", tmp_path / "s", "--out", tmp_path / "mine")
+    assert serbench("corpus", "verify", tmp_path / "mine").code == 0
+    assert "ravdess" in serbench("corpus", "describe", tmp_path / "mine").out
+
+
+def test_odd_file_names_are_told_and_lose_nothing(serbench: Command, tmp_path: Path) -> None:
+    own = write_file(tmp_path, "toy.yaml", CARD)
+    folder = source(tmp_path / "s")
+    for name in (b"caf\xe9_sad.mp3.wav", "caf\u00e9_sad.wav".encode(), "cafe\u0301_sad.wav".encode()):
+        (folder / os.fsdecode(name)).write_bytes((folder / "1_sad.wav").read_bytes())
+    said = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out", "--json")
+    assert said.code == 1
+    # Composed and decomposed spelling are two files; the pattern takes no combining mark, so one is told.
+    told = {p["where"] for p in said.json["problems"]}
+    assert {r"caf\xe9_sad.mp3.wav", "cafe\u0301_sad.wav"} <= told
+    assert said.json["found"]["clips"] == 5
 
 
 def test_refusals_are_one_sentence(serbench: Command, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Replies written by somebody who had not seen the parser, each batch committed before the parser read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapters.audio_lm import parse_reply
+
+ROWS = [
+    json.loads(line)
+    for line in Path(__file__).with_name("replies_independent.jsonl").read_text(encoding="utf-8").splitlines()
+]
+PARTS = sorted({row["part"] for row in ROWS})
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_strangers_replies_are_read_with_precision_before_coverage(part: str) -> None:
+    rows = [row for row in ROWS if row["part"] == part]
+    said = [(parse_reply(row["text"], row["labels"], language=row["language"]).label, row) for row in rows]
+    wrong = [(label, row["text"]) for label, row in said if label is not None and label != row["label"]]
+    assert wrong == []
+    right = sum(label is not None for label, _ in said)
+    assert right / sum(row["label"] is not None for row in rows) >= 0.90
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_strangers_refusals_give_no_label(part: str) -> None:
+    rows = [row for row in ROWS if row["part"] == part and row["status"] == "refused"]
+    assert len({row["language"] for row in rows}) == 5
+    assert all(
+        parse_reply(row["text"], row["labels"], language=row["language"]).status == "refused" for row in rows
+    )
+
+
+def test_emotions_of_others_comparisons_and_bounds_are_no_answer() -> None:
+    said = yaml.safe_load(Path(__file__).with_name("no_answers.yaml").read_text(encoding="utf-8"))
+    labels = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+    assert set(said) == {"en", "zh", "ms", "id", "ta"}
+    for language, texts in said.items():
+        for text in texts:
+            assert parse_reply(text, labels, language=language).label is None, text
