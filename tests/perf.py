@@ -186,8 +186,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
+        figures += [Figure(*figure) for figure in probe_figures()]
     figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
-    figures += [Figure(*figure) for figure in probe_figures()]
     asked = audio_lm_figures()
     figures += [Figure(*figure) for figure in asked]
     print_table("", ("figure", "median", "spread", "target"), [f.row() for f in figures], right=("median",))
