@@ -19,7 +19,7 @@ from bench.probes.heads import Heads, Pooled
 from bench.probes.objectives import CategoryObjective, DimensionObjective
 from bench.probes.search import NO_ROWS
 from bench.probes.superb import SuperbProbe
-from bench.probes.training import Lesson, Schedule, _Stream, initial, train_heads
+from bench.probes.training import Batch, Lesson, Schedule, _Stream, initial, train_heads
 
 QUICK: dict[str, dict[str, Any]] = {
     "superb": {"learning_rates": [1e-3, 1e-2], "hidden": 16, "max_steps": 120, "evaluate_every": 10},
@@ -152,24 +152,21 @@ def test_a_class_without_training_clips_gets_no_probability(name: str) -> None:
     np.testing.assert_allclose(outcome.probabilities.sum(axis=1), 1.0, atol=1e-15)
 
 
-def frames_and_means() -> tuple[list[torch.Tensor], torch.Tensor, NDArray[np.float32]]:
-    """Four layers of three clips of 17, 5 and 29 frames: padded stacks, lengths, pooled (clips, layers, dims)."""
+def ragged_frames() -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Four layers of three clips of 17, 5 and 29 frames, padded with what must not be heard; their lengths."""
     random = torch.Generator().manual_seed(3)
     lengths = torch.tensor([17, 5, 29])
     layers = [torch.randn(3, 29, 24, generator=random) for _ in range(4)]
     for layer in layers:
         for i, length in enumerate(lengths):
             layer[i, length:] = 99.0
-    pooled = np.stack(
-        [
-            np.stack([layer[i, : lengths[i]].double().mean(dim=0).numpy() for layer in layers])
-            for i in range(3)
-        ]
-    )
-    return layers, lengths, pooled.astype(np.float32)
+    return layers, lengths
 
 
-def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips() -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips(
+    dtype: torch.dtype, tolerance: float
+) -> None:
     from adapters.s3prl_compat import import_s3prl
 
     import_s3prl()
@@ -180,20 +177,37 @@ def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips() -> None
         num_layers, hidden_sizes, downsample_rates = 4, [24] * 4, [320] * 4
 
     torch.manual_seed(0)
-    featurizer = Featurizer(FourLayers())
+    featurizer = Featurizer(FourLayers()).to(dtype)
     featurizer.weights.data.normal_()
-    projector = torch.nn.Linear(24, 256)
-    model = UtteranceLevel(input_dim=256, output_dim=5, pooling="MeanPooling")
-    layers, lengths, pooled = frames_and_means()
-    with torch.no_grad():
-        mixed, mixed_lengths = featurizer(layers, [lengths] * 4)
-        expected, _ = model(projector(mixed), mixed_lengths)
+    projector = torch.nn.Linear(24, 256, dtype=dtype)
+    model = UtteranceLevel(input_dim=256, output_dim=5, pooling="MeanPooling").to(dtype)
+    layers, lengths = ragged_frames()
+    layers = [layer.to(dtype) for layer in layers]
+    pooled = torch.stack(
+        [torch.stack([layer[i, :n].double().mean(dim=0) for layer in layers]) for i, n in enumerate(lengths)]
+    ).to(dtype)
+    labels = torch.tensor([3, 0, 4])
+
+    mixed, mixed_lengths = featurizer(layers, [lengths] * 4)
+    expected, _ = model(projector(mixed), mixed_lengths)
+    torch.nn.functional.cross_entropy(expected, labels).backward()
     last = model.post_net.linear
     parameters = [featurizer.weights, projector.weight, projector.bias, last.weight, last.bias]
     theta = torch.cat([p.detach().flatten() for p in parameters])[None]
-    ours = Heads(theta, 4, 24, 256, 5, None).scores(torch.from_numpy(pooled))[0]
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-    assert float(expected.std()) > 0.05
+    gradients = torch.cat([p.grad.flatten() for p in parameters])[None]
+
+    heads = Heads(theta, 4, 24, 256, 5, None)
+    torch.testing.assert_close(heads.scores(pooled)[0], expected.detach(), rtol=0, atol=tolerance)
+    found = torch.full_like(theta, torch.nan)
+
+    def slope(scores: torch.Tensor) -> torch.Tensor:
+        shares = torch.softmax(scores, dim=-1)
+        return (shares - torch.nn.functional.one_hot(labels, 5).to(dtype)) / 3
+
+    Pooled(pooled).differentiate(heads, [Batch(torch.arange(3), [0])], slope, found)
+    torch.testing.assert_close(found, gradients, rtol=0, atol=tolerance)
+    assert float(expected.detach().std()) > 0.05
+    assert float(gradients.abs().max()) > 0.05
 
 
 class Alone(torch.nn.Module):
@@ -247,6 +261,31 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
             optimizer.step()
         with torch.no_grad():
             torch.testing.assert_close(trained.heads.scores(x, [i])[0], alone(scaled), rtol=1e-4, atol=1e-4)
+
+
+def test_the_batched_trainer_equals_a_probe_alone_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(clips=96)
+    x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
+    fit, other = task.folds[0].train, task.folds[1].train
+    every_length = [Lesson(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
+    beside = [Lesson(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
+    monkeypatch.setattr("bench.probes.heads.CACHED_PARAMETERS", 7 * 12 * 8)
+    design = Pooled(x, 8)
+    assert design.at_once() == 7, "the heads go in several parts"
+    trained = train_heads(
+        design, [*beside, *every_length], CategoryObjective(labels, 3), Schedule(batch_size=16)
+    )
+    alone = Alone(initial(every_length[:1], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
+    optimizer = torch.optim.Adam(alone.parameters(), lr=1e-2)
+    stream = _Stream(fit, 3)
+    for step in range(15):
+        rows = torch.from_numpy(stream.take(16))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(alone(x[rows]), labels[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(alone.parameters(), 1.0)
+        optimizer.step()
+        theta = torch.nn.utils.parameters_to_vector(alone.parameters()).detach()
+        torch.testing.assert_close(trained.heads.theta[len(beside) + step], theta, rtol=1e-4, atol=2e-5)
 
 
 def test_a_head_is_the_same_whatever_else_is_trained_beside_it() -> None:

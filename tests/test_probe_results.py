@@ -1,0 +1,29 @@
+"""What the documentation says of the four probes is what their committed records hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.matrix import load_matrix
+from bench.records import read_records
+from reports.markdown import results_table
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "results" / "probes" / "records"
+
+
+def test_the_table_of_probes_is_what_their_records_hold() -> None:
+    page = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- results:probes -->\n(.*?)<!-- /results:probes -->", page, re.DOTALL)
+    assert found is not None
+    assert found[1].strip() == results_table(read_records(RECORDS)).strip()
+
+
+def test_the_records_belong_to_the_shipped_matrix_and_layers_have_their_curve() -> None:
+    records = read_records(RECORDS)
+    assert {r.facts["matrix_hash"] for r in records} == {load_matrix("probes")[0].hash}
+    curves = [r.facts["layer_curve"] for r in records if r.system.endswith("-layerwise")]
+    assert curves
+    assert all([p["layer"] for p in curve] == list(range(5)) for curve in curves)
+    assert all(p["low"] <= p["ua"] <= p["high"] for curve in curves for p in curve)
