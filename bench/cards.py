@@ -11,6 +11,7 @@ from bench.errors import nearest
 from bench.identity import split_dotted
 from bench.labels import label_table
 from bench.preparation.layout import Layout
+from bench.probes import FRAME_PROBES
 from bench.protocols import DIMENSIONS
 from bench.typed_yaml import Strict
 
@@ -162,11 +163,13 @@ class WeightsSpec(Strict):
 
 
 class FeatureSpec(Strict):
-    """A frozen encoder and what is kept of it: the mean of each layer (pooled) or every frame."""
+    """A frozen encoder and what is kept of it: the mean of each layer (pooled) or frames."""
 
     encoder: str
     params: dict[str, Any] = {}
     pooled: bool = True
+    every: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Of frames: how many in a row are averaged into one before they are kept."""
 
     @field_validator("encoder")
     @classmethod
@@ -250,8 +253,13 @@ class SystemCard(Strict):
             raise ValueError("expected exactly one of 'adapter' (a predictor) and 'probe' (over 'features')")
         if self.probe is not None and self.features is None:
             raise ValueError("a 'probe' needs 'features': the frozen encoder it reads")
-        if self.probe is not None and self.features is not None and not self.features.pooled:
-            raise ValueError("a 'probe' reads pooled features: set 'pooled: true'")
+        if self.probe is not None and self.features is not None:
+            if self.features.pooled and self.probe in FRAME_PROBES:
+                raise ValueError(f"the probe '{self.probe}' reads frames: set 'pooled: false'")
+            if not self.features.pooled and self.probe not in FRAME_PROBES:
+                raise ValueError(f"the probe '{self.probe}' reads pooled features: set 'pooled: true'")
+        if self.features is not None and self.features.pooled and self.features.every != 1:
+            raise ValueError("'every' averages frames in groups, and needs 'pooled: false'")
         return self
 
 
@@ -260,7 +268,10 @@ class Mode(Strict):
 
     params: dict[str, Any] = {}
     feature_params: dict[str, Any] = {}
+    pooled: bool | None = None
+    every: int | None = None
     probe: str | None = None
+    seeds: bool | None = None
     track: Track | None = None
 
 
@@ -283,13 +294,18 @@ class SystemFile(SystemCard):
     def _with(self, name: str, mode: Mode) -> dict[str, Any]:
         fields = {k: getattr(self, k) for k in SystemCard.model_fields}
         features = self.features
-        if features is not None and mode.feature_params:
-            features = features.model_copy(update={"params": features.params | mode.feature_params})
+        if features is not None:
+            kept = {"pooled": mode.pooled, "every": mode.every}
+            changed = {k: v for k, v in kept.items() if v is not None}
+            features = FeatureSpec.model_validate(
+                features.model_dump() | changed | {"params": features.params | mode.feature_params}
+            )
         return fields | {
             "name": name,
             "params": self.params | mode.params,
             "features": features,
             "probe": mode.probe or self.probe,
+            "seeds": self.seeds if mode.seeds is None else mode.seeds,
             "track": mode.track or self.track,
         }
 

@@ -33,7 +33,7 @@ from bench.corpora import PreparedCorpus
 from bench.errors import CannotRun, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job, Runner, build_encoder
-from bench.features import FeatureStore, compute_features
+from bench.features import FeatureStore, Keep, compute_features, compute_kept
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted, resolve_system
@@ -184,7 +184,9 @@ class TestBed:
             return None
         store, encoder = FeatureStore(self.folder / "features"), self.encoder()
         for clips in (self.task.clips(np.arange(len(self.task))), odd_audio()):
-            store.write(key, *compute_features(encoder, clips, range(len(clips)), spec.pooled))
+            keep = Keep(spec.pooled, spec.every)
+            (arrays,), failures = compute_kept(encoder, clips, range(len(clips)), [keep])
+            store.write(key, arrays, failures)
         return store.reader(key)
 
 

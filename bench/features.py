@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,38 @@ from bench.identity import hash_json
 from bench.protocols import Clips, Encoder, Waveform
 
 FORMAT = "serbench-features-1"
+SHARDS = "shard-*.safetensors"
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
 """What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
 
 FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What is kept of an encoder's frames (layers, frames, dims): their mean (layers, dims), or frames.
+
+    ``every`` averages so many frames in a row into one, the last of them over what is left: frames of 20 ms with
+    ``every`` 5 become frames of 100 ms, at a fifth of the disk.
+    """
+
+    pooled: bool
+    every: int = 1
+
+    def of(self, output: FloatArray) -> FloatArray:
+        """Means are taken in float64 and kept in float32.
+
+        >>> Keep(False, 2).of(np.array([[[1.0], [3.0], [5.0]]], dtype=np.float32)).tolist()
+        [[[2.0], [5.0]]]
+        """
+        kept: NDArray[np.floating[Any]] = output
+        if self.pooled:
+            kept = output.mean(axis=1, dtype=np.float64)
+        elif self.every > 1:
+            starts = np.arange(0, output.shape[1], self.every)
+            counts = np.diff([*starts, output.shape[1]])
+            kept = np.add.reduceat(output, starts, axis=1, dtype=np.float64) / counts[:, None]
+        return np.ascontiguousarray(kept, dtype=np.float32)
 
 
 def feature_identity(
@@ -36,14 +65,16 @@ def feature_identity(
     weights_hash: str | None,
     pooled: bool,
     *,
+    every: int = 1,
     versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything but the audio that decides an encoder's output, as JSON values.
 
     ``source_hash`` is the hash of the adapter's code, ``weights_hash`` that of the weights' content, ``versions`` the
-    packages that do the arithmetic. ``params`` carry preprocessing and dtype.
+    packages that do the arithmetic. ``params`` carry preprocessing and dtype; ``every`` is :class:`Keep`'s.
     """
     return {
+        **({} if every == 1 else {"every": every}),
         "format": FORMAT,
         "encoder": encoder_path,
         "source": source_hash,
@@ -54,6 +85,11 @@ def feature_identity(
     }
 
 
+def pooled_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of the means of the same encoder's frames."""
+    return {name: value for name, value in identity.items() if name != "every"} | {"pooled": True}
+
+
 def feature_key(
     encoder_path: str,
     source_hash: str,
@@ -61,6 +97,7 @@ def feature_key(
     weights_hash: str | None,
     pooled: bool,
     *,
+    every: int = 1,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Hash of :func:`feature_identity`: 32 hexadecimal digits, independent of the order of the parameters.
@@ -71,7 +108,9 @@ def feature_key(
     >>> a == feature_key("m:E", "00", {"layers": [2], "input": "30s"}, None, True)
     False
     """
-    identity = feature_identity(encoder_path, source_hash, params, weights_hash, pooled, versions=versions)
+    identity = feature_identity(
+        encoder_path, source_hash, params, weights_hash, pooled, every=every, versions=versions
+    )
     return hash_json(identity)
 
 
@@ -84,7 +123,7 @@ class FeatureReader:
     def __init__(self, folder: Path) -> None:
         self._where: dict[str, Any] = {}
         self._failures: dict[str, str] = {}
-        for path in sorted(folder.glob("shard-*.safetensors")):
+        for path in sorted(folder.glob(SHARDS)):
             shard = _open_shard(path)
             if shard is None:
                 continue
@@ -159,6 +198,20 @@ class FeatureStore:
             temporary.write_bytes(_shard_bytes(arrays, failures))
         return target
 
+    def stored_keys(self) -> list[str]:
+        """The keys that something is stored under."""
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+
+    def shards(self, key: str) -> list[Path]:
+        """The shard files of a key, whole or not."""
+        return sorted((self.root / key).glob(SHARDS))
+
+    def frame_bytes(self, key: str) -> int:
+        """Bytes on the disk of a key that holds frames; 0 for one that holds means."""
+        if (self.identity(key) or {}).get("pooled", True):
+            return 0
+        return sum(path.stat().st_size for path in self.shards(key))
+
     def remember(self, key: str, identity: Mapping[str, Any]) -> None:
         """Keep what the key was made of beside its shards, so that a miss can be explained."""
         if self.identity(key) != dict(identity):
@@ -182,16 +235,31 @@ def compute_features(
     *,
     batch_seconds: float = 60.0,
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
-    """Encode the clips at ``indices``: ({PCM hash: array}, {PCM hash: why it failed}).
+    """:func:`compute_kept` for the means of frames (``pooled``), or for all frames."""
+    (arrays,), failures = compute_kept(
+        encoder, clips, indices, [Keep(pooled)], progress, batch_seconds=batch_seconds
+    )
+    return arrays, failures
+
+
+def compute_kept(
+    encoder: Encoder,
+    clips: Clips,
+    indices: Sequence[int],
+    keeps: Sequence[Keep],
+    progress: Callable[[float, float], None] = lambda done, total: None,
+    *,
+    batch_seconds: float = 60.0,
+) -> tuple[tuple[dict[str, FloatArray], ...], dict[str, str]]:
+    """Encode the clips at ``indices`` once: ({PCM hash: array} for each of ``keeps``, {PCM hash: why it failed}).
 
     Clips go in sorted by length, up to ``batch_seconds`` of audio at a time (what an encoder may put through together
-    is its own affair). ``pooled`` averages each layer over the clip's valid frames, in float64, and keeps float32.
-    A batch that fails is taken again clip by clip, so that only the clip at fault fails; output that is empty or not
+    is its own affair). A batch that fails is taken again clip by clip, so that only the clip at fault fails; output that is empty or not
     finite is a failure of its clip. ``progress`` counts clips.
     """
     unique = {clips.pcm_hashes[i]: i for i in reversed(indices)}
     order = sorted(unique.values(), key=lambda i: (float(clips.seconds[i]), clips.pcm_hashes[i]))
-    arrays: dict[str, FloatArray] = {}
+    arrays: tuple[dict[str, FloatArray], ...] = tuple({} for _ in keeps)
     failures: dict[str, str] = {}
     done = 0
     for batch in _batches(order, clips, batch_seconds):
@@ -205,7 +273,9 @@ def compute_features(
                 failures[clips.pcm_hashes[i]] = str(error)
         for i, output in zip(readable, _encode(encoder, waveforms), strict=True):
             try:
-                arrays[clips.pcm_hashes[i]] = _checked(output, pooled)
+                checked = _checked(output)
+                for kept, keep in zip(arrays, keeps, strict=True):
+                    kept[clips.pcm_hashes[i]] = keep.of(checked)
             except CLIP_FAILURES as error:
                 failures[clips.pcm_hashes[i]] = str(error) or type(error).__name__
         done += len(batch)
@@ -251,7 +321,7 @@ def _encode_exactly(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[Flo
     return outputs
 
 
-def _checked(output: FloatArray | Exception, pooled: bool) -> FloatArray:
+def _checked(output: FloatArray | Exception) -> FloatArray:
     if isinstance(output, Exception):
         raise output
     if output.ndim != 3 or 0 in output.shape:
@@ -261,8 +331,7 @@ def _checked(output: FloatArray | Exception, pooled: bool) -> FloatArray:
     bad = int(output.size - np.count_nonzero(np.isfinite(output)))
     if bad:
         raise DataError(f"The encoder gave {bad} values that are not finite, of {output.size}.")
-    kept = output.mean(axis=1, dtype=np.float64) if pooled else output
-    return np.ascontiguousarray(kept, dtype=np.float32)
+    return output
 
 
 def _shard_bytes(arrays: Mapping[str, FloatArray], failures: Mapping[str, str]) -> bytes:
@@ -287,17 +356,33 @@ def _checksum(arrays: Iterable[FloatArray]) -> int:
     return value
 
 
+def shard_fault(path: Path) -> str | None:
+    """What is wrong with a shard file, or None: torn, altered since it was written, or no shard at all."""
+    try:
+        _read_shard(path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def _open_shard(path: Path) -> tuple[Any, dict[str, str]] | None:
     """The opened file and its failures, or None when the file is not a whole, unaltered shard."""
+    try:
+        return _read_shard(path)
+    except DataError:
+        return None
+
+
+def _read_shard(path: Path) -> tuple[Any, dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         handle: Any = safe_open(path, framework="np")
         header = json.loads((handle.metadata() or {})["serbench"])
         if header["format"] != FORMAT:
-            return None
+            raise DataError(f"its format is {header['format']!r}, not {FORMAT!r}")
         if _checksum(handle.get_tensor(name) for name in sorted(handle.keys())) != header["crc32"]:
-            return None
+            raise DataError("its content is not what its checksum was taken of")
         return handle, dict(header["failures"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"it cannot be read as a shard ({type(error).__name__}: {error})") from error

@@ -7,11 +7,12 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
-from bench.features import feature_key
+from bench.features import feature_identity, pooled_identity
 from bench.identity import adapter_hash, hash_json, source_hash
 from bench.labels import View
 from bench.material import Material, Source
@@ -37,12 +38,19 @@ class System:
     identity: str
     """Hash of what decides its answers: code, parameters, weights content. Titles and descriptions do not."""
     feature_key: str | None
+    feature_identity: Mapping[str, Any] | None
+    """What ``feature_key`` is the hash of."""
     blocked: str | None
 
     @property
     def name(self) -> str:
         """The system's name."""
         return self.card.name
+
+    @property
+    def pooled_key(self) -> str | None:
+        """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
+        return hash_json(pooled_identity(self.feature_identity)) if self.feature_identity else None
 
 
 @dataclass(frozen=True)
@@ -166,18 +174,8 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         except CannotRun as error:
             blocked = str(error)
     weights_hash = weights.content_hash if weights else None
-    features = card.features
-    key: str | None = None
-    if features is not None:
-        encoder_code = adapter_hash(features.encoder)
-        key = feature_key(
-            features.encoder,
-            encoder_code,
-            features.params,
-            weights_hash,
-            features.pooled,
-            versions=_versions(),
-        )
+    identity = _feature_identity(card, weights_hash)
+    key = hash_json(identity) if identity else None
     code = adapter_hash(card.adapter) if card.adapter else source_hash("bench.probes") if card.probe else None
     decisive = {
         "adapter": card.adapter,
@@ -188,7 +186,23 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         "features": key,
         "weights": weights_hash,
     }
-    return System(card, weights, hash_json(decisive), key, blocked)
+    return System(card, weights, hash_json(decisive), key, identity, blocked)
+
+
+def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:
+    """What decides a card's features; None without an encoder."""
+    spec = card.features
+    if spec is None:
+        return None
+    return feature_identity(
+        spec.encoder,
+        adapter_hash(spec.encoder),
+        spec.params,
+        weights_hash,
+        spec.pooled,
+        every=spec.every,
+        versions=_versions(),
+    )
 
 
 def _without_server(card: SystemCard, starts_servers: bool) -> str | None:

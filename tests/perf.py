@@ -25,6 +25,7 @@ from bench.provenance import harness_share, machine_facts
 from bench.serving import PYTHON_VARIABLE
 from bench.workspace import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
+from tests.perf_probes import measure as probe_figures
 from tests.perf_statistics import statistics_figures
 
 MATRIX = """
@@ -185,6 +186,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
+        figures += [Figure(*figure) for figure in probe_figures()]
     figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
     asked = audio_lm_figures()
     figures += [Figure(*figure) for figure in asked]

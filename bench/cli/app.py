@@ -19,6 +19,10 @@ corpus_app = typer.Typer(
     help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(corpus_app, name="corpus")
+features_app = typer.Typer(
+    help="Look after stored encoder output: why, verify, gc.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(features_app, name="features")
 
 Data = Annotated[
     list[Path] | None,
@@ -268,3 +272,49 @@ def verify(
     from bench.cli import corpora
 
     raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
+
+
+@features_app.command()
+def why(
+    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    task: Annotated[
+        str | None, typer.Argument(help="A task; every task of the corpora at hand unless given.")
+    ] = None,
+    data: Data = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SYSTEM:key=value, as in serbench run (repeatable).")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Say what a system's stored features are found by, and why they are or are not there."""
+    from bench.cli import features, running
+
+    settings = running.parse_settings(set_ or [])
+    raise typer.Exit(features.why(system, task, tuple(data or ()), settings, as_json=json_))
+
+
+@features_app.command("verify")
+def verify_features(json_: Json = False) -> None:
+    """Read every stored shard again and name those that are damaged."""
+    from bench.cli import features
+
+    raise typer.Exit(features.verify_store(as_json=json_))
+
+
+@features_app.command()
+def gc(
+    card: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--card", help="Also keep what this system needs: a name or the path of a card (repeatable)."
+        ),
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """List what no shipped or given card reaches, and damaged files; remove them with --delete."""
+    from bench.cli import features
+
+    raise typer.Exit(features.gc(tuple(card or ()), delete=delete, as_json=json_))

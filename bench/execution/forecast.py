@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.audio_store import DecodedClip
 from bench.conditions import ConditionShard, parse_condition
 from bench.devices import worker_devices
 from bench.estimates import (
@@ -19,6 +18,7 @@ from bench.estimates import (
 )
 from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds
 from bench.execution.hearing import Hearing, missing_features
+from bench.execution.jobs import EncodeJob
 from bench.features import FeatureStore
 from bench.journal import Journal
 from bench.plan import Group, RecordPlan, RunPlan
@@ -108,10 +108,7 @@ def forecast(settings: RunSettings) -> Forecast:
     size = undecoded * SECONDS_PER_UNDECODED_CLIP * PCM_BYTES_PER_SECOND
     size += sum(_sounding_bytes(s) for s in shards)
     size += sum(len(g.task) // len(g.task.folds) * len(g.cells) * TABLE_BYTES_PER_CLIP for g in pending)
-    size += sum(
-        _feature_bytes(j.system.card.features is not None and j.system.card.features.pooled, j.decoded)
-        for j, _ in encodes
-    )
+    size += sum(_feature_bytes(j) for j, _ in encodes)
     return Forecast(
         matrix=prepared.matrix.name,
         matrix_hash=prepared.matrix.hash,
@@ -154,10 +151,14 @@ def _done(prepared: Prepared, plan: RunPlan) -> set[str]:
         return set(finished_cells(journal, prepared.folder, plan))
 
 
-def _feature_bytes(pooled: bool, clips: Sequence[DecodedClip]) -> float:
-    if pooled:
-        return POOLED_BYTES_PER_CLIP * len(clips)
-    return FRAME_BYTES_PER_SECOND * sum(c.samples for c in clips) / SAMPLE_RATE
+def _feature_bytes(job: EncodeJob) -> float:
+    """Disk for what a job keeps: means, or frames, or both."""
+    spec = job.system.card.features
+    means = POOLED_BYTES_PER_CLIP * len(job.decoded)
+    if spec is None or spec.pooled:
+        return means
+    frames = FRAME_BYTES_PER_SECOND / spec.every * sum(c.samples for c in job.decoded) / SAMPLE_RATE
+    return frames + (means if job.also_pooled else 0.0)
 
 
 def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: Prepared) -> ForecastRow:

@@ -102,14 +102,20 @@ def missing_features(
                 wanted[key].setdefault(clip.pcm_hash, (clip, language))
                 users[key, clip.pcm_hash].add(group.key)
     jobs = []
-    for key, clips in wanted.items():
-        missing = [clips[h] for h in store.missing(key, clips, retry_failures=True)]
+    made: set[tuple[str, str]] = set()
+    # Frames first: the means of the same encoder's frames are kept in the same pass, where somebody reads them.
+    for key in sorted(wanted, key=lambda k: systems[k].pooled_key == k):
+        clips, twin = wanted[key], str(systems[key].pooled_key)
+        also = twin if twin != key and twin in wanted else None
+        missing = [clips[h] for h in store.missing(key, clips, retry_failures=True) if (key, h) not in made]
         for language in dict.fromkeys(lang for _, lang in missing):
             same = [clip for clip, lang in missing if lang == language]
             for start in range(0, len(same), ENCODE_CLIPS):
                 part = tuple(same[start : start + ENCODE_CLIPS])
-                needed_by = frozenset().union(*(users[key, c.pcm_hash] for c in part))
-                jobs.append((EncodeJob(systems[key], part, language, cache), needed_by))
+                keys = [key, *([also] if also else [])]
+                made |= {(k, c.pcm_hash) for k in keys for c in part}
+                needed_by = frozenset().union(*(users[k, c.pcm_hash] for k in keys for c in part))
+                jobs.append((EncodeJob(systems[key], part, language, cache, also is not None), needed_by))
     return jobs
 
 

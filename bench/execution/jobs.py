@@ -24,7 +24,8 @@ from bench.audio_store import AudioShard, DecodedClip, decode_shard
 from bench.conditions import ConditionShard, apply_shard
 from bench.errors import BenchError, DataError, NeedsServer
 from bench.execution.probing import run_probe
-from bench.features import FeatureReader, FeatureStore, compute_features
+from bench.features import FeatureReader, FeatureStore, Keep, compute_kept, pooled_identity
+from bench.frame_bound import require_room
 from bench.identity import hash_file
 from bench.material import Heard, Material
 from bench.plan import Cell, Group, System
@@ -81,6 +82,8 @@ class EncodeJob:
     decoded: tuple[DecodedClip, ...]
     language: str
     cache: Path
+    also_pooled: bool = False
+    """Of frames: keep their means too, for the systems that read those."""
     kind = "encode"
 
     @property
@@ -226,11 +229,23 @@ def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -
     assert system.feature_key is not None
     assert system.card.features is not None
     clips = _clips(job.decoded, job.language)
+    spec = system.card.features
+    keeps = [Keep(spec.pooled, spec.every), *([Keep(pooled=True)] if job.also_pooled else [])]
     with watch.running():
-        arrays, failures = compute_features(
-            encoder, clips, range(len(clips)), system.card.features.pooled, progress
-        )
-    FeatureStore(job.cache / "features").write(system.feature_key, arrays, failures)
+        kept, failures = compute_kept(encoder, clips, range(len(clips)), keeps, progress)
+    store = FeatureStore(job.cache / "features")
+    if job.also_pooled and system.pooled_key is not None:
+        store.write(system.pooled_key, kept[1], failures)
+        store.remember(system.pooled_key, pooled_identity(system.feature_identity or {}))
+    arrays = kept[0]
+    if not spec.pooled:
+        try:
+            require_room(store, sum(a.nbytes for a in arrays.values()))
+        except DataError as error:
+            arrays, failures = {}, failures | dict.fromkeys(arrays, str(error))
+    store.write(system.feature_key, arrays, failures)
+    if system.feature_identity is not None:
+        store.remember(system.feature_key, system.feature_identity)
     for clip in job.decoded:
         if clip.pcm_hash in failures:
             print(f"{job.name}: {clip.clip_id}: {failures[clip.pcm_hash]}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,28 @@ Line = tuple[int, str]
 """A row of the material under a condition."""
 
 
+class FrameRows(Sequence[NDArray[np.float32]]):
+    """Frames of a task's clips, (layers, frames, dims) each, read from the store's mapped files when asked for."""
+
+    def __init__(self, features: FeatureReader, pcm_hashes: Sequence[str]) -> None:
+        self._features, self._hashes = features, pcm_hashes
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    @overload
+    def __getitem__(self, row: int) -> NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> FrameRows: ...
+
+    def __getitem__(self, row: int | slice) -> NDArray[np.float32] | FrameRows:
+        """Frames of one clip; of a slice, the rows it names."""
+        if isinstance(row, slice):
+            return FrameRows(self._features, self._hashes[row])
+        return self._features[self._hashes[row]]
+
+
 def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask:
     """Stack the features a probe learns from and answers on. Clips without features are left out everywhere.
 
@@ -32,13 +55,18 @@ def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask
         {(i, trained) for i in learnt} | {(i, trained) for i in tested if trained in group.conditions}
     )
     lines += [(i, c) for c in group.conditions if c != trained for i in tested]
+    spec = group.system.card.features
+    frames = spec is not None and not spec.pooled
     stacked: list[NDArray[np.float32]] = []
+    hashes: list[str] = []
     place: dict[Line, int] = {}
     for row, condition in lines:
         clip = material.hear(row, condition, heard)
         if clip.message is None and clip.pcm_hash in features:
             place[row, condition] = len(stacked)
-            stacked.append(features[clip.pcm_hash])
+            hashes.append(clip.pcm_hash)
+            found = features[clip.pcm_hash]
+            stacked.append(found.mean(axis=1) if frames else found)
     if not stacked:
         messages = [m for d in material.decoded if (m := features.failure(d.pcm_hash)) is not None]
         raise DataError(
@@ -48,7 +76,7 @@ def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask
     teaching = [(row, condition == trained) for row, condition in place]
     unknown = np.full(3, np.nan)
 
-    def found(rows: NDArray[np.intp], conditions: Sequence[str]) -> NDArray[np.int64]:
+    def placed(rows: NDArray[np.intp], conditions: Sequence[str]) -> NDArray[np.int64]:
         at = [place[int(i), c] for c in conditions for i in rows if (int(i), c) in place]
         return np.array(at, dtype=np.int64)
 
@@ -59,10 +87,11 @@ def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask
         dimensions=np.stack([material.dimensions[i] if told else unknown for i, told in teaching]),
         speakers=tuple(material.speakers[i] for i, _ in teaching),
         folds=tuple(
-            ProbeFold(found(f.train, [trained]), found(f.dev, [trained]), found(f.test, group.conditions))
+            ProbeFold(placed(f.train, [trained]), placed(f.dev, [trained]), placed(f.test, group.conditions))
             for f in material.folds
         ),
         seeds=tuple(dict.fromkeys(c.seed for c in group.cells)),
+        frames=FrameRows(features, tuple(hashes)) if frames else None,
     )
 
 
@@ -118,4 +147,5 @@ def _as_answers(outcome: ProbeOutcome, part: slice, labels: Sequence[str]) -> An
         probabilities=probabilities,
         dimensions=dimensions,
         notes=outcome.notes,
+        variants={name: _as_answers(said, part, labels) for name, said in outcome.variants.items()},
     )

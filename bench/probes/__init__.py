@@ -7,7 +7,7 @@ are withheld by the caller (−1 and NaN), and a probe reads labels through ``fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
@@ -18,11 +18,18 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError, nearest
 
 PROBES = {
+    "attentive": "bench.probes.attentive:AttentiveProbe",
+    "layerwise": "bench.probes.layerwise:LayerwiseProbe",
     "linear": "bench.probes.linear:LinearProbe",
     "superb": "bench.probes.superb:SuperbProbe",
     "svm": "bench.probes.svm:SvmProbe",
 }
 """Probe name on a system card → class, built as ``Class(**params)``."""
+
+FRAME_PROBES = ("attentive",)
+"""Probes that read frames; the others read means over frames."""
+LAYER_VARIANT = "layer/"
+"""What the variants of a cell that answer from one layer alone are called, before the layer's index."""
 
 Progress = Callable[[float, float], None]
 IntArray = NDArray[np.int64]
@@ -59,6 +66,8 @@ class ProbeTask:
     speakers: tuple[str, ...]
     folds: tuple[ProbeFold, ...]
     seeds: tuple[int, ...]
+    frames: Sequence[NDArray[np.float32]] | None = None
+    """(layers, frames, dims) per clip, where the card keeps frames; ``features`` are their means."""
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -95,12 +104,14 @@ class ProbeOutcome:
 
     ``probabilities`` (test clips, n_labels) float64, rows sum to one, the answer is the largest; None without
     categories. ``dimensions`` (test clips, 3) in 0..1, NaN for a dimension without training labels; None when there
-    are none at all. ``notes`` holds what was chosen on validation (JSON values).
+    are none at all. ``notes`` holds what was chosen on validation (JSON values). ``variants`` are further answers on the
+    same clips, by name, that are kept and scored beside the outcome's own.
     """
 
     probabilities: NDArray[np.float64] | None
     dimensions: NDArray[np.float64] | None
     notes: dict[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, ProbeOutcome] = field(default_factory=dict)
 
 
 class Probe(Protocol):

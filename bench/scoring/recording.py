@@ -21,6 +21,7 @@ from bench.records import SCHEMA_VERSION, Block, read_facts, write_record
 from bench.scoring.counting import count_all, whole_table
 from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
+from bench.scoring.layers import layer_facts
 from bench.scoring.variants import variant_facts
 from bench.task import split_speakers, split_task_name
 from bench.workspace import RunFolder
@@ -182,5 +183,6 @@ def score_record(
         "figures_code": figures_code(),
         "notes": dict(notes),
         **variant_facts(record, tables),
+        **layer_facts(record, tables, matrix.plan),
     }
     return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]

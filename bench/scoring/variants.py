@@ -13,6 +13,7 @@ from bench.identity import hash_file
 from bench.metrics import unweighted_accuracy
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable, read_table, variant_path
+from bench.probes import LAYER_VARIANT
 from bench.scoring.counting import whole_table
 
 
@@ -25,7 +26,7 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
     Raises:
         DataError: a variant's table is missing, or is not the one that the cell was made with.
     """
-    names = list(tables[0].identity.get("variants") or {})
+    names = [n for n in variant_names(tables) if not n.startswith(LAYER_VARIANT)]
     if not names or not record.task.labels:
         return {}
     rows = [_row(record, name, tables) for name in names]
@@ -38,8 +39,13 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
     return facts
 
 
+def variant_names(tables: Sequence[PredictionTable]) -> list[str]:
+    """Return the names of the variants that lie beside a record's tables."""
+    return list(tables[0].identity.get("variants") or {})
+
+
 def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> dict[str, Any]:
-    parts = [_part(table, name) for table in tables]
+    parts = [variant_table(table, name) for table in tables]
     task, seed = record.task.scored, record.seeds[0]
     whole = whole_table(record.task, record.protocol, seed, parts)
     scored = [i for i, e in enumerate(task.emotions) if e is not None]
@@ -56,7 +62,12 @@ def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> di
     return {"name": name, "prompt": prompt, "order": order, "repeat": repeat, "ua": ua, "coverage": coverage}
 
 
-def _part(table: PredictionTable, name: str) -> PredictionTable:
+def variant_table(table: PredictionTable, name: str) -> PredictionTable:
+    """Read the table of a variant beside a cell's own.
+
+    Raises:
+        DataError: it is missing, or is not the one that the cell was made with.
+    """
     path = variant_path(Path(table.origin), name)
     expected = table.identity["variants"].get(name)
     if not path.is_file() or hash_file(path) != expected:

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError
 from bench.metrics import concordance_cc, unweighted_accuracy
 from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe, softmax
-from bench.probes.heads import Heads, Lesson, Schedule, _initial, _Stream, train_heads
-from bench.probes.superb import NO_ROWS, CategoryObjective, DimensionObjective, SuperbProbe
+from bench.probes.heads import Heads, Pooled
+from bench.probes.objectives import CategoryObjective, DimensionObjective
+from bench.probes.search import NO_ROWS
+from bench.probes.superb import SuperbProbe
+from bench.probes.training import Batch, Lesson, Schedule, _Stream, initial, train_heads
 
 QUICK: dict[str, dict[str, Any]] = {
     "superb": {"learning_rates": [1e-3, 1e-2], "hidden": 16, "max_steps": 120, "evaluate_every": 10},
+    "layerwise": {"learning_rates": [1e-2], "hidden": 16, "max_steps": 60, "evaluate_every": 10},
     "linear": {},
     "svm": {},
 }
@@ -84,7 +88,7 @@ def scores(task: ProbeTask, outcomes: dict[tuple[int, int], ProbeOutcome], seed:
     return unweighted_accuracy(truth, answers), ccc
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_a_probe_learns_what_is_there_and_answers_in_probabilities(name: str) -> None:
     task = make_task(seeds=(0, 1))
     calls: list[tuple[float, float]] = []
@@ -104,7 +108,7 @@ def test_a_probe_learns_what_is_there_and_answers_in_probabilities(name: str) ->
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_test_labels_do_not_reach_the_answers_and_runs_repeat_bit_for_bit(name: str) -> None:
     task = one_fold(make_task(clips=120))
     test = task.folds[0].test
@@ -118,7 +122,7 @@ def test_test_labels_do_not_reach_the_answers_and_runs_repeat_bit_for_bit(name: 
     assert np.array_equal(seen.dimensions, blind.dimensions)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["superb", "linear", "svm"])
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_what_has_no_labels_is_not_answered(name: str) -> None:
     task = one_fold(make_task(clips=120))
     no_arousal = task.dimensions.copy()
@@ -148,24 +152,21 @@ def test_a_class_without_training_clips_gets_no_probability(name: str) -> None:
     np.testing.assert_allclose(outcome.probabilities.sum(axis=1), 1.0, atol=1e-15)
 
 
-def frames_and_means() -> tuple[list[torch.Tensor], torch.Tensor, NDArray[np.float32]]:
-    """Four layers of three clips of 17, 5 and 29 frames: padded stacks, lengths, pooled (clips, layers, dims)."""
+def ragged_frames() -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Four layers of three clips of 17, 5 and 29 frames, padded with what must not be heard; their lengths."""
     random = torch.Generator().manual_seed(3)
     lengths = torch.tensor([17, 5, 29])
     layers = [torch.randn(3, 29, 24, generator=random) for _ in range(4)]
     for layer in layers:
         for i, length in enumerate(lengths):
             layer[i, length:] = 99.0
-    pooled = np.stack(
-        [
-            np.stack([layer[i, : lengths[i]].double().mean(dim=0).numpy() for layer in layers])
-            for i in range(3)
-        ]
-    )
-    return layers, lengths, pooled.astype(np.float32)
+    return layers, lengths
 
 
-def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips() -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips(
+    dtype: torch.dtype, tolerance: float
+) -> None:
     from adapters.s3prl_compat import import_s3prl
 
     import_s3prl()
@@ -176,20 +177,37 @@ def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips() -> None
         num_layers, hidden_sizes, downsample_rates = 4, [24] * 4, [320] * 4
 
     torch.manual_seed(0)
-    featurizer = Featurizer(FourLayers())
+    featurizer = Featurizer(FourLayers()).to(dtype)
     featurizer.weights.data.normal_()
-    projector = torch.nn.Linear(24, 256)
-    model = UtteranceLevel(input_dim=256, output_dim=5, pooling="MeanPooling")
-    layers, lengths, pooled = frames_and_means()
-    with torch.no_grad():
-        mixed, mixed_lengths = featurizer(layers, [lengths] * 4)
-        expected, _ = model(projector(mixed), mixed_lengths)
+    projector = torch.nn.Linear(24, 256, dtype=dtype)
+    model = UtteranceLevel(input_dim=256, output_dim=5, pooling="MeanPooling").to(dtype)
+    layers, lengths = ragged_frames()
+    layers = [layer.to(dtype) for layer in layers]
+    pooled = torch.stack(
+        [torch.stack([layer[i, :n].double().mean(dim=0) for layer in layers]) for i, n in enumerate(lengths)]
+    ).to(dtype)
+    labels = torch.tensor([3, 0, 4])
+
+    mixed, mixed_lengths = featurizer(layers, [lengths] * 4)
+    expected, _ = model(projector(mixed), mixed_lengths)
+    torch.nn.functional.cross_entropy(expected, labels).backward()
     last = model.post_net.linear
     parameters = [featurizer.weights, projector.weight, projector.bias, last.weight, last.bias]
     theta = torch.cat([p.detach().flatten() for p in parameters])[None]
-    ours = Heads(theta, 4, 24, 256, 5, None).scores(torch.from_numpy(pooled))[0]
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-    assert float(expected.std()) > 0.05
+    gradients = torch.cat([p.grad.flatten() for p in parameters])[None]
+
+    heads = Heads(theta, 4, 24, 256, 5, None)
+    torch.testing.assert_close(heads.scores(pooled)[0], expected.detach(), rtol=0, atol=tolerance)
+    found = torch.full_like(theta, torch.nan)
+
+    def slope(scores: torch.Tensor) -> torch.Tensor:
+        shares = torch.softmax(scores, dim=-1)
+        return (shares - torch.nn.functional.one_hot(labels, 5).to(dtype)) / 3
+
+    Pooled(pooled).differentiate(heads, [Batch(torch.arange(3), [0])], slope, found)
+    torch.testing.assert_close(found, gradients, rtol=0, atol=tolerance)
+    assert float(expected.detach().std()) > 0.05
+    assert float(gradients.abs().max()) > 0.05
 
 
 class Alone(torch.nn.Module):
@@ -223,10 +241,12 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
         )
     ]
     weights = torch.tensor([[1.0, 2.0, 0.5]] * len(lessons)) if weighted else None
-    schedule = Schedule(hidden=8, batch_size=16, clip=0.5, standardise=standardise)
-    trained = train_heads(x, lessons, CategoryObjective(labels, 3, weights), schedule)
+    schedule = Schedule(batch_size=16, clip=0.5)
+    trained = train_heads(
+        Pooled(x, 8, standardise=standardise), lessons, CategoryObjective(labels, 3, weights), schedule
+    )
     for i, lesson in enumerate(lessons):
-        alone = Alone(_initial([lesson], 3, 12, 8, 3)[0], 3, 12, 8, 3)
+        alone = Alone(initial([lesson], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
         optimizer = torch.optim.Adam(alone.parameters(), lr=lesson.learning_rate)
         cross_entropy = torch.nn.CrossEntropyLoss(None if weights is None else weights[i])
         fitted = x[torch.from_numpy(lesson.fit)]
@@ -241,6 +261,31 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
             optimizer.step()
         with torch.no_grad():
             torch.testing.assert_close(trained.heads.scores(x, [i])[0], alone(scaled), rtol=1e-4, atol=1e-4)
+
+
+def test_the_batched_trainer_equals_a_probe_alone_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(clips=96)
+    x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
+    fit, other = task.folds[0].train, task.folds[1].train
+    every_length = [Lesson(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
+    beside = [Lesson(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
+    monkeypatch.setattr("bench.probes.heads.CACHED_PARAMETERS", 7 * 12 * 8)
+    design = Pooled(x, 8)
+    assert design.at_once() == 7, "the heads go in several parts"
+    trained = train_heads(
+        design, [*beside, *every_length], CategoryObjective(labels, 3), Schedule(batch_size=16)
+    )
+    alone = Alone(initial(every_length[:1], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
+    optimizer = torch.optim.Adam(alone.parameters(), lr=1e-2)
+    stream = _Stream(fit, 3)
+    for step in range(15):
+        rows = torch.from_numpy(stream.take(16))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(alone(x[rows]), labels[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(alone.parameters(), 1.0)
+        optimizer.step()
+        theta = torch.nn.utils.parameters_to_vector(alone.parameters()).detach()
+        torch.testing.assert_close(trained.heads.theta[len(beside) + step], theta, rtol=1e-4, atol=2e-5)
 
 
 def test_a_head_is_the_same_whatever_else_is_trained_beside_it() -> None:
@@ -272,7 +317,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss_and_the_re
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     steps = round(note["steps"] * len(fold.fitted) / len(fold.train))
     lesson = Lesson(fold.fitted, NO_ROWS, note["learning_rate"], 0, steps)
-    again = train_heads(x, [lesson], CategoryObjective(labels, 3), Schedule(hidden=16))
+    again = train_heads(Pooled(x, 16), [lesson], CategoryObjective(labels, 3), Schedule())
     expected = softmax(again.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
 
@@ -286,7 +331,7 @@ def test_without_refit_the_best_validated_step_is_kept() -> None:
     assert note["steps"] < 120, "this task is overfitted soon: patience must have ended training"
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     lesson = Lesson(fold.train, NO_ROWS, 0.05, 0, note["steps"])
-    stopped = train_heads(x, [lesson], CategoryObjective(labels, 3), Schedule(hidden=16))
+    stopped = train_heads(Pooled(x, 16), [lesson], CategoryObjective(labels, 3), Schedule())
     expected = softmax(stopped.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
     dev = torch.from_numpy(fold.dev)
@@ -387,3 +432,19 @@ def test_mistakes_are_answered_in_words() -> None:
             build_probe(name, QUICK[name]).run(silent, ignore)
     with pytest.raises(DataError, match="diverged"):
         SuperbProbe(**{**QUICK["superb"], "learning_rates": [1e30]}).run(task, ignore)
+
+
+def test_superbs_step_count_is_a_preset_that_patience_does_not_cut_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.probes import search
+
+    assert (search.SUPERB_STEPS, search.SUPERB_LOOK) == (30_000, 1_000)
+    monkeypatch.setattr(search, "SUPERB_STEPS", 60)
+    monkeypatch.setattr(search, "SUPERB_LOOK", 20)
+    task = one_fold(make_task(clips=60, dims=8), dimensions=np.full((60, 3), np.nan))
+    looks: list[float] = []
+    probe = SuperbProbe([0.05], hidden=16, max_steps="superb", patience=1, evaluate_every=1, refit=False)
+    outcome = probe.run(task, lambda done, total: looks.append(done / total))[0, 0]
+    assert outcome.notes["category"]["steps"] in (20, 40, 60)
+    assert [round(60 * x) for x in dict.fromkeys(looks)] == [20, 40, 60]

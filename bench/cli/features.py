@@ -1,0 +1,150 @@
+"""``serbench features``: what is in the store of encoder output, why, and what can go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cli.printing import console, print_json, print_table
+from bench.corpora import data_folders, find_corpora
+from bench.errors import UsageError, nearest
+from bench.estimates import human_bytes
+from bench.feature_upkeep import Explanation, explain, remove, verify, waste
+from bench.features import FeatureStore
+from bench.plan import System, resolve_system
+from bench.registry import load_system, system_names, with_settings
+from bench.task import open_table, split_task_name
+from bench.workspace import cache_folder
+
+
+def why(
+    system: str,
+    task: str | None,
+    data: Sequence[Path],
+    settings: Mapping[str, Mapping[str, str]],
+    *,
+    as_json: bool,
+) -> int:
+    """Say what a system's features are found by, and why they are or are not in the store."""
+    card = load_system(system)
+    for name in settings:
+        if name != card.name:
+            raise UsageError(f"--set {name}:…: this asks about {card.name} alone")
+    resolved = resolve_system(with_settings(card, settings.get(card.name, {})), fetch=False)
+    found = explain(resolved, _clips_of(task, data), _store())
+    if as_json:
+        print_json(found.as_json())
+    else:
+        _print_explanation(found)
+    return 0
+
+
+def _clips_of(task: str | None, data: Sequence[Path]) -> dict[str, list[str]]:
+    """PCM hashes per task of the corpora at hand (of one task, where it is named), blank for what is not decoded."""
+    folders = data_folders(data)
+    corpora = find_corpora(folders)[0] if folders else []
+    found: dict[str, list[str]] = {}
+    for corpus in corpora:
+        table = open_table(corpus, cache_folder())
+        clips = table.decoded(forecast=True)
+        for name in table.task_names:
+            language = split_task_name(name)[1]
+            found[name] = [
+                c.pcm_hash
+                for c, spoken in zip(clips, table.metadata.languages, strict=True)
+                if spoken == language and (c.message is None or not c.pcm_hash)
+            ]
+    if task is None:
+        return found
+    base = task.partition("@")[0]
+    if base not in found:
+        raise UsageError(f"no task {task!r} at hand; {nearest(base, found)}")
+    return {base: found[base]}
+
+
+def _print_explanation(found: Explanation) -> None:
+    out = console()
+    out.print(f"{found.system}: {found.verdict}", soft_wrap=True)
+    if found.blocked:
+        out.print(f"cannot run here, so its key is not the final one: {found.blocked}", soft_wrap=True)
+    if found.identity is None:
+        return
+    print_table(f"key {found.key}", ("ingredient", "value"), _flat(found.identity))
+    if found.tasks:
+        print_table(
+            "",
+            ("task", "clips", "stored", "failed", "not decoded", "first failure"),
+            [(t.task, t.clips, t.stored, t.failed, t.undecoded, t.first_failure) for t in found.tasks],
+            right=("clips", "stored", "failed", "not decoded"),
+        )
+    for other in found.others:
+        print_table(
+            f"also stored: {other.key}",
+            ("differs in", "stored", "wanted"),
+            [(name, stored, wanted) for name, (stored, wanted) in other.differs.items()],
+        )
+
+
+def _flat(identity: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in identity.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return rows
+
+
+def verify_store(*, as_json: bool) -> int:
+    """Read every shard again; 1 where one is damaged."""
+    store = _store()
+    states = verify(store)
+    damaged = [s for s in states if s.fault is not None]
+    if as_json:
+        shown = [{"path": str(s.path), "key": s.key, "bytes": s.bytes, "fault": s.fault} for s in damaged]
+        print_json({"folder": str(store.root), "shards": len(states), "damaged": shown})
+        return 1 if damaged else 0
+    for s in damaged:
+        console().print(f"damaged: {s.path}: {s.fault}", soft_wrap=True)
+    size = human_bytes(sum(s.bytes for s in states))
+    verdict = f"{len(damaged)} damaged; runs take them for absent and encode their clips again, and serbench features gc --delete removes them"
+    console().print(
+        f"{store.root}: {len(states)} shards, {size}: {verdict if damaged else 'all whole'}", soft_wrap=True
+    )
+    return 1 if damaged else 0
+
+
+def gc(cards: Sequence[str], *, delete: bool, as_json: bool) -> int:
+    """List, and with ``delete`` remove, what no shipped card nor any of ``cards`` reaches."""
+    store = _store()
+    named = [load_system(name) for name in (*system_names(), *cards)]
+    systems: list[System] = [resolve_system(c, fetch=False) for c in named if c.features is not None]
+    found = waste(store, systems)
+    freed = remove(found) if delete else sum(w.bytes for w in found)
+    if as_json:
+        shown = [
+            {"path": str(w.path), "key": w.key, "bytes": w.bytes, "reason": w.reason, "identity": w.identity}
+            for w in found
+        ]
+        print_json({"folder": str(store.root), "deleted": delete, "bytes": freed, "found": shown})
+        return 0
+    if found:
+        print_table(
+            "",
+            ("key", "file", "size", "why", "encoder"),
+            [
+                (
+                    w.key,
+                    w.path.name if w.path.is_file() else "all",
+                    human_bytes(w.bytes),
+                    w.reason,
+                    (w.identity or {}).get("encoder"),
+                )
+                for w in found
+            ],
+        )
+    done = "removed" if delete else "would be removed with --delete"
+    console().print(f"{store.root}: {len(found)} entries, {human_bytes(freed)} {done}", soft_wrap=True)
+    return 0
+
+
+def _store() -> FeatureStore:
+    return FeatureStore(cache_folder() / "features")

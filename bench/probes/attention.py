@@ -1,0 +1,200 @@
+"""A head that listens to some frames more than to others, stacked along a leading axis of heads.
+
+Softmax layer weights → linear (dims → hidden) → attentive statistics pooling (Okabe, Koshinaka and Shinoda, 2018) →
+linear (2 · hidden → outputs): with h_t the projected frames of a clip,
+
+    e_t = vᵀ tanh(A h_t + b),   α = softmax over the clip's own frames,   μ = Σ α_t h_t,   σ² = Σ α_t h_t² − μ²,
+
+and [μ, σ] goes into the last layer. v starts at zero, so training starts from plain mean and deviation.
+
+Trap: s3prl 0.4.18's ``AttentivePooling`` adds its mask (1 for valid frames, 0 for padding) to the scores, so that
+padding takes part in the softmax and a clip's answer depends on the longest clip of its batch. Here it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.probes.training import Batch, IntArray, Lesson, Slope, initial
+
+FLOOR = 1e-6
+"""Below σ², so that its root has a gradient on clips of one frame."""
+AT_A_TIME = 32
+"""Clips of a minibatch, for the estimate of how many heads go together."""
+ELEMENTS = 1 << 25
+"""Projected values (heads × clips × frames × hidden) taken through the head at a time: 128 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class AttentiveHeads:
+    """Parameters (heads, parameters of one head) and sizes: layers, dims, hidden, attention, outputs.
+
+    ``scales`` (scalings, 2, layers, dims) are means and 1/deviations of frames, ``scaled_by`` (heads,) which of them a
+    head's frames are scaled by; heads that are fitted to the same rows share one.
+    """
+
+    theta: Tensor
+    shape: tuple[int, int, int, int, int]
+    scales: Tensor
+    scaled_by: tuple[int, ...]
+
+    def take(self, chosen: Tensor) -> AttentiveHeads:
+        """Some of the heads, copied."""
+        scaled_by = tuple(self.scaled_by[i] for i in chosen.tolist())
+        return AttentiveHeads(self.theta[chosen], self.shape, self.scales, scaled_by)
+
+    def layer_weights(self) -> Tensor:
+        """(heads, layers), each row sums to one."""
+        return torch.softmax(self.theta[:, : self.shape[0]], dim=1)
+
+
+class Attentive:
+    """The head on ``frames``: per clip (layers, frames, dims), read when they are needed.
+
+    ``hidden`` is the projection's width, ``attention`` that of the scores' hidden layer. ``standardise`` scales each
+    feature of each layer by the frames of the rows that a head is fitted to.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[NDArray[np.float32]],
+        hidden: int = 128,
+        attention: int = 64,
+        *,
+        standardise: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._frames = frames
+        self._standardise = standardise
+        self._hidden = hidden
+        self._attention = attention
+        self._device = torch.device(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the heads train."""
+        return self._device
+
+    def begin(self, lessons: Sequence[Lesson], outputs: int) -> AttentiveHeads:
+        """Fresh heads, decided by the lessons' seeds; equal layer weights, no attention yet."""
+        layers, _, dims = self._frames[0].shape
+        hidden, attention = self._hidden, self._attention
+        linears = [(dims, hidden), (hidden, attention), (2 * hidden, outputs)]
+        theta = initial(lessons, layers + attention, linears).to(self._device)
+        fits = {lesson.fit.tobytes(): lesson.fit for lesson in lessons}
+        places = {key: i for i, key in enumerate(fits)}
+        scales = torch.stack([self._scale(fit) for fit in fits.values()]).to(self._device)
+        scaled_by = tuple(places[lesson.fit.tobytes()] for lesson in lessons)
+        return AttentiveHeads(theta, (layers, dims, hidden, attention, outputs), scales, scaled_by)
+
+    def _scale(self, rows: IntArray) -> Tensor:
+        """(2, layers, dims): mean and 1/deviation over all frames of some rows; constants are scaled to 0."""
+        layers, _, dims = self._frames[0].shape
+        if not self._standardise:
+            return torch.stack([torch.zeros(layers, dims), torch.ones(layers, dims)])
+        count = sum(self._frames[int(i)].shape[1] for i in rows)
+        mean = sum(self._frames[int(i)].sum(axis=1, dtype=np.float64) for i in rows) / count
+        squares = (((self._frames[int(i)] - mean[:, None]) ** 2).sum(axis=1) for i in rows)
+        deviation = np.sqrt(sum(squares) / count)
+        steady = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
+        inverse = np.where(steady, 0.0, 1.0 / np.where(steady, 1.0, deviation))
+        return torch.from_numpy(np.stack([mean, inverse]).astype(np.float32))
+
+    def scores(self, heads: AttentiveHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
+        """Rows (clips,) → (heads, clips, outputs)."""
+        asked = list(range(len(heads.theta))) if chosen is None else list(chosen)
+        order = sorted(range(len(rows)), key=lambda i: self._frames[int(rows[i])].shape[1])
+        answers = torch.empty(len(asked), len(rows), heads.shape[-1], device=self._device)
+        for part in self._parts([int(rows[i]) for i in order], len(asked)):
+            x, valid = self._padded([int(rows[i]) for i in order[part]])
+            for scale in sorted({heads.scaled_by[head] for head in asked}):
+                places = [place for place, head in enumerate(asked) if heads.scaled_by[head] == scale]
+                theta = heads.theta[[asked[place] for place in places]]
+                answered = _answer(theta, heads.shape, _scaled(x, heads.scales[scale]), valid)
+                answers[torch.tensor(places)[:, None], torch.tensor(order[part])] = answered
+        return answers
+
+    def _parts(self, rows: Sequence[int], heads: int) -> list[slice]:
+        """Cut rows that are sorted by length so that each part, padded, stays within :data:`ELEMENTS`."""
+        parts, start = [], 0
+        for i, row in enumerate(rows):
+            longest = self._frames[row].shape[1]
+            if i > start and (i + 1 - start) * longest * heads * self._hidden > ELEMENTS:
+                parts.append(slice(start, i))
+                start = i
+        return [*parts, slice(start, len(rows))] if rows else []
+
+    def joined(self, stacks: Sequence[AttentiveHeads]) -> AttentiveHeads:
+        """One stack of the heads of several."""
+        starts = np.cumsum([0, *(len(s.scales) for s in stacks)])
+        return AttentiveHeads(
+            torch.cat([s.theta for s in stacks]),
+            stacks[0].shape,
+            torch.cat([s.scales for s in stacks]),
+            tuple(int(start) + i for s, start in zip(stacks, starts, strict=False) for i in s.scaled_by),
+        )
+
+    def at_once(self) -> int:
+        """Frames weigh more than parameters here: as many as the longest clips leave room for."""
+        longest = max(int(clip.shape[1]) for clip in self._frames)
+        return max(1, ELEMENTS // (AT_A_TIME * longest * self._hidden))
+
+    def differentiate(
+        self, heads: AttentiveHeads, batches: Sequence[Batch], slope: Slope, gradient: Tensor
+    ) -> None:
+        """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames."""
+        leaf = heads.theta.detach().requires_grad_()
+        with torch.enable_grad():
+            scores: list[Tensor] = [torch.empty(0)] * len(leaf)
+            for batch in batches:
+                x, valid = self._padded(batch.rows.tolist())
+                scale = heads.scales[heads.scaled_by[batch.heads[0]]]
+                answered = _answer(leaf[batch.heads], heads.shape, _scaled(x, scale), valid)
+                for member, answer in zip(batch.heads, answered, strict=True):
+                    scores[member] = answer
+            stacked = torch.stack(scores)
+            (found,) = torch.autograd.grad(stacked, leaf, slope(stacked))
+        gradient.copy_(found)
+
+    def _padded(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Frames (layers, clips, longest, dims), zeros behind each clip's own, and which are its own (clips, longest)."""
+        clips = [self._frames[row] for row in rows]
+        lengths = np.array([clip.shape[1] for clip in clips])
+        layers, _, dims = clips[0].shape
+        x = np.zeros((layers, len(clips), int(lengths.max()), dims), dtype=np.float32)
+        for i, clip in enumerate(clips):
+            x[:, i, : clip.shape[1]] = clip
+        valid = np.arange(x.shape[2]) < lengths[:, None]
+        return torch.from_numpy(x).to(self._device), torch.from_numpy(valid).to(self._device)
+
+
+def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """Frames (layers, clips, frames, dims) by (2, layers, dims). What stands in the padding is masked out later."""
+    mean, inverse = scale[:, :, None, None].unbind()
+    return (x - mean) * inverse
+
+
+def _answer(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, valid: Tensor) -> Tensor:
+    """Parameters (heads, ·), frames (layers, clips, frames, dims), valid (clips, frames) → (heads, clips, outputs)."""
+    layers, dims, hidden, attention, outputs = shape
+    sizes = [
+        layers, attention, hidden * dims, hidden, attention * hidden, attention, outputs * 2 * hidden, outputs
+    ]  # fmt: skip
+    a, v, w1, b1, wa, ba, w2, b2 = torch.split_with_sizes(theta, sizes, dim=1)
+    heads, (_, clips, frames, _) = len(theta), x.shape
+    mixed = (torch.softmax(a, dim=1) @ x.reshape(layers, -1)).view(heads, clips * frames, dims)
+    h = torch.baddbmm(b1[:, None], mixed, w1.view(heads, hidden, dims).transpose(1, 2))
+    inner = torch.tanh(torch.baddbmm(ba[:, None], h, wa.view(heads, attention, hidden).transpose(1, 2)))
+    e = torch.bmm(inner, v[:, :, None]).view(heads, clips, frames)
+    alpha = torch.softmax(e.masked_fill(~valid, -torch.inf), dim=2)[..., None]
+    h = h.view(heads, clips, frames, hidden)
+    mean = (alpha * h).sum(dim=2)
+    spread = ((alpha * (h - mean[:, :, None]) ** 2).sum(dim=2) + FLOOR).sqrt()
+    pooled = torch.cat([mean, spread], dim=2)
+    return torch.baddbmm(b2[:, None], pooled, w2.view(heads, outputs, 2 * hidden).transpose(1, 2))

@@ -1,0 +1,203 @@
+"""Learning rate and steps chosen on validation speakers, for all folds and seeds of a task as one batch of heads.
+
+Category and dimensions have a head each, of the same design. The category head minimises cross-entropy, the dimension
+head the mean over dimensions of 1 − CCC within a minibatch, on sigmoid outputs in 0..1. Learning rate and number of
+steps are those with the lowest loss on the validation clips (cross-entropy; or 1 − CCC over all of them): with few
+validation speakers a loss is far less coarse than an accuracy.
+
+With ``refit`` the head is then trained again from the same seed on training and validation clips together, for the same
+number of passes over the data: the other probes get the validation clips at the end too, and on the small corpora here
+one fold in five is speakers that a benchmark of speakers cannot afford to leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import DataError
+from bench.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
+from bench.probes.objectives import CategoryObjective, DimensionObjective
+from bench.probes.training import Design, Lesson, Objective, Schedule, Trained, train_heads
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+Run = tuple[int, int]
+"""Fold index, seed."""
+SUPERB_STEPS, SUPERB_LOOK = 30_000, 1_000
+"""SUPERB's emotion recipe: so many steps of 32 clips, the validation set looked at every so many."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tried, and for how long.
+
+    ``max_steps`` bounds training at every learning rate; validation loss is looked at every ``evaluate_every`` steps, and
+    a head stops after ``patience`` looks without improvement. ``"superb"``: 30,000 steps, looked at every 1,000, none
+    left out. ``class_weights`` weighs the cross-entropy by inverse class frequency (s3prl does not).
+    """
+
+    learning_rates: Sequence[float]
+    batch_size: int = 32
+    max_steps: int | Literal["superb"] = 500
+    evaluate_every: int = 20
+    patience: int = 5
+    clip: float | None = 1.0
+    refit: bool = True
+    class_weights: bool = False
+
+    def run(self, task: ProbeTask, design: Design, progress: Progress) -> dict[Run, ProbeOutcome]:
+        """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
+        heads = [head for head in (self._category_head(task), self._dimension_head(task)) if head is not None]
+        answers: dict[str, dict[Run, tuple[NDArray[np.float64], dict[str, Any]]]] = {}
+        for number, head in enumerate(heads):
+
+            def report(done: float, total: float, number: int = number) -> None:
+                progress(number + done / total, len(heads))
+
+            answers[head.name] = self._answer(design, task, head, report)
+        outcomes = {}
+        for run in ((fold, seed) for fold in range(len(task.folds)) for seed in task.seeds):
+            given = {name: by_run[run] for name, by_run in answers.items()}
+            notes = {name: note for name, (_, note) in given.items()}
+            outcomes[run] = ProbeOutcome(
+                probabilities=given["category"][0] if "category" in given else None,
+                dimensions=given["dimensions"][0] if "dimensions" in given else None,
+                notes=notes,
+            )
+        return outcomes
+
+    def _category_head(self, task: ProbeTask) -> _Head | None:
+        if not task.n_labels:
+            return None
+        fits = [task.labelled(fold.train) for fold in task.folds]
+        watches = [task.labelled(fold.dev) for fold in task.folds]
+        for number, (fit, watch) in enumerate(zip(fits, watches, strict=True)):
+            if len(np.unique(task.labels[fit])) < 2 or not len(watch):
+                raise DataError(
+                    f"Fold {number} has {len(fit)} labelled training clips of "
+                    f"{len(np.unique(task.labels[fit]))} classes and {len(watch)} labelled validation clips: a "
+                    "classifier needs two classes to train on and clips to choose on."
+                )
+        return _Head("category", fits, watches)
+
+    def _dimension_head(self, task: ProbeTask) -> _Head | None:
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(task.dimensions).any(axis=1))
+        fits = [fold.train[known[fold.train]] for fold in task.folds]
+        watches = [fold.dev[known[fold.dev]] for fold in task.folds]
+        if any(len(rows) < 2 for rows in fits + watches):
+            return None
+        return _Head("dimensions", fits, watches)
+
+    def _objective(
+        self, task: ProbeTask, head: _Head, lessons: Sequence[Lesson], device: torch.device
+    ) -> Objective:
+        if head.name == "dimensions":
+            return DimensionObjective(torch.from_numpy(task.dimensions).float().to(device))
+        labels = torch.from_numpy(task.labels).to(device)
+        weights = _class_weights(task, lessons) if self.class_weights else None
+        return CategoryObjective(labels, task.n_labels, None if weights is None else weights.to(device))
+
+    def _answer(
+        self, design: Design, task: ProbeTask, head: _Head, progress: Progress
+    ) -> dict[Run, tuple[NDArray[np.float64], dict[str, Any]]]:
+        share = len(self.learning_rates) / (len(self.learning_rates) + 1) if self.refit else 1.0
+        runs = [(fold, seed) for fold in range(len(task.folds)) for seed in task.seeds]
+        steps = SUPERB_STEPS if self.max_steps == "superb" else self.max_steps
+        tried = [
+            Lesson(head.fits[fold], head.watches[fold], rate, seed, steps)
+            for rate in self.learning_rates
+            for fold, seed in runs
+        ]
+        search = self._train(
+            design, task, head, tried, lambda done, total: progress(share * done / total, 1.0)
+        )
+        # (learning rates, runs): the first of equals, that is, the first rate listed.
+        regrets = search.regrets.reshape(len(self.learning_rates), len(runs))
+        if not np.isfinite(regrets.min(axis=0)).all():
+            raise DataError(
+                f"Training the {head.name} head diverged at every learning rate ({list(self.learning_rates)}); give "
+                "smaller ones, or standardise: true."
+            )
+        chosen = [int(rate) * len(runs) + i for i, rate in enumerate(regrets.argmin(axis=0))]
+        final = search.heads.take(torch.as_tensor(chosen, device=design.device))
+        if self.refit:
+            lessons = [_again(tried[i], int(search.steps[i])) for i in chosen]
+            final = self._train(
+                design, task, head, _sharing_rows(lessons),
+                lambda done, total: progress(share + (1.0 - share) * done / total, 1.0),
+            ).heads  # fmt: skip
+        mix = final.layer_weights().cpu().numpy()
+        answers = {}
+        for i, (fold, seed) in enumerate(runs):
+            lesson = tried[chosen[i]]
+            note = {
+                "learning_rate": lesson.learning_rate,
+                "steps": int(search.steps[chosen[i]]),
+                "dev_loss": round(float(search.regrets[chosen[i]]), 6),
+                "refit": self.refit,
+                "layer_weights": [round(float(w), 4) for w in mix[i]],
+            }
+            rows = torch.from_numpy(task.folds[fold].test).to(design.device)
+            scores = design.scores(final, rows, [i])[0].double().cpu().numpy()
+            answers[fold, seed] = (_answers_of(head, task, scores, fold), note)
+        return answers
+
+    def _train(
+        self, design: Design, task: ProbeTask, head: _Head, lessons: Sequence[Lesson], progress: Progress
+    ) -> Trained:
+        objective = self._objective(task, head, lessons, design.device)
+        return train_heads(design, lessons, objective, self._schedule(), progress)
+
+    def _schedule(self) -> Schedule:
+        if self.max_steps == "superb":
+            return Schedule(self.batch_size, SUPERB_LOOK, SUPERB_STEPS, self.clip)
+        return Schedule(self.batch_size, self.evaluate_every, self.patience, self.clip)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """One of the two heads: the rows to fit and to watch, per fold."""
+
+    name: str
+    fits: list[IntArray]
+    watches: list[IntArray]
+
+
+def _answers_of(head: _Head, task: ProbeTask, scores: NDArray[np.float64], fold: int) -> NDArray[np.float64]:
+    """Probabilities, or dimensions in 0..1 with NaN where the fold had nothing to learn a dimension from."""
+    if head.name == "category":
+        return softmax(scores)
+    learnt = np.isfinite(task.dimensions[head.fits[fold]]).sum(axis=0) >= 2
+    return np.where(learnt, 1.0 / (1.0 + np.exp(-scores)), np.nan)
+
+
+def _again(lesson: Lesson, steps: int) -> Lesson:
+    """The same lesson on training and validation rows, for as many passes over them."""
+    rows = np.concatenate([lesson.fit, lesson.watch])
+    passes = round(steps * len(rows) / len(lesson.fit))
+    return Lesson(rows, NO_ROWS, lesson.learning_rate, lesson.seed, max(1, passes))
+
+
+def _sharing_rows(lessons: Sequence[Lesson]) -> list[Lesson]:
+    """Equal row arrays made one object, so that statistics and minibatches are shared."""
+    known: dict[bytes, IntArray] = {}
+    return [
+        Lesson(known.setdefault(x.fit.tobytes(), x.fit), x.watch, x.learning_rate, x.seed, x.steps)
+        for x in lessons
+    ]
+
+
+def _class_weights(task: ProbeTask, lessons: Sequence[Lesson]) -> Tensor:
+    """(heads, labels): total / (classes present × count), 0 for classes without a training clip."""
+    weights = np.zeros((len(lessons), task.n_labels), dtype=np.float32)
+    for i, lesson in enumerate(lessons):
+        counts = np.bincount(task.labels[lesson.fit], minlength=task.n_labels)
+        present = counts > 0
+        weights[i, present] = len(lesson.fit) / (present.sum() * counts[present])
+    return torch.from_numpy(weights)

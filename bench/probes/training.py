@@ -1,0 +1,362 @@
+"""Many small heads trained at once: every head is one row of one matrix of parameters.
+
+What a head computes is its :class:`Design`'s affair (:mod:`bench.probes.heads`, :mod:`bench.probes.attention`); here
+is what all share: minibatches, gradient clipping, Adam, watching validation rows, and dropping heads that have
+stopped. torch's fused Adam goes over the rows of one learning rate at a time. Heads do not touch each other: one trained in
+a stack equals one trained alone; so on a CPU they go in parts that stay in its cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.adam import adam
+
+IntArray = NDArray[np.int64]
+Slope = Callable[[Tensor], Tensor]
+"""Scores → ∂ loss / ∂ scores."""
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+"""Adam's usual constants (Kingma and Ba, 2015), torch's defaults and s3prl's."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one head learns: rows to fit, rows to watch (none: train for ``steps``), learning rate, seed, steps."""
+
+    fit: IntArray
+    watch: IntArray
+    learning_rate: float
+    seed: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How all heads of a batch are trained.
+
+    ``patience`` counts evaluations on the watched rows, made every ``evaluate_every`` steps, without improvement.
+    ``clip`` bounds the norm of a head's gradient (None: not at all).
+    """
+
+    batch_size: int = 32
+    evaluate_every: int = 20
+    patience: int = 5
+    clip: float | None = 1.0
+
+
+class Objective(Protocol):
+    """A loss per head, and the quantity to watch."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Scores per clip."""
+        ...
+
+    def losses(self, scores: Tensor, rows: Tensor, heads: Tensor) -> Tensor:
+        """Scores (heads, clips, outputs) and rows (heads, clips) of heads numbered ``heads`` → (heads,)."""
+        ...
+
+    def regret(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """What to make small on watched clips: scores (heads, clips, outputs), rows (clips,) → (heads,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A minibatch, rows (clips,), and the heads that learn from it: all learning rates of a fold and seed share one."""
+
+    rows: Tensor
+    heads: list[int]
+
+
+class Stack(Protocol):
+    """Heads of one design: ``theta`` is (heads, parameters of one head)."""
+
+    theta: Tensor
+
+    def take(self, chosen: Tensor) -> Stack:
+        """Some of the heads, copied."""
+        ...
+
+    def layer_weights(self) -> Tensor:
+        """(heads, layers), each row sums to one."""
+        ...
+
+
+class Design(Protocol):
+    """A kind of head, and the clips it looks at. Rows number these clips."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the heads train."""
+        ...
+
+    def begin(self, lessons: Sequence[Lesson], outputs: int) -> Any:
+        """A stack with a fresh head per lesson, decided by the lessons' seeds."""
+        ...
+
+    def scores(self, heads: Any, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
+        """Rows (clips,) → (heads, clips, outputs), for all heads or the chosen ones."""
+        ...
+
+    def differentiate(self, heads: Any, batches: Sequence[Batch], slope: Slope, gradient: Tensor) -> None:
+        """Write ∂ loss / ∂ parameters into ``gradient``, each head on its own minibatch; every head is in one of them.
+
+        ``slope`` turns scores (heads, clips, outputs) into ∂ loss / ∂ scores.
+        """
+        ...
+
+    def joined(self, stacks: Sequence[Any]) -> Any:
+        """One stack of the heads of several."""
+        ...
+
+    def at_once(self) -> int:
+        """How many heads to train beside each other: more of them would leave the processor's cache, or the memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained heads: parameters as they stood at ``steps`` (the best watched step, or the last)."""
+
+    heads: Stack
+    steps: IntArray
+    regrets: NDArray[np.float64]
+
+
+def train_heads(
+    design: Design,
+    lessons: Sequence[Lesson],
+    objective: Objective,
+    schedule: Schedule,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+) -> Trained:
+    """Train one head per lesson, as many of them at a time as the design likes.
+
+    Equal lessons give equal heads, whatever else is in the batch (to float32 rounding).
+    """
+    at_once = design.at_once()
+    # Heads that share minibatches stay together.
+    shared: dict[tuple[int, int], int] = {}
+    order = sorted(
+        range(len(lessons)),
+        key=lambda i: shared.setdefault((id(lessons[i].fit), lessons[i].seed), len(shared)),
+    )
+    parts = [order[i : i + at_once] for i in range(0, len(order), at_once)]
+    total = float(sum(max(lessons[i].steps for i in part) for part in parts))
+    trained, before = [], 0.0
+    for part in parts:
+
+        def report(step: float, before: float = before) -> None:
+            progress(before + step, total)
+
+        trained.append(_train(design, [lessons[i] for i in part], part, objective, schedule, report))
+        before += max(lessons[i].steps for i in part)
+    progress(total, total)
+    places = np.argsort(order)
+    return Trained(
+        design.joined([t.heads for t in trained]).take(torch.from_numpy(places).to(design.device)),
+        np.concatenate([t.steps for t in trained])[places],
+        np.concatenate([t.regrets for t in trained])[places],
+    )
+
+
+def _train(
+    design: Design,
+    lessons: Sequence[Lesson],
+    numbers: Sequence[int],
+    objective: Objective,
+    schedule: Schedule,
+    progress: Callable[[float], None],
+) -> Trained:
+    """Train these heads beside each other; ``numbers`` is what the objective knows them by."""
+    state = _Training(design, lessons, numbers, objective, schedule)
+    most = max(lesson.steps for lesson in lessons)
+    for step in range(1, most + 1):
+        state.step()
+        if step % schedule.evaluate_every == 0 or step == most:
+            state.evaluate(step)
+        if state.drop_finished(step) == 0:
+            break
+        if step % schedule.evaluate_every == 0:
+            progress(step)
+    return state.result()
+
+
+class _Training:
+    """The heads still in training, Adam's moments, and the best of each head so far."""
+
+    def __init__(
+        self,
+        design: Design,
+        lessons: Sequence[Lesson],
+        known_as: Sequence[int],
+        objective: Objective,
+        schedule: Schedule,
+    ) -> None:
+        self._design = design
+        self._device = design.device
+        self._lessons = lessons
+        self._known_as = torch.as_tensor(known_as, device=self._device)
+        self._objective = objective
+        self._schedule = schedule
+        self._active: Stack = design.begin(lessons, objective.n_outputs)
+        theta = self._active.theta
+        self._numbers = torch.arange(len(lessons), device=self._device)
+        self._first = torch.zeros_like(theta)
+        self._second = torch.zeros_like(theta)
+        self._gradient = torch.zeros_like(theta)
+        self._steps = torch.zeros(len(lessons), device=self._device)
+        self._streams = {
+            (id(lesson.fit), lesson.seed): _Stream(lesson.fit, lesson.seed) for lesson in lessons
+        }
+        self._best = self._active.take(self._numbers)
+        self._best_step = np.zeros(len(lessons), dtype=np.int64)
+        self._regret = np.full(len(lessons), np.inf)
+        self._waited = np.zeros(len(lessons), dtype=np.int64)
+
+    def step(self) -> None:
+        """One Adam step of every active head on its own minibatch."""
+        batches = self._minibatches()
+        of_head = torch.empty(
+            len(self._numbers), self._schedule.batch_size, dtype=torch.int64, device=self._device
+        )
+        for batch in batches:
+            of_head[batch.heads] = batch.rows
+        self._design.differentiate(
+            self._active, batches, lambda scores: self._slope(scores, of_head), self._gradient
+        )
+        self._adam()
+
+    def evaluate(self, step: int) -> None:
+        """Watch every active head on its validation rows; keep it where it is the best so far."""
+        numbers = self._numbers.tolist()
+        by_rows: dict[int, list[int]] = {}
+        for position, number in enumerate(numbers):
+            if len(self._lessons[number].watch):
+                by_rows.setdefault(id(self._lessons[number].watch), []).append(position)
+        for positions in by_rows.values():
+            rows = torch.from_numpy(self._lessons[numbers[positions[0]]].watch).to(self._device)
+            scores = self._design.scores(self._active, rows, positions)
+            regrets = self._objective.regret(scores, rows).double().cpu().numpy()
+            for position, regret in zip(positions, regrets, strict=True):
+                self._judge(position, numbers[position], float(regret), step)
+
+    def _judge(self, position: int, number: int, regret: float, step: int) -> None:
+        # NaN compares false: a head that diverged never becomes the best and runs out of patience.
+        if regret < self._regret[number]:
+            self._regret[number] = regret
+            self._keep(position, number, step)
+            self._waited[number] = 0
+        else:
+            self._waited[number] += 1
+
+    def _keep(self, position: int, number: int, step: int) -> None:
+        self._best.theta[number] = self._active.theta[position]
+        self._best_step[number] = step
+
+    def drop_finished(self, step: int) -> int:
+        """Take heads out that have no steps or no patience left; returns how many remain."""
+        going = []
+        for position, number in enumerate(self._numbers.tolist()):
+            lesson = self._lessons[number]
+            if not len(lesson.watch) and step == lesson.steps:
+                self._keep(position, number, step)
+            if step < lesson.steps and self._waited[number] < self._schedule.patience:
+                going.append(position)
+        if len(going) < len(self._numbers):
+            chosen = torch.as_tensor(going, dtype=torch.int64, device=self._device)
+            self._active = self._active.take(chosen)
+            self._numbers = self._numbers[chosen]
+            self._first, self._second = self._first[chosen], self._second[chosen]
+            self._steps = self._steps[chosen]
+            self._gradient = torch.zeros_like(self._first)
+        return len(going)
+
+    def result(self) -> Trained:
+        return Trained(self._best, self._best_step, self._regret)
+
+    def _minibatches(self) -> list[Batch]:
+        """Heads of one fold and seed see the same batches at every learning rate."""
+        sharing: dict[tuple[int, int], list[int]] = {}
+        for position, number in enumerate(self._numbers.tolist()):
+            lesson = self._lessons[number]
+            sharing.setdefault((id(lesson.fit), lesson.seed), []).append(position)
+        return [
+            Batch(
+                torch.from_numpy(self._streams[key].take(self._schedule.batch_size)).to(self._device),
+                positions,
+            )
+            for key, positions in sharing.items()
+        ]
+
+    def _slope(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """∂ loss / ∂ scores, (heads, batch, outputs): a head's loss depends on its own scores only."""
+        with torch.enable_grad():
+            leaf = scores.detach().requires_grad_()
+            total = self._objective.losses(leaf, rows, self._known_as[self._numbers]).sum()
+            (slope,) = torch.autograd.grad(total, leaf)
+        return slope
+
+    def _adam(self) -> None:
+        if self._schedule.clip is not None:
+            norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
+            if bool((norms > self._schedule.clip).any()):
+                self._gradient.mul_((self._schedule.clip / (norms + 1e-6)).clamp_(max=1.0))
+        by_rate: dict[float, list[int]] = {}
+        for position, number in enumerate(self._numbers.tolist()):
+            by_rate.setdefault(self._lessons[number].learning_rate, []).append(position)
+        for rate, positions in by_rate.items():
+            adam(
+                [self._active.theta[i] for i in positions],
+                [self._gradient[i] for i in positions],
+                [self._first[i] for i in positions],
+                [self._second[i] for i in positions],
+                [],
+                [self._steps[i] for i in positions],
+                fused=True,
+                amsgrad=False,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                lr=rate,
+                weight_decay=0.0,
+                eps=EPSILON,
+                maximize=False,
+            )
+
+
+class _Stream:
+    """Row indices without end: one shuffled pass over the rows after another."""
+
+    def __init__(self, rows: IntArray, seed: int) -> None:
+        self._rows = rows
+        self._random = np.random.default_rng([seed, 1])
+        self._pending = np.zeros(0, dtype=np.int64)
+
+    def take(self, count: int) -> IntArray:
+        while len(self._pending) < count:
+            self._pending = np.concatenate([self._pending, self._random.permutation(self._rows)])
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        return taken
+
+
+def initial(lessons: Sequence[Lesson], zeros: int, linears: Sequence[tuple[int, int]]) -> Tensor:
+    """Parameters of fresh heads, (heads, parameters), decided by the lessons' seeds.
+
+    ``zeros`` parameters start at 0 (layer weights), then come weights and biases of linear layers (inputs, outputs) as
+    torch draws them, uniform in ±1/√inputs.
+    """
+
+    def draw(seed: int) -> NDArray[np.float32]:
+        random = np.random.default_rng([seed, 0])
+        drawn = [random.uniform(-1.0, 1.0, i * o + o) / np.sqrt(i) for i, o in linears]
+        return np.concatenate([np.zeros(zeros), *drawn]).astype(np.float32)
+
+    by_seed = {seed: draw(seed) for seed in {lesson.seed for lesson in lessons}}
+    return torch.from_numpy(np.stack([by_seed[lesson.seed] for lesson in lessons]))

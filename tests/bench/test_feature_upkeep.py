@@ -1,0 +1,132 @@
+"""A user asks why features are computed again, whether the store is whole, and what can go."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.progress import Reporter
+from bench.features import FeatureStore
+from tests.bench.test_attentive_probe import CARD, ENCODER, MATRIX
+from tests.conftest import write_tone_corpus
+
+
+def ask(*words: str, code: int = 0) -> dict[str, object]:
+    done = CliRunner().invoke(app, ["features", *words, "--json"])
+    assert done.exit_code == code, done.output
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of a frozen encoder under two probes, on one of two corpora."""
+    write_tone_corpus(tmp_path / "data" / "tones")
+    (tmp_path / "counting_encoder.py").write_text(ENCODER)
+    (tmp_path / "counting.yaml").write_text(CARD.format(log=tmp_path / "heard.txt"))
+    (tmp_path / "passes.yaml").write_text(MATRIX)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = RunSettings(
+        str(tmp_path / "passes.yaml"), data=(tmp_path / "data",), out=tmp_path / "run", workers=1
+    )
+    assert run_matrix(settings, Reporter()).failed == ()
+    return tmp_path
+
+
+def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(place: Path) -> None:
+    card, data = f"{place / 'counting.yaml'}:superb", ("--data", str(place / "data"))
+    there = ask("why", card, "tones.ms", *data)
+    assert there["verdict"] == "all 36 clips are stored under this key"
+    identity = there["identity"]
+    assert isinstance(identity, dict)
+    assert identity["encoder"] == "counting_encoder:Counting"
+    assert identity["params"] == {"log": str(place / "heard.txt")}
+    assert "torch" in identity["versions"]
+
+    changed = ask("why", card, *data, "--set", "counting-superb:log=elsewhere.txt")
+    assert changed["key"] != there["key"]
+    assert "0 of 36 clips are stored under this key" in str(changed["verdict"])
+    nearest = changed["others"][0]  # type: ignore[index]
+    assert nearest["key"] == there["key"]
+    assert nearest["differs"] == {
+        "params.log": {"stored": str(place / "heard.txt"), "wanted": "elsewhere.txt"}
+    }
+
+    (place / "counting_encoder.py").write_text(ENCODER + "\n# a change\n")
+    from bench.identity import source_hash
+
+    source_hash.cache_clear()
+    edited = ask("why", card, *data)
+    assert list(edited["others"][0]["differs"]) == ["source"]  # type: ignore[index]
+    source_hash.cache_clear()
+
+
+def test_why_counts_what_was_never_decoded_and_what_reads_no_features(place: Path) -> None:
+    write_tone_corpus(place / "data" / "others", speakers=3)
+    card = f"{place / 'counting.yaml'}:superb"
+    found = ask("why", card, "others.ms", "--data", str(place / "data"))
+    assert found["verdict"] == "0 of 18 clips are stored under this key; 18 were never decoded here"
+    assert "reads no stored features" in str(ask("why", "majority")["verdict"])
+    done = CliRunner().invoke(app, ["features", "why", card, "tones.en", "--data", str(place / "data")])
+    assert "no task 'tones.en' at hand; did you mean 'tones.ms'" in str(done.exception) + done.output
+
+
+def test_verify_finds_the_damaged_shard_and_gc_removes_it_alone(place: Path, cache: Path) -> None:
+    store = FeatureStore(cache / "features")
+    assert ask("verify")["damaged"] == []
+    cards = [x for mode in ("superb", "attentive") for x in ("--card", f"{place / 'counting.yaml'}:{mode}")]
+    assert ask("gc", *cards)["found"] == []
+
+    path = store.shards(store.stored_keys()[0])[0]
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(bytes(data))
+    damaged = ask("verify", code=1)["damaged"]
+    assert [d["path"] for d in damaged] == [str(path)]  # type: ignore[attr-defined]
+    assert "checksum" in damaged[0]["fault"]  # type: ignore[index]
+
+    leftover = path.with_name(f".{path.name}.abc.tmp")
+    leftover.write_bytes(b"half")
+    assert [f["reason"] for f in ask("gc", *cards)["found"]] == ["damaged"], "somebody may still write"  # type: ignore[attr-defined]
+    os.utime(leftover, (time.time() - 7200, time.time() - 7200))
+    found = ask("gc", *cards, "--delete")["found"]
+    assert sorted(f["reason"] for f in found) == ["damaged", "left by a writer that was killed"]  # type: ignore[attr-defined]
+    assert not path.exists()
+    assert not leftover.exists()
+    assert len(store.stored_keys()) == 2
+
+
+def test_gc_lists_first_and_deletes_only_what_no_card_reaches(place: Path, cache: Path) -> None:
+    store = FeatureStore(cache / "features")
+    card = f"{place / 'counting.yaml'}:superb"
+    listed = ask("gc", "--card", card)
+    assert [f["reason"] for f in listed["found"]] == ["no card reaches it"]  # type: ignore[attr-defined]
+    assert listed["found"][0]["identity"]["every"] == 2  # type: ignore[index]
+    assert len(store.stored_keys()) == 2, "a listing removes nothing"
+    ask("gc", "--card", card, "--delete")
+    (kept,) = store.stored_keys()
+    assert kept == ask("why", card)["key"]
+
+
+def test_gc_spares_features_of_weights_that_are_not_at_hand(
+    place: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SERBENCH_WEIGHTS", raising=False)
+    store = FeatureStore(cache / "features")
+    identity = {
+        "encoder": "adapters.transformers_encoder:TransformersEncoder",
+        "params": {"input": "own"},
+        "weights": "a copy on a disk that is not mounted",
+        "pooled": True,
+    }
+    store.remember("0" * 32, identity)
+    found = ask("gc")["found"]
+    assert "0" * 32 not in [f["key"] for f in found]  # type: ignore[attr-defined]

@@ -1,0 +1,130 @@
+"""How fast probes train: 105 at once against one after another, and against s3prl's way of doing it.
+
+CPU seconds of one thread, so that what else runs on the machine weighs less; ratios are taken within one repeat. Needs EmoDB
+(7 classes) and Whisper tiny.en: nothing is measured without SERBENCH_DATA and SERBENCH_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.probes.heads import Pooled
+from bench.probes.objectives import CategoryObjective
+from bench.probes.search import NO_ROWS
+from bench.probes.training import Lesson, Schedule, train_heads
+from tests.superb_parity import BATCH, CORPUS, HIDDEN, WEIGHTS, Material, load, seconds_per_s3prl_step
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+SEEDS = range(3)
+STEPS = 60
+REPEATS = 3
+FULL = 500
+"""Steps of a whole training, for the extrapolation."""
+Row = tuple[str, tuple[float, ...], str, str]
+
+
+class OneHead(torch.nn.Module):
+    """The head as torch would write it."""
+
+    def __init__(self, layers: int, dims: int, outputs: int) -> None:
+        super().__init__()
+        self.mix = torch.nn.Parameter(torch.zeros(layers))
+        self.first, self.last = torch.nn.Linear(dims, HIDDEN), torch.nn.Linear(HIDDEN, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pooled (clips, layers, dims) → (clips, outputs)."""
+        scores: torch.Tensor = self.last(
+            self.first(torch.einsum("l,nld->nd", torch.softmax(self.mix, dim=0), x))
+        )
+        return scores
+
+
+def one_after_another(x: torch.Tensor, labels: torch.Tensor, outputs: int, lessons: list[Lesson]) -> float:
+    """CPU seconds to train these heads alone, with torch's modules, autograd and Adam."""
+    started = time.process_time()
+    for lesson in lessons:
+        random = np.random.default_rng(lesson.seed)
+        head = OneHead(x.shape[1], x.shape[2], outputs)
+        optimizer = torch.optim.Adam(head.parameters(), lr=lesson.learning_rate)
+        for _ in range(lesson.steps):
+            rows = torch.from_numpy(random.permutation(lesson.fit)[:BATCH])
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(head(x[rows]), labels[rows]).backward()
+            torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            optimizer.step()
+    return time.process_time() - started
+
+
+def all_at_once(x: torch.Tensor, labels: torch.Tensor, outputs: int, lessons: list[Lesson]) -> float:
+    """CPU seconds to train these heads with the suite's trainer."""
+    started = time.process_time()
+    train_heads(Pooled(x, HIDDEN), lessons, CategoryObjective(labels, outputs), Schedule(batch_size=BATCH))
+    return time.process_time() - started
+
+
+def measure() -> list[Row]:
+    """The figures; none without the corpus and the weights."""
+    data, weights = os.environ.get("SERBENCH_DATA"), os.environ.get("SERBENCH_WEIGHTS")
+    if not (data and weights and (Path(data) / CORPUS).is_dir() and (Path(weights) / WEIGHTS).is_dir()):
+        return []
+    return _figures(load())
+
+
+def _figures(material: Material) -> list[Row]:
+    x, labels = torch.from_numpy(material.pooled), torch.from_numpy(material.labels)
+    lessons = [
+        Lesson(fold.train, NO_ROWS, rate, seed, STEPS)
+        for fold in material.folds
+        for rate in RATES
+        for seed in SEEDS
+    ]
+    few = [Lesson(material.folds[0].train, NO_ROWS, 1e-3, 0, 3)]
+    for warm_up in (one_after_another, all_at_once):
+        warm_up(x, labels, material.n_labels, few)
+    ratios, s3prl_ratios = [], []
+    for _ in range(REPEATS):
+        together = all_at_once(x, labels, material.n_labels, lessons)
+        alone = one_after_another(x, labels, material.n_labels, lessons)
+        ratios.append(alone / together)
+        step = seconds_per_s3prl_step(material, material.folds[0])
+        heads_per_rate = len(lessons) / len(RATES)
+        theirs = step * FULL * heads_per_rate
+        ours = together / len(RATES) * FULL / STEPS + material.encode_seconds
+        s3prl_ratios.append(theirs / ours)
+    return [
+        (f"{len(lessons)} probes at once / one after another", tuple(ratios), "× faster", "at least 20"),
+        (
+            f"a learning rate: s3prl's way ({FULL} steps extrapolated) / ours, the pass over the audio included",
+            tuple(s3prl_ratios),
+            "× faster",
+            "at least 100",
+        ),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    from bench.cli.printing import print_table
+    from bench.execution.jobs import quiet_single_thread
+
+    quiet_single_thread()
+    torch.set_num_threads(1)
+    rows = [
+        (
+            what,
+            f"{sorted(values)[len(values) // 2]:.3g} {unit}",
+            f"{min(values):.3g} – {max(values):.3g}",
+            target,
+        )
+        for what, values, unit, target in measure()
+    ]
+    print_table("", ("figure", "median", "spread", "target"), rows)
+
+
+if __name__ == "__main__":
+    main()
