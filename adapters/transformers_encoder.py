@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -145,6 +146,26 @@ class TransformersEncoder:
                 break
             count += 1
         return waiting[:count]
+
+
+class RandomEncoder(TransformersEncoder):
+    """A network of the wav2vec 2.0 kind that nobody trained: weights drawn from ``seed``, sizes from ``config``.
+
+    What the architecture alone gives; needs no download. ``model_type`` and ``config`` are transformers' own.
+    """
+
+    def __init__(
+        self, model_type: str, config: dict[str, Any], seed: int, dtype: str = "float32", device: str = "cpu"
+    ) -> None:
+        from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+        if model_type not in FAMILIES or model_type == "wav2vec2-bert":
+            raise UsageError(f"model_type is {model_type!r}; {nearest(model_type, FAMILIES)}")
+        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+            torch.manual_seed(seed)
+            AutoModel.from_config(AutoConfig.for_model(model_type, **config)).save_pretrained(folder)
+            Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
+            super().__init__(Weights(Path(folder), f"seed {seed}"), dtype=dtype, device=device)
 
 
 class _WhisperNetwork:
