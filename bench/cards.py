@@ -160,6 +160,8 @@ class WeightsSpec(Strict):
     local: str
     hub: str | None = None
     revision: str | None = None
+    pickled: bool = False
+    """The weights exist as a pickle alone (``*.pt``, which can run code when it is read): read and hashed all the same."""
 
 
 class FeatureSpec(Strict):
