@@ -14,8 +14,8 @@ into 30-s windows whose frames are put end to end, so that a mean over frames is
 
 **Batching never changes the answer.** Only inputs of equal length go through together: equal log-mel frames for Whisper;
 equal sample counts for the wav2vec 2.0 models whose first convolution has a group norm, since its statistics see
-padding; the others (``feat_extract_norm: layer``) are padded under their attention mask. On the CPU clips go one at a
-time unless ``batch`` says otherwise, so that stored features do not depend, in their last bits, on which clips were
+padding, and for SEW and data2vec (:func:`mask_safe` says why); the others (``feat_extract_norm: layer``, w2v-BERT 2) are
+padded under their attention mask. Running out of memory halves the batch, for good. On the CPU clips go one at a time unless ``batch`` says otherwise, so that stored features do not depend, in their last bits, on which clips were
 missing; it costs 0.027 s a clip against 0.021 in batches of 16.
 """
 
@@ -23,22 +23,35 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.errors import CannotRun, DataError, UsageError
+from bench.errors import CannotRun, DataError, UsageError, nearest
 from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
 HOP = 320
 """Samples per frame of Whisper's encoder and of every wav2vec 2.0 model: 50 frames per second."""
 MIN_SAMPLES = 400
 """25 ms: one window of Whisper's log-mel, and the receptive field of one wav2vec 2.0 frame."""
-DEFAULT_BATCH = 16
+MIN_MEL_SAMPLES = 720
+"""45 ms: three windows of w2v-BERT's log-mel; it normalises over them and takes them in pairs."""
+WINDOW = 30 * SAMPLE_RATE
+"""Longer clips are encoded in windows of 30 s, put end to end."""
+FAMILIES = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "wav2vec2-conformer", "unispeech",
+    "unispeech-sat", "sew", "sew-d",
+)  # fmt: skip
+"""``model_type`` of what loads beside Whisper; XLS-R and MMS are wav2vec2."""
+NEVER_PADDED = ("data2vec-audio", "sew", "sew-d")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FloatArray = NDArray[np.float32]
 
 
@@ -63,7 +76,8 @@ class TransformersEncoder:
 
     ``input`` is ``own`` or ``30s`` (Whisper only: the others have no window); ``layers`` selects hidden states by
     index, negative from the end (None: all); ``batch`` is the number of clips that may share a forward pass
-    (None: 1 on the CPU, 16 elsewhere). Weights stored in half precision are computed in float32.
+    (None: 1 on the CPU, all that are given elsewhere). ``dtype`` (``float32``, ``bfloat16``, ``float16``) is the precision of
+    the network, whatever the weights are stored in; hidden states are float32, so pooling is.
     """
 
     def __init__(
@@ -72,17 +86,21 @@ class TransformersEncoder:
         input: Literal["own", "30s"] = "own",  # noqa: A002 - the name on system cards
         layers: Sequence[int] | None = None,
         batch: int | None = None,
+        dtype: str = "float32",
         device: str = "cpu",
     ) -> None:
         if input not in ("own", "30s"):
             raise UsageError(
                 f"input is {input!r}; expected 'own' (the clip's frames alone) or '30s' (padded window)."
             )
-        self._network = _load(weights, input, torch.device(device))
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype is {dtype!r}; {nearest(dtype, DTYPES)}")
+        self._network = _load(weights, input, torch.device(device), DTYPES[dtype])
         self._wanted = _layer_indices(layers, self._network.n_states)
-        self._batch = batch if batch is not None else (1 if device == "cpu" else DEFAULT_BATCH)
-        if self._batch < 1:
+        if batch is not None and batch < 1:
             raise UsageError(f"batch is {batch}; expected a number of clips from 1 on.")
+        self._batch = batch if batch is not None else (1 if device == "cpu" else sys.maxsize)
+        self._seconds = float("inf")
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[FloatArray]:
         """One (layers, frames, dims) array per waveform; clips below 25 ms are padded with silence to 25 ms.
@@ -102,12 +120,52 @@ class TransformersEncoder:
             groups[self._network.group(len(window))].append(i)
         outputs: dict[int, FloatArray] = {}
         for members in groups.values():
-            for start in range(0, len(members), self._batch):
-                chosen = members[start : start + self._batch]
-                with torch.inference_mode():
-                    states = self._network.states([windows[i] for i in chosen], self._wanted)
+            waiting = sorted(members, key=lambda i: (len(windows[i]), i))
+            while waiting:
+                chosen = self._fitting(waiting, windows)
+                try:
+                    with torch.inference_mode():
+                        states = self._network.states([windows[i] for i in chosen], self._wanted)
+                except torch.OutOfMemoryError:
+                    if len(chosen) == 1:
+                        raise
+                    # What padding makes of the batch, halved: shorter clips may still go through in numbers.
+                    self._seconds = len(chosen) * len(windows[chosen[-1]]) / SAMPLE_RATE / 2
+                    if torch.cuda.is_available():
+                        torch.cuda.empty_cache()
+                    continue
                 outputs.update(zip(chosen, states, strict=True))
+                waiting = waiting[len(chosen) :]
         return [outputs[i] for i in range(len(windows))]
+
+    def _fitting(self, waiting: Sequence[int], windows: Sequence[Waveform]) -> Sequence[int]:
+        """Return the first of the waiting windows (shortest first) that one pass takes: one at least."""
+        count = 1
+        while count < min(len(waiting), self._batch):
+            if (count + 1) * len(windows[waiting[count]]) / SAMPLE_RATE > self._seconds:
+                break
+            count += 1
+        return waiting[:count]
+
+
+class RandomEncoder(TransformersEncoder):
+    """A network of the wav2vec 2.0 kind that nobody trained: weights drawn from ``seed``, sizes from ``config``.
+
+    What the architecture alone gives; needs no download. ``model_type`` and ``config`` are transformers' own.
+    """
+
+    def __init__(
+        self, model_type: str, config: dict[str, Any], seed: int, dtype: str = "float32", device: str = "cpu"
+    ) -> None:
+        from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+        if model_type not in FAMILIES or model_type == "wav2vec2-bert":
+            raise UsageError(f"model_type is {model_type!r}; {nearest(model_type, FAMILIES)}")
+        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+            torch.manual_seed(seed)
+            AutoModel.from_config(AutoConfig.for_model(model_type, **config)).save_pretrained(folder)
+            Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
+            super().__init__(Weights(Path(folder), f"seed {seed}"), dtype=dtype, device=device)
 
 
 class _WhisperNetwork:
@@ -141,7 +199,7 @@ class _WhisperNetwork:
     def _forward(self, mel: torch.Tensor, wanted: Sequence[int]) -> torch.Tensor:
         """(clips, bins, 2 × frames) → (wanted, clips, frames, dims); equal to WhisperEncoder.forward on 30 s."""
         net = self._encoder
-        x = torch.nn.functional.gelu(net.conv1(mel))
+        x = torch.nn.functional.gelu(net.conv1(mel.to(net.conv1.weight.dtype)))
         x = torch.nn.functional.gelu(net.conv2(x)).transpose(1, 2)
         x = x + net.embed_positions.weight[: x.shape[1]]
         kept = {0: x}
@@ -154,23 +212,26 @@ class _WhisperNetwork:
 
 
 class _WaveformNetwork:
-    """A wav2vec 2.0 style model: samples in, frames of 20 ms out."""
+    """A wav2vec 2.0 style model: samples in, frames of 20 ms out (SEW: of 40 ms, as its blocks see them)."""
 
-    longest: int | None = None
+    longest: int | None = WINDOW
 
     def __init__(self, model: Any, extractor: Any, device: torch.device) -> None:
         self._model = model
         self._extractor = extractor
         self._device = device
-        self._maskable = model.config.feat_extract_norm == "layer"
+        self._maskable = mask_safe(model.config)
+        self._squeeze = int(getattr(model.config, "squeeze_factor", 1))
+        self._shortest = MIN_SAMPLES + HOP * (self._squeeze - 1)
         self.n_states = int(model.config.num_hidden_layers) + 1
 
     def group(self, samples: int) -> int:
-        return 0 if self._maskable else samples
+        return 0 if self._maskable else max(samples, self._shortest)
 
     def states(self, waveforms: Sequence[Waveform], wanted: Sequence[int]) -> list[FloatArray]:
+        waveforms = [np.pad(w, (0, max(0, self._shortest - len(w)))) for w in waveforms]
         inputs = self._extractor(
-            list(waveforms),
+            waveforms,
             sampling_rate=SAMPLE_RATE,
             padding=True,
             return_attention_mask=True,
@@ -178,18 +239,74 @@ class _WaveformNetwork:
         ).to(self._device)
         # Without padding a mask says nothing; group-norm models were trained without one.
         mask = inputs["attention_mask"] if self._maskable else None
-        states = self._model(
-            inputs["input_values"], attention_mask=mask, output_hidden_states=True
-        ).hidden_states
-        stacked = torch.stack([states[i] for i in wanted]).float().cpu().numpy()
-        lengths = [int(self._model._get_feat_extract_output_lengths(len(w))) for w in waveforms]
+        values = inputs["input_values"].to(self._model.dtype)
+        states = self._model(values, attention_mask=mask, output_hidden_states=True).hidden_states
+        stacked = _stack(states, wanted, self._squeeze)
+        lengths = [
+            max(1, int(self._model._get_feat_extract_output_lengths(len(w))) // self._squeeze)
+            for w in waveforms
+        ]
         return [stacked[:, i, :length].copy() for i, length in enumerate(lengths)]
 
 
-def _load(weights: Weights, input_mode: str, device: torch.device) -> _Network:
+class _MelNetwork:
+    """w2v-BERT 2: log-mel frames, stacked in pairs and normalised per clip, in; frames of 20 ms out."""
+
+    longest: int | None = WINDOW
+
+    def __init__(self, model: Any, extractor: Any, device: torch.device) -> None:
+        self._model = model
+        self._extractor = extractor
+        self._device = device
+        self.n_states = int(model.config.num_hidden_layers) + 1
+
+    def group(self, samples: int) -> int:
+        return 0
+
+    def states(self, waveforms: Sequence[Waveform], wanted: Sequence[int]) -> list[FloatArray]:
+        padded = [np.pad(w, (0, max(0, MIN_MEL_SAMPLES - len(w)))) for w in waveforms]
+        inputs = self._extractor(
+            padded, sampling_rate=SAMPLE_RATE, padding=True, return_attention_mask=True, return_tensors="pt"
+        ).to(self._device)
+        mask = inputs["attention_mask"]
+        features = inputs["input_features"].to(self._model.dtype)
+        states = self._model(features, attention_mask=mask, output_hidden_states=True).hidden_states
+        stacked = _stack(states, wanted)
+        lengths = [max(1, int(n)) for n in mask.sum(dim=1).tolist()]
+        return [stacked[:, i, :length].copy() for i, length in enumerate(lengths)]
+
+
+def mask_safe(config: Any) -> bool:
+    """Whether clips of a model may be padded to one length under a mask without changing their frames.
+
+    Not so: a group norm over time (``feat_extract_norm: group``: its statistics see the padding); SEW, which averages
+    pairs of frames across a clip's end; data2vec, whose positions come from a stack of convolutions of which the
+    second sees what the first wrote into the padding.
+    """
+    if config.model_type in NEVER_PADDED:
+        return False
+    return bool(getattr(config, "feat_extract_norm", "layer") == "layer")
+
+
+def _stack(states: Sequence[torch.Tensor], wanted: Sequence[int], squeeze: int = 1) -> FloatArray:
+    """(wanted, clips, frames, dims) in float32. SEW stretches its last state again: that is undone."""
+    frames = min(state.shape[1] for state in states)
+    chosen = [states[i] if states[i].shape[1] == frames else _squeezed(states[i], squeeze) for i in wanted]
+    stacked: FloatArray = torch.stack([state[:, :frames].float() for state in chosen]).cpu().numpy()
+    return stacked
+
+
+def _squeezed(state: torch.Tensor, squeeze: int) -> torch.Tensor:
+    return torch.nn.functional.avg_pool1d(state.transpose(1, 2), squeeze).transpose(1, 2)
+
+
+def _load(weights: Weights, input_mode: str, device: torch.device, dtype: torch.dtype) -> _Network:
     from transformers import AutoConfig, AutoFeatureExtractor
 
     folder = weights.folder
+    if _is_released_meralion(folder):
+        encoder, extractor = _meralion(folder, device, dtype)
+        return _WhisperNetwork(encoder, extractor, input_mode == "30s", device)
     try:
         config = AutoConfig.from_pretrained(folder)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
@@ -198,29 +315,62 @@ def _load(weights: Weights, input_mode: str, device: torch.device) -> _Network:
             f"{folder} is not a Hugging Face speech encoder: it needs config.json and preprocessor_config.json "
             f"({error})"
         ) from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise CannotRun(
+            f"{folder} hears audio at {extractor.sampling_rate} Hz; the suite decodes everything at {SAMPLE_RATE} Hz. "
+            "Choose weights of that rate, or write an adapter that resamples: serbench new adapter NAME"
+        )
     if config.model_type == "whisper":
-        return _WhisperNetwork(_whisper(folder, device), extractor, input_mode == "30s", device)
+        return _WhisperNetwork(_whisper(folder, device, dtype), extractor, input_mode == "30s", device)
     if input_mode != "own":
         raise UsageError(f"input '30s' is Whisper's; {config.model_type} encoders take input 'own'.")
-    if not hasattr(config, "feat_extract_norm"):
+    if config.model_type not in FAMILIES:
         raise CannotRun(
-            f"{folder} holds a {config.model_type!r} model; this adapter knows Whisper and the wav2vec 2.0 family "
-            "(wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio). Write an adapter: serbench new adapter NAME"
+            f"{folder} holds a {config.model_type!r} model; this adapter knows whisper, {', '.join(FAMILIES)}. "
+            "Write an adapter: serbench new adapter NAME"
         )
-    return _WaveformNetwork(_pretrained("AutoModel", folder, device), extractor, device)
+    model = _pretrained("AutoModel", folder, device, dtype)
+    network = _MelNetwork if config.model_type == "wav2vec2-bert" else _WaveformNetwork
+    return network(model, extractor, device)
 
 
-def _whisper(folder: Any, device: torch.device) -> Any:
+def _whisper(folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Load the encoder alone, from a folder that holds the encoder or the whole model."""
     from transformers import AutoConfig
 
     architectures = AutoConfig.from_pretrained(folder).architectures or []
     if architectures == ["WhisperEncoder"]:
-        return _pretrained("WhisperEncoder", folder, device)
-    return _pretrained("WhisperModel", folder, device).encoder
+        return _pretrained("WhisperEncoder", folder, device, dtype)
+    return _pretrained("WhisperModel", folder, device, dtype).encoder
 
 
-def _pretrained(class_name: str, folder: Any, device: torch.device) -> Any:
+def _is_released_meralion(folder: Path) -> bool:
+    """Whether a folder has the layout of MERaLiON/MERaLiON-SER-v1, told by the names of its tensors."""
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="np") as handle:
+        names = set(handle.keys())
+    return "whisper.encoder.conv1.weight" in names and "emotion_classification_layer.2.weight" in names
+
+
+def _meralion(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Take the Whisper encoder (LoRA merged) out of a released checkpoint, with Whisper's own log-mel."""
+    from transformers import WhisperFeatureExtractor
+
+    from adapters.meralion_ser import MeralionSer
+
+    encoder = MeralionSer.from_released(folder).whisper.encoder
+    window = int(encoder.config.max_source_positions) * HOP // SAMPLE_RATE
+    extractor = WhisperFeatureExtractor(
+        feature_size=int(encoder.config.num_mel_bins), chunk_length=max(1, window)
+    )
+    return encoder.eval().requires_grad_(False).to(device=device, dtype=dtype), extractor
+
+
+def _pretrained(class_name: str, folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
     import transformers
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -228,12 +378,13 @@ def _pretrained(class_name: str, folder: Any, device: torch.device) -> Any:
     try:
         with _no_progress_bar():
             model, report = cls.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise CannotRun(f"The weights in {folder} could not be read: {error}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    # A mask embedding is training's alone, and several releases leave it out.
+    missing = sorted(name for name in report["missing_keys"] if not name.endswith("masked_spec_embed"))
+    if missing:
         raise CannotRun(
             f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them, and would be used with "
             "random values instead. Fetch the whole checkpoint."

@@ -160,6 +160,8 @@ class WeightsSpec(Strict):
     local: str
     hub: str | None = None
     revision: str | None = None
+    pickled: bool = False
+    """The weights exist as a pickle alone (``*.pt``, which can run code when it is read): read and hashed all the same."""
 
 
 class FeatureSpec(Strict):
@@ -210,6 +212,19 @@ class ServerSpec(Strict):
         return {str(k): _text(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+class EncoderFacts(Strict):
+    """What a reader has to know of a frozen encoder before trusting its features."""
+
+    architecture: str
+    """The class of transformers that its weights belong to, or ``s3prl <upstream>``."""
+    normalisation: str
+    """What is done to a clip's samples or frames before the network."""
+    padding: Literal["masked", "exact length", "window", "one at a time"]
+    """How clips share a pass: padded under a mask, only with clips of their length, in equal windows, or not at all."""
+    loaded_here: bool = False
+    """False: this project never loaded these weights; what the card says comes from their owner's pages."""
+
+
 class SystemCard(Strict):
     """One evaluated system with pinned weights.
 
@@ -236,6 +251,7 @@ class SystemCard(Strict):
     training_corpora: tuple[TrainingCorpus, ...] | Literal["undisclosed"] = "undisclosed"
     parameters: int | None = None
     sampling_rate: int = 16_000
+    encoder: EncoderFacts | None = None
     description: str = ""
 
     @field_validator("adapter")

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.atomic import replacing, write_json
-from bench.errors import DataError
+from bench.errors import CannotRun, DataError
 from bench.identity import hash_json
-from bench.protocols import Clips, Encoder, Waveform
+from bench.protocols import SAMPLE_RATE, Clips, Encoder, Waveform
 
 FORMAT = "serbench-features-1"
 SHARDS = "shard-*.safetensors"
@@ -300,15 +300,28 @@ def _encode(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray 
     if len(waveforms) > 1:
         try:
             return list(_encode_exactly(encoder, waveforms))
-        except CLIP_FAILURES:
-            pass  # one of them is at fault: find out which
+        except CLIP_FAILURES as error:
+            if _out_of_memory(error):
+                half = len(waveforms) // 2
+                return [*_encode(encoder, waveforms[:half]), *_encode(encoder, waveforms[half:])]
+            # Else one of them is at fault: find out which.
     outputs: list[FloatArray | Exception] = []
     for waveform in waveforms:
         try:
             outputs.extend(_encode_exactly(encoder, [waveform]))
         except CLIP_FAILURES as error:
+            if _out_of_memory(error):
+                raise CannotRun(
+                    f"The device has no memory for a single clip of {len(waveform) / SAMPLE_RATE:.1f} s: free it, choose "
+                    "another --device, or a smaller dtype of the system (--set SYSTEM:dtype=bfloat16)."
+                ) from error
             outputs.append(error)
     return outputs
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether torch says so, found by name: this module is read where torch is not wanted."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def _encode_exactly(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray]:

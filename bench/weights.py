@@ -12,7 +12,8 @@ from bench.identity import digest, hash_file
 from bench.protocols import Weights
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-"""What is hashed, and fetched: weights as safetensors, never pickles."""
+"""What is hashed, and fetched: weights as safetensors; pickles only where the card says ``pickled``."""
+PICKLES = ("*.pt", "*.yaml")
 
 
 def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
@@ -27,12 +28,12 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     missing = f"weights {spec.local!r} not found (looked in {looked})"
     if spec.hub is None:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
-    folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch)
+    folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch, pickled=spec.pickled)
     if folder_or_none is None:
         raise CannotRun(
             f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: hf download {spec.hub}"
         )
-    return Weights(folder_or_none, folder_hash(folder_or_none), spec.revision)
+    return Weights(folder_or_none, folder_hash(folder_or_none, pickled=spec.pickled), spec.revision)
 
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
@@ -40,7 +41,7 @@ def local_weights(spec: WeightsSpec) -> Weights | None:
     for root in weight_roots():
         folder = root / spec.local
         if folder.is_dir():
-            return Weights(folder, folder_hash(folder), spec.revision)
+            return Weights(folder, folder_hash(folder, pickled=spec.pickled), spec.revision)
     return None
 
 
@@ -53,12 +54,16 @@ def weight_roots() -> list[Path]:
     return roots
 
 
-def folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path, *, pickled: bool = False) -> str:
     """Hash the weight and configuration files of a folder: names and bytes."""
-    files = sorted(p for pattern in WEIGHT_FILES for p in folder.glob(pattern))
-    if not any(p.suffix == ".safetensors" for p in files):
+    files = sorted(p for pattern in _patterns(pickled) for p in folder.glob(pattern))
+    if not any(p.suffix == ".safetensors" or (pickled and p.suffix == ".pt") for p in files):
         raise CannotRun(f"{folder}: holds no .safetensors file (pickled checkpoints are not read)")
     return _hash_files(tuple((p, p.stat().st_mtime_ns) for p in files))
+
+
+def _patterns(pickled: bool) -> tuple[str, ...]:
+    return (*WEIGHT_FILES, *PICKLES) if pickled else WEIGHT_FILES
 
 
 @functools.cache
@@ -67,7 +72,7 @@ def _hash_files(files: tuple[tuple[Path, int], ...]) -> str:
 
 
 @functools.cache
-def _from_hub(repository: str, revision: str | None, *, fetch: bool) -> Path | None:
+def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bool) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -77,7 +82,7 @@ def _from_hub(repository: str, revision: str | None, *, fetch: bool) -> Path | N
                 snapshot_download(
                     repository,
                     revision=revision,
-                    allow_patterns=list(WEIGHT_FILES),
+                    allow_patterns=list(_patterns(pickled)),
                     local_files_only=offline,
                     etag_timeout=5,
                 )

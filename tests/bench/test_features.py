@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.errors import CannotRun, DataError
+from bench.errors import BenchError, CannotRun, DataError
 from bench.features import FeatureStore, compute_features, feature_identity, feature_key
 from bench.protocols import Clips, Waveform
 
@@ -219,3 +219,47 @@ def test_an_encoder_that_loses_clips_is_reported() -> None:
 
     with pytest.raises(TypeError, match="one array"):
         compute_features(Forgetful(), clips_of([np.ones(100, dtype=np.float32)]), [0], True)
+
+
+class SmallDevice(CountingEncoder):
+    """Has memory for so many clips at a time and says so as torch does."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
+        import torch
+
+        if len(waveforms) > self.room:
+            self.batches.append(-len(waveforms))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().encode(waveforms)
+
+
+def test_running_out_of_memory_halves_the_batch_and_is_no_fault_of_a_clip() -> None:
+    clips = clips_of([np.full(8, i / 10, dtype=np.float32) for i in range(8)])
+    encoder = SmallDevice(room=3)
+    found, failures = compute_features(encoder, clips, range(8), pooled=True)
+    assert encoder.batches == [-8, -4, 2, 2, -4, 2, 2]
+    assert len(found) == 8
+    assert failures == {}
+    with pytest.raises(CannotRun, match="no memory for a single clip"):
+        compute_features(SmallDevice(room=0), clips, range(2), pooled=True)
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    given = arrays("a")
+    store.write(KEY, given)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BenchError, match="the disk is full"):
+        store.write(KEY, arrays("b"))
+    monkeypatch.undo()
+    assert np.array_equal(store.reader(KEY)["a"], given["a"])
+    assert "b" not in store.reader(KEY)
+    assert [p.suffix for p in (tmp_path / KEY).iterdir()] == [".safetensors"]

@@ -1,0 +1,107 @@
+"""emotion2vec through FunASR, with a small fake of the one call that is made of it (funasr is not installed here)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.emotion2vec import Emotion2vecClassifier, Emotion2vecEncoder, scores_by_label
+from bench.errors import CannotRun, DataError
+from bench.labels import label_table
+from bench.protocols import Clips, Encoder, Examples, FitContext, Predictor, Weights
+from bench.registry import load_system
+from bench.weights import folder_hash
+
+NINE = ["生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad", "吃惊/surprised", "<unk>"]  # fmt: skip
+
+
+class FakeAutoModel:
+    """Answers as FunASR 1.4.16's ``Emotion2vec.inference`` does: key, labels, scores, feats."""
+
+    def __init__(self, **settings: Any) -> None:
+        assert settings["disable_update"]
+
+    def generate(self, samples: Any, *, granularity: str, **options: Any) -> list[dict[str, Any]]:
+        frames = np.outer(np.arange(len(samples) // 320), np.ones(8))
+        scores = [0.05, 0.05, 0.05, 0.3, 0.1, 0.35 if samples[0] > 0.5 else 0.0, 0.05, 0.05, 0.0]
+        feats = frames if granularity == "frame" else frames.mean(axis=0)
+        return [{"key": "x", "labels": NINE, "scores": scores, "feats": feats}]
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
+    funasr = ModuleType("funasr")
+    funasr.AutoModel = FakeAutoModel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "funasr", funasr)
+    return Weights(tmp_path, "hash of a test folder")
+
+
+def context(labels: tuple[str, ...], folder: Path) -> FitContext:
+    return FitContext(labels=labels, dimensions=False, seed=0, workdir=folder)
+
+
+def clips_of(*waveforms: np.ndarray[Any, Any]) -> Clips:
+    n = len(waveforms)
+    return Clips(
+        ids=tuple(map(str, range(n))),
+        pcm_hashes=tuple(map(str, range(n))),
+        seconds=np.array([len(w) / 16_000 for w in waveforms]),
+        languages=("en",) * n,
+        read=lambda i: waveforms[i],
+    )
+
+
+def test_the_encoder_gives_one_layer_of_frames(weights: Weights) -> None:
+    encoder = Emotion2vecEncoder(weights)
+    assert isinstance(encoder, Encoder)
+    long, short = encoder.encode([np.zeros(3_200, np.float32), np.zeros(7, np.float32)])
+    assert (long.shape, short.shape) == ((1, 10, 8), (1, 1, 8))
+    assert long.dtype == np.float32
+    with pytest.raises(DataError, match="no samples"):
+        encoder.encode([np.zeros(0, np.float32)])
+
+
+def test_other_on_top_is_no_answer_or_the_best_label_on_offer(weights: Weights, tmp_path: Path) -> None:
+    sure, other = np.zeros(3_200, np.float32), np.ones(3_200, np.float32)
+    clips = clips_of(sure, other, np.zeros(0, np.float32))
+    labels = ("neutral", "happy", "sad", "angry")
+    nothing = Examples(clips_of(), labels=(), dimensions=np.zeros((0, 3)), speakers=())
+    for outside, expected in (("wrong", None), ("masked", "happy")):
+        system = Emotion2vecClassifier(weights, outside=outside)  # type: ignore[arg-type]
+        assert isinstance(system, Predictor)
+        system.fit(nothing, nothing, context(labels, tmp_path))
+        answers = system.predict(clips)
+        assert answers.statuses == ("ok", "ok", "undecodable")
+        assert answers.labels == ("happy", expected, None)
+        assert answers.probabilities is not None
+        np.testing.assert_allclose(answers.probabilities[0], [0.2, 0.6, 0.1, 0.1])
+
+
+def test_the_nine_classes_are_the_seven_of_the_view_and_two_that_are_no_emotion() -> None:
+    named = set(scores_by_label(NINE, [0.1] * 9))
+    assert named - {"other", "<unk>"} == set(label_table().view_labels("seven", label_table().names))
+    with pytest.raises(DataError, match="does not know"):
+        scores_by_label(["困/zzz"], [1.0])
+
+
+def test_without_funasr_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "funasr", None)
+    with pytest.raises(CannotRun, match=r"pip install 'ser-bench\[emotion2vec\]'"):
+        Emotion2vecEncoder(Weights(tmp_path, "x"))
+
+
+def test_its_pickle_is_read_because_the_card_says_so(tmp_path: Path) -> None:
+    card = load_system("emotion2vec-plus-large-released")
+    assert card.weights is not None
+    assert card.weights.pickled
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    with pytest.raises(CannotRun, match="pickled"):
+        folder_hash(tmp_path)
+    before = folder_hash(tmp_path, pickled=True)
+    (tmp_path / "model.pt").write_bytes(b"other weights")
+    assert folder_hash(tmp_path, pickled=True) != before
