@@ -17,6 +17,7 @@ from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.identity import split_dotted
 from bench.typed_yaml import Card, parse_typed, read_typed
+from bench.weights import look_beside
 
 ENTRY_POINTS = "serbench.adapters"
 
@@ -69,6 +70,7 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         path_text, mode = name_or_path, ""
     if path_text.endswith((".yaml", ".yml")):
         cards = read_typed((base or Path()) / path_text, SystemFile).cards()
+        look_beside((base or Path()) / path_text)
         if len(cards) == 1 and not mode:
             return next(iter(cards.values()))
         chosen = [c for n, c in cards.items() if n.endswith(f"-{mode}")] if mode else []
