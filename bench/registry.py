@@ -22,23 +22,27 @@ from bench.weights import look_beside
 ENTRY_POINTS = "serbench.adapters"
 
 
-@functools.cache
 def system_card_files() -> Mapping[str, Path]:
-    """Map the stems of card files to the files, from every module behind the entry-point group ``serbench.adapters``.
+    """Map the stems of system card files to the files."""
+    return shipped_files("systems")
 
-    Each such module ships its cards in a folder ``systems/`` beside its code; the suite's own come the same way.
+
+@functools.cache
+def shipped_files(kind: str) -> Mapping[str, Path]:
+    """Map stems to the ``.yaml`` files of one kind, from every module behind the entry-point group ``serbench.adapters``.
+
+    Each such module ships its cards in a folder ``systems/`` beside its code, and what ``serbench train`` knows by name in
+    ``training/``; the suite's own come the same way.
     """
     found: dict[str, Path] = {}
     for entry in sorted(
         importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: (e.name != "builtin", e.name)
     ):
         for folder in _module_folders(entry.value):
-            for path in sorted(folder.joinpath("systems").glob("*.yaml")):
+            for path in sorted(folder.joinpath(kind).glob("*.yaml")):
                 other = found.setdefault(path.stem, path)
                 if other != path:
-                    raise UsageError(
-                        f"two cards for the system {path.stem!r}: {other} and {path}; rename one"
-                    )
+                    raise UsageError(f"two files for {path.stem!r} in {kind}: {other} and {path}; rename one")
     return found
 
 

@@ -11,13 +11,13 @@ import yaml
 
 from bench.atomic import write_text
 from bench.cards import SystemCard
-from bench.errors import CannotRun, UsageError
+from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.jobs import Runner
 from bench.features import FeatureStore
 from bench.labels import View
 from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
-from bench.registry import build, load_system, with_settings
+from bench.registry import build, load_system, shipped_files, with_settings
 from bench.typed_yaml import Strict, read_typed
 from bench.unlabelled import Lesson, encode_missing, group_of
 from bench.workspace import cache_folder
@@ -61,6 +61,18 @@ class Trained:
     notes: dict[str, Any]
 
 
+def find_config(name_or_path: Path) -> Path:
+    """Return the path of a config: a file as it is, else one of those that are shipped, by name."""
+    if name_or_path.suffix in (".yaml", ".yml") or name_or_path.exists():
+        return name_or_path
+    shipped = shipped_files("training")
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    raise UsageError(
+        f"no training config {str(name_or_path)!r}; {nearest(str(name_or_path), sorted(shipped))}"
+    )
+
+
 def train(
     config_path: Path,
     *,
@@ -79,6 +91,7 @@ def train(
         CannotRun: weights or a package is missing.
         DataError: nothing to learn from.
     """
+    config_path = find_config(config_path)
     config = read_typed(config_path, TrainConfig)
     card = load_system(config.system, base=config_path.parent)
     if card.adapter is None:

@@ -99,7 +99,8 @@ def group_of(system: System, files: Sequence[Path], cache: Path, lesson: Lesson 
     sources = {} if lesson is None else lesson.candidates()
     name = system.name
     matrix = Matrix(name="audio", entries=(Entry(systems=(name,), tasks=(TASK,)),))
-    learnt = {"training": "other-pools", "view": view} if lesson else {}
+    rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
+    learnt = {"training": rule, "view": view} if lesson else {}
     wanted = Wanted(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
     plan = make_plan(
         matrix,
