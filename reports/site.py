@@ -372,6 +372,7 @@ def environment() -> Environment:
         "listed": wording.listed,
         "plain": lambda value: fits.note(value).text,
     }
+    made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
         "counted": wording.counted,
         "METRICS": wording.METRICS,
