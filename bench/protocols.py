@@ -108,6 +108,8 @@ class FitContext:
     """Base address (ending in ``/v1``) of the server an Audio-LLM answers from; None while there is none."""
     max_cost: float | None = None
     """What the replies of this fit may cost, in the currency of the card's prices; None: no limit."""
+    log: str | None = None
+    """Where training keeps its curves, for adapters that log: one of Accelerate's trackers."""
     progress: Callable[[float, float], None] = lambda done, total: None
 
 

@@ -17,27 +17,32 @@ from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.identity import split_dotted
 from bench.typed_yaml import Card, parse_typed, read_typed
+from bench.weights import look_beside
 
 ENTRY_POINTS = "serbench.adapters"
 
 
-@functools.cache
 def system_card_files() -> Mapping[str, Path]:
-    """Map the stems of card files to the files, from every module behind the entry-point group ``serbench.adapters``.
+    """Map the stems of system card files to the files."""
+    return shipped_files("systems")
 
-    Each such module ships its cards in a folder ``systems/`` beside its code; the suite's own come the same way.
+
+@functools.cache
+def shipped_files(kind: str) -> Mapping[str, Path]:
+    """Map stems to the ``.yaml`` files of one kind, from every module behind the entry-point group ``serbench.adapters``.
+
+    Each such module ships its cards in a folder ``systems/`` beside its code, and what ``serbench train`` knows by name in
+    ``training/``; the suite's own come the same way.
     """
     found: dict[str, Path] = {}
     for entry in sorted(
         importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: (e.name != "builtin", e.name)
     ):
         for folder in _module_folders(entry.value):
-            for path in sorted(folder.joinpath("systems").glob("*.yaml")):
+            for path in sorted(folder.joinpath(kind).glob("*.yaml")):
                 other = found.setdefault(path.stem, path)
                 if other != path:
-                    raise UsageError(
-                        f"two cards for the system {path.stem!r}: {other} and {path}; rename one"
-                    )
+                    raise UsageError(f"two files for {path.stem!r} in {kind}: {other} and {path}; rename one")
     return found
 
 
@@ -69,6 +74,7 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         path_text, mode = name_or_path, ""
     if path_text.endswith((".yaml", ".yml")):
         cards = read_typed((base or Path()) / path_text, SystemFile).cards()
+        look_beside((base or Path()) / path_text)
         if len(cards) == 1 and not mode:
             return next(iter(cards.values()))
         chosen = [c for n, c in cards.items() if n.endswith(f"-{mode}")] if mode else []

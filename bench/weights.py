@@ -46,12 +46,22 @@ def local_weights(spec: WeightsSpec) -> Weights | None:
 
 
 def weight_roots() -> list[Path]:
-    """Return the folders of SERBENCH_WEIGHTS; each must exist."""
+    """Return the folders of SERBENCH_WEIGHTS, each of which must exist, and those beside cards that were loaded."""
     roots = [Path(p) for p in os.environ.get("SERBENCH_WEIGHTS", "").split(os.pathsep) if p]
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder (SERBENCH_WEIGHTS must name folders that hold weights)")
-    return roots
+    return [*roots, *_BESIDE_CARDS]
+
+
+_BESIDE_CARDS: list[Path] = []
+
+
+def look_beside(card: Path) -> None:
+    """Look for weights beside a card's file as well, and beside the folder that the card lies in."""
+    for folder in (card.resolve().parent, card.resolve().parent.parent):
+        if folder not in _BESIDE_CARDS:
+            _BESIDE_CARDS.append(folder)
 
 
 def folder_hash(folder: Path, *, pickled: bool = False) -> str:

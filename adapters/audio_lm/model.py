@@ -9,6 +9,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from adapters.audio_lm.endpoint import Endpoint, Patience
 from adapters.audio_lm.prompts import prompt
 from adapters.audio_lm.questions import Constrain, Mode
 from adapters.audio_lm.replies import ReplyStore
-from adapters.audio_lm.session import Session
+from adapters.audio_lm.session import LacksFeature, Session
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
@@ -47,6 +48,8 @@ class AudioLanguageModel:
     :param constrain: how the server takes constraints: ``vllm`` or ``json_schema``
     :param dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
         they are not asked
+    :param fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
+        is an error. Notes of the answers say that it happened
     :param key_variable: environment variable that holds the server's key
     :param price: cost per million tokens: ``{input: …, output: …}``
     """
@@ -74,6 +77,7 @@ class AudioLanguageModel:
         concurrency: int = 64,
         request_seconds: float = 120.0,
         dimensions: Sequence[int] | None = None,
+        fallback: Mode | None = None,
         revision: str | None = None,
         weights: Weights | None = None,
     ) -> None:
@@ -96,6 +100,7 @@ class AudioLanguageModel:
             # Weights the suite found by their content are that content, whatever name a server gives them.
             revision=weights.content_hash if weights else revision,
             dimensions=(dimensions[0], dimensions[1]) if dimensions else None,
+            fallback=fallback,
         )
         self._prompts = {name: prompt(name) for name in prompts}
         self._key_variable, self._price = key_variable, Price(**(price or {}))
@@ -137,7 +142,7 @@ class AudioLanguageModel:
                 max_cost=context.max_cost,
             )
             try:
-                return await Session(self._settings, self._prompts, clips, context, asker).run()
+                return await self._ask(clips, context, asker)
             finally:
                 await asker.close()
                 tally = asker.tally
@@ -147,6 +152,17 @@ class AudioLanguageModel:
                     f"{tally.usage.completion} completion tokens, cost {tally.cost:.4f}",
                     file=sys.stderr,
                 )
+
+    async def _ask(self, clips: Clips, context: FitContext, asker: Asker) -> Answers:
+        """Ask as the card says, or, where the server cannot and the card allows it, in the fallback's mode."""
+        try:
+            return await Session(self._settings, self._prompts, clips, context, asker).run()
+        except LacksFeature as error:
+            if self._settings.fallback is None:
+                raise
+            other = replace(self._settings, mode=self._settings.fallback, fallback=None)
+            answers = await Session(other, self._prompts, clips, context, asker).run()
+            return replace(answers, notes=answers.notes | {"fallback": f"asked as {other.mode}: {error}"})
 
     def _connect(self, context: FitContext) -> Endpoint:
         if context.server == STORED:

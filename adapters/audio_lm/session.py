@@ -74,6 +74,10 @@ class Row:
     """Set where the clip is not asked about at all."""
 
 
+class LacksFeature(CannotRun):
+    """The server cannot be asked in this mode; another may do, where the card allows it."""
+
+
 class Session:
     """Asks a task's clips. Made for one call of ``predict``."""
 
@@ -158,18 +162,23 @@ class Session:
         """Every request was rejected: that is the server or the card, not the clips."""
         problem = self._problems[0]
         words = problem.lower()
-        what = "answers none of the requests"
-        for sign, reason in (
-            ("audio", "does not take audio"),
-            ("structured", "does not take structured outputs (use mode: free)"),
-            ("guided", "does not take structured outputs (use mode: free)"),
-            ("response_format", "does not take structured outputs (use mode: free)"),
-            ("logprob", "does not give log-probabilities (use mode: choice)"),
+        constraints = "does not take structured outputs (use mode: free, or fallback: free)"
+        what, kind = "answers none of the requests", CannotRun
+        for sign, reason, lacking in (
+            ("audio", "does not take audio", CannotRun),
+            ("structured", constraints, LacksFeature),
+            ("guided", constraints, LacksFeature),
+            ("response_format", constraints, LacksFeature),
+            (
+                "logprob",
+                "does not give log-probabilities (use mode: choice, or fallback: choice)",
+                LacksFeature,
+            ),
         ):
             if sign in words:
-                what = reason
+                what, kind = reason, lacking
                 break
-        raise CannotRun(
+        raise kind(
             f"{self._settings.model}: the server {what}; all {len(self._problems)} were rejected, the first with: {problem}"
         )
 

@@ -31,6 +31,7 @@ class Settings:
     constrain: Constrain
     revision: str | None
     dimensions: tuple[int, int] | None
+    fallback: Mode | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -39,10 +40,11 @@ class Settings:
             ("long", ("windows", "truncated")),
             ("audio", ("clip", "silence", "none")),
             ("constrain", get_args(Constrain)),
+            ("fallback", (None, *get_args(Mode))),
         ):
             if getattr(self, name) not in known:
                 raise UsageError(
-                    f"{self.model}: {name}: {getattr(self, name)!r} is not allowed; {nearest(str(getattr(self, name)), known)}"
+                    f"{self.model}: {name}: {getattr(self, name)!r} is not allowed; {nearest(str(getattr(self, name)), [str(k) for k in known])}"
                 )
         if not self.prompts or self.orders < 1 or self.repeats < 1:
             raise UsageError(f"{self.model}: expected at least one prompt, one order and one repeat")

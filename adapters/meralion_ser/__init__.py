@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapters.meralion_ser.configuration import MeralionSerConfig
+    from adapters.meralion_ser.kept import TrainedSer
     from adapters.meralion_ser.losses import hybrid_loss
     from adapters.meralion_ser.network import MeralionSer
     from adapters.meralion_ser.predictor import MeralionSerPredictor
 
-__all__ = ["MeralionSer", "MeralionSerConfig", "MeralionSerPredictor", "hybrid_loss"]
+__all__ = ["MeralionSer", "MeralionSerConfig", "MeralionSerPredictor", "TrainedSer", "hybrid_loss"]
 
 _HOMES = {
     "MeralionSer": "adapters.meralion_ser.network",
     "MeralionSerConfig": "adapters.meralion_ser.configuration",
     "MeralionSerPredictor": "adapters.meralion_ser.predictor",
+    "TrainedSer": "adapters.meralion_ser.kept",
     "hybrid_loss": "adapters.meralion_ser.losses",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,13 +70,18 @@ def checked(frames: Tensor, clip: str) -> Tensor:
 
 
 class WhisperMel:
-    """Whisper's own log-mel of a clip, (frames, mels), 100 frames a second; from a folder's feature extractor."""
+    """Whisper's own log-mel of a clip, (frames, mels), 100 frames a second, by transformers' feature extractor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, extract: Any) -> None:
+        self._extract = extract
+
+    @classmethod
+    def of(cls, folder: Path) -> WhisperMel:
+        """Read the feature extractor of a folder."""
         from transformers import WhisperFeatureExtractor
 
         try:
-            self._extract = WhisperFeatureExtractor.from_pretrained(folder)
+            return cls(WhisperFeatureExtractor.from_pretrained(folder))
         except (OSError, ValueError) as error:
             raise CannotRun(f"{folder}: no preprocessor_config.json of Whisper's in it ({error})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,6 @@ class MeralionSerPredictor:
                 f"encoder {encoder!r} needs weights: name them on the system card (weights: local, hub)"
             )
         self._weights = weights
-        self._log: str | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Learn from ``train``, and choose epochs on ``dev`` or learn from it too, as the recipe says.
@@ -69,6 +69,30 @@ class MeralionSerPredictor:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(context.seed)
             self._fit(train, dev, context)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a report should know of the fit."""
+        return dict(self._notes)
+
+    def save(self, folder: Path) -> str:
+        """Keep what was learnt as a Hugging Face folder; return the adapter that answers from it.
+
+        Raises :class:`UsageError` where the encoder is not part of the network.
+        """
+        from adapters.meralion_ser.kept import keep
+
+        kept = [k.state for k in self._session.kept]
+        keep(
+            folder,
+            self._model,
+            self._architecture,
+            kept,
+            self._weights,
+            self._matching,
+            self._learns_dimensions,
+        )
+        return "adapters.meralion_ser:TrainedSer"
 
     def predict(self, clips: Clips) -> Answers:
         """Probabilities and dimensions, averaged over a long clip's windows and over the kept epochs.
@@ -191,7 +215,7 @@ class MeralionSerPredictor:
     @functools.cached_property
     def _mel(self) -> WhisperMel:
         assert self._weights is not None
-        return WhisperMel(self._weights.folder)
+        return WhisperMel.of(self._weights.folder)
 
     def _stored(self, clips: Clips, index: int) -> Tensor | None:
         features = self._context.features
@@ -236,7 +260,7 @@ class MeralionSerPredictor:
             folder=context.workdir,
             fingerprint=self._fingerprint(training, dev),
             progress=context.progress,
-            log=self._log,
+            log=context.log,
         )
 
     def _stages(self, training: LabelledFrames, dev: LabelledFrames | None) -> list[Stage]:
@@ -336,6 +360,7 @@ class MeralionSerPredictor:
         named = [(name, p.numel()) for name, p in self._model.named_parameters() if p.requires_grad]
         session = self._session
         return {
+            "parameters": sum(p.numel() for p in self._model.parameters()),
             "trainable_parameters": sum(count for _, count in named),
             "lora_parameters": sum(count for name, count in named if ".lora_" in name),
             "epochs": session.epoch,

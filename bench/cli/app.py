@@ -198,6 +198,53 @@ def compare(
 
 
 @app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="What to train: a .yaml file (docs/proposed_model.md).")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default trained/CONFIG).")] = None,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train the proposed model on whole tasks and keep it, as a folder that is a system; or go on with it."""
+    from bench.cli import using
+
+    raise typer.Exit(using.train(config, out=out, data=tuple(data or ()), device=device, as_json=as_json))
+
+
+@app.command()
+def predict(
+    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    audio: Annotated[list[Path], typer.Argument(help="Audio files of any format and length.")],
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option("--trained-on", help="A task to learn from first (repeatable); for systems that learn."),
+    ] = None,
+    view: Annotated[
+        Literal["seven", "four"], typer.Option(help="Labels to choose from, where the system is free to.")
+    ] = "seven",
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Any system on unlabelled audio."""
+    from bench.cli import using
+
+    raise typer.Exit(
+        using.predict(
+            system,
+            audio,
+            trained_on=tuple(trained_on or ()),
+            view=view,
+            data=tuple(data or ()),
+            device=device,
+            seed=seed,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default RUN/report).")] = None,

@@ -221,6 +221,23 @@ def test_a_server_that_lacks_a_feature_is_told_from_a_bad_clip(tmp_path: Path, w
             ask(address, clips(3), tmp_path)
 
 
+def test_a_card_may_allow_another_mode_where_the_server_lacks_a_feature(tmp_path: Path) -> None:
+    faults = Faults(
+        poison="structured_outputs",
+        poison_status=400,
+        reply=lambda body: completion("The speaker sounds sad."),
+    )
+    with running(faults) as (server, address):
+        said = "structured_outputs is not supported"
+        server._error = lambda status, text, headers=None: type(server)._error(server, status, said)  # type: ignore[method-assign]
+        with pytest.raises(CannotRun, match="fallback: free"):
+            ask(address, clips(3), tmp_path)
+        answers = ask(address, clips(3), tmp_path, fallback="free")
+    assert answers.labels == ("sad",) * 3
+    assert answers.notes["mode"] == "free"
+    assert "structured outputs" in answers.notes["fallback"]
+
+
 def test_hostile_replies_are_rows(tmp_path: Path) -> None:
     nasty: list[Any] = [
         {"choices": []},

@@ -1,0 +1,141 @@
+"""``serbench train`` and ``serbench predict``: systems outside the benchmark."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.cli.printing import console, figure, print_json, print_table
+from bench.errors import CannotRun, UsageError
+from bench.execution.jobs import Runner, quiet_single_thread
+from bench.labels import View
+from bench.plan import resolve_system
+from bench.predictions import PredictionTable
+from bench.protocols import DIMENSIONS
+from bench.registry import load_system
+from bench.workspace import cache_folder
+
+
+def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str, as_json: bool) -> int:
+    """Train what a config asks for; returns the exit code."""
+    from rich.progress import Progress
+
+    from bench.training import train as train_system
+
+    quiet_single_thread()
+    folder = out or Path("trained") / config.stem
+    if not as_json:
+        console().print(f"training into {folder}", soft_wrap=True)
+    with Progress(console=console(), disable=as_json, transient=True) as bar:
+        task = bar.add_task("epochs", total=None)
+        found = train_system(
+            config,
+            out=folder,
+            data=data,
+            device=device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            say=lambda line: bar.console.print(line, soft_wrap=True),
+        )
+    if as_json:
+        print_json(
+            {"folder": str(found.folder), "card": str(found.card), "clips": found.clips, **found.notes}
+        )
+        return 0
+    notes = found.notes
+    console().print(
+        f"{found.clips} clips, {notes.get('epochs', '?')} epochs, {notes.get('trainable_parameters', 0):,} of "
+        f"{notes.get('parameters', 0):,} parameters trained, {notes.get('lora_parameters', 0):,} of them LoRA; "
+        f"it is a system: serbench predict {found.card} FILE, serbench run MATRIX with {found.card}",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def predict(
+    system: str,
+    audio: Sequence[Path],
+    *,
+    trained_on: tuple[str, ...],
+    view: View,
+    data: tuple[Path, ...],
+    device: str,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Answer unlabelled audio files; returns the exit code: 1 when a file could not be answered."""
+    from bench.unlabelled import Lesson, answers_of, group_of
+
+    for path in audio:
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file")
+    card = load_system(system)
+    if card.track == "released" and trained_on:
+        raise UsageError(f"{card.name} answers as it stands; leave --trained-on out")
+    if card.track != "released" and not trained_on:
+        raise UsageError(
+            f"{card.name} learns before it answers: say from what with --trained-on TASK (serbench list tasks), "
+            "or keep a trained one with serbench train"
+        )
+    resolved = resolve_system(card)
+    if resolved.blocked is not None:
+        raise CannotRun(f"{card.name}: {resolved.blocked}")
+    quiet_single_thread()
+    lesson = Lesson(trained_on, view, data) if trained_on else None
+    cache = cache_folder()
+    out = console()
+    group = group_of(resolved, audio, cache, lesson, seed)
+    with tempfile.TemporaryDirectory(prefix="serbench-predict-") as scratch:
+        table = answers_of(
+            group,
+            Runner(device),
+            cache,
+            Path(scratch),
+            (lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
+        )
+    rows = [_row(table, i, str(group.material.decoded[i].message or "")) for i in range(len(table.clip_ids))]
+    if as_json:
+        print_json(rows)
+    else:
+        _print(card.name, rows)
+    return int(any(row["status"] != "ok" for row in rows))
+
+
+def _row(table: PredictionTable, index: int, message: str) -> dict[str, Any]:
+    p = None if table.probabilities is None else table.probabilities[index]
+    known = p is not None and bool(np.isfinite(p).all())
+    return {
+        "file": table.clip_ids[index],
+        "status": table.statuses[index],
+        "label": table.answers[index],
+        "probabilities": dict(zip(table.labels, map(float, p), strict=True))
+        if known and p is not None
+        else None,
+        **{
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(DIMENSIONS, table.dimensions[index], strict=True)
+        },
+        "reply": table.replies[index],
+        "message": message or None,
+    }
+
+
+def _print(system: str, rows: Sequence[dict[str, Any]]) -> None:
+    print_table(
+        system,
+        ("file", "status", "label", "probability", *DIMENSIONS),
+        [
+            (
+                row["file"],
+                row["status"] if row["message"] is None else f"{row['status']}: {row['message']}",
+                row["label"] or "–",
+                figure(row["probabilities"][row["label"]]) if row["probabilities"] and row["label"] else "–",
+                *(figure(row[d]) for d in DIMENSIONS),
+            )
+            for row in rows
+        ],
+        right=("probability", *DIMENSIONS),
+    )

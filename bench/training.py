@@ -1,0 +1,183 @@
+"""``serbench train``: fit a system on whole tasks and keep it, as a folder that is a system of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import yaml
+
+from bench.atomic import write_text
+from bench.cards import SystemCard
+from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.jobs import Runner
+from bench.features import FeatureStore
+from bench.labels import View
+from bench.plan import Group, resolve_system
+from bench.protocols import FitContext, Predictor
+from bench.registry import build, load_system, shipped_files, with_settings
+from bench.typed_yaml import Strict, read_typed
+from bench.unlabelled import Lesson, encode_missing, group_of
+from bench.workspace import cache_folder
+
+CARD = "system.yaml"
+
+
+class TrainConfig(Strict):
+    """What to train: a system card, some of its settings changed, and the tasks to learn from."""
+
+    name: str
+    """Of the system that comes out."""
+    system: str
+    """A system with an adapter: its name, or the path of its card relative to this file."""
+    tasks: tuple[str, ...]
+    view: View = "seven"
+    params: dict[str, Any] = {}
+    seed: int = 0
+    log: str | None = None
+    """One of Accelerate's trackers: tensorboard, wandb."""
+    licence: str = "unknown"
+    description: str = ""
+
+
+@runtime_checkable
+class Keepable(Protocol):
+    """A predictor that can be kept: it writes what it learnt, and names the adapter that reads it."""
+
+    def save(self, folder: Path) -> str:
+        """Write what was learnt into ``folder``; return the ``module:Class`` of the adapter that answers from it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left behind."""
+
+    folder: Path
+    card: Path
+    clips: int
+    notes: dict[str, Any]
+
+
+def find_config(name_or_path: Path) -> Path:
+    """Return the path of a config: a file as it is, else one of those that are shipped, by name."""
+    if name_or_path.suffix in (".yaml", ".yml") or name_or_path.exists():
+        return name_or_path
+    shipped = shipped_files("training")
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    raise UsageError(
+        f"no training config {str(name_or_path)!r}; {nearest(str(name_or_path), sorted(shipped))}"
+    )
+
+
+def train(
+    config_path: Path,
+    *,
+    out: Path,
+    data: tuple[Path, ...] = (),
+    device: str = "cpu",
+    progress: Callable[[float, float], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
+
+    Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it.
+
+    Raises:
+        UsageError: the config does not validate, or its system cannot be kept.
+        CannotRun: weights or a package is missing.
+        DataError: nothing to learn from.
+    """
+    config_path = find_config(config_path)
+    config = read_typed(config_path, TrainConfig)
+    card = load_system(config.system, base=config_path.parent)
+    if card.adapter is None:
+        raise UsageError(
+            f"{config_path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
+            "name a system of family trained, like meralion-ser-small"
+        )
+    card = with_settings(card, {key: yaml.safe_dump(value) for key, value in config.params.items()})
+    system = resolve_system(card)
+    if system.blocked is not None:
+        raise CannotRun(f"{card.name}: {system.blocked}")
+    cache = cache_folder()
+    lesson = Lesson(config.tasks, config.view, data)
+    group = group_of(system, (), cache, lesson, config.seed)
+    encode_missing(group, Runner(device), cache, say)
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {"weights": system.weights} if system.weights else {}
+    predictor: Predictor = build(str(card.adapter), card.params | weights)
+    if not isinstance(predictor, Keepable):
+        raise UsageError(
+            f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
+        )
+    clips = _fit(predictor, group, config, out, cache, device, progress)
+    adapter = predictor.save(out)
+    notes = getattr(predictor, "notes", {})
+    write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
+    return Trained(out, out / CARD, clips, notes)
+
+
+def _fit(
+    predictor: Predictor,
+    group: Group,
+    config: TrainConfig,
+    out: Path,
+    cache: Path,
+    device: str,
+    progress: Callable[[float, float], None],
+) -> int:
+    material, fold = group.material, group.material.folds[0]
+    key = group.system.feature_key
+    work = out / "work"
+    work.mkdir(exist_ok=True)
+    context = FitContext(
+        labels=material.labels,
+        dimensions=material.has_dimensions((fold.train, fold.dev)),
+        seed=config.seed,
+        workdir=work,
+        device=device,
+        features=None if key is None else FeatureStore(cache / "features").reader(key),
+        log=config.log,
+        progress=progress,
+    )
+    learnt, judged = (material.examples(rows, "clean", {}) for rows in (fold.train, fold.dev))
+    predictor.fit(learnt, judged, context)
+    return len(learnt) + len(judged)
+
+
+def _card(
+    config: TrainConfig,
+    base: SystemCard,
+    lesson: Lesson,
+    adapter: str,
+    notes: dict[str, Any],
+    out: Path,
+) -> str:
+    """Card of the trained system: what it had met of any corpus is marked from what it learnt from."""
+    tasks = lesson.candidates()
+    met = sorted({t.card.name for t in tasks.values()})
+    before = base.training_corpora
+    described = {
+        "name": config.name,
+        "title": f"{config.name} ({base.title or base.name}, trained here)",
+        "family": "trained",
+        "track": "released",
+        "adapter": adapter,
+        "weights": {"local": out.resolve().name},
+        "seeds": False,
+        "licence": config.licence,
+        "languages": sorted({t.language for t in tasks.values()}),
+        # What the base met and nobody tells stays untold; what was learnt here must be marked.
+        "training_corpora": [
+            *({"corpus": c.corpus, "split": c.split} for c in (() if before == "undisclosed" else before)),
+            *({"corpus": name, "split": "all"} for name in met),
+        ],
+        "parameters": notes.get("parameters"),
+        "description": config.description
+        or f"{base.name} trained with serbench train on {', '.join(lesson.tasks)}, labels of the view {lesson.view}.",
+    }
+    return yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=120)

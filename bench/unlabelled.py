@@ -1,0 +1,138 @@
+"""Audio that nobody labelled, as a task that systems can be asked about; and any tasks as training material for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.audio_store import decode_shard, plan_shards, read_shard
+from bench.cards import CorpusCard, Protocol
+from bench.errors import DataError, UsageError
+from bench.evaluation import load_task
+from bench.execution.hearing import missing_features
+from bench.execution.jobs import FitJob, Job, Runner
+from bench.folds import Fold
+from bench.labels import View, label_table
+from bench.layout import make_plan
+from bench.matrix import Entry, Matrix
+from bench.plan import Group, System, Wanted
+from bench.predictions import PredictionTable, read_table
+from bench.task.definition import Task
+from bench.transfer import Candidate
+
+TASK = "audio.und"
+"""Name of the task that unlabelled files make."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What to learn from: tasks by name, the view their labels are learnt in, where their corpora lie."""
+
+    tasks: tuple[str, ...]
+    view: View = "seven"
+    data: tuple[Path, ...] = ()
+
+    def candidates(self) -> dict[str, Task]:
+        """Build the tasks, without folds: whatever speakers they name."""
+        return {name: load_task(name, data=self.data, protocol="zero-shot") for name in self.tasks}
+
+
+def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view: View) -> Task:
+    """Decode files (any format the suite reads, any length) into a task without labels, all of it to be answered.
+
+    A file that cannot be decoded stays, as a clip without audio. Raises :class:`UsageError` for a file given twice.
+    """
+    names = [str(f) for f in files]
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise UsageError(f"{twice} is named twice; name each file once")
+    decoded = []
+    for shard in plan_shards(Path(), names, cache / "audio"):
+        if (found := read_shard(shard)) is None:
+            decode_shard(shard)
+            found = read_shard(shard)
+        decoded += found or []
+    n, blank = len(decoded), ("",) * len(decoded)
+    none = np.empty(0, dtype=np.intp)
+    labels = label_table().views[view]
+    return Task(
+        name=TASK,
+        card=CorpusCard(name="audio", languages=("und",)),
+        language="und",
+        protocol=protocol,
+        labels=labels,
+        emotions=(None,) * n,
+        dimensions=np.full((n, 3), np.nan),
+        speakers=blank,
+        clusters=tuple(names),
+        genders=blank,
+        transcripts=blank,
+        decoded=tuple(decoded),
+        folds=(Fold("audio", none, none, np.arange(n, dtype=np.intp)),),
+        folds_hash="",
+        content_hash="",
+        warnings=(),
+        languages=("und",) * n,
+        sessions=blank,
+        dialogues=blank,
+        scripts=blank,
+        splits=blank,
+        votes=(None,) * n,
+        ratings=(None,) * n,
+    )
+
+
+def group_of(system: System, files: Sequence[Path], cache: Path, lesson: Lesson | None, seed: int) -> Group:
+    """Lay out one system's answers to some files: zero-shot, or learnt from other tasks first.
+
+    Raises:
+        DataError: nothing to learn from, or too few speakers to choose on.
+    """
+    view: View = "seven" if lesson is None else lesson.view
+    protocol: Protocol = "zero-shot" if lesson is None else "transfer"
+    target = unlabelled_task(files, cache, protocol, view)
+    sources = {} if lesson is None else lesson.candidates()
+    name = system.name
+    matrix = Matrix(name="audio", entries=(Entry(systems=(name,), tasks=(TASK,)),))
+    rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
+    learnt = {"training": rule, "view": view} if lesson else {}
+    wanted = Wanted(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
+    plan = make_plan(
+        matrix,
+        [wanted],
+        lambda task, _protocol: target if task == TASK else sources[task],
+        [Candidate(n, t.card) for n, t in sources.items()],
+    )
+    if not plan.groups:
+        raise DataError(next(iter(plan.refused.values()), f"{name}: cannot run here ({system.blocked})"))
+    return plan.groups[0]
+
+
+def run_job(runner: Runner, job: Job, told: Callable[[float, float], None]) -> None:
+    """Run one job in this process; raise what went wrong."""
+    outcome = runner.run(job, told)
+    if outcome.error is not None:
+        raise DataError(f"{job.name}: {outcome.error}")
+
+
+def encode_missing(group: Group, runner: Runner, cache: Path, progress: Progress) -> None:
+    """Put the group's clips through its frozen encoder, where the store does not hold them yet."""
+    for job, _ in missing_features([group], cache):
+        progress(f"{job.name}: {job.clips} clips")
+        run_job(runner, job, lambda done, total: None)
+
+
+def answers_of(
+    group: Group, runner: Runner, cache: Path, scratch: Path, progress: Progress
+) -> PredictionTable:
+    """Fit and answer in this process; return the answers, a row per file."""
+    encode_missing(group, runner, cache, progress)
+    tables = scratch / "tables"
+    progress(f"{group.system.name}: answering")
+    run_job(runner, FitJob(group, tables, scratch / "work", cache, {}), lambda done, total: None)
+    return read_table(tables / f"{group.cells[0].key}.parquet")

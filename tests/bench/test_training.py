@@ -1,0 +1,182 @@
+"""``serbench train`` and ``serbench predict`` as a user runs them: kept, gone on with, answered from, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.torch import load_file
+
+from bench.registry import load_system
+from bench.synthetic import write_synthetic_corpus
+from tests.command import Command, command
+
+CONFIG = """\
+name: tiny-ser
+system: meralion-ser-logmel
+tasks: [synthetic.qaa]
+params: {{channels: 16, epochs: {epochs}, average: 2, batch: 8}}
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    write_synthetic_corpus(
+        folder,
+        speakers_per_language=5,
+        clips_per_emotion=2,
+        languages=("qaa",),
+        emotions=("neutral", "angry"),
+    )
+    return folder
+
+
+@pytest.fixture
+def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
+    return command(monkeypatch, capsys)
+
+
+def config(folder: Path, epochs: int = 3) -> Path:
+    path = folder / "tiny-ser.yaml"
+    path.write_text(CONFIG.format(epochs=epochs), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    from bench.training import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    cache = os.environ.get("SERBENCH_CACHE")
+    os.environ["SERBENCH_CACHE"] = str(folder / "cache")
+    try:
+        train(config(folder), out=folder / "tiny-ser", data=(corpus,))
+    finally:
+        if cache is None:
+            del os.environ["SERBENCH_CACHE"]
+        else:
+            os.environ["SERBENCH_CACHE"] = cache
+    return folder / "tiny-ser"
+
+
+def test_what_is_trained_is_a_system_that_says_what_it_met(trained: Path) -> None:
+    card = load_system(str(trained / "system.yaml"))
+    assert (card.name, card.track, card.family) == ("tiny-ser", "released", "trained")
+    assert card.training_corpora != "undisclosed"
+    assert [(c.corpus, c.split) for c in card.training_corpora] == [("synthetic", "all")]
+    assert {p.name for p in trained.glob("*.safetensors")} == {"model.safetensors", "epoch-2.safetensors"}
+    first, second = (load_file(trained / f"{n}.safetensors") for n in ("model", "epoch-2"))
+    assert first.keys() == second.keys()
+    assert not all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def test_it_answers_files_of_any_length_and_rate(trained: Path, tmp_path: Path, serbench: Command) -> None:
+    rng = np.random.default_rng(0)
+    for name, rate, seconds in (
+        ("short.wav", 8000, 0.4),
+        ("long.flac", 16000, 65.0),
+        ("stereo.ogg", 44100, 1.0),
+    ):
+        sound = 0.1 * rng.standard_normal((int(rate * seconds), 2 if name.startswith("stereo") else 1))
+        soundfile.write(tmp_path / name, sound, rate)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    files = [str(tmp_path / n) for n in ("short.wav", "long.flac", "stereo.ogg", "broken.wav")]
+    said = serbench("predict", str(trained / "system.yaml"), *files, "--json")
+    assert said.code == 1
+    rows = json.loads(said.out)
+    assert [r["status"] for r in rows] == ["ok", "ok", "ok", "undecodable"]
+    for row in rows[:3]:
+        assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+        assert all(0 <= row[d] <= 1 for d in ("valence", "arousal", "dominance"))
+    assert "broken.wav" in rows[3]["message"]
+
+
+def test_the_average_of_its_epochs_and_the_best_alone_are_two_systems(
+    trained: Path, tmp_path: Path, serbench: Command
+) -> None:
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    text = (trained / "system.yaml").read_text(encoding="utf-8")
+    single = trained / "single.yaml"
+    single.write_text(text.replace("name: tiny-ser", "name: tiny-single") + "params: {average: false}\n")
+    answers = [
+        json.loads(serbench("predict", str(card), str(tmp_path / "a.wav"), "--json").out)[0]["probabilities"]
+        for card in (trained / "system.yaml", single)
+    ]
+    single.unlink()
+    assert answers[0].keys() == answers[1].keys()
+    assert answers[0] != answers[1]
+
+
+def test_any_system_that_learns_answers_after_a_lesson(
+    corpus: Path, tmp_path: Path, serbench: Command
+) -> None:
+    files = sorted(map(str, (corpus / "audio").iterdir()))[:2]
+    # The clips asked about may be in the lesson: then they are not learnt from.
+    said = serbench(
+        "predict", "egemaps-linear", *files, "--trained-on", "synthetic.qaa", "--data", str(corpus), "--json"
+    )
+    assert said.code == 0, said.err
+    assert {r["label"] for r in json.loads(said.out)} <= {"neutral", "angry"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("predict", "egemaps-linear", "FILE"), "say from what with --trained-on TASK"),
+        (("predict", "egemaps-linear", "nowhere.wav", "--trained-on", "x.y"), "nowhere.wav: no such file"),
+        (("predict", "meralion-ser-v1", "FILE", "--trained-on", "x.y"), "answers as it stands"),
+        (("predict", "meralion-ser-v1", "FILE"), "MERaLiON-SER-v1"),
+        (("train", "papr"), "did you mean 'paper'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    words: tuple[str, ...], sentence: str, tmp_path: Path, serbench: Command
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    said = serbench(*(str(tmp_path / "a.wav") if w == "FILE" else w for w in words))
+    assert sentence in said.sentence
+
+
+def test_a_probe_or_an_adapter_that_keeps_nothing_is_refused(
+    tmp_path: Path, corpus: Path, serbench: Command
+) -> None:
+    for system, sentence in (("egemaps-svm", "no adapter that trains"), ("majority", "no save(folder)")):
+        path = tmp_path / f"{system}.yaml"
+        path.write_text(f"name: x\nsystem: {system}\ntasks: [synthetic.qaa]\n")
+        assert (
+            sentence
+            in serbench("train", str(path), "--data", str(corpus), "--out", str(tmp_path / "o")).sentence
+        )
+
+
+def test_training_killed_at_any_time_ends_with_the_same_weights(
+    tmp_path: Path, corpus: Path, trained: Path
+) -> None:
+    """Killed with SIGKILL after an epoch was kept, then run again."""
+    command = [
+        sys.executable, "-m", "bench.cli", "train", str(config(tmp_path)), "--out", str(tmp_path / "out"),
+        "--data", str(corpus), "--json",
+    ]  # fmt: skip
+    environment = {**os.environ, "SERBENCH_CACHE": str(tmp_path / "cache")}
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kept = tmp_path / "out" / "work" / "training.pt"
+    until = time.monotonic() + 120
+    while not kept.exists() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert kept.exists()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    for name in ("model.safetensors", "epoch-2.safetensors"):
+        ours, theirs = load_file(tmp_path / "out" / name), load_file(trained / name)
+        assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
