@@ -113,7 +113,7 @@ class ClipReader:
     """
 
     def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool) -> None:
-        self._run, self._out, self._audio = run, out, audio
+        self.run, self._out, self._audio = run, out, audio
         self._tasks: LabelledTasks | None = None
         self._held: dict[tuple[str, str, str], dict[str, AnsweredTask]] = {}
         self._why = ""
@@ -145,7 +145,7 @@ class ClipReader:
         held = self._held.setdefault(place, {})
         try:
             if new := [r for r in records if r.system not in held]:
-                found = answered_task(self._run, new, self._tasks)
+                found = answered_task(self.run, new, self._tasks)
                 held.update({s.record.system: replace(found, systems=(s,)) for s in found.systems})
         except BenchError as error:
             return _reason(error, contest)

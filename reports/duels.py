@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.agreement import Agreement, between
 from bench.answered import Answered, AnsweredTask, label_codes
 from bench.comparing import Pairing
 from bench.records import Record
@@ -37,7 +38,7 @@ class ChangedClip:
 class Clips:
     """Clips of one task by who is right, those with one answer, and the first of those that tell the two apart.
 
-    Where labels are not at hand ``absent`` says so.
+    Where labels are not at hand ``absent`` says so, and ``agreement`` says what tables alone can.
     """
 
     contest: Contest
@@ -51,6 +52,7 @@ class Clips:
     won: tuple[ChangedClip, ...] = ()
     lost: tuple[ChangedClip, ...] = ()
     absent: str = ""
+    agreement: Agreement | None = None
 
     @property
     def neither(self) -> int:
@@ -121,7 +123,7 @@ def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Due
 def _clips(contest: Contest, subject: Subject, first: Record, second: Record, reader: ClipReader) -> Clips:
     answered = reader.answered(contest, (first, second))
     if isinstance(answered, str):
-        return Clips(contest, absent=answered)
+        return Clips(contest, absent=answered, agreement=between(reader.run, first, reader.run, second))
     block = subject.block(first)
     assert block is not None
     return compared(contest, subject.view, block.labels, answered)

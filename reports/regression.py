@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.agreement import Agreement, between_runs
+from bench.agreement import Agreement, between
 from bench.paired import PairedDifference, paired_difference, same_clips
 from bench.records import Record, main_view
 from reports.boards import Score, score_of
@@ -82,7 +82,7 @@ def _place(record: Record) -> tuple[str, str, str, str]:
 
 def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
     changed = tuple(words for fact, words in INPUTS.items() if now.facts.get(fact) != then.facts.get(fact))
-    answers = between_runs(run, now, other, then)
+    answers = between(run, now, other, then)
     found = []
     for subject in _subjects(now):
         rows = subject.row(now), subject.row(then)

@@ -194,6 +194,15 @@ def test_two_systems_are_told_apart_clip_by_clip(paged: Path) -> None:
     assert clips.won
     for clip in clips.won:
         assert clip.first == clip.truth != clip.second
+    # Without labels the tables still say how often the two agree.
+    (paged.parent / "data").rename(paged.parent / "away")
+    try:
+        (blind,) = duel(contests, "sharp", "dull", ClipReader(paged, (), paged, audio=False)).clips
+    finally:
+        (paged.parent / "away").rename(paged.parent / "data")
+    assert blind.absent
+    assert blind.agreement
+    assert (blind.agreement.answered, blind.agreement.same) == (clips.clips, clips.same)
     turned = duel(contests, "dull", "sharp", reader)
     assert turned.clips[0].only_first == clips.only_second
     (contest, subject, test), *_ = found.tests
