@@ -1,4 +1,6 @@
-"""The HTML report of a run: static, self-contained pages that work offline and run no script.
+"""The HTML report of a run: static, self-contained pages that work offline.
+
+The one script on a page is ours, sorts and filters boards, and is let through by its hash alone.
 
 Everything that comes from a run is hostile input: names, titles, notes, errors and warnings are escaped by the
 template engine without exception, and characters that reorder or hide text are written out.
@@ -6,6 +8,8 @@ template engine without exception, and characters that reorder or hide text are 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -360,6 +364,7 @@ def environment() -> Environment:
         finalize=visible,
     )
     made.filters |= {
+        "raw": _sortable,
         "number": wording.number,
         "span": wording.span,
         "p": wording.p_value,
@@ -392,7 +397,17 @@ def environment() -> Environment:
         "page": page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
+    script = made.get_template("boards.js").render()
+    made.globals["SCRIPT_HASH"] = (
+        f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+    )
     return made
+
+
+def _sortable(score: boards.Score) -> str:
+    """A written figure as a number that sorts; blank where there is none."""
+    plain = score.estimate.replace("−", "-")
+    return plain if re.fullmatch(r"-?\d+(\.\d+)?", plain) else ""
 
 
 def visible(value: Any) -> Any:

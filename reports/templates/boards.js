@@ -1,0 +1,82 @@
+// Sorting and filtering of boards. Without this script every table is whole, in the order of the scores.
+"use strict";
+(() => {
+  const boards = [...document.querySelectorAll("table.board")];
+  if (!boards.length) return;
+  const collator = new Intl.Collator(undefined, { numeric: true });
+  // The key of a row in a column: a number where the cell carries one, else its words; empty cells go last.
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    if (!cell) return "";
+    return cell.dataset.v === undefined ? cell.textContent.trim() : cell.dataset.v === "" ? NaN : Number(cell.dataset.v);
+  };
+  const compare = (a, b, sign) => {
+    if (typeof a === "number" && typeof b === "number") {
+      if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
+      return sign * (a - b);
+    }
+    return sign * collator.compare(a, b);
+  };
+  for (const table of boards) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      if (head.classList.contains("plot")) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const first = head.dataset.first || "descending";
+        const other = first === "descending" ? "ascending" : "descending";
+        const order = head.getAttribute("aria-sort") === first ? other : first;
+        heads.forEach((h) => h.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", order);
+        const sign = order === "ascending" ? 1 : -1;
+        // Inside its track: systems of different tracks do not compete.
+        for (const body of table.tBodies) {
+          const rows = [...body.rows].filter((row) => row.dataset.system !== undefined);
+          const keyed = rows.map((row) => [key(row, column), row]).sort((x, y) => compare(x[0], y[0], sign));
+          body.append(...keyed.map((pair) => pair[1]));
+        }
+      });
+    });
+  }
+  const form = document.getElementById("filter");
+  if (!form) return;
+  const rows = boards.flatMap((table) => [...table.querySelectorAll("tr[data-system]")]);
+  const count = document.getElementById("filter-count");
+  const fill = (select, values) => {
+    for (const value of [...values].sort(collator.compare)) select.append(new Option(value, value));
+    select.closest("label").hidden = values.size < 2;
+  };
+  for (const name of ["track", "family", "language", "access"]) fill(form.elements[name], new Set(rows.map((row) => row.dataset[name]).filter(Boolean)));
+  const apply = () => {
+    const chosen = ["track", "family", "language", "access"].map((name) => [name, form.elements[name].value]).filter((pair) => pair[1]);
+    const most = form.elements.size.value ? Number(form.elements.size.value) : Infinity;
+    const words = form.elements.name.value.trim().toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      const size = row.dataset.size === "" ? NaN : Number(row.dataset.size);
+      const keep =
+        chosen.every(([name, value]) => row.dataset[name] === value) &&
+        (most === Infinity || size <= most) &&
+        (!form.elements.unseen.checked || row.dataset.met === "unseen") &&
+        (!words || row.dataset.system.toLowerCase().includes(words));
+      row.hidden = !keep;
+      shown += keep ? 1 : 0;
+    }
+    for (const table of boards) {
+      for (const body of table.tBodies) {
+        const left = [...body.rows].some((row) => row.dataset.system !== undefined && !row.hidden);
+        for (const row of body.rows) if (row.dataset.system === undefined) row.hidden = !left;
+      }
+    }
+    count.textContent = `${shown} of ${rows.length} rows`;
+  };
+  form.addEventListener("input", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(apply));
+  form.hidden = false;
+  apply();
+})();
