@@ -58,6 +58,15 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
         yield Agreement(*place, len(both), sum(said[0][clip] == said[1][clip] for clip in both))
 
 
+def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreement | None:
+    """Compare the answers behind two records of one task, of one run or of two; None where a table is not at hand."""
+    said = [_labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))]
+    if said[0] is None or said[1] is None:
+        return None
+    both = said[0].keys() & said[1].keys()
+    return Agreement(*_place(record), len(both), sum(said[0][clip] == said[1][clip] for clip in both))
+
+
 def _place(record: Record) -> tuple[str, str, str]:
     return str(record.facts["task"]), record.regime, str(record.facts["condition"])
 

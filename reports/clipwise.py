@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -113,8 +113,9 @@ class ClipReader:
     """
 
     def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool) -> None:
-        self._run, self._out, self._audio = run, out, audio
+        self.run, self._out, self._audio = run, out, audio
         self._tasks: LabelledTasks | None = None
+        self._held: dict[tuple[str, str, str], dict[str, AnsweredTask]] = {}
         self._why = ""
         try:
             self._tasks = LabelledTasks.of_run(run, data, decode=False)
@@ -130,14 +131,26 @@ class ClipReader:
         left_out = len(competing) - len(chosen)
         if not chosen:
             return Clipwise(None, (), "no system competes here", 0)
-        if self._tasks is None:
-            return Clipwise(None, (), self._why, left_out)
-        try:
-            answered = answered_task(self._run, chosen, self._tasks)
-        except BenchError as error:
-            return Clipwise(None, (), _reason(error, contest), left_out)
+        answered = self.answered(contest, chosen)
+        if isinstance(answered, str):
+            return Clipwise(None, (), answered, left_out)
         missed = self._missed(answered, subject) if subject is not None else None
         return Clipwise(missed, tuple(_planes(answered, subject)), "", left_out, _who(answered.task))
+
+    def answered(self, contest: Contest, records: Sequence[Record]) -> AnsweredTask | str:
+        """Read what systems of a contest answered to each clip, once, or say why that cannot be shown."""
+        if self._tasks is None:
+            return self._why
+        place = (contest.task, contest.protocol, contest.condition)
+        held = self._held.setdefault(place, {})
+        try:
+            if new := [r for r in records if r.system not in held]:
+                found = answered_task(self.run, new, self._tasks)
+                held.update({s.record.system: replace(found, systems=(s,)) for s in found.systems})
+        except BenchError as error:
+            return _reason(error, contest)
+        chosen = [held[r.system] for r in records]
+        return replace(chosen[0], systems=tuple(s for a in chosen for s in a.systems))
 
     def _missed(self, answered: AnsweredTask, subject: Subject) -> Missed | None:
         block = next((b for s in answered.systems if (b := subject.block(s.record)) is not None), None)

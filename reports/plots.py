@@ -43,13 +43,15 @@ class Chart:
     y_scale: Scale
     width: int = 260
     height: int = 220
+    left: int = LEFT
+    """Room left of the frame."""
     paths: list[tuple[str, str]] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the frame."""
-        return LEFT, TOP, self.width - RIGHT, self.height - BOTTOM
+        return self.left, TOP, self.width - RIGHT, self.height - BOTTOM
 
     def x(self, value: float) -> float:
         """Place a value; beyond the ends it stands at the end."""

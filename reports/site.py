@@ -27,18 +27,25 @@ from bench.comparing import SUPERVISION, Pairing, run_family
 from bench.estimates import human_time
 from bench.identity import digest
 from bench.records import Record
-from reports import boards, figures, fits, tables, wording
+from reports import boards, figures, fits, regression, tables, wording
 from reports.across import rankings_across_pools
 from reports.asking import asked_fits
 from reports.clipwise import ClipReader
 from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
+from reports.costs import quality_and_cost
+from reports.cross_lingual import OWN, cross_lingual
+from reports.duels import duel, pairs_to_show
 from reports.gathering import Outcome, Run, gather
+from reports.robustness import condition_words, plain_contests, robust_tasks, severity
 from reports.splits import siblings, split_words
 from reports.system_page import system_sections
 from reports.task_page import task_sections
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
+OWN_PAGES = (
+    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
+)  # fmt: skip
 SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
@@ -50,12 +57,15 @@ _UNSAFE = re.compile(
 """Control characters, bidirectional overrides, invisible characters, lone surrogates."""
 
 
-def write_report(run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False) -> Path:
+def write_report(
+    run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False, against: Path | None = None
+) -> Path:
     """Render the report of a run into ``out`` and return the path of its first page.
 
     What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
     else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
-    the corpus's own files by relative address; such pages are for this machine.
+    the corpus's own files by relative address; such pages are for this machine. ``against`` is an earlier run of the same
+    systems, for a page that says which scores moved.
 
     The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
@@ -64,7 +74,11 @@ def write_report(run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
-    return write_pages(Site(gather(run), ClipReader(run, data, out, audio=audio), run).pages(), out)
+    earlier = gather(against).records if against is not None else ()
+    site = Site(gather(run), ClipReader(run, data, out, audio=audio), run)
+    if against is not None:
+        site.against = regression.against(run, site.run.records, against, earlier)
+    return write_pages(site.pages(), out)
 
 
 def write_pages(pages: Mapping[str, str], out: Path) -> Path:
@@ -78,7 +92,7 @@ def write_pages(pages: Mapping[str, str], out: Path) -> Path:
 def _remove_stale(out: Path, current: set[str]) -> None:
     mark = f'<meta name="generator" content="{GENERATOR}'
     with clear_os_errors(out):
-        for path in sorted([*out.glob("task-*.html"), *out.glob("system-*.html")]):
+        for path in sorted(p for pattern in OWN_PAGES for p in out.glob(pattern)):
             if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
                 path.unlink()
 
@@ -143,12 +157,16 @@ class Site:
         self.run = run
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
+        self.against: regression.Against | None = None
         self._reader, self._folder = reader, folder
         self.contests = hold_contests(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
+        self.pairs = pairs_to_show(self.contests)
+        self.robust = robust_tasks(self.contests)
+        self.cross = cross_lingual(self.contests)
         self._templates = environment()
 
     def pages(self) -> dict[str, str]:
@@ -164,6 +182,31 @@ class Site:
             made[page_name("system", system)] = self.remember(
                 f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
             )
+        return made | self._pages_across()
+
+    def _pages_across(self) -> dict[str, str]:
+        """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
+        made = {}
+        for a, b in self.pairs:
+            met = [r for c in self.contests for r in c.records if {a, b} <= {x.system for x in c.records}]
+            made[page_name("compare", f"{a}--{b}")] = self.remember(
+                f"compare {a} {b}",
+                met,
+                lambda _, a=a, b=b: self.render(  # type: ignore[misc]
+                    "compare.html.j2", duel=duel(self.contests, a, b, self._reader)
+                ),
+                f"{a}--{b}",
+            )
+        if self.robust:
+            names = dict.fromkeys(c for t in self.robust for c in t.conditions)
+            listed = [(c, condition_words(c)) for c in sorted(names, key=severity)]
+            made["robustness.html"] = self.render(
+                "robustness.html.j2", robust=self.robust, condition_list=listed
+            )
+        if self.cross:
+            made["cross-lingual.html"] = self.render("cross_lingual.html.j2", cross=self.cross, own=OWN)
+        if self.against is not None:
+            made["against.html"] = self.render("against.html.j2", against=self.against)
         return made
 
     def render(self, template: str, **context: Any) -> str:
@@ -175,7 +218,10 @@ class Site:
         return re.sub(r"\n\s*\n+", "\n", html).strip() + "\n"
 
     def _index(self) -> dict[str, Any]:
-        shown = [(c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary]
+        plain = plain_contests(self.contests)
+        shown = [
+            (c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary and c in plain
+        ]
         plots, cut = boards.shortened([boards.task_board(c, s) for c, s in shown])
         primary_pairs = [p for c, s in shown for p in c.tested(s)]
         return {
@@ -185,15 +231,24 @@ class Site:
             "rankings": rankings_across_pools(shown),
             "boards": list(zip([c for c, _ in shown], plots, strict=True)),
             "best": boards.BEST if cut else None,
-            "heat": boards.heat_map(self.contests, [self.primary.get(i) for i in range(len(self.contests))]),
+            "heat": boards.heat_map([c for c, _ in shown], [s for _, s in shown]),
             "agreement": [
-                (c, boards.task_board(c, s)) for c in self.contests for s in c.subjects if s.metric == "ccc"
+                (c, boards.task_board(c, s)) for c in plain for s in c.subjects if s.metric == "ccc"
             ],
             "clips": {c.task: int(c.facts["clips"]) for c in self.contests},
             "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
             "missing": gather_missing(self.run.outcomes),
+            "costs": quality_and_cost(shown, self.run.work, self._hours_heard()),
             "pools": {str(c.facts["pool"]) for c in self.contests},
         }
+
+    def _hours_heard(self) -> dict[str, float]:
+        """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
+        heard: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+        for r in self.run.records:
+            hours = r.facts.get("corpus_card", {}).get("hours")
+            heard[r.system][str(r.facts["corpus"]), str(r.facts["condition"])] = hours
+        return {s: sum(h for h in own.values() if h) for s, own in heard.items() if all(own.values())}
 
     def _summary(self, shown: Sequence[tuple[Contest, Subject]]) -> list[str]:
         """Say, for each track, how often which system is first, and how often nobody else can be."""
@@ -322,6 +377,7 @@ def environment() -> Environment:
         "listed": wording.listed,
         "plain": lambda value: fits.note(value).text,
     }
+    made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
         "counted": wording.counted,
         "METRICS": wording.METRICS,

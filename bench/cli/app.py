@@ -262,11 +262,17 @@ def report(
             help="Players for the clips that systems miss, from this machine's files; not for publication.",
         ),
     ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="An earlier run of the same systems: a page says which scores moved.", metavar="RUN"
+        ),
+    ] = None,
 ) -> None:
     """Render the HTML report of a run."""
     from reports.site import write_report
 
-    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio))
+    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against))
     if export is not None:
         from bench.cli import leaderboard
 

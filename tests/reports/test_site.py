@@ -248,6 +248,10 @@ def test_pages_stand_alone_and_link_only_to_each_other(pages: dict[str, str]) ->
     expected |= {
         page_name("system", s) for s in ("sharp", "dull", "twin", "tuned", "broken", "served", "majority")
     }
+    expected |= {
+        page_name("compare", f"{a}--{b}")
+        for a, b in (("tuned", "dull"), ("dull", "sharp"), ("dull", "twin"), ("sharp", "twin"))
+    }
     assert set(pages) == expected
     for html in pages.values():
         page = Page(html)

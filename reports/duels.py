@@ -1,0 +1,169 @@
+"""Two systems side by side: every planned test, where their confusions differ, and clip by clip who is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.agreement import Agreement, between
+from bench.answered import Answered, AnsweredTask, label_codes
+from bench.comparing import Pairing
+from bench.records import Record
+from reports import tables
+from reports.clipwise import ClipReader
+from reports.contests import Contest, Subject
+
+PAGES = 60
+"""Pairs within tracks up to which each has a page; pairs that the plan names always have one."""
+CLIPS = 15
+"""Clips shown of each kind of change."""
+CONFUSIONS = 8
+
+
+@dataclass(frozen=True)
+class ChangedClip:
+    """A clip that one of the two has right and the other wrong. ``clip`` is None where the corpus is not open."""
+
+    clip: str | None
+    truth: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of one task by who is right, those with one answer, and the first of those that tell the two apart.
+
+    Where labels are not at hand ``absent`` says so, and ``agreement`` says what tables alone can.
+    """
+
+    contest: Contest
+    clips: int = 0
+    both: int = 0
+    only_first: int = 0
+    only_second: int = 0
+    same: int = 0
+    classes: tuple[tuple[str, int, int, int], ...] = ()
+    """Class, its clips, those that only the first has right, those that only the second has."""
+    won: tuple[ChangedClip, ...] = ()
+    lost: tuple[ChangedClip, ...] = ()
+    absent: str = ""
+    agreement: Agreement | None = None
+
+    @property
+    def neither(self) -> int:
+        """Clips that both miss."""
+        return self.clips - self.both - self.only_first - self.only_second
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Everything about two systems."""
+
+    first: str
+    second: str
+    tests: tuple[tuple[Contest, Subject, Pairing], ...]
+    confusions: tuple[tuple[Contest, tables.Difference], ...]
+    clips: tuple[Clips, ...]
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """How often which verdict fell on primary subjects."""
+        found: dict[str, int] = {}
+        for contest, subject, p in self.tests:
+            if subject == contest.subjects[0]:
+                found[p.verdict] = found.get(p.verdict, 0) + 1
+        return found
+
+
+def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:
+    """Pairs that the plan names and that met; then all pairs of the tracks, where these are not too many."""
+    named: dict[tuple[str, str], None] = {}
+    inside: dict[tuple[str, str], None] = {}
+    for contest in contests:
+        systems = {r.system for r in contest.records}
+        named |= {(a, b): None for a, b in contest.plan.across_tracks if {a, b} <= systems}
+        for track in contest.tracks:
+            if track != "reference":
+                members = sorted(r.system for r in contest.records if r.facts["track"] == track)
+                inside |= dict.fromkeys(combinations(members, 2))
+    return list(named) + ([p for p in inside if p not in named] if len(inside) <= PAGES else [])
+
+
+def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Duel:
+    """Put two systems side by side wherever they met."""
+    met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
+    tests = []
+    for contest in met:
+        for subject in contest.subjects:
+            for p in contest.tested(subject):
+                if {p.system_a, p.system_b} == {a, b}:
+                    tests.append((contest, subject, p if p.system_a == a else p.turned()))
+                    break
+    confusions, clips = [], []
+    for contest in [c for c in met if c.condition == "clean"]:
+        categories = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        if categories is None:
+            continue
+        first, second = (next(r for r in contest.records if r.system == s) for s in (a, b))
+        blocks = categories.block(first), categories.block(second)
+        if blocks[0] is not None and blocks[1] is not None:
+            difference = tables.difference(
+                tables.confusion(first, blocks[0]), tables.confusion(second, blocks[1])
+            )
+            confusions.append((contest, difference))
+            clips.append(_clips(contest, categories, first, second, reader))
+    return Duel(a, b, tuple(tests), tuple(confusions[:CONFUSIONS]), tuple(clips))
+
+
+def _clips(contest: Contest, subject: Subject, first: Record, second: Record, reader: ClipReader) -> Clips:
+    answered = reader.answered(contest, (first, second))
+    if isinstance(answered, str):
+        return Clips(contest, absent=answered, agreement=between(reader.run, first, reader.run, second))
+    block = subject.block(first)
+    assert block is not None
+    return compared(contest, subject.view, block.labels, answered)
+
+
+def compared(contest: Contest, view: str, labels: tuple[str, ...], answered: AnsweredTask) -> Clips:
+    """Count and list the clips on which two systems (the two of ``answered``) part, in a view."""
+    task = answered.task
+    truth = label_codes(task.emotions, view, labels)
+    rows = np.flatnonzero(truth >= 0)
+    said = np.stack([s.codes(view, labels) for s in answered.systems])[:, rows]
+    right = said == truth[rows]
+    one, two = right[0] & ~right[1], right[1] & ~right[0]
+    named = task.card.access == "open"
+    words = [_words(s) for s in answered.systems]
+
+    def listed(which: NDArray[np.bool_]) -> tuple[ChangedClip, ...]:
+        return tuple(
+            ChangedClip(task.clip_ids[r] if named else None, labels[truth[r]], words[0][r], words[1][r])
+            for r in rows[np.flatnonzero(which)][:CLIPS].tolist()
+        )
+
+    return Clips(
+        contest,
+        len(rows),
+        int(right.all(axis=0).sum()),
+        int(one.sum()),
+        int(two.sum()),
+        int((said[0] == said[1]).sum()),
+        tuple(
+            (label, int(own.sum()), int((one & own).sum()), int((two & own).sum()))
+            for k, label in enumerate(labels)
+            if (own := truth[rows] == k).any()
+        ),
+        listed(one),
+        listed(two),
+    )
+
+
+def _words(system: Answered) -> list[str]:
+    """What was answered to each clip, or how it ended."""
+    table = system.table
+    return [a or s for a, s in zip(table.answers, table.statuses, strict=True)]
