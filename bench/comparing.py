@@ -305,7 +305,13 @@ def sentence(p: Pairing) -> str:
     else:
         said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.track_a != p.track_b:
-        said += f". They differ in supervision: {p.system_a} has {SUPERVISION[p.track_a]}, {p.system_b} {SUPERVISION[p.track_b]}"
+        a, b = (
+            SUPERVISION[track].replace("the corpus", "other corpora")
+            if protocol == "transfer"
+            else SUPERVISION[track]
+            for track, protocol in ((p.track_a, p.protocol_a), (p.track_b, p.protocol_b))
+        )
+        said += f". They differ in supervision: {p.system_a} has {a}, {p.system_b} {b}"
     if p.protocol_a != p.protocol_b:
         said += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
     kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
