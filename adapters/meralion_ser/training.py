@@ -326,6 +326,13 @@ def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
         ]
     logits = torch.cat([a.logits for a in answers]).cpu()
     dimensions = torch.cat([a.dimensions for a in answers]).cpu()
+    sound = torch.isfinite(logits).all(dim=1) & torch.isfinite(dimensions).all(dim=1)
+    if not bool(sound.all()):
+        names = ", ".join(name for name, fine in zip(dev.ids, sound.tolist(), strict=True) if not fine)
+        raise DataError(
+            f"the network's answers are no numbers on the dev clips {names}; look at their audio, "
+            "or lower head_lr and lora_lr"
+        )
     loss = categorical_loss(logits, dev.categories, dev.categories >= 0, run.weights.classes, 0.0)
     if loss is None:
         loss = concordance_loss(dimensions, dev.dimensions, ~torch.isnan(dev.dimensions))

@@ -302,6 +302,22 @@ def test_broken_frames_and_broken_losses_name_their_clips(tmp_path: Path) -> Non
         MeralionSerPredictor(**SMALL).fit(train, dev, context(tmp_path, features))
 
 
+def test_answers_that_are_no_numbers_on_dev_clips_stop_the_fit_and_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = MeralionSerPredictor._from_top
+
+    def broken(self: Any, network: Any, frames: Any, lengths: Any) -> Any:
+        answer = honest(self, network, frames, lengths)
+        if not network.training and len(frames) == 1:
+            answer.logits = answer.logits * float("nan")
+        return answer
+
+    monkeypatch.setattr(MeralionSerPredictor, "_from_top", broken)
+    with pytest.raises(DataError, match="no numbers on the dev clips clip-100, clip-101"):
+        fitted(tmp_path, {"dev": "select"})
+
+
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
     features: Features = {}
     train = replace(examples(features, 6, 0, dimensions=False), labels=(None,) * 6)
