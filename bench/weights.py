@@ -24,7 +24,9 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     """
     if (found := local_weights(spec)) is not None:
         return found
-    looked = ", ".join(map(str, weight_roots())) or "nowhere: SERBENCH_WEIGHTS is not set"
+    looked = "nowhere: SERBENCH_WEIGHTS is not set"
+    if os.environ.get("SERBENCH_WEIGHTS"):
+        looked = ", ".join(map(str, weight_roots()))
     missing = f"weights {spec.local!r} not found (looked in {looked})"
     if spec.hub is None:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")

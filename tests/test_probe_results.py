@@ -10,7 +10,7 @@ from bench.records import read_records
 from reports.markdown import results_table
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = ROOT / "results" / "probes" / "records"
+RECORDS = ROOT / "results" / "studies" / "probes" / "records"
 
 
 def test_the_table_of_probes_is_what_their_records_hold() -> None:
