@@ -148,7 +148,7 @@ class TrainedSer:
         if self._architecture.encoder == "logmel":
             return log_mel
         if self._architecture.encoder == "backbone":
-            return self._backbone_states
+            return self._backbone_states()
         if not (self._folder / _FRONT_END).is_file():
             from transformers import WhisperFeatureExtractor
 
@@ -156,16 +156,18 @@ class TrainedSer:
             return WhisperMel(WhisperFeatureExtractor(feature_size=mels))
         return WhisperMel.of(self._folder)
 
-    def _backbone_states(self, waveform: Waveform) -> Tensor:
+    def _backbone_states(self) -> Callable[[Waveform], Tensor]:
         from transformers import AutoFeatureExtractor
 
         extract = AutoFeatureExtractor.from_pretrained(self._folder)
-        values = extract(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_values"]
-        with torch.inference_mode():
-            states = self._model.backbone(
-                values.to(self._context.device), output_hidden_states=True
-            ).hidden_states
-        return states[self._model.top_layer][0].cpu()  # type: ignore[no-any-return]
+
+        def states(waveform: Waveform) -> Tensor:
+            values = extract(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_values"]
+            with torch.inference_mode():
+                found = self._model.backbone(values.to(self._context.device), output_hidden_states=True)
+            return found.hidden_states[self._model.top_layer][0].cpu()  # type: ignore[no-any-return]
+
+        return states
 
     def _load(self, path: Path) -> None:
         from safetensors.torch import load_file

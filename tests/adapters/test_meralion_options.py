@@ -334,3 +334,36 @@ def test_own_frames_from_audio_or_from_the_store_give_the_same_prefix(
         predictor.fit(examples, heard(0), context(tmp_path / str(len(found)), features=given))
         found.append(predictor.predict(examples.clips).probabilities)
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+
+
+def test_a_kept_network_on_another_encoder_answers_as_it_was_trained(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+    from adapters.meralion_ser import TrainedSer
+    from adapters.transformers_encoder import TransformersEncoder
+
+    torch.manual_seed(0)
+    folder, kept = tmp_path / "encoder", tmp_path / "kept"
+    AutoModel.from_config(AutoConfig.for_model("wavlm", **SIZES)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    weights, examples = Weights(folder, "hash"), heard(6)
+    stored = TransformersEncoder(weights, layers=[1])
+    features = {name: stored.encode([examples.clips.read(i)])[0] for i, name in enumerate(examples.clips.ids)}
+    settings = {
+        "encoder": "backbone",
+        "frame_stack": 1,
+        "layer": 2,
+        "stored_layer": 1,
+        "lora_rank": 2,
+        "lora_epochs": 1,
+    }
+    predictor = MeralionSerPredictor(**(LOGMEL | settings), weights=weights)
+    predictor.fit(examples, heard(0), context(tmp_path / "fit", features=features))
+    predictor.save(kept)
+    again = TrainedSer(weights=Weights(kept, "hash"))
+    again.fit(heard(0), heard(0), context(tmp_path / "none"))
+    found, expected = (
+        again.predict(examples.clips).probabilities,
+        predictor.predict(examples.clips).probabilities,
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
