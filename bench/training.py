@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,6 +26,8 @@ from bench.unlabelled import Lesson, encode_missing, group_of
 from bench.workspace import cache_folder
 
 CARD = "system.yaml"
+LONGEST_WAIT = timedelta(days=7)
+"""How long processes wait for the first one, which encodes what all of them read."""
 
 
 class TrainConfig(Strict):
@@ -84,7 +89,8 @@ def train(
 ) -> Trained:
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
-    Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it.
+    Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it. Under a
+    launcher of several processes (torchrun) the first encodes and writes; the others read, compute, and write nothing.
 
     Raises:
         UsageError: the config does not validate, or its system cannot be kept.
@@ -99,26 +105,54 @@ def train(
             f"{config_path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
             "name a system of family trained, like meralion-ser-small"
         )
-    card = with_settings(card, {key: yaml.safe_dump(value) for key, value in config.params.items()})
+    card = _changed(card, config.params)
     system = resolve_system(card)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
     cache = cache_folder()
     lesson = Lesson(config.tasks, config.view, data)
     group = group_of(system, (), cache, lesson, config.seed)
-    encode_missing(group, Runner(device), cache, say)
-    out.mkdir(parents=True, exist_ok=True)
     weights = {"weights": system.weights} if system.weights else {}
     predictor: Predictor = build(str(card.adapter), card.params | weights)
     if not isinstance(predictor, Keepable):
         raise UsageError(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
+    first = first_process()
+    with _after_the_first(device):
+        encode_missing(group, Runner(device), cache, say if first else lambda line: None)
+    out.mkdir(parents=True, exist_ok=True)
     clips = _fit(predictor, group, config, out, cache, device, progress)
-    adapter = predictor.save(out)
     notes = getattr(predictor, "notes", {})
-    write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
+    if first:
+        adapter = predictor.save(out)
+        write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
     return Trained(out, out / CARD, clips, notes)
+
+
+def _changed(card: SystemCard, params: dict[str, Any]) -> SystemCard:
+    """Apply a config's parameters: those of the card's features there, all others to the adapter, which knows its own."""
+    features = {} if card.features is None else card.features.params
+    for_features = {key: yaml.safe_dump(value) for key, value in params.items() if key in features}
+    for_adapter = {key: value for key, value in params.items() if key not in features}
+    return with_settings(card.model_copy(update={"params": card.params | for_adapter}), for_features)
+
+
+def first_process() -> bool:
+    """Whether this process is the one that speaks and writes: the only one, or the first that a launcher started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def _after_the_first(device: str) -> Iterator[None]:
+    """The first of several processes goes through the block, then the others, who find its work done."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT).main_process_first():
+        yield
 
 
 def _fit(

@@ -96,23 +96,6 @@ def epoch_batches(
         yield _cropped(clips, [int(rows[i]) for i in chosen], longest, rng)
 
 
-def shared_out(batch: Batch, process: int, processes: int) -> Batch:
-    """Return one process's part of a batch; with too few clips, a clip whose labels are masked."""
-    if processes == 1:
-        return batch
-    rows = torch.arange(len(batch.indices)).tensor_split(processes)[process]
-    spare = len(rows) == 0
-    rows = torch.zeros(1, dtype=torch.long) if spare else rows
-    masks = (m[rows] & (not spare) for m in batch.masks)
-    return Batch(
-        tuple(batch.indices[int(r)] for r in rows),
-        batch.frames[rows],
-        None if batch.lengths is None else batch.lengths[rows],
-        HybridTargets(*(t[rows] for t in batch.targets)),
-        HybridMasks(*masks),
-    )
-
-
 def _balanced(clips: LabelledFrames, sampling: str, rng: np.random.Generator) -> NDArray[np.intp]:
     groups = clips.categories.numpy() if sampling == "class" else np.array(clips.sources)
     _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)

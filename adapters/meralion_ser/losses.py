@@ -7,7 +7,7 @@ on training).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -90,24 +90,17 @@ def hybrid_loss(
 class ConcordanceMemory:
     """What the last steps predicted, without gradient, so that the CCC of a small batch has moments worth the name.
 
-    ``steps``: how many earlier batches stand beside the present one. ``elsewhere`` gives the rows that the other devices
-    hold of the same batch, where there are several.
+    ``steps``: how many earlier batches stand beside the present one, which is the whole batch of all devices.
     """
 
-    def __init__(self, steps: int, elsewhere: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, steps: int) -> None:
         self._past: deque[tuple[Tensor, ...]] = deque(maxlen=steps)
-        self._elsewhere = elsewhere
         self.clips = 0
 
     def joined(self, predicted: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the batch, with its gradient, and behind it what is remembered; then remember the batch."""
-        now: tuple[Tensor, ...] = (predicted.detach(), truth, known)
         others = list(self._past)
-        if self._elsewhere is not None:
-            beside = tuple(map(self._elsewhere, now))
-            others.append(beside)
-            now = tuple(map(torch.cat, zip(now, beside, strict=True)))
-        self._past.append(now)
+        self._past.append((predicted.detach(), truth, known))
         columns = zip((predicted, truth, known), *others, strict=True)
         joined = tuple(torch.cat([t.to(predicted.device) for t in column]) for column in columns)
         self.clips = len(joined[0])

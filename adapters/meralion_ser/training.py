@@ -1,13 +1,15 @@
 """Training: stages of epochs, two parameter groups, cosine with warm-up, checkpoints kept for averaging.
 
 Devices, mixed precision, several processes and logs are Accelerate's work; one process in single precision gives the
-bytes of a plain loop.
+bytes of a plain loop. Several processes draw the same batches, answer a share of each, and take the loss of the whole
+batch: their gradient is that of one process (:mod:`adapters.meralion_ser.processes`).
 """
 
 from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from adapters.meralion_ser import checkpoints
 from adapters.meralion_ser.augmentation import MixUp
-from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, shared_out, whole
+from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, whole
 from adapters.meralion_ser.checkpoints import Kept, Session, State
 from adapters.meralion_ser.losses import (
     ConcordanceMemory,
@@ -29,6 +31,7 @@ from adapters.meralion_ser.losses import (
     hybrid_loss,
 )
 from adapters.meralion_ser.network import MeralionSerOutput
+from adapters.meralion_ser.processes import agreed, answers_of_all, share_of
 from bench.errors import DataError, UsageError
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
@@ -150,7 +153,7 @@ def train(run: Run, session: Session) -> Session:
         network, optimiser = accelerator.prepare(run.model, optimiser)
         while not _finished(stage, run.recipe, session):
             _epoch(run, stage, accelerator, network, optimiser, session)
-            _keep(run, stage, session)
+            _keep(run, stage, accelerator, session)
             run.progress(session.epoch, total)
             if accelerator.is_main_process:
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
@@ -200,20 +203,6 @@ def _environment(name: str, value: str | None) -> Iterator[None]:
                 os.environ[name] = kept
 
 
-def _memory(recipe: Recipe, accelerator: Any) -> ConcordanceMemory | None:
-    """What the CCC term sees beyond this process's batch; None when that is all it sees."""
-    if recipe.concordance_steps == 0:
-        return None
-
-    def elsewhere(rows: Tensor) -> Tensor:
-        everywhere = accelerator.gather(accelerator.pad_across_processes(rows.float(), dim=0, pad_index=0))
-        share = len(everywhere) // accelerator.num_processes
-        own = accelerator.process_index * share
-        return torch.cat([everywhere[:own], everywhere[own + share :]]).to(rows.dtype)
-
-    return ConcordanceMemory(recipe.concordance_steps, elsewhere if accelerator.num_processes > 1 else None)
-
-
 def _log(accelerator: Any, run: Run, session: Session) -> None:
     if run.log:
         said = {"training loss": session.losses[-1]}
@@ -252,7 +241,12 @@ def _epoch(
     optimiser: Any,
     session: Session,
 ) -> None:
-    recipe, memory = run.recipe, _memory(run.recipe, accelerator)
+    recipe = run.recipe
+    memory = ConcordanceMemory(recipe.concordance_steps) if recipe.concordance_steps else None
+    if accelerator.num_processes > 1:
+        # Each process drops out its own units, and a fit gone on with has the dropout of one that was never stopped.
+        said = f"{run.fingerprint} {session.epoch} {accelerator.process_index}"
+        torch.manual_seed(zlib.crc32(said.encode()))
     mixup = MixUp(recipe.mixup, recipe.mixup_alpha)
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
@@ -264,11 +258,7 @@ def _epoch(
         )
         for group, (_, peak, _) in zip(optimiser.param_groups, stage.parameters, strict=True):
             group["lr"] = share * peak
-        batch = shared_out(
-            mixup(whole_batch, run.classes, session.rng),
-            accelerator.process_index,
-            accelerator.num_processes,
-        ).to(accelerator.device)
+        batch = mixup(whole_batch, run.classes, session.rng)
         losses.append(_step(run, stage, batch, accelerator, network, optimiser, memory))
     session.losses.append(sum(losses) / len(losses))
     session.epoch += 1
@@ -284,11 +274,16 @@ def _step(
     optimiser: Any,
     memory: ConcordanceMemory | None,
 ) -> float:
+    batch = batch.to(accelerator.device)
+    own = share_of(batch, accelerator)
     with accelerator.autocast():
-        answer = stage.forward(network, batch.frames, batch.lengths)
-    loss = hybrid_loss(
-        answer.logits.float(), answer.dimensions.float(), batch.targets, batch.masks, run.weights, memory
+        answer = stage.forward(
+            network, batch.frames[own], None if batch.lengths is None else batch.lengths[own]
+        )
+    logits, dimensions = (
+        answers_of_all(x.float(), len(batch.indices), accelerator) for x in (answer.logits, answer.dimensions)
     )
+    loss = hybrid_loss(logits, dimensions, batch.targets, batch.masks, run.weights, memory)
     value = float(loss.total.detach())
     if not math.isfinite(value):
         names = ", ".join(stage.train.ids[i] for i in batch.indices)
@@ -297,18 +292,19 @@ def _step(
             "or lower head_lr and lora_lr"
         )
     optimiser.zero_grad(set_to_none=True)
-    accelerator.backward(loss.total)
+    # Gradients are averaged over processes, and each holds its own rows' part of the whole.
+    accelerator.backward(loss.total * accelerator.num_processes)
     optimiser.step()
     return value
 
 
-def _keep(run: Run, stage: Stage, session: Session) -> None:
+def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
     """Keep the last epochs; or, with a dev set, the best."""
     average = run.recipe.average
     if stage.dev is None:
         session.kept = [*session.kept, Kept(session.epoch, None, trained(run.model))][-average:]
         return
-    loss = _dev_loss(run, stage, stage.dev)
+    loss = agreed(_dev_loss(run, stage, stage.dev), accelerator)
     better = all(loss < earlier for earlier in session.dev_losses)
     session.stalled = 0 if better else session.stalled + 1
     session.dev_losses.append(loss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,4 +180,67 @@ def test_training_killed_at_any_time_ends_with_the_same_weights(
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     for name in ("model.safetensors", "epoch-2.safetensors"):
         ours, theirs = load_file(tmp_path / "out" / name), load_file(trained / name)
+        assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
+
+
+def launched(tmp_path: Path, corpus: Path, name: str, params: str) -> tuple[list[str], dict[str, str]]:
+    """The command of a training in two processes that talk over loopback, as torchrun starts them."""
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(
+        f"name: {name}\nsystem: meralion-ser-logmel\ntasks: [synthetic.qaa]\nparams: {{{params}}}\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
+        "--master-port", str(port), "-m", "bench.cli", "train", str(path), "--out", str(tmp_path / name),
+        "--data", str(corpus), "--json",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "SERBENCH_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    return command, environment
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> None:
+    """The same batches and the same loss of whole batches: what is left is the order of sums in float32."""
+    from bench.training import train
+
+    params = "channels: 16, epochs: 3, average: 2, batch: 7, dropout: 0.0, embedding_dropout: 0.0, concordance_steps: 1"
+    command, environment = launched(tmp_path, corpus, "both", params)
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    of_two = json.loads(said.stdout)  # One of them speaks.
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(
+        ["config.json", "model.safetensors", "epoch-2.safetensors", "serbench.json", "system.yaml", "work"]
+    )
+    alone = tmp_path / "alone.yaml"
+    alone.write_text((tmp_path / "both.yaml").read_text())
+    of_one = train(alone, out=tmp_path / "alone", data=(corpus,)).notes
+    assert of_two["training_losses"] == pytest.approx(of_one["training_losses"], rel=1e-3)
+    ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("both", "alone"))
+    moved = max(float(np.abs(ours[k] - theirs[k]).max()) for k in theirs)
+    assert moved < 1e-2, moved
+
+
+def test_two_processes_killed_and_run_again_end_with_the_same_weights(tmp_path: Path, corpus: Path) -> None:
+    params = "channels: 16, epochs: 4, average: 2, batch: 8"
+    command, environment = launched(tmp_path, corpus, "whole", params)
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    command, environment = launched(tmp_path, corpus, "cut", params)
+    running = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    kept = tmp_path / "cut" / "work" / "training.pt"
+    until = time.monotonic() + 120
+    while not kept.exists() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert kept.exists()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    for name in ("model.safetensors", "epoch-2.safetensors"):
+        ours, theirs = (load_file(tmp_path / out / name) for out in ("cut", "whole"))
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
