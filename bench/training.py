@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import yaml
 
@@ -41,8 +42,8 @@ class TrainConfig(Strict):
     view: View = "seven"
     params: dict[str, Any] = {}
     seed: int = 0
-    log: str | None = None
-    """One of Accelerate's trackers: tensorboard, wandb."""
+    log: Literal["tensorboard", "wandb"] | None = None
+    """Where the curves go: Accelerate's trackers. Files lie in ``work/`` of the trained folder."""
     licence: str = "unknown"
     description: str = ""
 
@@ -99,6 +100,11 @@ def train(
     """
     config_path = find_config(config_path)
     config = read_typed(config_path, TrainConfig)
+    if config.log is not None and importlib.util.find_spec(config.log) is None:
+        extra = "'.[train]'" if config.log == "tensorboard" else config.log
+        raise CannotRun(
+            f"{config_path}: log: {config.log} needs a package that is not here: pip install {extra}"
+        )
     card = load_system(config.system, base=config_path.parent)
     if card.adapter is None:
         raise UsageError(

@@ -183,6 +183,30 @@ def test_training_killed_at_any_time_ends_with_the_same_weights(
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
 
 
+def test_its_curves_go_to_tensorboard(tmp_path: Path, corpus: Path, serbench: Command) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = config(tmp_path)
+    path.write_text(path.read_text() + "log: tensorboard\n")
+    said = json.loads(
+        serbench("train", str(path), "--out", str(tmp_path / "o"), "--data", str(corpus), "--json").out
+    )
+    curves = EventAccumulator(str(tmp_path / "o" / "work" / "serbench"))
+    curves.Reload()
+    told = [(e.step, round(e.value, 5)) for e in curves.Scalars("training loss")]
+    assert told == [(i, pytest.approx(x, abs=3e-5)) for i, x in enumerate(said["training_losses"], start=1)]
+
+
+def test_a_tracker_that_is_not_installed_is_one_sentence(
+    tmp_path: Path, corpus: Path, serbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = config(tmp_path)
+    path.write_text(path.read_text() + "log: tensorboard\n")
+    said = serbench("train", str(path), "--out", str(tmp_path / "o"), "--data", str(corpus))
+    assert "pip install '.[train]'" in said.sentence
+
+
 def launched(tmp_path: Path, corpus: Path, name: str, params: str) -> tuple[list[str], dict[str, str]]:
     """The command of a training in two processes that talk over loopback, as torchrun starts them."""
     path = tmp_path / f"{name}.yaml"
