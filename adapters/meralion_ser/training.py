@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
 
 PRECISIONS = ("no", "bf16", "fp16")
 SAMPLINGS = ("all", "class", "source")
+SECONDS_AT_RISK = 5.0
+"""Epochs that follow each other faster are kept together: a kill then costs these seconds at most."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def train(run: Run, session: Session) -> Session:
         _load(run.model, found[0])
         resumed = found[1]
     total = sum(stage.epochs for stage in run.stages)
+    kept_at = -math.inf
     while session.stage < len(run.stages):
         stage = run.stages[session.stage]
         optimiser = _optimiser(stage)
@@ -155,7 +159,8 @@ def train(run: Run, session: Session) -> Session:
             _epoch(run, stage, accelerator, network, optimiser, session)
             _keep(run, stage, accelerator, session)
             run.progress(session.epoch, total)
-            if accelerator.is_main_process:
+            if accelerator.is_main_process and time.monotonic() - kept_at > SECONDS_AT_RISK:
+                kept_at = time.monotonic()
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
                 checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
             _log(accelerator, run, session)
