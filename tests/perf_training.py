@@ -73,18 +73,26 @@ def whisper(folder: Path) -> Weights:
     return Weights(folder, "random")
 
 
-def caught_run(folder: Path, weights: Weights, **changed: Any) -> training.Run:
-    """The two stages of the small configuration, as the predictor would train them."""
-    card, store = load_system("meralion-ser-small"), Store()
-    system = MeralionSerPredictor(**(card.params | changed), weights=weights)
-    ids = tuple(map(str, range(CLIPS)))
-    clips = Clips(ids, ids, np.ones(CLIPS), ("qaa",) * CLIPS, store.heard)
-    labels = tuple(LABELS[i % len(LABELS)] for i in range(CLIPS))
-    speakers = tuple(f"made/{i % 8}" for i in range(CLIPS))
-    examples = Examples(clips, labels, np.full((CLIPS, 3), np.nan), speakers)
-    nobody = Examples(Clips((), (), np.zeros(0), (), clips.read), (), np.zeros((0, 3)), ())
+def caught_run(
+    folder: Path,
+    weights: Weights,
+    *,
+    card: str = "meralion-ser-small",
+    clips: int = CLIPS,
+    device: str = "cpu",
+    **changed: Any,
+) -> training.Run:
+    """The stages of a configuration, as the predictor would train them on clips made up."""
+    store = Store()
+    system = MeralionSerPredictor(**(load_system(card).params | changed), weights=weights)
+    ids = tuple(map(str, range(clips)))
+    heard = Clips(ids, ids, np.ones(clips), ("qaa",) * clips, store.heard)
+    labels = tuple(LABELS[i % len(LABELS)] for i in range(clips))
+    speakers = tuple(f"made/{i % 8}" for i in range(clips))
+    examples = Examples(heard, labels, np.full((clips, 3), np.nan), speakers)
+    nobody = Examples(Clips((), (), np.zeros(0), (), heard.read), (), np.zeros((0, 3)), ())
     context = FitContext(
-        labels=LABELS, dimensions=False, seed=0, workdir=folder, device="cpu", features=store
+        labels=LABELS, dimensions=False, seed=0, workdir=folder, device=device, features=store
     )
 
     def catch(run: training.Run, session: Session) -> Session:

@@ -92,6 +92,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes (default: one per GPU, else per core).")
     ] = None,
+    batch_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of audio an encoder gets at a time (default: by the device's free memory).", min=0.1
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
@@ -117,6 +123,7 @@ def run(
         settings=running.parse_settings(set_ or []),
         device=device,
         workers=workers,
+        batch_seconds=batch_seconds,
         limit=limit,
         max_cost=max_cost,
     )
