@@ -275,11 +275,24 @@ def report(
             help="An earlier run of the same systems: a page says which scores moved.", metavar="RUN"
         ),
     ] = None,
+    single_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--single-file", help="Write the whole report into this one file, for mail.", metavar="FILE.html"
+        ),
+    ] = None,
 ) -> None:
     """Render the HTML report of a run."""
-    from reports.site import write_report
+    if single_file is not None:
+        from bench.cli import results
 
-    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against))
+        results.report_as_one_file(run, single_file, tuple(data or ()), against, audio=audio, out=out)
+    else:
+        from reports.site import write_report
+
+        typer.echo(
+            write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against)
+        )
     if export is not None:
         from bench.cli import leaderboard
 
