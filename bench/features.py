@@ -28,6 +28,9 @@ SHARDS = "shard-*.safetensors"
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
 """What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
 
+NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory")
+"""What torch's CPU allocator says, in lower case, in a plain RuntimeError."""
+
 FloatArray = NDArray[np.float32]
 
 
@@ -331,7 +334,7 @@ def _encode(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray 
     if len(waveforms) > 1:
         try:
             return list(_encode_exactly(encoder, waveforms))
-        except CLIP_FAILURES as error:
+        except (*CLIP_FAILURES, MemoryError) as error:
             if _out_of_memory(error):
                 half = len(waveforms) // 2
                 return [*_encode(encoder, waveforms[:half]), *_encode(encoder, waveforms[half:])]
@@ -340,19 +343,21 @@ def _encode(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray 
     for waveform in waveforms:
         try:
             outputs.extend(_encode_exactly(encoder, [waveform]))
-        except CLIP_FAILURES as error:
+        except (*CLIP_FAILURES, MemoryError) as error:
             if _out_of_memory(error):
                 raise CannotRun(
                     f"The device has no memory for a single clip of {len(waveform) / SAMPLE_RATE:.1f} s: free it, choose "
-                    "another --device, or a smaller dtype of the system (--set SYSTEM:dtype=bfloat16)."
+                    "another --device, fewer --workers, or a smaller dtype of the system (--set SYSTEM:dtype=bfloat16)."
                 ) from error
             outputs.append(error)
     return outputs
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether torch says so, found by name: this module is read where torch is not wanted."""
-    return type(error).__name__ == "OutOfMemoryError"
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU (torch's class, found by name: torch is not wanted here) or on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
 
 
 def _encode_exactly(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray]:

@@ -73,6 +73,27 @@ def test_a_local_hubert_is_the_same_model_through_s3prl_and_through_transformers
     np.testing.assert_allclose(through_s3prl[:, frames:], directly[:, -1:], atol=1e-5)
 
 
+def test_a_local_wav2vec2_is_the_same_model_through_s3prl_and_through_transformers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("wav2vec2")
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )  # fmt: skip
+    transformers.Wav2Vec2Model(config).save_pretrained(folder)
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    extractor.save_pretrained(folder)
+    weights, clip = Weights(folder, "hash of a test folder"), noise(12_000)
+    (through_s3prl,) = S3PRLUpstreamEncoder("hf_wav2vec2_custom", weights=weights).encode([clip])
+    (directly,) = TransformersEncoder(weights).encode([clip])
+    frames = directly.shape[1]
+    assert through_s3prl.shape == (3, 38, 16)
+    np.testing.assert_allclose(through_s3prl[:, :frames], directly, atol=1e-5)
+
+
 def test_the_shims_add_only_what_is_missing_and_say_nothing() -> None:
     script = (
         "import torchaudio\n"

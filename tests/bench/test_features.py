@@ -277,3 +277,33 @@ def test_features_of_another_size_under_the_same_key_are_refused(tmp_path: Path)
     store.write("frames", {"a": np.zeros((3, 5, 8), np.float32), "b": np.zeros((3, 9, 8), np.float32)})
     store.write("frames", {"c": np.zeros((3, 2, 8), np.float32)})
     assert sorted(h for h in "abc" if h in store.reader("key")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 GiB for an array"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory: you tried to"
+        ),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_memory_that_runs_out_on_the_cpu_halves_the_batch_too(error: Exception) -> None:
+    class Large(CountingEncoder):
+        def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
+            if len(waveforms) > 2:
+                raise error
+            return super().encode(waveforms)
+
+    class Full(CountingEncoder):
+        def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
+            raise error
+
+    clips = clips_of([np.full(16, i / 10, dtype=np.float32) for i in range(6)])
+    encoder = Large()
+    found, failures = compute_features(encoder, clips, range(6), True)
+    assert (len(found), failures) == (6, {})
+    assert max(encoder.batches) == 2, "halved, not clip by clip"
+    with pytest.raises(CannotRun, match="no memory for a single clip"):
+        compute_features(Full(), clips, range(6), True)
