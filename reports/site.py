@@ -163,7 +163,10 @@ class Site:
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
-        made = {"index.html": self.render("index.html.j2", **self._index())}
+        overview = self.remember(
+            "overview", self.run.records, lambda _: self.render("index.html.j2", **self._index()), "index"
+        )
+        made = {"index.html": overview}
         for task in self.tasks:
             own = [r for c in self.contests if c.task == task for r in c.records]
             made[page_name("task", task)] = self.remember(
