@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,12 +16,20 @@ from typing import Any
 
 import pytest
 
+from bench.catalogue import catalogue
+from bench.comparing import run_family
+from bench.leaderboard import Board, retract, validate
+from reports.catalogue import write_page
+from reports.published import write_board
 from reports.site import write_report, write_single_file
+from tests.conftest import write_tone_corpus
 from tests.reports.paged_run import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.xdist_group("browser")
 WIDTHS, SCHEMES = (1200, 390), ("light", "dark")
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+HOSTILE = f"\"'><script>alert(3)</script><img src=x onerror=alert(4)> javascript:alert(5) {chr(0x202E)}evil"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +63,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_single_file(run, folder / "site" / "one-file" / "report.html", data=data, against=run)
     yield folder / "site"
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A published board with degraded audio and a hostile reason, and the catalogue with a hostile card."""
+    folder = tmp_path_factory.mktemp("others")
+    for name in ("quick", "robustness"):
+        shutil.copytree(RESULTS / name, folder / "results" / name, ignore=shutil.ignore_patterns("tables"))
+        for path in (folder / "results" / name / "records").iterdir():
+            if not re.search(
+                r"(egemaps-linear|egemaps-svm|whisper-tiny.en-superb)__indowave.id__within", path.name
+            ):
+                path.unlink()
+    board = Board(folder / "results")
+    for publication in board.publications():
+        publication.seal()
+    retract(board, "egemaps-svm__indowave.id__within__clean", HOSTILE)
+    write_board(validate(board), board, folder / "site", run_family)
+    corpus = write_tone_corpus(folder / "data" / "tones")
+    with (corpus / "card.yaml").open("a", encoding="utf-8") as card:
+        card.write(f"traps: [{json.dumps(HOSTILE)}]\n")
+    write_page(catalogue([folder / "data"], cache=folder / "cache"), folder / "site" / "catalogue.html")
+    return sorted((folder / "site").glob("*.html"))
 
 
 class Reader:
@@ -134,6 +167,56 @@ def test_axe_finds_nothing_serious(browser: Any, site: Path, width: int, scheme:
         }
         page.close()
         assert grave == {}, path.name
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_published_boards_degraded_audio_and_the_catalogue_run_nothing_and_can_be_read_by_all(
+    browser: Any, others: list[Path], width: int, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    names = {p.name for p in others}
+    assert {"index.html", "published.html", "robustness.html", "catalogue.html"} <= names
+    for path in others:
+        reader = Reader(browser, width, scheme)
+        page = reader.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        assert page.locator("[style], img[src=x]").count() == 0, path.name
+        assert reader.wrongs == [], path.name
+        page.close()
+        if path.name not in ("published.html", "robustness.html", "catalogue.html"):
+            continue
+        page = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+        ).new_page()
+        page.goto(path.as_uri())
+        grave = [
+            (v["id"], v["nodes"][0]["html"][:120])
+            for v in Axe().run(page).response["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        page.close()
+        assert grave == [], path.name
+
+
+def test_print_hides_what_is_to_be_pressed_and_opens_what_is_folded(
+    browser: Any, site: Path, others: list[Path]
+) -> None:
+    folded = 0
+    for path in (*sorted(site.glob("*.html")), *others):
+        page = Reader(browser, width=700).open(path)
+        page.emulate_media(media="print")
+        for pressed in (".filter", "audio", ".toc"):
+            assert page.locator(f"{pressed}:visible").count() == 0, path.name
+        heights = page.evaluate(
+            "[...document.querySelectorAll('details:not([open]) > :not(summary)')]"
+            ".map(e => e.checkVisibility({contentVisibilityAuto: true}) ? e.getBoundingClientRect().height : 0)"
+        )
+        assert all(h > 0 for h in heights), path.name
+        folded += len(heights)
+        page.close()
+    assert folded > 0
 
 
 def test_boards_sort_by_keyboard_inside_their_tracks(browser: Any, site: Path) -> None:
