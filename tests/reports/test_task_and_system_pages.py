@@ -215,6 +215,11 @@ def test_the_difference_of_two_confusions_is_the_difference_of_their_shares(
     expected = (100 * (shares[0] - shares[1])).ravel()
     written = [float((c or "0").replace("−", "-")) for c in cells]
     assert written == pytest.approx(expected.tolist(), abs=0.51)
+    red = ["worse" in c for c in re.findall(r'<td class="([^"]*)"', table[0])]
+    side = len(expected) // len(shares[0])
+    for i, difference in enumerate(expected):
+        right = i // side == i % side
+        assert red[i] == (difference < 0 if right else difference > 0), "red is where the first does worse"
 
 
 def test_valence_and_arousal_stand_on_a_plane_with_a_table_behind(run: Path, pages: dict[str, str]) -> None:
