@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import yaml
 
+from bench import processes
 from bench.atomic import write_text
 from bench.cards import SystemCard
 from bench.errors import CannotRun, UsageError, nearest
@@ -84,7 +85,8 @@ def train(
 ) -> Trained:
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
-    Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it.
+    Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it. Under a
+    launcher of several processes the first one encodes, prints and writes; all of them learn.
 
     Raises:
         UsageError: the config does not validate, or its system cannot be kept.
@@ -103,21 +105,24 @@ def train(
     system = resolve_system(card)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
-    cache = cache_folder()
-    lesson = Lesson(config.tasks, config.view, data)
-    group = group_of(system, (), cache, lesson, config.seed)
-    encode_missing(group, Runner(device), cache, say)
-    out.mkdir(parents=True, exist_ok=True)
     weights = {"weights": system.weights} if system.weights else {}
     predictor: Predictor = build(str(card.adapter), card.params | weights)
     if not isinstance(predictor, Keepable):
         raise UsageError(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
-    clips = _fit(predictor, group, config, out, cache, device, progress)
-    adapter = predictor.save(out)
-    notes = getattr(predictor, "notes", {})
-    write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
+    cache = cache_folder()
+    lesson = Lesson(config.tasks, config.view, data)
+    with processes.joined(device) as own_device:
+        with processes.first_goes_ahead():
+            group = group_of(system, (), cache, lesson, config.seed)
+            encode_missing(group, Runner(own_device), cache, say)
+            out.mkdir(parents=True, exist_ok=True)
+        clips = _fit(predictor, group, config, out, cache, own_device, progress)
+        notes = getattr(predictor, "notes", {})
+        if processes.is_first():
+            adapter = predictor.save(out)
+            write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
     return Trained(out, out / CARD, clips, notes)
 
 
@@ -133,7 +138,7 @@ def _fit(
     material, fold = group.material, group.material.folds[0]
     key = group.system.feature_key
     work = out / "work"
-    work.mkdir(exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     context = FitContext(
         labels=material.labels,
         dimensions=material.has_dimensions((fold.train, fold.dev)),

@@ -36,6 +36,22 @@ class LabelledFrames:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether any clip carries a category or a dimension."""
+        return bool((self.categories >= 0).any()) or bool((~torch.isnan(self.dimensions)).any())
+
+    def joined(self, other: LabelledFrames) -> LabelledFrames:
+        """Return these clips and the others, without views."""
+        return LabelledFrames(
+            self.ids + other.ids,
+            self.frames + other.frames,
+            torch.cat([self.categories, other.categories]),
+            torch.cat([self.dimensions, other.dimensions]),
+            soft=None if self.soft is None or other.soft is None else torch.cat([self.soft, other.soft]),
+            sources=self.sources + other.sources,
+        )
+
     def with_frames(self, frames: Sequence[Tensor]) -> LabelledFrames:
         """Return the same clips seen through other frames."""
         return replace(self, frames=tuple(frames))

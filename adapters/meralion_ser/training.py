@@ -7,9 +7,7 @@ bytes of a plain loop.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapters.meralion_ser import checkpoints
+from adapters.meralion_ser import checkpoints, processes
 from adapters.meralion_ser.augmentation import MixUp
 from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, shared_out, whole
 from adapters.meralion_ser.checkpoints import Kept, Session, State
@@ -134,8 +132,11 @@ class Run:
 
 def train(run: Run, session: Session) -> Session:
     """Train all stages, from wherever the run's folder says that it stopped. Uses torch's global random state."""
-    accelerator = accelerator_for(run)
+    accelerator = processes.accelerator_for(
+        run.device, run.recipe.precision, run.log, run.folder, asdict(run.recipe)
+    )
     found = checkpoints.resume(run.folder, run.fingerprint, session)
+    processes.agree_where_to_go_on(session.epoch, run.folder, accelerator)
     resumed = None
     if found is not None:
         _load(run.model, found[0])
@@ -150,68 +151,19 @@ def train(run: Run, session: Session) -> Session:
         network, optimiser = accelerator.prepare(run.model, optimiser)
         while not _finished(stage, run.recipe, session):
             _epoch(run, stage, accelerator, network, optimiser, session)
-            _keep(run, stage, session)
+            _keep(run, stage, accelerator, session)
             run.progress(session.epoch, total)
             if accelerator.is_main_process:
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
                 checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
             _log(accelerator, run, session)
+        # Wrapped twice, the network's gradients would be averaged twice.
+        network, optimiser = accelerator.free_memory(network, optimiser)
         _next_stage(run, stage, session)
-    accelerator.end_training()
-    accelerator.free_memory()
+    # Not end_training(): it parts the processes, which the caller joined.
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return session
-
-
-def accelerator_for(run: Run) -> Any:
-    """Return Accelerate's view of the machine: the run's device, or one of several processes under its launcher."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-
-    # One process may train several models after another, each in its own precision and on its own device.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with _environment("ACCELERATE_TORCH_DEVICE", None if "WORLD_SIZE" in os.environ else run.device):
-        accelerator = Accelerator(
-            mixed_precision=run.recipe.precision,
-            cpu=run.device == "cpu",
-            log_with=run.log,
-            project_dir=str(run.folder) if run.log else None,
-            # The dimensions' head learns nothing from a batch without dimensions.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
-    if run.log:
-        accelerator.init_trackers(
-            "serbench", config={k: v for k, v in asdict(run.recipe).items() if v is not None}
-        )
-    return accelerator
-
-
-@contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    kept = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if value is not None:
-            if kept is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = kept
-
-
-def _memory(recipe: Recipe, accelerator: Any) -> ConcordanceMemory | None:
-    """What the CCC term sees beyond this process's batch; None when that is all it sees."""
-    if recipe.concordance_steps == 0:
-        return None
-
-    def elsewhere(rows: Tensor) -> Tensor:
-        everywhere = accelerator.gather(accelerator.pad_across_processes(rows.float(), dim=0, pad_index=0))
-        share = len(everywhere) // accelerator.num_processes
-        own = accelerator.process_index * share
-        return torch.cat([everywhere[:own], everywhere[own + share :]]).to(rows.dtype)
-
-    return ConcordanceMemory(recipe.concordance_steps, elsewhere if accelerator.num_processes > 1 else None)
 
 
 def _log(accelerator: Any, run: Run, session: Session) -> None:
@@ -252,10 +204,11 @@ def _epoch(
     optimiser: Any,
     session: Session,
 ) -> None:
-    recipe, memory = run.recipe, _memory(run.recipe, accelerator)
+    recipe, memory = run.recipe, processes.memory_for(run.recipe.concordance_steps, accelerator)
     mixup = MixUp(recipe.mixup, recipe.mixup_alpha)
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
+    processes.dropout_of_its_own(run.fingerprint, session.epoch, accelerator)
     losses = []
     drawn = epoch_batches(stage.train, recipe.batch, run.longest, session.rng, recipe.sampling)
     for step, whole_batch in enumerate(drawn):
@@ -264,11 +217,7 @@ def _epoch(
         )
         for group, (_, peak, _) in zip(optimiser.param_groups, stage.parameters, strict=True):
             group["lr"] = share * peak
-        batch = shared_out(
-            mixup(whole_batch, run.classes, session.rng),
-            accelerator.process_index,
-            accelerator.num_processes,
-        ).to(accelerator.device)
+        batch = mixup(whole_batch, run.classes, session.rng)
         losses.append(_step(run, stage, batch, accelerator, network, optimiser, memory))
     session.losses.append(sum(losses) / len(losses))
     session.epoch += 1
@@ -284,31 +233,38 @@ def _step(
     optimiser: Any,
     memory: ConcordanceMemory | None,
 ) -> float:
+    own = shared_out(batch, accelerator.process_index, accelerator.num_processes).to(accelerator.device)
     with accelerator.autocast():
-        answer = stage.forward(network, batch.frames, batch.lengths)
-    loss = hybrid_loss(
-        answer.logits.float(), answer.dimensions.float(), batch.targets, batch.masks, run.weights, memory
-    )
-    value = float(loss.total.detach())
-    if not math.isfinite(value):
-        names = ", ".join(stage.train.ids[i] for i in batch.indices)
+        answer = stage.forward(network, own.frames, own.lengths)
+    logits = answer.logits.float()
+    weights = processes.weighed(run.weights, logits, own, accelerator)
+    loss = hybrid_loss(logits, answer.dimensions.float(), own.targets, own.masks, weights, memory)
+    values = accelerator.gather(loss.total.detach().reshape(1)).tolist()
+    if not all(map(math.isfinite, values)):
+        parts = [shared_out(batch, i, len(values)).indices for i in range(len(values))]
+        names = ", ".join(
+            stage.train.ids[clip]
+            for part, value in zip(parts, values, strict=True)
+            if not math.isfinite(value)
+            for clip in part
+        )
         raise DataError(
-            f"the training loss became {value} on the clips {names}; look at their audio and labels, "
+            f"the training loss became {sum(values)} on the clips {names}; look at their audio and labels, "
             "or lower head_lr and lora_lr"
         )
     optimiser.zero_grad(set_to_none=True)
     accelerator.backward(loss.total)
     optimiser.step()
-    return value
+    return float(sum(values) / len(values))
 
 
-def _keep(run: Run, stage: Stage, session: Session) -> None:
+def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
     """Keep the last epochs; or, with a dev set, the best."""
     average = run.recipe.average
     if stage.dev is None:
         session.kept = [*session.kept, Kept(session.epoch, None, trained(run.model))][-average:]
         return
-    loss = _dev_loss(run, stage, stage.dev)
+    loss = processes.from_first(_dev_loss(run, stage, stage.dev, accelerator), accelerator)
     better = all(loss < earlier for earlier in session.dev_losses)
     session.stalled = 0 if better else session.stalled + 1
     session.dev_losses.append(loss)
@@ -316,16 +272,18 @@ def _keep(run: Run, stage: Stage, session: Session) -> None:
     session.kept = sorted(kept, key=lambda k: (math.inf if k.loss is None else k.loss, k.epoch))[:average]
 
 
-def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
+def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames, accelerator: Any) -> float:
     """Categorical loss of the dev clips, pooled, without smoothing; of a task without categories, 1 − CCC."""
     run.model.eval()
+    count = accelerator.num_processes
     with torch.inference_mode():
-        answers = [
+        own = [
             stage.forward(run.model, whole(dev, i, run.longest).frames.to(_device(run.model)), None)
-            for i in range(len(dev))
+            for i in range(accelerator.process_index, len(dev), count)
         ]
-    logits = torch.cat([a.logits for a in answers]).cpu()
-    dimensions = torch.cat([a.dimensions for a in answers]).cpu()
+    parts = processes.from_all([(a.logits.cpu(), a.dimensions.cpu()) for a in own], accelerator)
+    answers = [parts[i % count][i // count] for i in range(len(dev))]
+    logits, dimensions = (torch.cat(column) for column in zip(*answers, strict=True))
     sound = torch.isfinite(logits).all(dim=1) & torch.isfinite(dimensions).all(dim=1)
     if not bool(sound.all()):
         names = ", ".join(name for name, fine in zip(dev.ids, sound.tolist(), strict=True) if not fine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from bench.errors import BenchError
@@ -17,7 +18,9 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        _say(f"error: {error}")
+        # Of several processes that stop for the same reason one says it.
+        if os.environ.get("RANK", "0") == "0":
+            _say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _say("stopped; what is finished is kept, the same command goes on from there")

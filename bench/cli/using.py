@@ -24,13 +24,15 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
     """Train what a config asks for; returns the exit code."""
     from rich.progress import Progress
 
+    from bench.processes import is_first
     from bench.training import train as train_system
 
     quiet_single_thread()
     folder = out or Path("trained") / config.stem
-    if not as_json:
+    speaks = is_first() and not as_json
+    if speaks:
         console().print(f"training into {folder}", soft_wrap=True)
-    with Progress(console=console(), disable=as_json, transient=True) as bar:
+    with Progress(console=console(), disable=not speaks, transient=True) as bar:
         task = bar.add_task("epochs", total=None)
         found = train_system(
             config,
@@ -38,8 +40,10 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
             data=data,
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            say=lambda line: bar.console.print(line, soft_wrap=True),
+            say=lambda line: bar.console.print(line, soft_wrap=True) if is_first() else None,
         )
+    if not is_first():
+        return 0
     if as_json:
         print_json(
             {"folder": str(found.folder), "card": str(found.card), "clips": found.clips, **found.notes}
