@@ -28,6 +28,7 @@ from tests.perf_audio_lm import measure as audio_lm_figures
 from tests.perf_board import board_figures
 from tests.perf_probes import measure as probe_figures
 from tests.perf_statistics import statistics_figures
+from tests.perf_training import measure as training_figures
 
 MATRIX = """
 name: perf
@@ -187,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
-        figures += [Figure(*figure) for figure in probe_figures()]
+        figures += [Figure(*figure) for figure in (*probe_figures(), *training_figures())]
     figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
     figures += [Figure(*figure) for figure in board_figures(12, 8)]
     asked = audio_lm_figures()

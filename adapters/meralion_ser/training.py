@@ -157,12 +157,15 @@ def train(run: Run, session: Session) -> Session:
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
                 checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
             _log(accelerator, run, session)
-        # Wrapped twice, the network's gradients would be averaged twice.
-        network, optimiser = accelerator.free_memory(network, optimiser)
+        if accelerator.num_processes > 1:
+            # Wrapped twice, the network's gradients would be averaged twice.
+            network, optimiser = accelerator.free_memory(network, optimiser)
         _next_stage(run, stage, session)
     # Not end_training(): it parts the processes, which the caller joined.
     for tracker in accelerator.trackers:
         tracker.finish()
+    if accelerator.device.type != "cpu":
+        accelerator.free_memory()
     return session
 
 
