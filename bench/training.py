@@ -101,7 +101,7 @@ def train(
             f"{config_path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
             "name a system of family trained, like meralion-ser-small"
         )
-    card = with_settings(card, {key: yaml.safe_dump(value) for key, value in config.params.items()})
+    card = _changed(card, config.params)
     system = resolve_system(card)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
@@ -124,6 +124,15 @@ def train(
             adapter = predictor.save(out)
             write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
     return Trained(out, out / CARD, clips, notes)
+
+
+def _changed(card: SystemCard, params: dict[str, Any]) -> SystemCard:
+    """Return the card with parameters set, those too that it leaves at the adapter's defaults: the adapter refuses others."""
+    known = {*card.params, *(card.features.params if card.features else ())}
+    unsaid = {key: value for key, value in params.items() if key not in known}
+    said = {key: yaml.safe_dump(value) for key, value in params.items() if key in known}
+    card = with_settings(card, said)
+    return card.model_copy(update={"params": card.params | unsaid})
 
 
 def _fit(

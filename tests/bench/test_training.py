@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from safetensors.torch import load_file
 
+from bench.cards import SystemCard
 from bench.registry import load_system
 from bench.synthetic import write_synthetic_corpus
 from tests.command import Command, command
@@ -145,6 +146,51 @@ def test_what_cannot_be_done_is_one_sentence(
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     said = serbench(*(str(tmp_path / "a.wav") if w == "FILE" else w for w in words))
     assert sentence in said.sentence
+
+
+@pytest.mark.parametrize("name", ["small", "one-gpu", "paper"])
+def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
+    name: str, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but the fit: weights stand in as an empty folder, the synthetic corpus for the config's tasks."""
+    from adapters.meralion_ser import MeralionSerPredictor
+    from bench import training
+    from bench.plan import System
+    from bench.protocols import Weights
+    from bench.registry import corpus_cards
+
+    path = training.find_config(Path(name))
+    config = training.read_typed(path, training.TrainConfig)
+    assert {task.rpartition(".")[0] for task in config.tasks} <= set(corpus_cards())
+    fitted: list[MeralionSerPredictor] = []
+
+    def fit(predictor: MeralionSerPredictor, *_rest: object) -> int:
+        fitted.append(predictor)
+        raise KeyboardInterrupt
+
+    def resolved(card: SystemCard) -> System:
+        return System(card, Weights(tmp_path, "hash"), "identity", None, None, None)
+
+    copy = tmp_path / f"{name}.yaml"
+    copy.write_text(
+        "".join(
+            "tasks: [synthetic.qaa]\n" if line.startswith("tasks:") else line
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
+        )
+    )
+    monkeypatch.setattr(training, "resolve_system", resolved)
+    monkeypatch.setattr(training, "encode_missing", lambda *_: None)
+    monkeypatch.setattr(training, "_fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(copy, out=tmp_path / "out", data=(corpus,))
+    assert len(fitted) == 1
+
+
+def test_a_setting_that_no_adapter_knows_is_refused(tmp_path: Path, corpus: Path, serbench: Command) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(CONFIG.format(epochs=1).replace("epochs: 1", "epoch: 1"))
+    said = serbench("train", str(path), "--data", str(corpus), "--out", str(tmp_path / "o"))
+    assert "no parameter 'epoch'; did you mean 'epochs'" in said.sentence
 
 
 def test_a_probe_or_an_adapter_that_keeps_nothing_is_refused(
