@@ -13,6 +13,11 @@ from bench.errors import UsageError
 WORKER_MEMORY = 2.5e9
 """Bytes a worker with torch, an encoder and a corpus's features may need."""
 MAX_CPU_WORKERS = 16
+BATCH_SECONDS = 60.0
+"""Audio handed to an encoder at a time on a CPU, and at least on a GPU."""
+MOST_BATCH_SECONDS = 1200.0
+BYTES_PER_SECOND = 64e6
+"""GPU memory that a second of audio may need in a large encoder: 512 channels at 3.2 kHz, several times, in float32."""
 
 
 def gpu_count() -> int:
@@ -59,3 +64,13 @@ def cpu_workers() -> int:
     """One worker per core that this process may use, as far as memory carries them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, int(psutil.virtual_memory().available // WORKER_MEMORY), MAX_CPU_WORKERS))
+
+
+def batch_seconds(device: str) -> float:
+    """Seconds of audio to hand to an encoder at a time: on a GPU by its free memory (running out halves a batch)."""
+    if not device.startswith("cuda"):
+        return BATCH_SECONDS
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return min(max(free / BYTES_PER_SECOND, BATCH_SECONDS), MOST_BATCH_SECONDS)

@@ -188,15 +188,46 @@ class FeatureStore:
         """Store one shard of {PCM hash: array} and {PCM hash: why it failed}. Returns its path, None if empty.
 
         The file is named after the clips it answers for, so writing the same clips again replaces it.
+
+        Raises:
+            DataError: these arrays and those stored under the key differ in layers or in dimensions.
         """
         failures = dict(failures or {})
         if not arrays and not failures:
             return None
+        self._require_alike(key, arrays)
         clips = hash_json([sorted(arrays), sorted(failures)])
         target = self.root / key / f"shard-{clips}.safetensors"
         with replacing(target) as temporary:
             temporary.write_bytes(_shard_bytes(arrays, failures))
         return target
+
+    def _require_alike(self, key: str, arrays: Mapping[str, FloatArray]) -> None:
+        shapes = {(a.shape[0], a.shape[-1]) for a in arrays.values()}
+        stored = self._stored_shape(key) if shapes else None
+        if len(shapes | ({stored} if stored else set())) <= 1:
+            return
+        now = " and ".join(f"{layers} × {dims}" for layers, dims in sorted(shapes))
+        before = f", and {stored[0]} × {stored[1]} stand in {self.root / key}" if stored else ""
+        raise DataError(
+            f"The encoder gave features of {now} (layers × dimensions){before}, under one and the same card, source and "
+            "weights, so they cannot be learnt from together. An adapter whose output depends on anything else must name it "
+            f"in the card's params; then run again. To begin anew, remove {self.root / key}."
+        )
+
+    def _stored_shape(self, key: str) -> tuple[int, int] | None:
+        """Layers and dimensions of what is stored under a key, read from one shard's header; None where nothing is."""
+        from safetensors import SafetensorError, safe_open
+
+        for path in self.shards(key):
+            try:
+                with safe_open(path, framework="np") as handle:
+                    for name in handle.keys():  # noqa: SIM118 - a handle is no mapping
+                        shape = handle.get_slice(name).get_shape()
+                        return int(shape[0]), int(shape[-1])
+            except (SafetensorError, OSError):
+                continue
+        return None
 
     def stored_keys(self) -> list[str]:
         """The keys that something is stored under."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import yaml
 
-from bench import processes
 from bench.atomic import write_text
 from bench.cards import SystemCard
 from bench.errors import CannotRun, UsageError, nearest
@@ -24,6 +27,8 @@ from bench.unlabelled import Lesson, encode_missing, group_of
 from bench.workspace import cache_folder
 
 CARD = "system.yaml"
+LONGEST_WAIT = timedelta(days=7)
+"""How long processes wait for the first one, which encodes what all of them read."""
 
 
 class TrainConfig(Strict):
@@ -37,8 +42,8 @@ class TrainConfig(Strict):
     view: View = "seven"
     params: dict[str, Any] = {}
     seed: int = 0
-    log: str | None = None
-    """One of Accelerate's trackers: tensorboard, wandb."""
+    log: Literal["tensorboard", "wandb"] | None = None
+    """Where the curves go: Accelerate's trackers. Files lie in ``work/`` of the trained folder."""
     licence: str = "unknown"
     description: str = ""
 
@@ -86,7 +91,7 @@ def train(
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
     Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it. Under a
-    launcher of several processes the first one encodes, prints and writes; all of them learn.
+    launcher of several processes (torchrun) the first encodes and writes; the others read, compute, and write nothing.
 
     Raises:
         UsageError: the config does not validate, or its system cannot be kept.
@@ -95,6 +100,11 @@ def train(
     """
     config_path = find_config(config_path)
     config = read_typed(config_path, TrainConfig)
+    if config.log is not None and importlib.util.find_spec(config.log) is None:
+        extra = "'.[train]'" if config.log == "tensorboard" else config.log
+        raise CannotRun(
+            f"{config_path}: log: {config.log} needs a package that is not here: pip install {extra}"
+        )
     card = load_system(config.system, base=config_path.parent)
     if card.adapter is None:
         raise UsageError(
@@ -105,34 +115,50 @@ def train(
     system = resolve_system(card)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
+    cache = cache_folder()
+    lesson = Lesson(config.tasks, config.view, data)
+    group = group_of(system, (), cache, lesson, config.seed)
     weights = {"weights": system.weights} if system.weights else {}
     predictor: Predictor = build(str(card.adapter), card.params | weights)
     if not isinstance(predictor, Keepable):
         raise UsageError(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
-    cache = cache_folder()
-    lesson = Lesson(config.tasks, config.view, data)
-    with processes.joined(device) as own_device:
-        with processes.first_goes_ahead():
-            group = group_of(system, (), cache, lesson, config.seed)
-            encode_missing(group, Runner(own_device), cache, say)
-            out.mkdir(parents=True, exist_ok=True)
-        clips = _fit(predictor, group, config, out, cache, own_device, progress)
-        notes = getattr(predictor, "notes", {})
-        if processes.is_first():
-            adapter = predictor.save(out)
-            write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
+    first = first_process()
+    with _after_the_first(device):
+        encode_missing(group, Runner(device), cache, say if first else lambda line: None)
+    out.mkdir(parents=True, exist_ok=True)
+    clips = _fit(predictor, group, config, out, cache, device, progress)
+    notes = getattr(predictor, "notes", {})
+    if first:
+        adapter = predictor.save(out)
+        write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
     return Trained(out, out / CARD, clips, notes)
 
 
 def _changed(card: SystemCard, params: dict[str, Any]) -> SystemCard:
-    """Return the card with parameters set, those too that it leaves at the adapter's defaults: the adapter refuses others."""
-    known = {*card.params, *(card.features.params if card.features else ())}
-    unsaid = {key: value for key, value in params.items() if key not in known}
-    said = {key: yaml.safe_dump(value) for key, value in params.items() if key in known}
-    card = with_settings(card, said)
-    return card.model_copy(update={"params": card.params | unsaid})
+    """Apply a config's parameters: those of the card's features there, all others to the adapter, which knows its own."""
+    features = {} if card.features is None else card.features.params
+    for_features = {key: yaml.safe_dump(value) for key, value in params.items() if key in features}
+    for_adapter = {key: value for key, value in params.items() if key not in features}
+    return with_settings(card.model_copy(update={"params": card.params | for_adapter}), for_features)
+
+
+def first_process() -> bool:
+    """Whether this process is the one that speaks and writes: the only one, or the first that a launcher started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def _after_the_first(device: str) -> Iterator[None]:
+    """The first of several processes goes through the block, then the others, who find its work done."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT).main_process_first():
+        yield
 
 
 def _fit(
@@ -147,7 +173,7 @@ def _fit(
     material, fold = group.material, group.material.folds[0]
     key = group.system.feature_key
     work = out / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     context = FitContext(
         labels=material.labels,
         dimensions=material.has_dimensions((fold.train, fold.dev)),

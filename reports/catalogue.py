@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.atomic import write_text
 from bench.catalogue import CatalogueEntry
 from bench.errors import DataError
-from reports.site import environment
+from reports.templating import environment
 from reports.wording import VERIFIED, language_name
 
 SEEN = ("seen", "same corpus", "undisclosed", "unseen")

@@ -135,8 +135,11 @@ TestFamily = Callable[
 
 
 def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
-    """Group records by task, protocol and condition, and run each planned family once."""
-    return [_hold(group, test) for group in comparable(records)]
+    """Group records by task, protocol and condition, and run each planned family once; of a task, what is ``within`` first."""
+    groups = list(comparable(records))
+    tasks = list(dict.fromkeys(group[0].task for group in groups))
+    groups = sorted(groups, key=lambda g: (tasks.index(g[0].task), g[0].facts["protocol"] != "within"))
+    return [_hold(group, test) for group in groups]
 
 
 def _hold(group: Sequence[Record], test: TestFamily) -> Contest:

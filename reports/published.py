@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.identity import hash_file, hash_json, source_hash
 from bench.leaderboard.checking import BADGES, BoardRecord, Validation
 from bench.leaderboard.publication import Board, BoardRules
-from bench.leaderboard.remembering import RememberedPages
+from bench.leaderboard.remembering import RememberedFiles, RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix, Plan
 from bench.records import Record
@@ -50,13 +50,20 @@ def write_board(
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False)
     site = Site(published_run(found, rules), reader, board.root, test)
-    downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
+    if pages_made is None:
+        downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
+    else:
+        code = hash_json([_templates_hash(), source_hash("reports"), source_hash("bench")])
+        shared = [site.run.matrix.hash, site.versions, rules.title]
+        site.remember = RememberedPages(pages_made, code, shared)
+        downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
+            site.run.records,
+            out / EXPORTS,
+            lambda: write_exports(site.run.records, site.contests, out / EXPORTS),
+        )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     page = PublishedPage(rules, found.records, reported_sources(), names)
     site.board = page
-    if pages_made is not None:
-        code = hash_json([_templates_hash(), source_hash("reports"), source_hash("bench")])
-        site.remember = RememberedPages(pages_made, code, [site.run.matrix.hash, site.versions])
     pages = site.pages()
     pages["published.html"] = site.render("published.html.j2", page=page)
     return write_pages(pages, out)

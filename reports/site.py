@@ -8,26 +8,17 @@ template engine without exception, and characters that reorder or hide text are 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
-
-from bench import __version__
 from bench.atomic import clear_os_errors, write_text
-from bench.comparing import SUPERVISION, Pairing, run_family
-from bench.estimates import human_time
-from bench.identity import digest
+from bench.comparing import Pairing, run_family
 from bench.records import Record
-from reports import boards, figures, fits, regression, tables, wording
+from reports import boards, fits, regression, tables, wording
 from reports.across import rankings_across_pools
 from reports.asking import asked_fits
 from reports.clipwise import ClipReader
@@ -37,24 +28,19 @@ from reports.cross_lingual import OWN, cross_lingual
 from reports.duels import duel, pairs_to_show
 from reports.gathering import Outcome, Run, gather
 from reports.robustness import condition_words, plain_contests, robust_tasks, severity
+from reports.single_file import single_file
 from reports.splits import siblings, split_words
 from reports.system_page import system_sections
 from reports.task_page import task_sections
+from reports.templating import GENERATOR, environment, page_name, squeezed
 
-GENERATOR = "ser-bench report"
-"""Marks our own pages, so that those of an earlier report are removed and nobody else's."""
 OWN_PAGES = (
     "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
 )  # fmt: skip
-SYNTHETIC_WORDS = "results marked so were made on generated audio: they show that the machinery works, and say nothing about speech."
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
 TESTS_SHOWN = 400
 """Tests on a system's page."""
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
-"""Control characters, bidirectional overrides, invisible characters, lone surrogates."""
 
 
 def write_report(
@@ -74,11 +60,25 @@ def write_report(
         DataError: its plan or a record cannot be read.
         BenchError: ``out`` cannot be written.
     """
+    reader = ClipReader(run, data, out, audio=audio)
+    return write_pages(_pages(run, reader, against), out)
+
+
+def write_single_file(
+    run: Path, path: Path, *, data: Sequence[Path] = (), against: Path | None = None
+) -> int:
+    """Render the whole report into one file, for mail; returns its bytes. As :func:`write_report`, without players."""
+    html = single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
+    write_text(path, html)
+    return len(html.encode())
+
+
+def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str]:
     earlier = gather(against).records if against is not None else ()
-    site = Site(gather(run), ClipReader(run, data, out, audio=audio), run)
+    site = Site(gather(run), reader, run)
     if against is not None:
         site.against = regression.against(run, site.run.records, against, earlier)
-    return write_pages(site.pages(), out)
+    return site.pages()
 
 
 def write_pages(pages: Mapping[str, str], out: Path) -> Path:
@@ -95,16 +95,6 @@ def _remove_stale(out: Path, current: set[str]) -> None:
         for path in sorted(p for pattern in OWN_PAGES for p in out.glob(pattern)):
             if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
                 path.unlink()
-
-
-def page_name(kind: str, identifier: str) -> str:
-    """Name the page of a task or a system; an identifier that is no plain file name gets a hash.
-
-    >>> page_name("task", "indowave.id")
-    'task-indowave.id.html'
-    """
-    plain = re.sub(r"[^A-Za-z0-9._+@-]", "_", identifier)[:100]
-    return f"{kind}-{plain}{'' if plain == identifier else '-' + digest(identifier.encode('utf-8', 'replace'), length=4)}.html"
 
 
 @dataclass(frozen=True)
@@ -165,13 +155,18 @@ class Site:
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
         self.pairs = pairs_to_show(self.contests)
+        self.pair_pages = [(a, b, quote(page_name("compare", f"{a}--{b}"))) for a, b in self.pairs]
+        """Two systems, and the address of their page, for the chooser."""
         self.robust = robust_tasks(self.contests)
         self.cross = cross_lingual(self.contests)
         self._templates = environment()
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
-        made = {"index.html": self.render("index.html.j2", **self._index())}
+        overview = self.remember(
+            "overview", self.run.records, lambda _: self.render("index.html.j2", **self._index()), "index"
+        )
+        made = {"index.html": overview}
         for task in self.tasks:
             own = [r for c in self.contests if c.task == task for r in c.records]
             made[page_name("task", task)] = self.remember(
@@ -214,8 +209,7 @@ class Site:
         html = self._templates.get_template(template).render(
             site=self, run=self.run, versions=self.versions, **context
         )
-        # Blank lines are what template statements leave behind.
-        return re.sub(r"\n\s*\n+", "\n", html).strip() + "\n"
+        return squeezed(html)
 
     def _index(self) -> dict[str, Any]:
         plain = plain_contests(self.contests)
@@ -350,72 +344,3 @@ class Site:
     def records_of(self, task: str) -> list[Record]:
         """The records of a task, for what they all state alike."""
         return [r for r in self.run.records if r.task == task]
-
-
-def environment() -> Environment:
-    """Load templates from the package; escape everything, and fail on a name that does not exist."""
-    folder = files("reports").joinpath("templates")
-    made = Environment(
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=visible,
-    )
-    made.filters |= {
-        "raw": _sortable,
-        "number": wording.number,
-        "span": wording.span,
-        "p": wording.p_value,
-        "rank": wording.rank_words,
-        "level": wording.level_words,
-        "language": wording.language_name,
-        "subject": wording.subject_title,
-        "coverage": wording.coverage,
-        "duration": human_time,
-        "listed": wording.listed,
-        "plain": lambda value: fits.note(value).text,
-    }
-    made.tests["contains"] = lambda pair, name: name in pair
-    made.globals |= {
-        "counted": wording.counted,
-        "METRICS": wording.METRICS,
-        "TRACK_TITLES": wording.TRACK_TITLES,
-        "TRACK_GLOSS": wording.TRACK_GLOSS,
-        "SUPERVISION": SUPERVISION,
-        "VIEWS": wording.VIEWS,
-        "OUTSIDE": wording.OUTSIDE,
-        "PLOT_WIDTH": figures.PLOT_WIDTH,
-        "ROW_HEIGHT": figures.ROW_HEIGHT,
-        "SPARK": (figures.SPARK_WIDTH, figures.SPARK_HEIGHT),
-        "marker_path": figures.marker_path,
-        "is_percent": wording.is_percent,
-        "board_caption": wording.board_caption,
-        "VERIFIED": wording.VERIFIED,
-        "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
-        "page": page_name,
-        "generator": f"{GENERATOR} {__version__}",
-    }
-    script = made.get_template("boards.js").render()
-    made.globals["SCRIPT_HASH"] = (
-        f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-    )
-    return made
-
-
-def _sortable(score: boards.Score) -> str:
-    """A written figure as a number that sorts; blank where there is none."""
-    plain = score.estimate.replace("−", "-")
-    return plain if re.fullmatch(r"-?\d+(\.\d+)?", plain) else ""
-
-
-def visible(value: Any) -> Any:
-    """Write out characters that reorder, hide or break text; leave everything else as it is.
-
-    >>> visible("a" + chr(0x202E) + "b")
-    'a⟨U+202E⟩b'
-    """
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _UNSAFE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
-    return value

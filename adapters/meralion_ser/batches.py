@@ -36,22 +36,6 @@ class LabelledFrames:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def has_labels(self) -> bool:
-        """Whether any clip carries a category or a dimension."""
-        return bool((self.categories >= 0).any()) or bool((~torch.isnan(self.dimensions)).any())
-
-    def joined(self, other: LabelledFrames) -> LabelledFrames:
-        """Return these clips and the others, without views."""
-        return LabelledFrames(
-            self.ids + other.ids,
-            self.frames + other.frames,
-            torch.cat([self.categories, other.categories]),
-            torch.cat([self.dimensions, other.dimensions]),
-            soft=None if self.soft is None or other.soft is None else torch.cat([self.soft, other.soft]),
-            sources=self.sources + other.sources,
-        )
-
     def with_frames(self, frames: Sequence[Tensor]) -> LabelledFrames:
         """Return the same clips seen through other frames."""
         return replace(self, frames=tuple(frames))
@@ -110,23 +94,6 @@ def epoch_batches(
     lengths = [len(clips.frames[i]) for i in rows]
     for chosen in _grouped(lengths, size, rng):
         yield _cropped(clips, [int(rows[i]) for i in chosen], longest, rng)
-
-
-def shared_out(batch: Batch, process: int, processes: int) -> Batch:
-    """Return one process's part of a batch; with too few clips, a clip whose labels are masked."""
-    if processes == 1:
-        return batch
-    rows = torch.arange(len(batch.indices)).tensor_split(processes)[process]
-    spare = len(rows) == 0
-    rows = torch.zeros(1, dtype=torch.long) if spare else rows
-    masks = (m[rows] & (not spare) for m in batch.masks)
-    return Batch(
-        tuple(batch.indices[int(r)] for r in rows),
-        batch.frames[rows],
-        None if batch.lengths is None else batch.lengths[rows],
-        HybridTargets(*(t[rows] for t in batch.targets)),
-        HybridMasks(*masks),
-    )
 
 
 def _balanced(clips: LabelledFrames, sampling: str, rng: np.random.Generator) -> NDArray[np.intp]:

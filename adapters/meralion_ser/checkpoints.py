@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.meralion_ser.batches import LabelledFrames
 from bench.atomic import replacing
-from bench.identity import hash_json, source_hash
 
 _FILE = "training.pt"
 
@@ -42,37 +39,6 @@ class Session:
     losses: list[float] = field(default_factory=list)
     dev_losses: list[float] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-
-
-def fingerprint(
-    settings: Sequence[dict[str, Any]],
-    labels: Sequence[str],
-    seed: int,
-    weights: str | None,
-    clips: Iterable[LabelledFrames | None],
-) -> str:
-    """Name a fit by all that decides its result: a checkpoint of any other, or of other code, is not gone on from.
-
-    ``settings`` are those of the network and of the recipe, ``weights`` the encoder's content hash, ``clips`` what is
-    learnt from and judged on.
-    """
-    said = [
-        [part.ids, part.categories.tolist(), torch.nan_to_num(part.dimensions, nan=-1.0).tolist()]
-        + [[len(f), float(f.double().sum())] for f in part.frames]
-        for part in clips
-        if part is not None
-    ]
-    return hash_json(
-        {
-            "settings": list(settings),
-            "labels": labels,
-            "seed": seed,
-            "weights": weights,
-            "clips": said,
-            "code": source_hash("adapters.meralion_ser"),
-            "torch": torch.__version__,
-        }
-    )
 
 
 def save(folder: Path, fingerprint: str, session: Session, weights: State, optimiser: dict[str, Any]) -> None:

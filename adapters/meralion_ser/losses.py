@@ -7,7 +7,7 @@ on training).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,7 +77,8 @@ def hybrid_loss(
     dimensional = concordance_loss(*(remembered if memory is None else memory.joined(*remembered)))
     if dimensional is not None and memory is not None:
         # Only this batch's share of the moments has a gradient: scaled up to what the whole would give it.
-        dimensional = dimensional.detach() + memory.scale * (dimensional - dimensional.detach())
+        scale = memory.clips / max(1, len(dimensions))
+        dimensional = dimensional.detach() + scale * (dimensional - dimensional.detach())
     total = logits.sum() * 0.0
     if categorical is not None:
         total = total + chosen.category * categorical
@@ -89,31 +90,20 @@ def hybrid_loss(
 class ConcordanceMemory:
     """What the last steps predicted, without gradient, so that the CCC of a small batch has moments worth the name.
 
-    ``steps``: how many earlier batches stand beside the present one. ``elsewhere`` gives the rows that the other
-    ``processes`` hold of the same batch, where there are several; they average their gradients.
+    ``steps``: how many earlier batches stand beside the present one, which is the whole batch of all devices.
     """
 
-    def __init__(
-        self, steps: int, elsewhere: Callable[[Tensor], Tensor] | None = None, processes: int = 1
-    ) -> None:
+    def __init__(self, steps: int) -> None:
         self._past: deque[tuple[Tensor, ...]] = deque(maxlen=steps)
-        self._elsewhere = elsewhere
-        self._processes = processes
-        self.scale = 1.0
-        """From the gradient of the joined clips to what the whole batch would be given, had all of them one."""
+        self.clips = 0
 
     def joined(self, predicted: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the batch, with its gradient, and behind it what is remembered; then remember the batch."""
-        now: tuple[Tensor, ...] = (predicted.detach(), truth, known)
         others = list(self._past)
-        if self._elsewhere is not None:
-            beside = tuple(map(self._elsewhere, now))
-            others.append(beside)
-            now = tuple(map(torch.cat, zip(now, beside, strict=True)))
-        self._past.append(now)
+        self._past.append((predicted.detach(), truth, known))
         columns = zip((predicted, truth, known), *others, strict=True)
         joined = tuple(torch.cat([t.to(predicted.device) for t in column]) for column in columns)
-        self.scale = self._processes * len(joined[0]) / max(1, len(now[0]))
+        self.clips = len(joined[0])
         return joined  # type: ignore[return-value]
 
 
@@ -133,19 +123,14 @@ def categorical_loss(
     soft = _soft(categories, logits)[known]
     log_p = logits[known].log_softmax(dim=1)
     classes = logits.shape[1]
-    w = _class_weights(class_weights, logits)
-    mass = category_mass(logits, categories, known, class_weights)
+    w = logits.new_ones(classes) if class_weights is None else class_weights.to(logits)
+    mass = (w * soft).sum()
     if len(soft) == 0 or not bool(mass > 0):
         return None
     smoothed = (1.0 - smoothing) * soft + smoothing / classes
     if focal:
         smoothed = smoothed * (1.0 - log_p.exp()).clamp(min=0.0) ** focal
     return -(w * smoothed * log_p).sum() / mass
-
-
-def category_mass(logits: Tensor, categories: Tensor, known: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Σᵢ Σ_c w_c tᵢc over the known clips: what the cross-entropy of a batch is divided by."""
-    return (_class_weights(class_weights, logits) * _soft(categories, logits)[known]).sum()
 
 
 def concordance_loss(predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor | None:
@@ -175,10 +160,6 @@ def class_weights(labels: Sequence[int | None], classes: int) -> Tensor:
     present = counts > 0
     shares = counts.sum() / (present.sum().clamp(min=1) * counts.clamp(min=1))
     return torch.where(present, shares, torch.zeros(classes))
-
-
-def _class_weights(given: Tensor | None, logits: Tensor) -> Tensor:
-    return logits.new_ones(logits.shape[1]) if given is None else given.to(logits)
 
 
 def _concordance(x: Tensor, y: Tensor) -> Tensor:

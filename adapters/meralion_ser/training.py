@@ -1,13 +1,18 @@
 """Training: stages of epochs, two parameter groups, cosine with warm-up, checkpoints kept for averaging.
 
 Devices, mixed precision, several processes and logs are Accelerate's work; one process in single precision gives the
-bytes of a plain loop.
+bytes of a plain loop. Several processes draw the same batches, answer a share of each, and take the loss of the whole
+batch: their gradient is that of one process (:mod:`adapters.meralion_ser.processes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapters.meralion_ser import checkpoints, processes
+from adapters.meralion_ser import checkpoints
 from adapters.meralion_ser.augmentation import MixUp
-from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, shared_out, whole
+from adapters.meralion_ser.batches import Batch, LabelledFrames, epoch_batches, whole
 from adapters.meralion_ser.checkpoints import Kept, Session, State
 from adapters.meralion_ser.losses import (
     ConcordanceMemory,
@@ -27,6 +32,7 @@ from adapters.meralion_ser.losses import (
     hybrid_loss,
 )
 from adapters.meralion_ser.network import MeralionSerOutput
+from adapters.meralion_ser.processes import agreed, answers_of_all, share_of
 from bench.errors import DataError, UsageError
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
@@ -34,6 +40,8 @@ Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
 
 PRECISIONS = ("no", "bf16", "fp16")
 SAMPLINGS = ("all", "class", "source")
+SECONDS_AT_RISK = 5.0
+"""Epochs that follow each other faster are kept together: a kill then costs these seconds at most."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +140,14 @@ class Run:
 
 def train(run: Run, session: Session) -> Session:
     """Train all stages, from wherever the run's folder says that it stopped. Uses torch's global random state."""
-    accelerator = processes.accelerator_for(
-        run.device, run.recipe.precision, run.log, run.folder, asdict(run.recipe)
-    )
+    accelerator = accelerator_for(run)
     found = checkpoints.resume(run.folder, run.fingerprint, session)
-    processes.agree_where_to_go_on(session.epoch, run.folder, accelerator)
     resumed = None
     if found is not None:
         _load(run.model, found[0])
         resumed = found[1]
     total = sum(stage.epochs for stage in run.stages)
+    kept_at = -math.inf
     while session.stage < len(run.stages):
         stage = run.stages[session.stage]
         optimiser = _optimiser(stage)
@@ -153,20 +159,53 @@ def train(run: Run, session: Session) -> Session:
             _epoch(run, stage, accelerator, network, optimiser, session)
             _keep(run, stage, accelerator, session)
             run.progress(session.epoch, total)
-            if accelerator.is_main_process:
+            if accelerator.is_main_process and time.monotonic() - kept_at > SECONDS_AT_RISK:
+                kept_at = time.monotonic()
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
                 checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
             _log(accelerator, run, session)
-        if accelerator.num_processes > 1:
-            # Wrapped twice, the network's gradients would be averaged twice.
-            network, optimiser = accelerator.free_memory(network, optimiser)
         _next_stage(run, stage, session)
-    # Not end_training(): it parts the processes, which the caller joined.
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    if accelerator.device.type != "cpu":
-        accelerator.free_memory()
+    accelerator.end_training()
+    accelerator.free_memory()
     return session
+
+
+def accelerator_for(run: Run) -> Any:
+    """Return Accelerate's view of the machine: the run's device, or one of several processes under its launcher."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    # One process may train several models after another, each in its own precision and on its own device.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with _environment("ACCELERATE_TORCH_DEVICE", None if "WORLD_SIZE" in os.environ else run.device):
+        accelerator = Accelerator(
+            mixed_precision=run.recipe.precision,
+            cpu=run.device == "cpu",
+            log_with=run.log,
+            project_dir=str(run.folder) if run.log else None,
+            # The dimensions' head learns nothing from a batch without dimensions.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    if run.log:
+        accelerator.init_trackers(
+            "serbench", config={k: v for k, v in asdict(run.recipe).items() if v is not None}
+        )
+    return accelerator
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    kept = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if value is not None:
+            if kept is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = kept
 
 
 def _log(accelerator: Any, run: Run, session: Session) -> None:
@@ -207,11 +246,15 @@ def _epoch(
     optimiser: Any,
     session: Session,
 ) -> None:
-    recipe, memory = run.recipe, processes.memory_for(run.recipe.concordance_steps, accelerator)
+    recipe = run.recipe
+    memory = ConcordanceMemory(recipe.concordance_steps) if recipe.concordance_steps else None
+    if accelerator.num_processes > 1:
+        # Each process drops out its own units, and a fit gone on with has the dropout of one that was never stopped.
+        said = f"{run.fingerprint} {session.epoch} {accelerator.process_index}"
+        torch.manual_seed(zlib.crc32(said.encode()))
     mixup = MixUp(recipe.mixup, recipe.mixup_alpha)
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
-    processes.dropout_of_its_own(run.fingerprint, session.epoch, accelerator)
     losses = []
     drawn = epoch_batches(stage.train, recipe.batch, run.longest, session.rng, recipe.sampling)
     for step, whole_batch in enumerate(drawn):
@@ -236,29 +279,28 @@ def _step(
     optimiser: Any,
     memory: ConcordanceMemory | None,
 ) -> float:
-    own = shared_out(batch, accelerator.process_index, accelerator.num_processes).to(accelerator.device)
+    batch = batch.to(accelerator.device)
+    own = share_of(batch, accelerator)
     with accelerator.autocast():
-        answer = stage.forward(network, own.frames, own.lengths)
-    logits = answer.logits.float()
-    weights = processes.weighed(run.weights, logits, own, accelerator)
-    loss = hybrid_loss(logits, answer.dimensions.float(), own.targets, own.masks, weights, memory)
-    values = accelerator.gather(loss.total.detach().reshape(1)).tolist()
-    if not all(map(math.isfinite, values)):
-        parts = [shared_out(batch, i, len(values)).indices for i in range(len(values))]
-        names = ", ".join(
-            stage.train.ids[clip]
-            for part, value in zip(parts, values, strict=True)
-            if not math.isfinite(value)
-            for clip in part
+        answer = stage.forward(
+            network, batch.frames[own], None if batch.lengths is None else batch.lengths[own]
         )
+    logits, dimensions = (
+        answers_of_all(x.float(), len(batch.indices), accelerator) for x in (answer.logits, answer.dimensions)
+    )
+    loss = hybrid_loss(logits, dimensions, batch.targets, batch.masks, run.weights, memory)
+    value = float(loss.total.detach())
+    if not math.isfinite(value):
+        names = ", ".join(stage.train.ids[i] for i in batch.indices)
         raise DataError(
-            f"the training loss became {sum(values)} on the clips {names}; look at their audio and labels, "
+            f"the training loss became {value} on the clips {names}; look at their audio and labels, "
             "or lower head_lr and lora_lr"
         )
     optimiser.zero_grad(set_to_none=True)
-    accelerator.backward(loss.total)
+    # Gradients are averaged over processes, and each holds its own rows' part of the whole.
+    accelerator.backward(loss.total * accelerator.num_processes)
     optimiser.step()
-    return float(sum(values) / len(values))
+    return value
 
 
 def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
@@ -267,7 +309,7 @@ def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
     if stage.dev is None:
         session.kept = [*session.kept, Kept(session.epoch, None, trained(run.model))][-average:]
         return
-    loss = processes.from_first(_dev_loss(run, stage, stage.dev, accelerator), accelerator)
+    loss = agreed(_dev_loss(run, stage, stage.dev), accelerator)
     better = all(loss < earlier for earlier in session.dev_losses)
     session.stalled = 0 if better else session.stalled + 1
     session.dev_losses.append(loss)
@@ -275,18 +317,16 @@ def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
     session.kept = sorted(kept, key=lambda k: (math.inf if k.loss is None else k.loss, k.epoch))[:average]
 
 
-def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames, accelerator: Any) -> float:
+def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
     """Categorical loss of the dev clips, pooled, without smoothing; of a task without categories, 1 − CCC."""
     run.model.eval()
-    count = accelerator.num_processes
     with torch.inference_mode():
-        own = [
+        answers = [
             stage.forward(run.model, whole(dev, i, run.longest).frames.to(_device(run.model)), None)
-            for i in range(accelerator.process_index, len(dev), count)
+            for i in range(len(dev))
         ]
-    parts = processes.from_all([(a.logits.cpu(), a.dimensions.cpu()) for a in own], accelerator)
-    answers = [parts[i % count][i // count] for i in range(len(dev))]
-    logits, dimensions = (torch.cat(column) for column in zip(*answers, strict=True))
+    logits = torch.cat([a.logits for a in answers]).cpu()
+    dimensions = torch.cat([a.dimensions for a in answers]).cpu()
     sound = torch.isfinite(logits).all(dim=1) & torch.isfinite(dimensions).all(dim=1)
     if not bool(sound.all()):
         names = ", ".join(name for name, fine in zip(dev.ids, sound.tolist(), strict=True) if not fine)

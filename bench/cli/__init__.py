@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from bench.errors import BenchError
@@ -18,9 +17,7 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        # Of several processes that stop for the same reason one says it.
-        if os.environ.get("RANK", "0") == "0":
-            _say(f"error: {error}")
+        _say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _say("stopped; what is finished is kept, the same command goes on from there")

@@ -92,6 +92,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes (default: one per GPU, else per core).")
     ] = None,
+    batch_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of audio an encoder gets at a time (default: by the device's free memory).", min=0.1
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="At most so many clips per task; such records cannot be published.", min=1),
@@ -117,6 +123,7 @@ def run(
         settings=running.parse_settings(set_ or []),
         device=device,
         workers=workers,
+        batch_seconds=batch_seconds,
         limit=limit,
         max_cost=max_cost,
     )
@@ -268,11 +275,24 @@ def report(
             help="An earlier run of the same systems: a page says which scores moved.", metavar="RUN"
         ),
     ] = None,
+    single_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--single-file", help="Write the whole report into this one file, for mail.", metavar="FILE.html"
+        ),
+    ] = None,
 ) -> None:
     """Render the HTML report of a run."""
-    from reports.site import write_report
+    if single_file is not None:
+        from bench.cli import results
 
-    typer.echo(write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against))
+        results.report_as_one_file(run, single_file, tuple(data or ()), against, audio=audio, out=out)
+    else:
+        from reports.site import write_report
+
+        typer.echo(
+            write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against)
+        )
     if export is not None:
         from bench.cli import leaderboard
 

@@ -20,7 +20,7 @@ from bench.cli.beside_scores import (
 )
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, UsageError
 from bench.families import CANNOT_SEPARATE
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
@@ -275,3 +275,26 @@ def _comparison(p: Pairing) -> tuple[str, ...]:
         "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict,
         f"{p.family} ({p.family_size})",
     )
+
+
+LARGE_FOR_MAIL = 10_000_000
+"""Bytes above which many mail servers refuse an attachment."""
+
+
+def report_as_one_file(
+    run: Path, path: Path, data: tuple[Path, ...], against: Path | None, *, audio: bool, out: Path | None
+) -> None:
+    """Write a run's report into one file, and say how large it is."""
+    from reports.site import write_single_file
+
+    if audio or out is not None:
+        raise UsageError(
+            "--single-file is for sending away: it has no players (--audio) and no folder (--out); give it alone"
+        )
+    size = write_single_file(run, path, data=data, against=against)
+    large = (
+        f"; many mail servers refuse so much, send a part of it (serbench report {run})"
+        if size > LARGE_FOR_MAIL
+        else ""
+    )
+    console().print(f"{path}: {size / 1e6:.1f} MB{large}", soft_wrap=True)

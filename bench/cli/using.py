@@ -24,15 +24,15 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
     """Train what a config asks for; returns the exit code."""
     from rich.progress import Progress
 
-    from bench.processes import is_first
+    from bench.training import first_process
     from bench.training import train as train_system
 
     quiet_single_thread()
     folder = out or Path("trained") / config.stem
-    speaks = is_first() and not as_json
-    if speaks:
+    quiet = as_json or not first_process()
+    if not quiet:
         console().print(f"training into {folder}", soft_wrap=True)
-    with Progress(console=console(), disable=not speaks, transient=True) as bar:
+    with Progress(console=console(), disable=quiet, transient=True) as bar:
         task = bar.add_task("epochs", total=None)
         found = train_system(
             config,
@@ -40,9 +40,9 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
             data=data,
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            say=lambda line: bar.console.print(line, soft_wrap=True) if is_first() else None,
+            say=lambda line: bar.console.print(line, soft_wrap=True),
         )
-    if not is_first():
+    if not first_process():
         return 0
     if as_json:
         print_json(

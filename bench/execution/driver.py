@@ -48,6 +48,8 @@ class RunSettings:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     device: str = "auto"
     workers: int | None = None
+    batch_seconds: float | None = None
+    """Seconds of audio an encoder gets at a time; None: by the device's free memory."""
     limit: int | None = None
     max_cost: float | None = None
     """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
@@ -158,8 +160,9 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         watch.note(note)
     with folder.locked(), Journal(folder.journal) as journal:
         session = uuid.uuid4().hex
-        journal.begin(session, len(devices), json.dumps(machine_facts(devices)))
-        with Pool(devices, folder.log) as pool:
+        facts = machine_facts(devices) | {"batch_seconds": settings.batch_seconds or "automatic"}
+        journal.begin(session, len(devices), json.dumps(facts))
+        with Pool(devices, folder.log, settings.batch_seconds) as pool:
             work = Work(prepared, folder, journal, session, pool, watch)
             work.decode(prepared.corpora_of(everything))
             for table in prepared.corpora_of(everything):

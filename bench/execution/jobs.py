@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bench.audio_store import AudioShard, DecodedClip, decode_shard
 from bench.conditions import ConditionShard, apply_shard
+from bench.devices import BATCH_SECONDS, batch_seconds
 from bench.errors import BenchError, DataError, NeedsServer
 from bench.execution.probing import run_probe
 from bench.features import FeatureReader, FeatureStore, Keep, compute_kept, pooled_identity
@@ -173,10 +174,14 @@ class Stopwatch:
 
 
 class Runner:
-    """Does jobs on one device, and keeps the encoder it built last for the jobs that follow."""
+    """Does jobs on one device, and keeps the encoder it built last for the jobs that follow.
 
-    def __init__(self, device: str = "cpu") -> None:
+    ``batch_seconds`` of audio go to an encoder at a time; None: as the device's free memory has it.
+    """
+
+    def __init__(self, device: str = "cpu", batch_seconds: float | None = None) -> None:
         self.device = device
+        self._batch_seconds = batch_seconds
         self._encoder: tuple[str | None, Any] = (None, None)
 
     def run(self, job: Job, progress: Progress) -> JobOutcome:
@@ -194,7 +199,8 @@ class Runner:
             elif isinstance(job, EncodeJob):
                 with watch.running():
                     encoder = self.encoder(job.system)
-                clips = encode(job, encoder, watch, progress)
+                    seconds = self._batch_seconds or batch_seconds(self.device)
+                clips = encode(job, encoder, watch, progress, seconds)
             else:
                 cells = tuple(fit(job, self.device, watch, progress))
                 clips = job.clips
@@ -223,7 +229,9 @@ def build_encoder(system: System, device: str) -> Any:
     return build(features.encoder, features.params | weights | {"device": device})
 
 
-def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -> int:
+def encode(
+    job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress, seconds: float = BATCH_SECONDS
+) -> int:
     """Encode a job's clips in one pass and write one shard. Returns how many clips went through."""
     system = job.system
     assert system.feature_key is not None
@@ -232,7 +240,9 @@ def encode(job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress) -
     spec = system.card.features
     keeps = [Keep(spec.pooled, spec.every), *([Keep(pooled=True)] if job.also_pooled else [])]
     with watch.running():
-        kept, failures = compute_kept(encoder, clips, range(len(clips)), keeps, progress)
+        kept, failures = compute_kept(
+            encoder, clips, range(len(clips)), keeps, progress, batch_seconds=seconds
+        )
     store = FeatureStore(job.cache / "features")
     if job.also_pooled and system.pooled_key is not None:
         store.write(system.pooled_key, kept[1], failures)

@@ -22,7 +22,9 @@ _progress_queue: Any
 _slot: int
 
 
-def _start_worker(slot: int, device: str, log: str, queue: Any, driver: int) -> None:
+def _start_worker(
+    slot: int, device: str, batch_seconds: float | None, log: str, queue: Any, driver: int
+) -> None:
     """Prepare a worker process: quiet, deaf to Ctrl-C (the driver decides), and gone when the driver is."""
     global _runner, _progress_queue, _slot
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -30,7 +32,7 @@ def _start_worker(slot: int, device: str, log: str, queue: Any, driver: int) -> 
     os.dup2(stream, sys.stdout.fileno())
     os.dup2(stream, sys.stderr.fileno())
     threading.Thread(target=_die_with_parent, args=(driver,), daemon=True).start()
-    _runner, _progress_queue, _slot = Runner(device), queue, slot
+    _runner, _progress_queue, _slot = Runner(device, batch_seconds), queue, slot
 
 
 def _die_with_parent(driver: int) -> None:
@@ -56,8 +58,9 @@ def _work(job: Job) -> JobOutcome:
 class Pool:
     """A fixed number of single-process executors. Use as a context manager; leaving it ends the workers."""
 
-    def __init__(self, devices: Sequence[str], log: Path) -> None:
+    def __init__(self, devices: Sequence[str], log: Path, batch_seconds: float | None = None) -> None:
         quiet_single_thread()
+        self._batch_seconds = batch_seconds
         self._devices, self._log = tuple(devices), log
         self._context = multiprocessing.get_context("spawn")
         self._queue = self._context.SimpleQueue()
@@ -96,7 +99,14 @@ class Pool:
                 max_workers=1,
                 mp_context=self._context,
                 initializer=_start_worker,
-                initargs=(slot, self._devices[slot], str(self._log), self._queue, os.getpid()),
+                initargs=(
+                    slot,
+                    self._devices[slot],
+                    self._batch_seconds,
+                    str(self._log),
+                    self._queue,
+                    os.getpid(),
+                ),
             )
         self._running[self._executors[slot].submit(_work, job)] = (slot, job, time.time())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.atomic import write_text
 from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
-from bench.identity import hash_json, source_hash
+from bench.identity import hash_file, hash_json, source_hash
 from bench.records import BlockKey, Record
 
 TEST_MODULES = (
@@ -132,6 +132,31 @@ class RememberedPages:
             write_text(path, page)
             self.made += 1
             return page
+
+
+class RememberedFiles:
+    """Files beside the pages, by the same reasons: where they lie as they were written, they are not written again."""
+
+    def __init__(self, folder: Path, code: str, shared: Any) -> None:
+        self._folder, self._shared = folder, hash_json([code, shared])
+        self.made = 0
+
+    def __call__(
+        self, records: Sequence[Record], out: Path, write: Callable[[], Sequence[Path]]
+    ) -> list[Path]:
+        """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing."""
+        content = [str(r.facts["record_hash"]) for r in records]
+        path = self._folder / f"{hash_json([self._shared, content])}.json"
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            if noted and all(hash_file(out / name) == said for name, said in noted.items()):
+                return [out / name for name in noted]
+        except (OSError, ValueError, AttributeError, TypeError):
+            pass  # nothing noted, or a file is gone: write
+        written = list(write())
+        self.made += 1
+        write_text(path, json.dumps({p.relative_to(out).as_posix(): hash_file(p) for p in written}))
+        return written
 
 
 def _plain(value: Any) -> Any:

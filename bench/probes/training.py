@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.adam import adam
 
 IntArray = NDArray[np.int64]
 Slope = Callable[[Tensor], Tensor]
@@ -216,6 +215,7 @@ class _Training:
         self._streams = {
             (id(lesson.fit), lesson.seed): _Stream(lesson.fit, lesson.seed) for lesson in lessons
         }
+        self._arrange()
         self._best = self._active.take(self._numbers)
         self._best_step = np.zeros(len(lessons), dtype=np.int64)
         self._regret = np.full(len(lessons), np.inf)
@@ -223,12 +223,15 @@ class _Training:
 
     def step(self) -> None:
         """One Adam step of every active head on its own minibatch."""
-        batches = self._minibatches()
+        batches = [
+            Batch(torch.from_numpy(stream.take(self._schedule.batch_size)).to(self._device), heads)
+            for stream, heads in self._sharing
+        ]
         of_head = torch.empty(
             len(self._numbers), self._schedule.batch_size, dtype=torch.int64, device=self._device
         )
         for batch in batches:
-            of_head[batch.heads] = batch.rows
+            of_head[places(batch.heads)] = batch.rows
         self._design.differentiate(
             self._active, batches, lambda scores: self._slope(scores, of_head), self._gradient
         )
@@ -277,23 +280,26 @@ class _Training:
             self._first, self._second = self._first[chosen], self._second[chosen]
             self._steps = self._steps[chosen]
             self._gradient = torch.zeros_like(self._first)
+            self._arrange()
         return len(going)
 
     def result(self) -> Trained:
         return Trained(self._best, self._best_step, self._regret)
 
-    def _minibatches(self) -> list[Batch]:
-        """Heads of one fold and seed see the same batches at every learning rate."""
+    def _arrange(self) -> None:
+        """Who shares minibatches, and what Adam is to walk over, until heads are dropped."""
         sharing: dict[tuple[int, int], list[int]] = {}
+        by_rate: dict[float, list[int]] = {}
         for position, number in enumerate(self._numbers.tolist()):
             lesson = self._lessons[number]
             sharing.setdefault((id(lesson.fit), lesson.seed), []).append(position)
-        return [
-            Batch(
-                torch.from_numpy(self._streams[key].take(self._schedule.batch_size)).to(self._device),
-                positions,
-            )
-            for key, positions in sharing.items()
+            by_rate.setdefault(lesson.learning_rate, []).append(position)
+        # Heads of one fold and seed see the same batches at every learning rate.
+        self._sharing = [(self._streams[key], positions) for key, positions in sharing.items()]
+        state = (self._active.theta, self._gradient, self._first, self._second)
+        self._by_rate = [
+            (rate, [[matrix[i] for i in positions] for matrix in state], [self._steps[i] for i in positions])
+            for rate, positions in by_rate.items()
         ]
 
     def _slope(self, scores: Tensor, rows: Tensor) -> Tensor:
@@ -306,29 +312,32 @@ class _Training:
 
     def _adam(self) -> None:
         if self._schedule.clip is not None:
-            norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
-            if bool((norms > self._schedule.clip).any()):
-                self._gradient.mul_((self._schedule.clip / (norms + 1e-6)).clamp_(max=1.0))
-        by_rate: dict[float, list[int]] = {}
-        for position, number in enumerate(self._numbers.tolist()):
-            by_rate.setdefault(self._lessons[number].learning_rate, []).append(position)
-        for rate, positions in by_rate.items():
-            adam(
-                [self._active.theta[i] for i in positions],
-                [self._gradient[i] for i in positions],
-                [self._first[i] for i in positions],
-                [self._second[i] for i in positions],
+            norms = torch.linalg.vector_norm(self._gradient, dim=1)
+            for i in torch.nonzero(norms > self._schedule.clip)[:, 0].tolist():
+                self._gradient[i].mul_(self._schedule.clip / (norms[i] + 1e-6))
+        self._steps += 1
+        for rate, (theta, gradient, first, second), steps in self._by_rate:
+            # What torch.optim.Adam(fused=True) calls, without its bookkeeping, which costs as much as small heads do.
+            torch._fused_adam_(
+                theta,
+                gradient,
+                first,
+                second,
                 [],
-                [self._steps[i] for i in positions],
-                fused=True,
-                amsgrad=False,
+                steps,
+                lr=rate,
                 beta1=BETA_1,
                 beta2=BETA_2,
-                lr=rate,
                 weight_decay=0.0,
                 eps=EPSILON,
+                amsgrad=False,
                 maximize=False,
             )
+
+
+def places(heads: list[int]) -> slice | list[int]:
+    """These positions as a slice where they follow each other: indexing by it copies nothing."""
+    return slice(heads[0], heads[-1] + 1) if heads[-1] - heads[0] + 1 == len(heads) else heads
 
 
 class _Stream:

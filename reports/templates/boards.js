@@ -1,9 +1,32 @@
 // Sorting and filtering of boards. Without this script every table is whole, in the order of the scores.
 "use strict";
 (() => {
+  const collator = new Intl.Collator(undefined, { numeric: true });
+  // Two systems to put side by side: a page for each pair that has one.
+  const choose = document.getElementById("choose");
+  if (choose) {
+    const pairs = JSON.parse(choose.dataset.pairs);
+    const names = [...new Set(pairs.flatMap((pair) => pair.slice(0, 2)))].sort(collator.compare);
+    const { first, second } = choose.elements;
+    for (const select of [first, second]) for (const name of names) select.append(new Option(name, name));
+    first.value = choose.dataset.first || pairs[0][0];
+    second.value = choose.dataset.second || pairs[0][1];
+    const said = choose.querySelector("output");
+    const found = () => pairs.find((pair) => pair.includes(first.value) && pair.includes(second.value) && first.value !== second.value);
+    const tell = () => {
+      said.textContent = found() ? "" : first.value === second.value ? "choose two different systems" : "this pair has no page: too many met, and the plan does not name it";
+    };
+    choose.addEventListener("input", tell);
+    choose.addEventListener("submit", (event) => {
+      event.preventDefault();
+      tell();
+      const pair = found();
+      if (pair) location.href = pair[2];
+    });
+    choose.hidden = false;
+  }
   const boards = [...document.querySelectorAll("table.board")];
   if (!boards.length) return;
-  const collator = new Intl.Collator(undefined, { numeric: true });
   // The key of a row in a column: a number where the cell carries one, else its words; empty cells go last.
   const key = (row, column) => {
     const cell = row.cells[column];
@@ -44,7 +67,9 @@
   }
   const form = document.getElementById("filter");
   if (!form) return;
-  const rows = boards.flatMap((table) => [...table.querySelectorAll("tr[data-system]")]);
+  const scope = form.closest(".page") || document.body;
+  const filtered = boards.filter((table) => scope.contains(table));
+  const rows = filtered.flatMap((table) => [...table.querySelectorAll("tr[data-system]")]);
   const count = document.getElementById("filter-count");
   const fill = (select, values) => {
     for (const value of [...values].sort(collator.compare)) select.append(new Option(value, value));
@@ -66,7 +91,7 @@
       row.hidden = !keep;
       shown += keep ? 1 : 0;
     }
-    for (const table of boards) {
+    for (const table of filtered) {
       for (const body of table.tBodies) {
         const left = [...body.rows].some((row) => row.dataset.system !== undefined && !row.hidden);
         for (const row of body.rows) if (row.dataset.system === undefined) row.hidden = !left;

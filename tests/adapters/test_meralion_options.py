@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from adapters.meralion_ser import MeralionSer, MeralionSerConfig, MeralionSerPredictor, hybrid_loss
 from adapters.meralion_ser.augmentation import AudioViews
 from adapters.meralion_ser.backbone import blocks
-from adapters.meralion_ser.batches import LabelledFrames, epoch_batches, shared_out
+from adapters.meralion_ser.batches import LabelledFrames, epoch_batches
 from adapters.meralion_ser.losses import (
     ConcordanceMemory,
     HybridMasks,
@@ -22,6 +24,7 @@ from adapters.meralion_ser.losses import (
     HybridWeights,
     categorical_loss,
 )
+from adapters.meralion_ser.processes import answers_of_all, share_of
 from bench.protocols import Clips, Examples, FitContext, Weights
 
 SIZES: dict[str, Any] = {
@@ -181,14 +184,53 @@ def test_balanced_sampling_draws_the_rare_as_often(sampling: str, rare: set[int]
     assert abs(sum(i in rare for i in drawn) / len(drawn) - 0.5) < 0.03
 
 
-def test_processes_share_a_batch_out_and_a_spare_one_learns_nothing() -> None:
-    (batch,) = epoch_batches(some_clips(3), 4, 6, np.random.default_rng(0))
-    parts = [shared_out(batch, p, 2) for p in range(2)]
-    assert [len(p.indices) for p in parts] == [2, 1]
-    assert sorted(i for p in parts for i in p.indices) == [0, 1, 2]
-    spare = shared_out(batch, 3, 4)
-    assert len(spare.indices) == 1
-    assert not bool(spare.masks.categories.any() | spare.masks.dimensions.any())
+@dataclass(frozen=True)
+class Stub:
+    """One of several processes: ``everywhere`` is what each of them puts on the wire."""
+
+    process_index: int
+    num_processes: int
+    everywhere: Callable[[Tensor], Tensor]
+
+    def gather(self, own: Tensor) -> Tensor:
+        """What all have sent, one after another; its own part must be what it sends."""
+        gathered = self.everywhere(own)
+        share = len(gathered) // self.num_processes
+        assert torch.equal(gathered[self.process_index * share : (self.process_index + 1) * share], own)
+        return gathered
+
+
+@pytest.mark.parametrize("clips", [2, 5, 8])
+def test_the_gradients_of_several_processes_add_up_to_that_of_one(clips: int) -> None:
+    """Class weights and concordance are taken over the whole batch, whoever answered which clip."""
+    rated = replace(some_clips(clips), dimensions=torch.rand(clips, 3, generator=torch.manual_seed(1)))
+    (batch,) = epoch_batches(rated, 8, 6, np.random.default_rng(0))
+    processes = 3
+    torch.manual_seed(0)
+    network = torch.nn.Linear(4, 2 + 3).double()
+    weights = HybridWeights(torch.tensor([0.5, 2.0]), 1.0, 0.5, 0.1)
+
+    def loss_of(answers: Tensor) -> Tensor:
+        return hybrid_loss(answers[:, :2], answers[:, 2:], batch.targets, batch.masks, weights).total
+
+    frames = batch.frames.mean(dim=1).double()
+    alone = loss_of(network(frames))
+    alone.backward()
+    wanted = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    crew = [Stub(p, processes, lambda own: own) for p in range(processes)]
+    answered = [network(frames[share_of(batch, stub)]) for stub in crew]
+    most = max(1, -(-clips // processes))
+    wire = torch.zeros(processes * most, 5, dtype=torch.float64)
+    for p, rows in enumerate(answered):
+        wire[p * most : p * most + len(rows)] = rows.detach()
+    for p in range(processes):
+        whole = answers_of_all(answered[p], clips, Stub(p, processes, lambda own: wire))
+        loss = loss_of(whole)
+        assert float(loss.detach()) == pytest.approx(float(alone.detach()), rel=1e-12)
+        loss.backward()
+    for found, want in zip(network.parameters(), wanted, strict=True):
+        assert torch.allclose(found.grad, want, rtol=1e-9, atol=1e-12)
 
 
 def test_an_epoch_takes_clips_by_their_views() -> None:

@@ -142,9 +142,16 @@ def killing_after(epochs: int) -> Callable[[float, float], None]:
     [(1, "train"), (3, "select"), (4, "train"), (4, "select")],
     ids=["first-stage", "between-stages", "second-stage", "second-stage-chosen"],
 )
+@pytest.mark.parametrize("at_risk", [-1.0, 1e9], ids=["every-epoch-kept", "one-epoch-kept"])
 def test_a_killed_fit_ends_at_the_bytes_of_one_that_was_not(
-    tmp_path: Path, whisper_folder: Path, epoch: int, dev: str
+    tmp_path: Path,
+    whisper_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+    dev: str,
+    at_risk: float,
 ) -> None:
+    monkeypatch.setattr("adapters.meralion_ser.training.SECONDS_AT_RISK", at_risk)
     settings = {
         "encoder": "whisper", "layer": 2, "stored_layer": 1, "lora_rank": 2, "epochs": 3, "lora_epochs": 2,
         "lora_lr": 1e-2, "dev": dev, "average": 2, "weights": Weights(whisper_folder, "hash"),
@@ -154,7 +161,7 @@ def test_a_killed_fit_ends_at_the_bytes_of_one_that_was_not(
         fitted(tmp_path / "killed", settings, progress=killing_after(epoch))
     epochs_done: list[float] = []
     resumed, _ = fitted(tmp_path / "killed", settings, progress=lambda done, _total: epochs_done.append(done))
-    assert epochs_done == list(range(epoch + 1, 6))
+    assert epochs_done == list(range(epoch + 1 if at_risk < 0 else 2, 6))
     expected, found = whole.predict(clips), resumed.predict(clips)
     assert table(found) == table(expected)
     assert found.notes == expected.notes

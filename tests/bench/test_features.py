@@ -263,3 +263,17 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pyt
     assert np.array_equal(store.reader(KEY)["a"], given["a"])
     assert "b" not in store.reader(KEY)
     assert [p.suffix for p in (tmp_path / KEY).iterdir()] == [".safetensors"]
+
+
+def test_features_of_another_size_under_the_same_key_are_refused(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("key", {"a": np.zeros((3, 8), np.float32)})
+    store.write("key", {"b": np.ones((3, 8), np.float32)})
+    with pytest.raises(DataError, match=r"features of 4 × 8 \(layers × dimensions\), and 3 × 8 stand in"):
+        store.write("key", {"c": np.zeros((4, 8), np.float32)})
+    with pytest.raises(DataError, match="features of 3 × 6 and 3 × 8"):
+        store.write("other", {"a": np.zeros((3, 8), np.float32), "b": np.zeros((3, 6), np.float32)})
+    # Frames of clips differ in number, not in size.
+    store.write("frames", {"a": np.zeros((3, 5, 8), np.float32), "b": np.zeros((3, 9, 8), np.float32)})
+    store.write("frames", {"c": np.zeros((3, 2, 8), np.float32)})
+    assert sorted(h for h in "abc" if h in store.reader("key")) == ["a", "b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ import pytest
 import soundfile
 from safetensors.torch import load_file
 
-from bench.cards import SystemCard
 from bench.registry import load_system
 from bench.synthetic import write_synthetic_corpus
 from tests.command import Command, command
@@ -148,51 +148,6 @@ def test_what_cannot_be_done_is_one_sentence(
     assert sentence in said.sentence
 
 
-@pytest.mark.parametrize("name", ["small", "one-gpu", "paper"])
-def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
-    name: str, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Everything but the fit: weights stand in as an empty folder, the synthetic corpus for the config's tasks."""
-    from adapters.meralion_ser import MeralionSerPredictor
-    from bench import training
-    from bench.plan import System
-    from bench.protocols import Weights
-    from bench.registry import corpus_cards
-
-    path = training.find_config(Path(name))
-    config = training.read_typed(path, training.TrainConfig)
-    assert {task.rpartition(".")[0] for task in config.tasks} <= set(corpus_cards())
-    fitted: list[MeralionSerPredictor] = []
-
-    def fit(predictor: MeralionSerPredictor, *_rest: object) -> int:
-        fitted.append(predictor)
-        raise KeyboardInterrupt
-
-    def resolved(card: SystemCard) -> System:
-        return System(card, Weights(tmp_path, "hash"), "identity", None, None, None)
-
-    copy = tmp_path / f"{name}.yaml"
-    copy.write_text(
-        "".join(
-            "tasks: [synthetic.qaa]\n" if line.startswith("tasks:") else line
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-        )
-    )
-    monkeypatch.setattr(training, "resolve_system", resolved)
-    monkeypatch.setattr(training, "encode_missing", lambda *_: None)
-    monkeypatch.setattr(training, "_fit", fit)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(copy, out=tmp_path / "out", data=(corpus,))
-    assert len(fitted) == 1
-
-
-def test_a_setting_that_no_adapter_knows_is_refused(tmp_path: Path, corpus: Path, serbench: Command) -> None:
-    path = tmp_path / "wrong.yaml"
-    path.write_text(CONFIG.format(epochs=1).replace("epochs: 1", "epoch: 1"))
-    said = serbench("train", str(path), "--data", str(corpus), "--out", str(tmp_path / "o"))
-    assert "no parameter 'epoch'; did you mean 'epochs'" in said.sentence
-
-
 def test_a_probe_or_an_adapter_that_keeps_nothing_is_refused(
     tmp_path: Path, corpus: Path, serbench: Command
 ) -> None:
@@ -225,4 +180,91 @@ def test_training_killed_at_any_time_ends_with_the_same_weights(
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     for name in ("model.safetensors", "epoch-2.safetensors"):
         ours, theirs = load_file(tmp_path / "out" / name), load_file(trained / name)
+        assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_its_curves_go_to_tensorboard(tmp_path: Path, corpus: Path, serbench: Command) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = config(tmp_path)
+    path.write_text(path.read_text() + "log: tensorboard\n")
+    said = json.loads(
+        serbench("train", str(path), "--out", str(tmp_path / "o"), "--data", str(corpus), "--json").out
+    )
+    curves = EventAccumulator(str(tmp_path / "o" / "work" / "serbench"))
+    curves.Reload()
+    told = [(e.step, round(e.value, 5)) for e in curves.Scalars("training loss")]
+    assert told == [(i, pytest.approx(x, abs=3e-5)) for i, x in enumerate(said["training_losses"], start=1)]
+
+
+def test_a_tracker_that_is_not_installed_is_one_sentence(
+    tmp_path: Path, corpus: Path, serbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = config(tmp_path)
+    path.write_text(path.read_text() + "log: tensorboard\n")
+    said = serbench("train", str(path), "--out", str(tmp_path / "o"), "--data", str(corpus))
+    assert "pip install '.[train]'" in said.sentence
+
+
+def launched(tmp_path: Path, corpus: Path, name: str, params: str) -> tuple[list[str], dict[str, str]]:
+    """The command of a training in two processes that talk over loopback, as torchrun starts them."""
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(
+        f"name: {name}\nsystem: meralion-ser-logmel\ntasks: [synthetic.qaa]\nparams: {{{params}}}\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
+        "--master-port", str(port), "-m", "bench.cli", "train", str(path), "--out", str(tmp_path / name),
+        "--data", str(corpus), "--json",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "SERBENCH_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    return command, environment
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> None:
+    """The same batches and the same loss of whole batches: what is left is the order of sums in float32."""
+    from bench.training import train
+
+    params = "channels: 16, epochs: 3, average: 2, batch: 7, dropout: 0.0, embedding_dropout: 0.0, concordance_steps: 1"
+    command, environment = launched(tmp_path, corpus, "both", params)
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    of_two = json.loads(said.stdout)  # One of them speaks.
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(
+        ["config.json", "model.safetensors", "epoch-2.safetensors", "serbench.json", "system.yaml", "work"]
+    )
+    alone = tmp_path / "alone.yaml"
+    alone.write_text((tmp_path / "both.yaml").read_text())
+    of_one = train(alone, out=tmp_path / "alone", data=(corpus,)).notes
+    assert of_two["training_losses"] == pytest.approx(of_one["training_losses"], rel=1e-3)
+    ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("both", "alone"))
+    moved = max(float(np.abs(ours[k] - theirs[k]).max()) for k in theirs)
+    assert moved < 1e-2, moved
+
+
+def test_two_processes_killed_and_run_again_end_with_the_same_weights(tmp_path: Path, corpus: Path) -> None:
+    params = "channels: 16, epochs: 4, average: 2, batch: 8"
+    command, environment = launched(tmp_path, corpus, "whole", params)
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    command, environment = launched(tmp_path, corpus, "cut", params)
+    running = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    kept = tmp_path / "cut" / "work" / "training.pt"
+    until = time.monotonic() + 120
+    while not kept.exists() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert kept.exists()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    for name in ("model.safetensors", "epoch-2.safetensors"):
+        ours, theirs = (load_file(tmp_path / out / name) for out in ("cut", "whole"))
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reports.site import write_report
+from reports.site import write_report, write_single_file
 from tests.reports.paged_run import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,7 +47,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.delenv("SERBENCH_DATA", raising=False)
     patch.syspath_prepend(folder)
     run = make_run(folder)
-    write_report(run, folder / "site", data=tuple(folder.glob("data")), audio=True)
+    data = tuple(folder.glob("data"))
+    write_report(run, folder / "site", data=data, audio=True, against=run)
+    (folder / "site" / "one-file").mkdir()
+    write_single_file(run, folder / "site" / "one-file" / "report.html", data=data, against=run)
     yield folder / "site"
     patch.undo()
 
@@ -84,6 +87,8 @@ def test_nothing_planted_runs_and_no_page_is_wider_than_its_screen(
         page = reader.open(path)
         policy = page.get_attribute('meta[http-equiv="Content-Security-Policy"]', "content")
         assert policy.startswith("default-src 'none'; script-src 'sha256-")
+        assert "; style-src 'sha256-" in policy
+        assert "unsafe" not in policy
         assert page.locator("script").count() == 1
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
         assert reader.wrongs == [], path.name
@@ -108,10 +113,14 @@ def test_a_script_that_is_not_ours_is_not_let_through(browser: Any, site: Path, 
 def test_axe_finds_nothing_serious(browser: Any, site: Path, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
+    across = [site / name for name in ("against.html", "robustness.html", "cross-lingual.html")]
     for path in (
         site / "index.html",
+        site / "one-file" / "report.html",
         *sorted(site.glob("task-*.html"))[:1],
         *sorted(site.glob("system-*.html"))[:2],
+        *sorted(site.glob("compare-*.html"))[:1],
+        *(p for p in across if p.exists()),
     ):
         page = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
@@ -165,6 +174,66 @@ def test_boards_filter_by_what_systems_are(browser: Any, site: Path) -> None:
     )
     page.check("#filter [name=unseen]")
     assert set(rows.evaluate_all("rs => rs.map(r => r.dataset.met)")) <= {"unseen"}
+
+
+def test_two_systems_are_chosen_and_put_side_by_side(browser: Any, site: Path) -> None:
+    reader = Reader(browser)
+    page = reader.open(site / "index.html")
+    names = page.locator("#choose [name=first] option").all_inner_texts()
+    assert names == sorted(set(names), key=str.casefold)
+    a, b = page.evaluate("JSON.parse(document.getElementById('choose').dataset.pairs)[1].slice(0, 2)")
+    page.select_option("#choose [name=first]", b)
+    page.select_option("#choose [name=second]", b)
+    assert page.inner_text("#choose output") == "choose two different systems"
+    page.focus("#choose [name=second]")
+    page.select_option("#choose [name=second]", a)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare-*.html")
+    heading = page.inner_text("h1")
+    assert a in heading
+    assert b in heading
+    assert page.input_value("#choose [name=first]") in (a, b)
+    assert reader.wrongs == []
+
+
+def test_one_file_holds_every_page_and_asks_for_nothing(browser: Any, site: Path) -> None:
+    reader = Reader(browser)
+    path = site / "one-file" / "report.html"
+    page = reader.open(path)
+    pages = len(list(site.glob("*.html")))
+    assert page.locator("section.page").count() == pages
+    shown = page.locator("section.page:visible")
+    assert shown.count() == 1
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    dangling = page.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => decodeURIComponent(a.hash.slice(1))).filter(i => !document.getElementById(i))"
+    )
+    assert dangling == []
+    assert page.locator("a[href$='.html']").count() == 0
+    overview = shown.get_attribute("aria-label")
+    page.locator("section.page:visible table.board tr[data-system] a").first.click()
+    assert shown.count() == 1
+    assert shown.get_attribute("aria-label") != overview
+    page.go_back()
+    assert shown.get_attribute("aria-label") == overview
+    page.locator("#choose button").click()
+    assert " against " in shown.get_attribute("aria-label")
+    # In-page places of a page further down open that page.
+    page.goto(path.as_uri() + "#p1-" + "missing")
+    assert shown.count() == 1
+    board = page.locator("section.page").first.locator("table.board").first
+    assert board.locator("button.sort").count() > 0
+    assert reader.wrongs == []
+
+
+def test_one_file_prints_whole(browser: Any, site: Path, tmp_path: Path) -> None:
+    page = Reader(browser).open(site / "one-file" / "report.html")
+    page.emulate_media(media="print")
+    assert page.locator("section.page:visible").count() == page.locator("section.page").count()
+    page.pdf(path=str(tmp_path / "page.pdf"), format="A4")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_without_script_a_board_is_whole(browser: Any, site: Path) -> None:

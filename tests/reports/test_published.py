@@ -108,13 +108,34 @@ def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Boa
     plain = build(None, "a")
     assert build(memory, "b") == plain
     kept = len(list(memory.iterdir()))
-    assert kept == len(plain) - 2, "one page per task and system"
+    assert kept == len(plain) - 1, "all but what stands here"
     assert build(memory, "b") == plain
     assert len(list(memory.iterdir())) == kept
     retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
     assert build(memory, "c") == build(None, "d") != plain
     untouched = [n for n in plain if n.startswith("task-emodb")]
     assert len(list(memory.iterdir())) < 2 * kept, f"{untouched} did not have to be made again"
+
+
+def test_exports_lie_until_their_records_change_or_somebody_touches_them(
+    board: Board, tmp_path: Path
+) -> None:
+    def build() -> dict[str, bytes]:
+        write_board(validate(board), board, tmp_path / "site", run_family, tmp_path / "memory" / "pages")
+        exports = sorted(p for p in (tmp_path / "site" / "exports").rglob("*") if p.is_file())
+        return {p.name: p.read_bytes() for p in exports}
+
+    first = build()
+    scores = tmp_path / "site" / "exports" / "scores.csv"
+    written = scores.stat().st_mtime_ns
+    assert build() == first
+    assert scores.stat().st_mtime_ns == written
+    scores.write_text("system,estimate\nmine,1.0\n")
+    assert build() == first
+    (scores.parent / "tables.tex").unlink()
+    assert build() == first
+    retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
+    assert build()["scores.csv"] != first["scores.csv"]
 
 
 def test_the_first_page_of_a_big_board_shows_the_best_and_says_so(

@@ -22,7 +22,8 @@ from bench.ranking import TaskScore, rank_across_pools
 from bench.records import read_record, read_records, write_record
 from reports.across import TrackRanking
 from reports.critical_difference import critical_difference_svg, in_words
-from reports.site import page_name, write_report
+from reports.site import write_report
+from reports.templating import page_name
 from tests.conftest import write_tone_corpus
 
 SCRIPT = "<script>alert('owned')</script>"

@@ -1,0 +1,133 @@
+"""From a folder in Hugging Face format to the network in it, or a sentence that says what is wrong with the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapters.transformers_encoder.networks import HOP, MelNetwork, Network, WaveformNetwork, WhisperNetwork
+from bench.errors import CannotRun, UsageError
+from bench.protocols import SAMPLE_RATE, Weights
+
+FAMILIES = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "wav2vec2-conformer", "unispeech",
+    "unispeech-sat", "sew", "sew-d",
+)  # fmt: skip
+"""``model_type`` of what loads beside Whisper; XLS-R and MMS are wav2vec2."""
+
+
+def load_network(weights: Weights, input_mode: str, device: torch.device, dtype: torch.dtype) -> Network:
+    """Load the network of a folder.
+
+    Raises:
+        CannotRun: the folder holds no encoder that this adapter knows, or its weights are not whole.
+        UsageError: ``input_mode`` is not one that this kind of network takes.
+    """
+    from transformers import AutoConfig, AutoFeatureExtractor
+
+    folder = weights.folder
+    if _is_released_meralion(folder):
+        encoder, extractor = _meralion(folder, device, dtype)
+        return WhisperNetwork(encoder, extractor, input_mode == "30s", device)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise CannotRun(
+            f"{folder} is not a Hugging Face speech encoder: it needs config.json and preprocessor_config.json "
+            f"({error})"
+        ) from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise CannotRun(
+            f"{folder} hears audio at {extractor.sampling_rate} Hz; the suite decodes everything at {SAMPLE_RATE} Hz. "
+            "Choose weights of that rate, or write an adapter that resamples: serbench new adapter NAME"
+        )
+    if config.model_type == "whisper":
+        return WhisperNetwork(_whisper(folder, device, dtype), extractor, input_mode == "30s", device)
+    if input_mode != "own":
+        raise UsageError(f"input '30s' is Whisper's; {config.model_type} encoders take input 'own'.")
+    if config.model_type not in FAMILIES:
+        raise CannotRun(
+            f"{folder} holds a {config.model_type!r} model; this adapter knows whisper, {', '.join(FAMILIES)}. "
+            "Write an adapter: serbench new adapter NAME"
+        )
+    model = _pretrained("AutoModel", folder, device, dtype)
+    network = MelNetwork if config.model_type == "wav2vec2-bert" else WaveformNetwork
+    return network(model, extractor, device)
+
+
+def _whisper(folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load the encoder alone, from a folder that holds the encoder or the whole model."""
+    from transformers import AutoConfig
+
+    architectures = AutoConfig.from_pretrained(folder).architectures or []
+    if architectures == ["WhisperEncoder"]:
+        return _pretrained("WhisperEncoder", folder, device, dtype)
+    return _pretrained("WhisperModel", folder, device, dtype).encoder
+
+
+def _is_released_meralion(folder: Path) -> bool:
+    """Whether a folder has the layout of MERaLiON/MERaLiON-SER-v1, told by the names of its tensors."""
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="np") as handle:
+        names = set(handle.keys())
+    return "whisper.encoder.conv1.weight" in names and "emotion_classification_layer.2.weight" in names
+
+
+def _meralion(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Take the Whisper encoder (LoRA merged) out of a released checkpoint, with Whisper's own log-mel."""
+    from transformers import WhisperFeatureExtractor
+
+    from adapters.meralion_ser import MeralionSer
+
+    encoder = MeralionSer.from_released(folder).whisper.encoder
+    window = int(encoder.config.max_source_positions) * HOP // SAMPLE_RATE
+    extractor = WhisperFeatureExtractor(
+        feature_size=int(encoder.config.num_mel_bins), chunk_length=max(1, window)
+    )
+    return encoder.eval().requires_grad_(False).to(device=device, dtype=dtype), extractor
+
+
+def _pretrained(class_name: str, folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    import transformers
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    cls = WhisperEncoder if class_name == "WhisperEncoder" else getattr(transformers, class_name)
+    try:
+        with _no_progress_bar():
+            model, report = cls.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CannotRun(f"The weights in {folder} could not be read: {error}") from error
+    # A mask embedding is training's alone, and several releases leave it out.
+    missing = sorted(name for name in report["missing_keys"] if not name.endswith("masked_spec_embed"))
+    if missing:
+        raise CannotRun(
+            f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them, and would be used with "
+            "random values instead. Fetch the whole checkpoint."
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Workers share the terminal with the run's own progress bar."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
