@@ -1,4 +1,4 @@
-"""What training must not change: views through the cached prefix, batches of one clip, MUSAN's layout, logs."""
+"""What training must not change: views through the cached prefix, batches of one clip, MUSAN's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from adapters.meralion_ser.checkpoints import Session
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
 from adapters.meralion_ser.training import Run
 from adapters.transformers_encoder import TransformersEncoder
-from bench.errors import CannotRun
 from bench.protocols import Weights
 from tests.adapters.test_meralion_options import LOGMEL, SIZES, context, heard
 
@@ -98,15 +97,3 @@ def test_noise_is_found_in_the_folders_of_musan(tmp_path: Path) -> None:
         predictor.fit(heard(8), heard(0), context(tmp_path / str(len(found))))
         found.append(predictor.notes["training_losses"])
     assert found[0] != found[1]
-
-
-def test_a_log_without_its_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import accelerate.utils
-
-    monkeypatch.setattr(accelerate.utils, "is_tensorboard_available", lambda: False)
-    with pytest.raises(
-        CannotRun, match=r"the package tensorboard is not installed: pip install 'ser-bench\[train\]'"
-    ):
-        MeralionSerPredictor(**LOGMEL).fit(heard(4), heard(0), context(tmp_path, log="tensorboard"))
-    with pytest.raises(CannotRun, match="use tensorboard or wandb"):
-        MeralionSerPredictor(**LOGMEL).fit(heard(4), heard(0), context(tmp_path, log="tensorbord"))
