@@ -164,6 +164,9 @@ def train(run: Run, session: Session) -> Session:
                 plain = getattr(optimiser, "optimizer", optimiser).state_dict()
                 checkpoints.save(run.folder, run.fingerprint, session, trained(run.model), plain)
             _log(accelerator, run, session)
+        if accelerator.num_processes > 1:
+            # Two wrappers of one network would both wait for its gradients.
+            network, optimiser = accelerator.free_memory(network, optimiser)
         _next_stage(run, stage, session)
     accelerator.end_training()
     accelerator.free_memory()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from safetensors.torch import load_file
 
 from bench.cards import SystemCard
@@ -253,12 +254,12 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(
     assert "pip install '.[train]'" in said.sentence
 
 
-def launched(tmp_path: Path, corpus: Path, name: str, params: str) -> tuple[list[str], dict[str, str]]:
+def launched(
+    tmp_path: Path, corpus: Path, name: str, params: str, system: str = "meralion-ser-logmel"
+) -> tuple[list[str], dict[str, str]]:
     """The command of a training in two processes that talk over loopback, as torchrun starts them."""
     path = tmp_path / f"{name}.yaml"
-    path.write_text(
-        f"name: {name}\nsystem: meralion-ser-logmel\ntasks: [synthetic.qaa]\nparams: {{{params}}}\n"
-    )
+    path.write_text(f"name: {name}\nsystem: {system}\ntasks: [synthetic.qaa]\nparams: {{{params}}}\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -314,3 +315,29 @@ def test_two_processes_killed_and_run_again_end_with_the_same_weights(tmp_path: 
     for name in ("model.safetensors", "epoch-2.safetensors"):
         ours, theirs = (load_file(tmp_path / out / name) for out in ("cut", "whole"))
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_two_processes_train_head_then_lora_as_one_does(tmp_path: Path, corpus: Path) -> None:
+    from transformers import WhisperConfig, WhisperFeatureExtractor
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from bench.training import train
+
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    WhisperEncoder(WhisperConfig(**sizes)).save_pretrained(tmp_path / "encoder")
+    WhisperFeatureExtractor().save_pretrained(tmp_path / "encoder")
+    (tmp_path / "small.yaml").write_text(
+        f"name: small\nfamily: trained\ntrack: adapted\nadapter: adapters.meralion_ser:MeralionSerPredictor\n"
+        f"weights: {{local: {tmp_path / 'encoder'}}}\nparams: {{encoder: whisper, layer: 2, channels: 16, epochs: 2, "
+        "lora_epochs: 2, lora_rank: 2, lora_alpha: 4.0, average: 1, batch: 8, dropout: 0.0, embedding_dropout: 0.0}\n"
+    )
+    command, environment = launched(tmp_path, corpus, "both", "dev: select", "./small.yaml")
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    of_two = json.loads(said.stdout)
+    (tmp_path / "alone.yaml").write_text((tmp_path / "both.yaml").read_text())
+    of_one = train(tmp_path / "alone.yaml", out=tmp_path / "alone", data=(corpus,)).notes
+    assert of_two["lora_parameters"] > 0
+    for losses in ("training_losses", "dev_losses"):
+        assert len(of_two[losses]) == 4
+        assert of_two[losses] == pytest.approx(of_one[losses], rel=1e-3)
