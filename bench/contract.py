@@ -33,7 +33,8 @@ from bench.corpora import PreparedCorpus
 from bench.errors import CannotRun, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job, Runner, build_encoder
-from bench.features import FeatureStore, Keep, compute_features, compute_kept
+from bench.extraction import compute_features, compute_kept
+from bench.features import FeatureStore, Keep
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted, resolve_system

@@ -148,3 +148,30 @@ def _labels(clips: LabelledFrames, chosen: list[int]) -> tuple[HybridTargets, Hy
         HybridTargets(targets, torch.nan_to_num(dimensions)),
         HybridMasks(known, ~torch.isnan(dimensions)),
     )
+
+
+def has_labels(clips: LabelledFrames) -> bool:
+    """Whether a category or a dimension of any clip is known."""
+    return bool((clips.categories >= 0).any()) or bool((~torch.isnan(clips.dimensions)).any())
+
+
+def joined(first: LabelledFrames, second: LabelledFrames) -> LabelledFrames:
+    """Return the clips of both, without views."""
+    return LabelledFrames(
+        first.ids + second.ids,
+        first.frames + second.frames,
+        torch.cat([first.categories, second.categories]),
+        torch.cat([first.dimensions, second.dimensions]),
+        soft=None if first.soft is None or second.soft is None else torch.cat([first.soft, second.soft]),
+        sources=first.sources + second.sources,
+    )
+
+
+def described(clips: LabelledFrames) -> list[object]:
+    """What tells these clips from others: ids, labels, and the length and sum of each clip's frames."""
+    return [
+        clips.ids,
+        clips.categories.tolist(),
+        torch.nan_to_num(clips.dimensions, nan=-1.0).tolist(),
+        *([len(f), float(f.double().sum())] for f in clips.frames),
+    ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adapters.meralion_ser import whisper_frames
 from adapters.meralion_ser.architecture import WINDOW_SECONDS, Architecture, build_network
 from adapters.meralion_ser.augmentation import AudioViews
-from adapters.meralion_ser.batches import LabelledFrames
+from adapters.meralion_ser.batches import LabelledFrames, described, has_labels, joined
 from adapters.meralion_ser.checkpoints import Session
 from adapters.meralion_ser.frames import (
     WhisperMel,
@@ -139,10 +139,10 @@ class MeralionSerPredictor:
         self._context, self._states = context, 1
         training, dev = self._training_clips(train_examples), self._training_clips(dev_examples)
         left_out = len(train_examples) + len(dev_examples) - len(training) - len(dev)
-        chooses = self._recipe.dev == "select" and _has_labels(dev)
+        chooses = self._recipe.dev == "select" and has_labels(dev)
         if self._recipe.dev == "train":
-            training = _joined(training, dev)
-        if not _has_labels(training):
+            training = joined(training, dev)
+        if not has_labels(training):
             raise DataError("no training clip carries a category or a dimension: there is nothing to learn")
         self._learns_dimensions = bool((~torch.isnan(training.dimensions)).any())
         if self._recipe.category_weight == 0 and not self._learns_dimensions:
@@ -387,12 +387,6 @@ class MeralionSerPredictor:
 
     def _fingerprint(self, training: LabelledFrames, dev: LabelledFrames | None) -> str:
         """Name this fit: a checkpoint of any other, or of other code, is not gone on from."""
-        said = [
-            [part.ids, part.categories.tolist(), torch.nan_to_num(part.dimensions, nan=-1.0).tolist()]
-            + [[len(f), float(f.double().sum())] for f in part.frames]
-            for part in (training, dev)
-            if part is not None
-        ]
         return hash_json(
             {
                 "architecture": dataclasses.asdict(self._architecture),
@@ -400,7 +394,7 @@ class MeralionSerPredictor:
                 "labels": self._context.labels,
                 "seed": self._context.seed,
                 "weights": self._weights.content_hash if self._weights else None,
-                "clips": said,
+                "clips": [described(part) for part in (training, dev) if part is not None],
                 "code": source_hash("adapters.meralion_ser"),
                 "torch": torch.__version__,
             }
@@ -421,18 +415,3 @@ class MeralionSerPredictor:
 def _taken(settings: dict[str, Any], kind: type[Any]) -> Mapping[str, Any]:
     """Take the fields of a dataclass out of ``settings``."""
     return {f.name: settings.pop(f.name) for f in dataclasses.fields(kind) if f.name in settings}
-
-
-def _has_labels(clips: LabelledFrames) -> bool:
-    return bool((clips.categories >= 0).any()) or bool((~torch.isnan(clips.dimensions)).any())
-
-
-def _joined(first: LabelledFrames, second: LabelledFrames) -> LabelledFrames:
-    return LabelledFrames(
-        first.ids + second.ids,
-        first.frames + second.frames,
-        torch.cat([first.categories, second.categories]),
-        torch.cat([first.dimensions, second.dimensions]),
-        soft=None if first.soft is None or second.soft is None else torch.cat([first.soft, second.soft]),
-        sources=first.sources + second.sources,
-    )

@@ -25,7 +25,8 @@ from bench.conditions import ConditionShard, apply_shard
 from bench.devices import BATCH_SECONDS, batch_seconds
 from bench.errors import BenchError, DataError, NeedsServer
 from bench.execution.probing import run_probe
-from bench.features import FeatureReader, FeatureStore, Keep, compute_kept, pooled_identity
+from bench.extraction import compute_kept
+from bench.features import FeatureReader, FeatureStore, Keep, pooled_identity
 from bench.frame_bound import require_room
 from bench.identity import hash_file
 from bench.material import Heard, Material

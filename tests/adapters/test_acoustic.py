@@ -12,7 +12,7 @@ import soundfile
 
 from adapters.acoustic import OpenSmile
 from bench.errors import DataError, UsageError
-from bench.features import compute_features
+from bench.extraction import compute_features
 from bench.metrics import unweighted_accuracy
 from bench.probes import ProbeFold, ProbeTask, build_probe
 from bench.protocols import Clips, Encoder

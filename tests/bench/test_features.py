@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, CannotRun, DataError
-from bench.features import FeatureStore, compute_features, feature_identity, feature_key
+from bench.extraction import compute_features
+from bench.features import FeatureStore, feature_identity, feature_key
 from bench.protocols import Clips, Waveform
 
 KEY = feature_key("m:Encoder", "abc", {"input": "own"}, "w1", True)
