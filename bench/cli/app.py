@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from bench.cli.groups import board_app, corpus_app, features_app, new_app
+from bench.cli.options import Data, ItemLevel, Json, RunPath, Source
+
 app = typer.Typer(
     name="serbench",
     help="Benchmark of speech emotion recognition: one protocol, one scorer, intervals and tests that respect speakers.",
@@ -15,52 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-corpus_app = typer.Typer(
-    help="Prepare, check and describe corpora.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(corpus_app, name="corpus")
-board_app = typer.Typer(
-    help="Publish runs, check what is published, build the board.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(board_app, name="leaderboard")
-new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(new_app, name="new")
-
-
-@new_app.callback()
-def _new() -> None:
-    """Keep the word ``adapter``: a group of one command would swallow it."""
-
-
-features_app = typer.Typer(
-    help="Look after stored encoder output: why, verify, gc.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(features_app, name="features")
-
-Data = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--data", help="A folder of prepared corpora, or one such corpus (repeatable; else SERBENCH_DATA)."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
-Source = Annotated[
-    Literal["records", "tables"],
-    typer.Option(
-        "--from",
-        help="Compute from the statistics inside records, or from prediction tables and the labels of prepared corpora.",
-    ),
-]
-ItemLevel = Annotated[
-    bool,
-    typer.Option(
-        "--item-level", help="Take clips as independent (reads tables); too sure where speakers repeat."
-    ),
-]
 
 
 @app.callback()
@@ -337,184 +298,3 @@ def doctor(data: Data = None, json_: Json = False) -> None:
     from bench.cli import doctor as examination
 
     raise typer.Exit(examination.examine(tuple(data or ()), as_json=json_))
-
-
-@corpus_app.command()
-def prepare(
-    corpus: Annotated[
-        str,
-        typer.Argument(
-            help="A corpus by its card's name, the path of a card (.yaml), or a download with a card in it."
-        ),
-    ],
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            help="The owner's download: a folder or an archive (open corpora are fetched without it)."
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="The folder that holds prepared corpora (else SERBENCH_DATA)."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The corpus's own folder (default DATA/NAME).")] = None,
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Prepare by a layout that was never checked on files.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes (default: one per core).", min=1)] = None,
-    json_: Json = False,
-) -> None:
-    """Turn the owner's download into a prepared corpus, with a report of what was found against what is promised."""
-    from bench.cli import preparing
-
-    try:
-        code = preparing.prepare_corpus(
-            corpus, source, data, out, unverified=unverified, workers=workers, as_json=json_
-        )
-    except KeyboardInterrupt:
-        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
-        code = 130
-    raise typer.Exit(code)
-
-
-@corpus_app.command()
-def describe(
-    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
-    data: Data = None,
-    new_card: Annotated[bool, typer.Option("--new-card", help="Draft a card into the folder.")] = False,
-    json_: Json = False,
-) -> None:
-    """Count clips, speakers, labels and minutes of a prepared corpus, or draft its card."""
-    from bench.cli import corpora
-
-    corpora.describe(corpus, tuple(data or ()), new_card=new_card, as_json=json_)
-
-
-@corpus_app.command()
-def verify(
-    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
-    data: Data = None,
-    json_: Json = False,
-) -> None:
-    """Decode every clip again and compare with what the suite knows: changed, missing, unreadable files by name."""
-    from bench.cli import corpora
-
-    raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
-
-
-@board_app.command()
-def add(
-    run: RunPath,
-    results: Results = Path("results"),
-    name: Annotated[str | None, typer.Option(help="Name of the publication (default: the matrix's).")] = None,
-    tables: Annotated[
-        bool, typer.Option("--tables/--no-tables", help="With the prediction tables, or without.")
-    ] = True,
-    json_: Json = False,
-) -> None:
-    """Publish a run's records, with their statistics and prediction tables."""
-    from bench.cli import leaderboard
-
-    leaderboard.add(run, results, name, tables=tables, as_json=json_)
-
-
-@board_app.command("validate")
-def validate_(results: Results = Path("results"), data: Data = None, json_: Json = False) -> None:
-    """Refuse what is incomplete or was edited by hand, and say of each record what was checked."""
-    from bench.cli import leaderboard
-
-    raise typer.Exit(leaderboard.check(results, tuple(data or ()), as_json=json_))
-
-
-@board_app.command()
-def retract(
-    record: Annotated[str, typer.Argument(help="NAME/RECORD, as validate lists them.")],
-    why: Annotated[str, typer.Option(help="The reason, which the board shows.")],
-    results: Results = Path("results"),
-    json_: Json = False,
-) -> None:
-    """Mark a record as withdrawn; it is kept and shown with its reason."""
-    from bench.cli import leaderboard
-
-    leaderboard.take_back(record, results, why, as_json=json_)
-
-
-@board_app.command()
-def build(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("board"),
-    results: Results = Path("results"),
-    data: Data = None,
-    json_: Json = False,
-) -> None:
-    """Build the board as a static site, with its exports; nothing is built when something is refused."""
-    from bench.cli import leaderboard
-
-    leaderboard.build(results, out, tuple(data or ()), as_json=json_)
-
-
-@new_app.command()
-def adapter(
-    name: Annotated[str, typer.Argument(help="Name of the system, like my-model.")],
-    into: Annotated[Path, typer.Option(help="Folder that it is written into.")] = Path(),
-    kind: Annotated[
-        Literal["predictor", "encoder"],
-        typer.Option(help="predictor: fits and answers; encoder: frozen layers under a probe."),
-    ] = "predictor",
-    json_: Json = False,
-) -> None:
-    """Write a working skeleton of a system with its card and its test."""
-    from bench.cli.printing import console, print_json
-    from bench.cli.skeleton import new_adapter
-
-    paths = new_adapter(name, into, kind)
-    if json_:
-        print_json([str(p) for p in paths])
-    else:
-        console().print("\n".join(map(str, paths)), soft_wrap=True)
-        console().print(f"try it: cd {into / name} && pip install -e . && pytest", soft_wrap=True)
-
-
-@features_app.command()
-def why(
-    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
-    task: Annotated[
-        str | None, typer.Argument(help="A task; every task of the corpora at hand unless given.")
-    ] = None,
-    data: Data = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="SYSTEM:key=value, as in serbench run (repeatable).")
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Say what a system's stored features are found by, and why they are or are not there."""
-    from bench.cli import features, running
-
-    settings = running.parse_settings(set_ or [])
-    raise typer.Exit(features.why(system, task, tuple(data or ()), settings, as_json=json_))
-
-
-@features_app.command("verify")
-def verify_features(json_: Json = False) -> None:
-    """Read every stored shard again and name those that are damaged."""
-    from bench.cli import features
-
-    raise typer.Exit(features.verify_store(as_json=json_))
-
-
-@features_app.command()
-def gc(
-    card: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--card", help="Also keep what this system needs: a name or the path of a card (repeatable)."
-        ),
-    ] = None,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """List what no shipped or given card reaches, and damaged files; remove them with --delete."""
-    from bench.cli import features
-
-    raise typer.Exit(features.gc(tuple(card or ()), delete=delete, as_json=json_))
