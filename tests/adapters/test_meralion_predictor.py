@@ -168,6 +168,34 @@ def test_a_killed_fit_ends_at_the_bytes_of_one_that_was_not(
     assert found.notes["lora_parameters"] == 3 * 2 * (DIMS + DIMS)
 
 
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
+    tmp_path: Path, whisper_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "encoder": "whisper", "layer": 2, "stored_layer": 1, "lora_rank": 2, "epochs": 2, "lora_epochs": 2,
+        "dev": "train", "average": 1, "weights": Weights(whisper_folder, "hash"),
+    }  # fmt: skip
+    monkeypatch.setattr("adapters.meralion_ser.training.SECONDS_AT_RISK", -1.0)
+    whole, clips = fitted(tmp_path / "whole", settings)
+    save, written = torch.save, []
+
+    def torn(state: object, path: Path) -> None:
+        written.append(path)
+        if len(written) == 3:
+            path.write_bytes(b"half a checkpo")
+            raise Killed
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(Killed):
+        fitted(tmp_path / "killed", settings)
+    monkeypatch.setattr(torch, "save", save)
+    epochs_done: list[float] = []
+    resumed, _ = fitted(tmp_path / "killed", settings, progress=lambda done, _total: epochs_done.append(done))
+    assert epochs_done == [3, 4]
+    assert table(resumed.predict(clips)) == table(whole.predict(clips))
+
+
 def test_lora_moves_the_encoder_and_the_frozen_weights_stay(tmp_path: Path, whisper_folder: Path) -> None:
     from safetensors.torch import load_file
 

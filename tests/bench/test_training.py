@@ -230,6 +230,22 @@ def test_training_killed_at_any_time_ends_with_the_same_weights(
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.parametrize("name", ["small", "one-gpu", "paper"])
+def test_the_ready_configs_name_what_there_is(name: str, tmp_path: Path) -> None:
+    from adapters.meralion_ser import MeralionSerPredictor
+    from bench.protocols import Weights
+    from bench.registry import shipped_files
+    from bench.training import TrainConfig
+    from bench.typed_yaml import read_typed
+
+    config_ = read_typed(shipped_files("training")[name], TrainConfig)
+    card = load_system(config_.system)
+    features = {} if card.features is None else card.features.params
+    params = {key: value for key, value in config_.params.items() if key not in features}
+    MeralionSerPredictor(**(card.params | params), weights=Weights(tmp_path, "none"))
+    assert config_.tasks
+
+
 def test_its_curves_go_to_tensorboard(tmp_path: Path, corpus: Path, serbench: Command) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
