@@ -186,7 +186,8 @@ def stored() -> dict[str, str]:
     if not path.exists():
         return {}
     with sqlite3.connect(path) as connection:
-        return dict(connection.execute("SELECT key, reply FROM replies"))
+        made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone()
+        return dict(connection.execute("SELECT key, reply FROM replies")) if made else {}
 
 
 def test_the_server_is_killed_in_the_middle_and_nothing_answered_is_lost_or_asked_again(
