@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,10 +293,21 @@ def launched(
     return command, environment
 
 
+def of_one_process(tmp_path: Path, corpus: Path) -> dict[str, Any]:
+    """Notes of the same lesson in one process: one of its own, as a user's is."""
+    (tmp_path / "alone.yaml").write_text((tmp_path / "both.yaml").read_text())
+    command = [
+        sys.executable, "-m", "bench.cli", "train", str(tmp_path / "alone.yaml"), "--out", str(tmp_path / "alone"),
+        "--data", str(corpus), "--json",
+    ]  # fmt: skip
+    environment = os.environ | {"SERBENCH_CACHE": str(tmp_path / "cache-alone"), "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    notes: dict[str, Any] = json.loads(said.stdout)
+    return notes
+
+
 def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> None:
     """The same batches and the same loss of whole batches: what is left is the order of sums in float32."""
-    from bench.training import train
-
     params = "channels: 16, epochs: 3, average: 2, batch: 7, dropout: 0.0, embedding_dropout: 0.0, concordance_steps: 1"
     command, environment = launched(tmp_path, corpus, "both", params)
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -303,9 +315,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> No
     assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(
         ["config.json", "model.safetensors", "epoch-2.safetensors", "serbench.json", "system.yaml", "work"]
     )
-    alone = tmp_path / "alone.yaml"
-    alone.write_text((tmp_path / "both.yaml").read_text())
-    of_one = train(alone, out=tmp_path / "alone", data=(corpus,)).notes
+    of_one = of_one_process(tmp_path, corpus)
     assert of_two["training_losses"] == pytest.approx(of_one["training_losses"], rel=1e-3)
     ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("both", "alone"))
     moved = max(float(np.abs(ours[k] - theirs[k]).max()) for k in theirs)
@@ -337,8 +347,6 @@ def test_two_processes_train_head_then_lora_as_one_does(tmp_path: Path, corpus: 
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    from bench.training import train
-
     torch.manual_seed(0)
     sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
     WhisperEncoder(WhisperConfig(**sizes)).save_pretrained(tmp_path / "encoder")
@@ -351,8 +359,7 @@ def test_two_processes_train_head_then_lora_as_one_does(tmp_path: Path, corpus: 
     command, environment = launched(tmp_path, corpus, "both", "dev: select", "./small.yaml")
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     of_two = json.loads(said.stdout)
-    (tmp_path / "alone.yaml").write_text((tmp_path / "both.yaml").read_text())
-    of_one = train(tmp_path / "alone.yaml", out=tmp_path / "alone", data=(corpus,)).notes
+    of_one = of_one_process(tmp_path, corpus)
     assert of_two["lora_parameters"] > 0
     for losses in ("training_losses", "dev_losses"):
         assert len(of_two[losses]) == 4
