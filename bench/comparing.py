@@ -16,6 +16,7 @@ from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
+from bench.seeds import redrawn_interval
 
 SUPERVISION = {
     "reference": "no learning",
@@ -30,7 +31,11 @@ COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B."""
+    """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B.
+
+    All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
+    drawn anew (:mod:`bench.seeds`), None where neither system has two seeds.
+    """
 
     system_a: str
     system_b: str
@@ -63,6 +68,10 @@ class Pairing:
     equivalence_low: float
     equivalence_high: float
     detectable_difference: float | None
+    seeds_a: int
+    seeds_b: int
+    redrawn_low: float | None
+    redrawn_high: float | None
     unit: str
     notes: tuple[str, ...]
 
@@ -79,9 +88,18 @@ class Pairing:
             "difference": -self.difference, "low": -self.high, "high": -self.low,
             "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
             "verdict": opposite.get(self.verdict, self.verdict),
+            "seeds_a": self.seeds_b, "seeds_b": self.seeds_a,
+            "redrawn_low": _negative(self.redrawn_high), "redrawn_high": _negative(self.redrawn_low),
         }  # fmt: skip
         made = replace(self, **turned)
         return replace(made, sentence=sentence(made))
+
+    @property
+    def rests_on_seeds(self) -> bool:
+        """Whether a verdict of better or worse may come out otherwise when the systems are trained with other seeds."""
+        if self.verdict not in {"better", "worse"} or self.redrawn_low is None or self.redrawn_high is None:
+            return False
+        return self.redrawn_low <= 0 <= self.redrawn_high
 
 
 def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:
@@ -240,14 +258,16 @@ def _run_block(
             )
         except CannotSeparate:
             continue
-        found += [_pairing(name, records, blocks[0], metric, c, len(pairs)) for c in results]
+        found += [_pairing(name, records, blocks, metric, c, len(pairs)) for c in results]
     return found
 
 
 def _pairing(
-    name: str, records: Sequence[Record], block: Block, metric: str, c: Comparison, size: int
+    name: str, records: Sequence[Record], blocks: Sequence[Block], metric: str, c: Comparison, size: int
 ) -> Pairing:
-    a, b = records[c.a], records[c.b]
+    a, b, block = records[c.a], records[c.b], blocks[c.a]
+    first, second = (blocks[i].values for i in (c.a, c.b))
+    redrawn = redrawn_interval(metric, first, second, level=c.level) or (None, None)
     leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
     made = Pairing(
         system_a=a.system,
@@ -281,6 +301,10 @@ def _pairing(
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
         detectable_difference=c.detectable_difference,
+        seeds_a=len(first),
+        seeds_b=len(second),
+        redrawn_low=redrawn[0],
+        redrawn_high=redrawn[1],
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
@@ -298,6 +322,10 @@ def sentence(p: Pairing) -> str:
     test = f"adjusted p = {p.p_adjusted:.2g}"
     if p.verdict in {"better", "worse"}:
         said = f"{ahead} beats {behind} by {size}, {spread}, {test}"
+        if p.rests_on_seeds:
+            said += (
+                f", for these seeds only: were they drawn anew, the interval would be {_redrawn(p, percent)}"
+            )
     elif p.verdict == "equivalent":
         said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
     elif p.verdict == NO_VERDICT:
@@ -318,6 +346,17 @@ def sentence(p: Pairing) -> str:
     usual = {"", "within", "clean"}
     setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
     return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
+
+
+def _redrawn(p: Pairing, percent: bool) -> str:
+    assert p.redrawn_low is not None
+    assert p.redrawn_high is not None
+    low, high = (p.redrawn_low, p.redrawn_high) if p.difference >= 0 else (-p.redrawn_high, -p.redrawn_low)
+    return f"{_figure(low, percent)} to {_figure(high, percent)}"
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def _figure(value: float, percent: bool) -> str:

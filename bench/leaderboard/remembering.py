@@ -18,6 +18,7 @@ TEST_MODULES = (
     "bench.families",
     "bench.swaps",
     "bench.power",
+    "bench.seeds",
     "bench.intervals",
     "bench.resampling",
     "bench.additive",

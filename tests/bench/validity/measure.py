@@ -13,6 +13,7 @@ import numpy as np
 from bench.errors import CannotSeparate
 from bench.families import Comparison, compare_family
 from bench.intervals import Method, interval
+from bench.seeds import redrawn_interval
 from tests.bench.validity.plan import DRAWS, LEVEL, MARGIN, Cell
 from tests.bench.validity.worlds import Array, Corpora, simulate
 
@@ -77,6 +78,8 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
         yield "difference", (float(pair.low <= 0 <= pair.high), pair.high - pair.low)
+    elif cell.question == "seeds":
+        yield from _with_seeds(cell, statistics, run)
     elif cell.question == "equivalence":
         (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, margin=MARGIN)
         yield "equivalent", (float(bool(pair.equivalent)), np.nan)
@@ -84,6 +87,14 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         family = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         for method in cell.methods:
             yield method, (_found(family, method, cell.world.offsets), np.nan)
+
+
+def _with_seeds(cell: Cell, statistics: Array, run: int) -> Iterator[tuple[str, Answer | None]]:
+    redrawn = redrawn_interval(cell.world.metric, statistics[0], statistics[1], level=LEVEL)
+    (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
+    yield "seeds redrawn", redrawn and (float(redrawn[0] <= 0 <= redrawn[1]), redrawn[1] - redrawn[0])
+    yield "seeds held fixed", (float(pair.low <= 0 <= pair.high), pair.high - pair.low)
+    yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
 
 
 def _or_none(answer: Callable[[], Answer]) -> Answer | None:

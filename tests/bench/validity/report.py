@@ -10,6 +10,7 @@ from bench.atomic import write_text
 from tests.bench.validity.plan import (
     AT_MOST_5,
     COVERS,
+    HOLDS,
     REJECTS,
     SPEAKERS,
     TOO_EAGER,
@@ -28,6 +29,7 @@ CLAIMS: tuple[tuple[str, str, tuple[str, ...], Bound], ...] = (
     ("swap test of one pair", "test", ("swap test",), REJECTS),
     ("max-T and Holm: family-wise error", "family", ("max-T error", "Holm error"), AT_MOST_5),
     ("equivalence of systems that differ by the margin", "equivalence", ("equivalent",), AT_MOST_5),
+    ("interval of a difference with seeds drawn anew", "seeds", ("seeds redrawn",), HOLDS),
     ("percentile bootstrap, up to 20 speakers", "interval", ("percentile",), TOO_NARROW),
     ("interval over clips instead of speakers", "interval", ("clips",), TOO_NARROW),
     ("swap test over clips instead of speakers", "test", ("clips swap test",), TOO_EAGER),
@@ -53,6 +55,7 @@ def report(found: Results) -> str:
         "tests": _tests(found),
         "families": _families(found),
         "equivalence": _equivalence(found),
+        "seeds": _by_speakers(found.of("seeds"), _with_width),
         "origin": _origin(found),
     }
     text = TEXT.read_text(encoding="utf-8")
@@ -144,11 +147,14 @@ def _from(speakers: int | None) -> str:
 
 
 def _coverage_table(entries: Sequence[Entry]) -> str:
-    def cell(e: Entry) -> str:
-        refused = f", {e.refused} refused" if e.refused else ""
-        return f"{_percent(e.share)} ({e.width:.3f}{refused})"
+    return _by_speakers(entries, _with_width)
 
-    return _by_speakers(entries, cell)
+
+def _with_width(e: Entry) -> str:
+    if e.width is None:
+        return _percent(e.share)
+    refused = f", {e.refused} refused" if e.refused else ""
+    return f"{_percent(e.share)} ({e.width:.3f}{refused})"
 
 
 def _tests(found: Results) -> str:
@@ -186,10 +192,14 @@ def _equivalence(found: Results) -> str:
 def _origin(found: Results) -> str:
     about = found.about
     packages = ", ".join(f"{name} {version}" for name, version in sorted(about["packages"].items()))
+    added = "".join(
+        f" {a['cells']} cells were added on {a['date']} by commit `{a['revision']}`."
+        for a in about.get("added", ())
+    )
     return (
         f"{about['simulations']:,} simulated corpora per cell, {about['draws']} resamples or sign patterns, seed"
         f" {about['seed']}, {len(found.entries)} figures in {found.seconds / 60:.0f} minutes on one core"
-        f" ({about['processor']}). {about['date']}, Python {about['python']}, {packages}, commit `{about['revision']}`."
+        f" ({about['processor']}). {about['date']}, Python {about['python']}, {packages}, commit `{about['revision']}`.{added}"
     )
 
 

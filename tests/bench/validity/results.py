@@ -73,6 +73,7 @@ def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
         if cell.key in found["cells"]:
             continue
         done = measure(cell, simulations)
+        _note_addition(found["about"])
         found["cells"][cell.key] = _written(cell, done)
         write_json(path, found)
         shares = ", ".join(f"{f.method} {100 * f.share:.1f} %" for f in done.figures)
@@ -108,6 +109,17 @@ def _written(cell: Cell, done: Measured) -> dict[str, Any]:
         del entry["method"]
         figures[figure.method] = entry
     return {"figures": figures, "seconds": done.seconds}
+
+
+def _note_addition(about: dict[str, Any]) -> None:
+    """Note what made a cell, where it is not what made the first ones."""
+    origin = _origin()
+    if origin["revision"] == about["revision"]:
+        return
+    added = about.setdefault("added", [])
+    if not added or added[-1]["revision"] != origin["revision"]:
+        added.append({"date": origin["date"], "revision": origin["revision"], "cells": 0})
+    added[-1]["cells"] += 1
 
 
 def _origin() -> dict[str, Any]:

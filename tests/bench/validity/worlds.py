@@ -62,6 +62,10 @@ class World:
     easy: bool = False
     skewed: bool = False
     """True ratings crowd at one end of the scale."""
+    seeds: int = 1
+    """Trainings of each system; more than one is an axis of the statistics, after the systems."""
+    training: float = 0.0
+    """Standard deviation of what one training brings: logits, per emotion and for all; for ratings, of the slope."""
 
     @property
     def confusion(self) -> bool:
@@ -71,7 +75,7 @@ class World:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Simulated corpora: statistics (corpora, systems, speakers, …), a plain system's true metric (corpora,), clips if asked.
+    """Simulated corpora: statistics (corpora, systems, [seeds,] speakers, …), a plain system's true metric (corpora,), clips if asked.
 
     ``clips`` holds, per corpus, the statistics (systems, clips, …) with every clip for itself.
     """
@@ -107,7 +111,11 @@ def _labelled(world: World, rng: np.random.Generator, corpora: int, speakers: in
         if world.scripts == "own":
             sentences = rng.normal(0, SCRIPT, sentences.shape)
         ability = _ability(world, rng, shared, system, gain)
-        tables.append(common + _tables(world, rng, n - copied, ability, system, sentences))
+        if world.seeds == 1:
+            tables.append(common + _tables(world, rng, n - copied, ability, system, sentences))
+            continue
+        runs = [ability + _training(world, rng, corpora) for _ in range(world.seeds)]
+        tables.append(np.stack([_tables(world, rng, n, run, system, sentences) for run in runs], axis=1))
     statistics = np.stack(tables, axis=1).astype(np.float64)
     fixed = world.scripts == "fixed"
     shift = sentences[:, 0] if fixed else np.zeros((1, 1, 1))
@@ -122,6 +130,14 @@ def _ability(world: World, rng: np.random.Generator, shared: Array, system: int,
         0, OWN_PER_CLASS, (corpora, speakers, world.classes)
     )
     return _difficulty(world, system) + gain + shared + own
+
+
+def _training(world: World, rng: np.random.Generator, corpora: int) -> Array:
+    """What one training of a system brings, (corpora, 1, K) logits."""
+    own = rng.normal(0, world.training, (corpora, 1, 1)) + rng.normal(
+        0, world.training, (corpora, 1, world.classes)
+    )
+    return np.asarray(own)
 
 
 def _tables(
@@ -258,9 +274,14 @@ def _rated(world: World, rng: np.random.Generator, corpora: int, speakers: int, 
             sentences = rng.normal(size=corpora * SCRIPTS)
         y = (slope + SLOPES * per_speaker()) * x + parts.sentences * sentences[sentence]
         y += parts.offsets * _mixed(offset, per_speaker(), max(0.5, world.alike))
-        y += parts.errors * _mixed(error, rng.normal(size=len(speaker)), world.alike)
-        columns = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
-        statistics.append(np.add.reduceat(columns, starts).reshape(corpora, speakers, 6))
+        runs = []
+        for _ in range(world.seeds):
+            run = y + parts.errors * _mixed(error, rng.normal(size=len(speaker)), world.alike)
+            if world.training:
+                run += world.training * rng.normal(size=corpora)[corpus] * x
+            columns = np.stack([np.ones_like(x), x, run, x * x, run * run, x * run], axis=-1)
+            runs.append(np.add.reduceat(columns, starts).reshape(corpora, speakers, 6))
+        statistics.append(runs[0] if world.seeds == 1 else np.stack(runs, axis=1))
         apart.append(columns)
         if system == 0:
             truth = _concordance(world, *_recipe(world, 0, 0.0), sentences.reshape(corpora, SCRIPTS))
