@@ -96,10 +96,10 @@ class Pairing:
 
     @property
     def rests_on_seeds(self) -> bool:
-        """Whether a verdict of better or worse may come out otherwise when the systems are trained with other seeds."""
+        """Whether a verdict of better or worse, and its interval, hold with these seeds and not with any drawn anew."""
         if self.verdict not in {"better", "worse"} or self.redrawn_low is None or self.redrawn_high is None:
             return False
-        return self.redrawn_low <= 0 <= self.redrawn_high
+        return self.redrawn_low <= 0 <= self.redrawn_high and not self.low <= 0 <= self.high
 
 
 def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:

@@ -61,6 +61,7 @@ def environment() -> Environment:
         "level": wording.level_words,
         "language": wording.language_name,
         "subject": wording.subject_title,
+        "verdict": wording.verdict_words,
         "coverage": wording.coverage,
         "duration": human_time,
         "listed": wording.listed,

@@ -209,7 +209,8 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     }
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
-        said += f" It beats {'all the others: ' if rest else ''}{listed(groups['better'])}."
+        named = [f"{s} (for these seeds only)" if seen[s].rests_on_seeds else s for s in groups["better"]]
+        said += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
     if groups["equivalent"]:
         said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
     if any(p.verdict == NO_VERDICT for p in seen.values()):
@@ -217,6 +218,12 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     if groups[CANNOT_SEPARATE]:
         said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return said
+
+
+def verdict_words(p: Pairing) -> str:
+    """Write a verdict in a table's cell."""
+    said = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
+    return f"{said}, for these seeds" if p.rests_on_seeds else said
 
 
 def tally(pairings: Sequence[Pairing]) -> str:
@@ -228,10 +235,11 @@ def tally(pairings: Sequence[Pairing]) -> str:
     if not pairings:
         return "No pair of systems was tested."
     apart = sum(p.verdict in ("better", "worse") for p in pairings)
+    seeds = sum(p.rests_on_seeds for p in pairings)
     same = sum(p.verdict == "equivalent" for p in pairings)
     withheld = sum(p.verdict == NO_VERDICT for p in pairings)
     open_ = len(pairings) - apart - same - withheld
     return (
-        f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly,"
+        f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly{f' ({seeds} for these seeds only)' if seeds else ''},"
         f" {same} {'is' if same == 1 else 'are'} equivalent within the margin, and {open_} cannot be separated{f'; {withheld} on leaking official splits have no verdict' if withheld else ''}."
     )
