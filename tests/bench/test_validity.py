@@ -172,6 +172,17 @@ def test_the_figures_quoted_elsewhere_are_these() -> None:
     assert "held the truth {} to {} % of the time".format(*covered) in readme
     assert "held it {} to {} % with 8 or 10 even speakers".format(*usual) in readme
     assert "an interval over clips {} to {} %".format(*clips) in readme
+    seeds = RESULTS.of("seeds", "seeds redrawn")
+    vouched = spread([e for e in seeds if e.bound is not None])
+    assert "it held the truth {} to {} % of the time with three and five seeds".format(*vouched) in readme
+    words = " ".join((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split())
+    two = spread([e for e in seeds if e.bound is None])
+    assert (
+        "{} to {} % of the time with three and five seeds, {} to {} % with two".format(*vouched, *two)
+        in words
+    )
+    most = max(100 * e.share for e in RESULTS.of("seeds", "swap test"))
+    assert f"told apart, in up to {most:.0f} % of the corpora" in words
     said = " ".join(str(bench.significance.__doc__).split())
     assert "covered {}–{} % with 8 to 90 speakers".format(*covered) in said
     assert "percentile bootstrap covered {}–{} % with 8 or 10".format(*usual) in said

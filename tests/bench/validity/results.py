@@ -69,11 +69,14 @@ def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
     kept = found.get("about", {})
     if {name: kept.get(name) for name in about} != about:
         found = {"about": about | _origin(), "cells": {}}
+    origin = (
+        _origin()
+    )  # Asked before the first figure is written: a file that this run changes is no change of the code.
     for cell in cells:
         if cell.key in found["cells"]:
             continue
         done = measure(cell, simulations)
-        _note_addition(found["about"])
+        _note_addition(found["about"], origin)
         found["cells"][cell.key] = _written(cell, done)
         write_json(path, found)
         shares = ", ".join(f"{f.method} {100 * f.share:.1f} %" for f in done.figures)
@@ -111,9 +114,8 @@ def _written(cell: Cell, done: Measured) -> dict[str, Any]:
     return {"figures": figures, "seconds": done.seconds}
 
 
-def _note_addition(about: dict[str, Any]) -> None:
+def _note_addition(about: dict[str, Any], origin: dict[str, Any]) -> None:
     """Note what made a cell, where it is not what made the first ones."""
-    origin = _origin()
     if origin["revision"] == about["revision"]:
         return
     added = about.setdefault("added", [])
