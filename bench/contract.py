@@ -36,6 +36,7 @@ from bench.execution.jobs import FitJob, Job, Runner, build_encoder
 from bench.extraction import compute_features, compute_kept
 from bench.features import FeatureStore, Keep
 from bench.layout import make_plan
+from bench.material import own_material
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted, resolve_system
 from bench.predictions import read_table
@@ -138,7 +139,7 @@ class TestBed:
     @property
     def test_clips(self) -> Clips:
         """The clips the first fold is tested on."""
-        return self.task.clips(self.task.folds[0].test)
+        return own_material(self.task).clips(self.task.folds[0].test)
 
     def encoder(self) -> Encoder:
         """Build the system's frozen encoder anew."""
@@ -156,7 +157,7 @@ class TestBed:
         """Fit anew on the first fold and answer its test clips."""
         if self.system.card.probe:
             return self._probe_answers(task)
-        return self.fitted(task).predict(task.clips(task.folds[0].test))
+        return self.fitted(task).predict(own_material(task).clips(task.folds[0].test))
 
     def _probe_answers(self, task: Task) -> Answers:
         """By way of the very jobs of a run; all folds are computed together, the first is handed out."""
@@ -186,7 +187,8 @@ class TestBed:
                 workdir=Path(workdir),
                 features=self.features,
             )
-            predictor.fit(task.examples(fold.train), task.examples(fold.dev), context)
+            material = own_material(task)
+            predictor.fit(material.examples(fold.train), material.examples(fold.dev), context)
         return predictor
 
     @functools.cached_property
@@ -196,7 +198,7 @@ class TestBed:
         if key is None or spec is None:
             return None
         store, encoder = FeatureStore(self.folder / "features"), self.encoder()
-        for clips in (self.task.clips(np.arange(len(self.task))), odd_audio()):
+        for clips in (own_material(self.task).clips(np.arange(len(self.task))), odd_audio()):
             keep = Keep(spec.pooled, spec.every)
             (arrays,), failures = compute_kept(encoder, clips, range(len(clips)), [keep])
             store.write(key, arrays, failures)

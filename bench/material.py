@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from bench.task import Task
 
 Heard = Mapping[str, Mapping[str, DecodedClip]]
 """Condition → PCM hash of a clip as it is → the clip as it sounds under that condition. Clean needs no entry."""
+AS_IT_IS: Heard = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Material:
                 f"{clip.clip_id}: its audio under {condition!r} is not in the cache, or was removed meanwhile; run again"
             ) from None
 
-    def clips(self, rows: NDArray[np.intp], condition: str, heard: Heard) -> Clips:
+    def clips(self, rows: NDArray[np.intp], condition: str = CLEAN, heard: Heard = AS_IT_IS) -> Clips:
         """What an adapter may see of these rows: audio under a condition, and no labels."""
         decoded = [self.hear(int(i), condition, heard) for i in rows]
         return Clips(
@@ -84,7 +86,7 @@ class Material:
             transcripts=tuple(self.transcripts[i] for i in rows),
         )
 
-    def examples(self, rows: NDArray[np.intp], condition: str, heard: Heard) -> Examples:
+    def examples(self, rows: NDArray[np.intp], condition: str = CLEAN, heard: Heard = AS_IT_IS) -> Examples:
         """What a learner may see of these rows; rows without audio are left out."""
         rows = rows[self.audible[rows]]
         return Examples(

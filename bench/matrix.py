@@ -23,7 +23,7 @@ class Entry(Strict):
     """Some systems on some tasks."""
 
     systems: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names, or paths of card files relative to the matrix file."""
+    """Names, patterns over the known systems (``*-superb``), or paths of card files relative to the matrix file."""
     tasks: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     """Task ids or patterns, over the corpora that are found: ``*``, ``emodb-*``, ``indowave.id@loso``."""
     synthetic: bool = True

@@ -19,7 +19,7 @@ from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
 from bench.probes import PROBES
 from bench.protocols import Weights
-from bench.registry import load_system, with_settings
+from bench.registry import load_system, match_systems, with_settings
 from bench.serving import PYTHON_VARIABLE, vllm_python
 from bench.task import Task, match_tasks, split_task_name
 from bench.transfer import trainings
@@ -284,7 +284,7 @@ def expand(
 
     wanted: dict[tuple[str, ...], Wanted] = {}
     for entry in matrix.entries:
-        named = [resolved(name) for name in entry.systems]
+        named = [resolved(n) for n in dict.fromkeys(n for p in entry.systems for n in match_systems(p))]
         if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
             continue
         for system in named:

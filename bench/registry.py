@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import importlib
 import importlib.metadata
@@ -61,6 +62,22 @@ def _module_folders(module: str) -> list[Path]:
 def system_names() -> list[str]:
     """Return the names of all known systems, sorted."""
     return sorted(name for path in system_card_files().values() for name in _cards_in(path))
+
+
+def match_systems(name_or_pattern: str) -> list[str]:
+    """Return the systems that a matrix's pattern means (``*-superb``), sorted; a plain name or a path means itself.
+
+    Raises:
+        UsageError: a pattern that no known system fits.
+    """
+    if not set(name_or_pattern) & set("*?["):
+        return [name_or_pattern]
+    found = fnmatch.filter(system_names(), name_or_pattern)
+    if not found:
+        raise UsageError(
+            f"no known system fits the pattern {name_or_pattern!r}; serbench list systems names them"
+        )
+    return found
 
 
 def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:

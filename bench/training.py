@@ -184,7 +184,7 @@ def _fit(
         log=config.log,
         progress=progress,
     )
-    learnt, judged = (material.examples(rows, "clean", {}) for rows in (fold.train, fold.dev))
+    learnt, judged = (material.examples(rows) for rows in (fold.train, fold.dev))
     predictor.fit(learnt, judged, context)
     return len(learnt) + len(judged)
 

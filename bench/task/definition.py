@@ -14,7 +14,7 @@ from bench.audio_store import DecodedClip
 from bench.cards import CorpusCard, Protocol
 from bench.folds import Fold, Leak
 from bench.labels import View
-from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
+from bench.protocols import Array
 from bench.task.segments import clips_of_segments
 
 
@@ -143,29 +143,6 @@ class Task:
     def audible(self) -> NDArray[np.bool_]:
         """Which rows have audio."""
         return np.array([d.message is None for d in self.decoded])
-
-    def clips(self, rows: NDArray[np.intp]) -> Clips:
-        """What an adapter may see of these rows: audio and no labels."""
-        decoded = [self.decoded[i] for i in rows]
-        return Clips(
-            ids=tuple(d.clip_id for d in decoded),
-            pcm_hashes=tuple(d.pcm_hash for d in decoded),
-            seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
-            languages=tuple(self.languages[i] for i in rows),
-            read=lambda i: decoded[i].read(),
-            transcripts=tuple(self.transcripts[i] for i in rows),
-        )
-
-    def examples(self, rows: NDArray[np.intp]) -> Examples:
-        """What a learner may see of these rows; rows without audio are left out."""
-        rows = rows[self.audible[rows]]
-        return Examples(
-            clips=self.clips(rows),
-            labels=tuple(self.emotions[i] for i in rows),
-            dimensions=self.dimensions[rows].copy(),
-            speakers=tuple(self.speakers[i] for i in rows),
-            soft_labels=None if self.soft_labels is None else self.soft_labels[rows].copy(),
-        )
 
 
 ROW_COLUMNS = (

@@ -13,6 +13,7 @@ from bench.matrix import Matrix, load_matrix
 from bench.registry import (
     corpus_cards,
     load_system,
+    match_systems,
     matrix_files,
     system_card_files,
     system_names,
@@ -121,8 +122,51 @@ def test_all_shipped_cards_and_matrices_are_valid_and_carry_their_licence() -> N
         assert card.source
     for name in matrix_files():
         matrix, _ = load_matrix(name)
-        for system in {s for e in matrix.entries for s in e.systems}:
+        for system in systems_of(matrix):
             load_system(system)
+
+
+def systems_of(matrix: Matrix) -> set[str]:
+    return {name for entry in matrix.entries for known in entry.systems for name in match_systems(known)}
+
+
+def test_a_pattern_means_the_systems_that_fit_it() -> None:
+    assert match_systems("./mine.yaml") == ["./mine.yaml"]
+    assert match_systems("majority") == ["majority"]
+    adapted = match_systems("*-adapted")
+    assert adapted == sorted(adapted)
+    assert "wavlm-base-plus-adapted" in adapted
+    assert "meralion-ser-small" not in adapted
+    with pytest.raises(UsageError, match=r"no known system fits the pattern '\*-adaptd'"):
+        match_systems("*-adaptd")
+
+
+def test_the_full_matrix_holds_every_system_that_is_no_variation_of_another() -> None:
+    matrix, _ = load_matrix("full")
+    left = set(system_names()) - systems_of(matrix)
+    variations = ("meralion-ser-ablation-", "meralion-ser-dimensions-", "qwen2-audio-7b-instruct-")
+    assert {s for s in left if not s.startswith(variations)} == {
+        "whisper-tiny.en-attentive",
+        "whisper-tiny.en-layerwise",
+    }
+    # What is asked as it stands is never trained, and what is trained is never asked as it stands.
+    tracks = {
+        e.protocol: {load_system(s).track for s in systems_of(Matrix(name="m", entries=(e,)))}
+        for e in matrix.entries
+    }
+    assert tracks["zero-shot"] == {"released"}
+    assert "released" not in tracks["within"]
+
+
+def test_the_papers_matrix_is_its_table() -> None:
+    matrix, _ = load_matrix("paper")
+    compared = systems_of(matrix) - {"chance", "majority"}
+    assert len(compared) == 8
+    assert all(load_system(s).track == "released" for s in compared)
+    corpora = {pattern.partition(".")[0] for e in matrix.entries for pattern in e.tasks}
+    assert corpora <= set(corpus_cards())
+    asked = [load_system(s) for s in compared if s.endswith("-free")]
+    assert all(s.params["prompts"] == ["paper"] for s in asked)
 
 
 def test_set_changes_a_parameter_that_exists_and_no_other() -> None:

@@ -15,6 +15,7 @@ from bench.cards import CorpusCard, Split
 from bench.corpora import PreparedCorpus, card_of
 from bench.errors import DataError, UsageError
 from bench.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
+from bench.material import own_material
 from bench.task import Task, build_task, decode_missing, match_tasks, open_table, split_task_name
 from tests.conftest import rewrite, write_tone_corpus
 
@@ -117,11 +118,12 @@ def test_folds_do_not_depend_on_anything_but_their_input_and_the_hash_tells_them
 def test_a_task_offers_its_own_classes_and_clips_without_labels(cache: Path, tone_corpus: Path) -> None:
     task = build(tone_corpus, cache)
     assert (len(task), task.labels, len(task.folds)) == (36, ("happy", "sad", "angry"), 5)
-    clips = task.clips(task.folds[0].test)
+    material = own_material(task)
+    clips = material.clips(task.folds[0].test)
     assert not {"labels", "emotions", "dimensions", "speakers"} & set(vars(clips))
     assert clips.read(0).dtype == np.float32
     assert clips.seconds.tolist() == [0.4] * len(clips)
-    examples = task.examples(task.folds[0].train)
+    examples = material.examples(task.folds[0].train)
     assert set(examples.speakers) <= {f"tones/0{i}" for i in range(6)}
     assert not set(examples.clips.ids) & set(clips.ids)
 
