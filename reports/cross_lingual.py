@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.conditions import CLEAN
@@ -18,6 +18,7 @@ from reports.contests import Contest, Subject
 OWN = "its own corpus, other speakers"
 NOWHERE = "nothing here (zero-shot)"
 RULES = {OTHER_LANGUAGES: "all other languages", OTHER_POOLS: "all other corpora"}
+BOTH_RULES = "all other corpora, all in other languages"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,12 @@ def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> La
     rows: dict[str, dict[str, Record]] = defaultdict(dict)
     for r in own:
         rows[_title(r)][r.task] = r
-    ordered = sorted(rows, key=lambda t: (t != OWN, t in RULES.values(), t == NOWHERE, t))
+    languages, pools = (rows.get(RULES[rule], {}) for rule in (OTHER_LANGUAGES, OTHER_POOLS))
+    if languages and _learnt_by_task(languages) == _learnt_by_task(pools):
+        # Where no two corpora share a language, the two rules are one, and so are their scores.
+        rows[BOTH_RULES] = rows.pop(RULES[OTHER_LANGUAGES])
+        del rows[RULES[OTHER_POOLS]]
+    ordered = sorted(rows, key=lambda t: (t != OWN, t in (*RULES.values(), BOTH_RULES), t == NOWHERE, t))
     return LanguageMatrix(
         own[0],
         tuple(
@@ -110,6 +116,10 @@ def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> La
             for t in ordered
         ),
     )
+
+
+def _learnt_by_task(row: Mapping[str, Record]) -> dict[str, set[str]]:
+    return {task: {str(s["task"]) for s in r.facts.get("sources", ())} for task, r in row.items()}
 
 
 def _title(record: Record) -> str:

@@ -18,7 +18,7 @@ from bench.records import Record, read_record, read_records
 from reports.clipwise import ClipReader
 from reports.contests import Subject, hold_contests
 from reports.costs import quality_and_cost
-from reports.cross_lingual import OWN, RULES, cross_lingual
+from reports.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
 from reports.duels import PAGES, duel, pairs_to_show
 from reports.gathering import Work
 from reports.published import write_board
@@ -164,6 +164,23 @@ def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
     assert row
     assert rule.cells[1].score.estimate == f"{100 * row['estimate']:.1f}"
     assert cross_lingual(hold_contests(within)) == []
+
+
+def test_two_rules_that_learn_from_the_same_corpora_are_one_row() -> None:
+    indonesian = [
+        r for r in published("quick", "whisper-tiny.en-superb__*__within__clean") if r.task == "indowave.id"
+    ]
+    (record,) = indonesian
+    german = ("emodb-4class.de",)
+    one = [transferred(record, rule, german) for rule in ("other-languages", "other-pools")]
+    (found,) = cross_lingual(hold_contests(one))
+    assert [r.title for r in found.systems[0].rows] == [BOTH_RULES]
+    more = [
+        transferred(record, "other-languages", german),
+        transferred(record, "other-pools", (*german, "x.id")),
+    ]
+    (found,) = cross_lingual(hold_contests(more))
+    assert {r.title for r in found.systems[0].rows} == set(RULES.values())
 
 
 @pytest.fixture(scope="module")
