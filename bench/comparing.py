@@ -16,7 +16,7 @@ from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
-from bench.seeds import redrawn_interval
+from bench.seeds import SeedVariance, redrawn_interval, seed_variance
 
 SUPERVISION = {
     "reference": "no learning",
@@ -258,16 +258,22 @@ def _run_block(
             )
         except CannotSeparate:
             continue
-        found += [_pairing(name, records, blocks, metric, c, len(pairs)) for c in results]
+        seeds = [seed_variance(metric, b.values) for b in blocks]
+        found += [_pairing(name, records, blocks, seeds, metric, c, len(pairs)) for c in results]
     return found
 
 
 def _pairing(
-    name: str, records: Sequence[Record], blocks: Sequence[Block], metric: str, c: Comparison, size: int
+    name: str,
+    records: Sequence[Record],
+    blocks: Sequence[Block],
+    seeds: Sequence[SeedVariance | None],
+    metric: str,
+    c: Comparison,
+    size: int,
 ) -> Pairing:
     a, b, block = records[c.a], records[c.b], blocks[c.a]
-    first, second = (blocks[i].values for i in (c.a, c.b))
-    redrawn = redrawn_interval(metric, first, second, level=c.level) or (None, None)
+    redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
     leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
     made = Pairing(
         system_a=a.system,
@@ -301,8 +307,8 @@ def _pairing(
         equivalence_low=c.low_90,
         equivalence_high=c.high_90,
         detectable_difference=c.detectable_difference,
-        seeds_a=len(first),
-        seeds_b=len(second),
+        seeds_a=len(blocks[c.a].values),
+        seeds_b=len(blocks[c.b].values),
         redrawn_low=redrawn[0],
         redrawn_high=redrawn[1],
         unit=a.unit,

@@ -6,63 +6,75 @@ the doubt; the interval here holds both halves, and a verdict that it does not b
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.additive import Array, Metric, checked_statistics, metric_named
+from bench.additive import Metric, checked_statistics, metric_named
 from bench.errors import CannotSeparate
-from bench.intervals import occupied, require_level, t_degrees
+from bench.families import Comparison
+from bench.intervals import occupied
 from bench.power import student_quantile
-from bench.resampling import jackknife
 
 
-def redrawn_interval(
-    metric: str | Metric, first: ArrayLike, second: ArrayLike, *, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Interval of the difference first − second over clusters and seeds alike.
+@dataclass(frozen=True)
+class SeedVariance:
+    """What drawing the seeds anew adds to the variance of a system's mean over ``seeds`` of them (NaN: undefined for one)."""
 
-    :param first: statistics (seeds, clusters, …) of one system; of a system with one seed, that seed counts as fixed
-    :returns: None where neither system has two seeds, or where the metric is undefined for one of them
+    variance: float
+    seeds: int
 
-    The variance is V = V_c + Σ max(0, V_s − V_cs), summed over the two systems: V_c is the jackknife over clusters
-    of the seeds' mean, V_s = s²/n of the n seeds' values, and V_cs the part of V_s that single clusters bring, which V_c holds
-    already (two-way variance: Cameron, Gelbach & Miller, Journal of Business & Economic Statistics 29, 2011, 238–249). Student's t
-    has Satterthwaite's degrees of freedom: with three seeds that disagree they are few, and the interval is wide.
+
+def seed_variance(metric: str | Metric, statistics: ArrayLike) -> SeedVariance | None:
+    """Variance of a system's score between trainings, from statistics (seeds, clusters, …); None for a single seed.
+
+    max(0, V_s − V_cs): V_s = s²/n of the n seeds' values, and V_cs the part of it that single clusters bring, seed by seed, which
+    an interval over clusters holds already (two-way variance: Cameron, Gelbach & Miller, Journal of Business & Economic
+    Statistics 29, 2011, 238–249).
     """
     chosen = metric_named(metric)
-    require_level(level)
-    tables = [checked_statistics(chosen, x) for x in (first, second)]
-    counts = [len(x) for x in tables]
-    if max(counts) < 2:
+    table = checked_statistics(chosen, statistics)
+    seeds = len(table)
+    if seeds < 2:
         return None
     try:
-        table = occupied(chosen, np.concatenate(tables))
+        components = chosen.components(occupied(chosen, table))
     except CannotSeparate:
-        return None
-    systems = np.split(chosen.components(table), [counts[0]])
-    found = jackknife(chosen, *(x.mean(axis=0) for x in systems))
-    parts = [(found.standard_error**2, t_degrees(chosen, table[0]))]
-    parts += [(_between_seeds(chosen, x), len(x) - 1.0) for x in systems if len(x) > 1]
-    variance = sum(v for v, _ in parts)
-    if not np.isfinite([found.estimate, variance]).all():
-        return None
-    if variance == 0.0:
-        return found.estimate, found.estimate
-    degrees = variance**2 / sum(v**2 / df for v, df in parts)
-    half = student_quantile((1 + level) / 2, degrees) * float(np.sqrt(variance))
-    widest = chosen.maximum - chosen.minimum
-    return max(found.estimate - half, -widest), min(found.estimate + half, widest)
-
-
-def _between_seeds(metric: Metric, components: Array) -> float:
-    """Variance that drawing seeds anew adds to the mean over seeds, beyond what clusters show; components (seeds, clusters, D)."""
-    seeds = len(components)
+        return SeedVariance(math.nan, seeds)
     with np.errstate(divide="ignore", invalid="ignore"):
         totals = components.sum(axis=1)
-        values = np.array([float(metric.strict(total)) for total in totals])
+        values = np.array([float(chosen.strict(total)) for total in totals])
         influence = np.stack(
-            [own @ metric.gradient(total) for own, total in zip(components, totals, strict=True)]
+            [own @ chosen.gradient(total) for own, total in zip(components, totals, strict=True)]
         )
     between = values.var(ddof=1) / seeds
     by_cluster = influence.var(axis=0, ddof=1).sum() / seeds
-    return float(np.maximum(between - by_cluster, 0.0))
+    return SeedVariance(float(np.maximum(between - by_cluster, 0.0)), seeds)
+
+
+def redrawn_interval(
+    found: Comparison, first: SeedVariance | None, second: SeedVariance | None
+) -> tuple[float, float] | None:
+    """Interval of a comparison's difference over clusters and seeds alike, at the comparison's level.
+
+    ``first`` and ``second`` are its systems' (None: one seed, which counts as fixed). None where neither has two seeds, or
+    where the metric is undefined for one of them.
+
+    The variances of clusters (the jackknife's, of the seeds' means) and of both systems' seeds add. Student's t has
+    Satterthwaite's degrees of freedom: with three seeds that disagree they are few, and the interval is wide.
+    """
+    drawn = [s for s in (first, second) if s is not None]
+    parts = [(found.standard_error**2, max(found.effective_clusters - 1.0, 1.0))]
+    parts += [(s.variance, s.seeds - 1.0) for s in drawn]
+    variance = sum(v for v, _ in parts)
+    if not drawn or math.isnan(variance):
+        return None
+    if variance == 0.0:
+        return found.difference, found.difference
+    degrees = variance**2 / sum(v**2 / df for v, df in parts)
+    half = student_quantile((1 + found.level) / 2, degrees) * math.sqrt(variance)
+    metric = metric_named(found.metric)
+    widest = metric.maximum - metric.minimum
+    return max(found.difference - half, -widest), min(found.difference + half, widest)

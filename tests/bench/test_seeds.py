@@ -12,7 +12,7 @@ from scipy.stats import t
 from bench.additive import Array
 from bench.comparing import Pairing, sentence
 from bench.families import compare_family
-from bench.seeds import redrawn_interval
+from bench.seeds import redrawn_interval, seed_variance
 
 
 def tables(recalls: Array, clips: int = 60) -> Array:
@@ -23,6 +23,11 @@ def tables(recalls: Array, clips: int = 60) -> Array:
         counts[..., k, k] = right[..., k]
         counts[..., k, 1 - k] = clips - right[..., k]
     return counts
+
+
+def redrawn(metric: str, first: Array, second: Array) -> tuple[float, float] | None:
+    (pair,) = compare_family(metric, np.stack([first.mean(axis=0), second.mean(axis=0)]))
+    return redrawn_interval(pair, seed_variance(metric, first), seed_variance(metric, second))
 
 
 def drawn(rng: np.random.Generator, seeds: int, clusters: int, spread: float) -> Array:
@@ -50,7 +55,7 @@ def test_it_is_the_two_way_variance_computed_another_way() -> None:
     variance = sum(v for v, _ in parts)
     degrees = variance**2 / sum(v**2 / df for v, df in parts)
     half = t.ppf(0.975, degrees) * math.sqrt(variance)
-    found = redrawn_interval("ua", first, second)
+    found = redrawn("ua", first, second)
     assert found == pytest.approx((gaps.mean() - half, gaps.mean() + half), rel=1e-9)
 
 
@@ -58,18 +63,16 @@ def test_seeds_that_agree_leave_the_interval_over_clusters() -> None:
     rng = np.random.default_rng(1)
     one, other = drawn(rng, 1, 10, 0.0), drawn(rng, 1, 10, 0.0)
     held = compare_family("ua", np.stack([one[0], other[0]]))[0]
-    redrawn = redrawn_interval("ua", np.repeat(one, 3, axis=0), np.repeat(other, 2, axis=0))
-    assert redrawn == pytest.approx((held.low, held.high), rel=1e-9)
+    again = redrawn("ua", np.repeat(one, 3, axis=0), np.repeat(other, 2, axis=0))
+    assert again == pytest.approx((held.low, held.high), rel=1e-9)
 
 
 def test_one_seed_counts_as_fixed_and_two_such_systems_have_no_interval() -> None:
     rng = np.random.default_rng(2)
     one, three = drawn(rng, 1, 10, 0.0), drawn(rng, 3, 10, 0.1)
-    assert redrawn_interval("ua", one, one) is None
-    wide, narrow = (
-        redrawn_interval("ua", one, three),
-        compare_family("ua", np.stack([one[0], three.mean(axis=0)]))[0],
-    )
+    assert redrawn("ua", one, one) is None
+    wide = redrawn("ua", one, three)
+    (narrow,) = compare_family("ua", np.stack([one[0], three.mean(axis=0)]))
     assert wide is not None
     assert wide[1] - wide[0] > 1.5 * (narrow.high - narrow.low)
 
@@ -77,7 +80,11 @@ def test_one_seed_counts_as_fixed_and_two_such_systems_have_no_interval() -> Non
 def test_an_undefined_seed_leaves_none() -> None:
     sums = np.array([[10.0, 5.0, 5.0, 3.0, 3.0, 2.8], [10.0, 4.0, 5.0, 2.0, 3.0, 2.2]])
     constant = np.array([[10.0, 5.0, 5.0, 2.5, 2.5, 2.5], [10.0, 5.0, 5.0, 2.5, 2.5, 2.5]])
-    assert redrawn_interval("ccc", np.stack([constant, constant]), sums[np.newaxis]) is None
+    of_seeds = seed_variance("ccc", np.stack([sums, constant]))
+    assert of_seeds is not None
+    assert math.isnan(of_seeds.variance)
+    (pair,) = compare_family("ccc", np.stack([sums, sums]))
+    assert redrawn_interval(pair, of_seeds, None) is None
 
 
 def pairing(**given: object) -> Pairing:

@@ -13,7 +13,7 @@ import numpy as np
 from bench.errors import CannotSeparate
 from bench.families import Comparison, compare_family
 from bench.intervals import Method, interval
-from bench.seeds import redrawn_interval
+from bench.seeds import redrawn_interval, seed_variance
 from tests.bench.validity.plan import DRAWS, LEVEL, MARGIN, Cell
 from tests.bench.validity.worlds import Array, Corpora, simulate
 
@@ -90,8 +90,8 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
 
 
 def _with_seeds(cell: Cell, statistics: Array, run: int) -> Iterator[tuple[str, Answer | None]]:
-    redrawn = redrawn_interval(cell.world.metric, statistics[0], statistics[1], level=LEVEL)
     (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
+    redrawn = redrawn_interval(pair, *(seed_variance(cell.world.metric, s) for s in statistics))
     yield "seeds redrawn", redrawn and (float(redrawn[0] <= 0 <= redrawn[1]), redrawn[1] - redrawn[0])
     yield "seeds held fixed", (float(pair.low <= 0 <= pair.high), pair.high - pair.low)
     yield "swap test", (float(pair.p_value <= ALPHA), np.nan)

@@ -1,0 +1,80 @@
+"""What the page of the proposed model says of the committed studies is what their records hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.comparing import Pairing, compare_pair
+from bench.matrix import load_matrix
+from bench.records import Record, read_records
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "proposed_model.md").read_text(encoding="utf-8")
+SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
+STUDIES = {"proposed": ((SMALL, PROBE), (SMALL, "egemaps-svm")), "seeds": ((SMALL, PROBE),)}
+
+
+def between(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", PAGE, re.DOTALL)
+    assert found is not None, name
+    return found[1].strip()
+
+
+def records_of(study: str) -> list[Record]:
+    return read_records(ROOT / "results" / "studies" / study / "records")
+
+
+def decisive(p: Pairing) -> bool:
+    """UA in the classes that were learnt, with answers outside them counted as wrong."""
+    view = "seven" if p.protocol == "transfer" else "native"
+    return (p.metric, p.outside, p.view) == ("ua", "wrong", view)
+
+
+def line(p: Pairing) -> str:
+    return f"- {'Trained on the other languages: ' if p.protocol == 'transfer' else ''}{p.sentence}"
+
+
+def seeds_table(records: list[Record]) -> str:
+    """One row per task: each system's mean over seeds, and its least and most."""
+    rows = {(r.task, r.system): s for r in records for s in r.scores if decisive_score(s)}
+    lines = [
+        "| trained on the other languages, tested on | "
+        + " | ".join(f"`{s}`" for s in (SMALL, PROBE))
+        + " |",
+        "|---|---|---|",
+    ]
+    for task in sorted({r.task for r in records}):
+        cells = []
+        for system in (SMALL, PROBE):
+            s = rows[task, system]
+            cells.append(
+                f"{100 * s['estimate']:.1f} ({100 * s['seed_low']:.1f} to {100 * s['seed_high']:.1f})"
+            )
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def decisive_score(s: dict[str, object]) -> bool:
+    return (s["metric"], s["view"], s["outside"], s["rows"]) == ("ua", "seven", "wrong", "all")
+
+
+@pytest.mark.parametrize("study", list(STUDIES))
+def test_the_verdicts_are_what_the_tests_say(study: str) -> None:
+    records = records_of(study)
+    wanted = [line(p) for pair in STUDIES[study] for p in compare_pair(records, *pair) if decisive(p)]
+    assert len(wanted) >= 3
+    assert between(f"verdicts:{study}") == "\n".join(wanted)
+
+
+@pytest.mark.parametrize("study", list(STUDIES))
+def test_the_records_belong_to_the_shipped_matrix(study: str) -> None:
+    assert {r.facts["matrix_hash"] for r in records_of(study)} == {load_matrix(study)[0].hash}
+
+
+def test_the_table_of_seeds_is_what_the_records_hold() -> None:
+    records = records_of("seeds")
+    assert all(len(r.facts["seeds"]) == 10 for r in records)
+    assert between("results:seeds") == seeds_table(records)
