@@ -285,12 +285,14 @@ def launched(
         "--master-port", str(port), "-m", "bench.cli", "train", str(path), "--out", str(tmp_path / name),
         "--data", str(corpus), "--json",
     ]  # fmt: skip
-    environment = os.environ | {
-        "SERBENCH_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
-    return command, environment
+    return command, plain_environment(tmp_path / "cache") | {"GLOO_SOCKET_IFNAME": "lo"}
+
+
+def plain_environment(cache: Path) -> dict[str, str]:
+    """The environment of a training, without what launchers and libraries may have left in this process's."""
+    left = ("ACCELERATE_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left)}
+    return kept | {"SERBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
 def of_one_process(tmp_path: Path, corpus: Path) -> dict[str, Any]:
@@ -300,7 +302,7 @@ def of_one_process(tmp_path: Path, corpus: Path) -> dict[str, Any]:
         sys.executable, "-m", "bench.cli", "train", str(tmp_path / "alone.yaml"), "--out", str(tmp_path / "alone"),
         "--data", str(corpus), "--json",
     ]  # fmt: skip
-    environment = os.environ | {"SERBENCH_CACHE": str(tmp_path / "cache-alone"), "OMP_NUM_THREADS": "1"}
+    environment = plain_environment(tmp_path / "cache-alone")
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     notes: dict[str, Any] = json.loads(said.stdout)
     return notes
@@ -316,7 +318,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> No
         ["config.json", "model.safetensors", "epoch-2.safetensors", "serbench.json", "system.yaml", "work"]
     )
     of_one = of_one_process(tmp_path, corpus)
-    assert of_two["training_losses"] == pytest.approx(of_one["training_losses"], rel=1e-3)
+    assert of_two["training_losses"] == pytest.approx(of_one["training_losses"], rel=1e-3), (of_two, of_one)
     ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("both", "alone"))
     moved = max(float(np.abs(ours[k] - theirs[k]).max()) for k in theirs)
     assert moved < 1e-2, moved
