@@ -34,7 +34,8 @@ class Pairing:
     """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B.
 
     All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
-    drawn anew (:mod:`bench.seeds`), None where neither system has two seeds.
+    drawn anew (:mod:`bench.seeds`), None where neither system has two seeds. ``one_seed`` names the systems of which nothing is
+    known but one seed, although another would answer differently; the interval takes them as they are.
     """
 
     system_a: str
@@ -72,12 +73,13 @@ class Pairing:
     seeds_b: int
     redrawn_low: float | None
     redrawn_high: float | None
+    one_seed: tuple[str, ...]
     unit: str
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**asdict(self), "notes": list(self.notes)}
+        return {**asdict(self), "one_seed": list(self.one_seed), "notes": list(self.notes)}
 
     def turned(self) -> Pairing:
         """The same pairing seen from B."""
@@ -311,6 +313,7 @@ def _pairing(
         seeds_b=len(blocks[c.b].values),
         redrawn_low=redrawn[0],
         redrawn_high=redrawn[1],
+        one_seed=tuple(r.system for r in (a, b) if r.has_one_seed_of_many),
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
@@ -338,6 +341,8 @@ def sentence(p: Pairing) -> str:
         said = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
         said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
+    if p.one_seed and p.verdict in {"better", "worse", "equivalent"}:
+        said += f". Of {' and '.join(p.one_seed)} one seed is known, and not what others would give"
     if p.track_a != p.track_b:
         a, b = (
             SUPERVISION[track].replace("the corpus", "other corpora")

@@ -131,6 +131,11 @@ class Record:
         return tuple(c["name"] for c in self.facts["clusters"])
 
     @property
+    def has_one_seed_of_many(self) -> bool:
+        """Whether another seed would answer differently and none was run (old records do not say: no)."""
+        return bool(self.facts.get("card", {}).get("seeds")) and len(self.facts["seeds"]) == 1
+
+    @property
     def unit(self) -> Literal["clusters", "clips"]:
         """What is taken as independent: the task's clusters; single clips only where somebody asked for it."""
         return "clips" if self.facts["cluster"] == "clip" else "clusters"

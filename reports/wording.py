@@ -215,6 +215,8 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
         said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
     if any(p.verdict == NO_VERDICT for p in seen.values()):
         said += " The official split leaks: no verdict."
+    if best.has_one_seed_of_many and (groups["better"] or groups["equivalent"]):
+        said += f" Of {best.system} one seed is known, and not what others would give."
     if groups[CANNOT_SEPARATE]:
         said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return said
@@ -236,10 +238,16 @@ def tally(pairings: Sequence[Pairing]) -> str:
         return "No pair of systems was tested."
     apart = sum(p.verdict in ("better", "worse") for p in pairings)
     seeds = sum(p.rests_on_seeds for p in pairings)
+    once = sum(bool(p.one_seed) and p.verdict in ("better", "worse") for p in pairings)
+    limits = ", ".join(
+        f"{count} {words}"
+        for count, words in ((seeds, "for these seeds only"), (once, "where a system has one seed"))
+        if count
+    )
     same = sum(p.verdict == "equivalent" for p in pairings)
     withheld = sum(p.verdict == NO_VERDICT for p in pairings)
     open_ = len(pairings) - apart - same - withheld
     return (
-        f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly{f' ({seeds} for these seeds only)' if seeds else ''},"
+        f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly{f' ({limits})' if limits else ''},"
         f" {same} {'is' if same == 1 else 'are'} equivalent within the margin, and {open_} cannot be separated{f'; {withheld} on leaking official splits have no verdict' if withheld else ''}."
     )

