@@ -94,6 +94,11 @@ def open_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.journal.exists():
+        if folder.records.is_dir():
+            raise UsageError(
+                f"{path}: holds records but no {folder.journal.name}, so they were published and the run is elsewhere; "
+                f"give the run's folder, or make pages of what is published with: serbench leaderboard build --results {path.parent}"
+            )
         raise UsageError(
             f"{path}: is no run (no {folder.journal.name} in it); make one with: serbench run MATRIX --out {path}"
         )

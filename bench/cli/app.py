@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from bench.cli.groups import board_app, corpus_app, features_app, new_app
-from bench.cli.options import Data, ItemLevel, Json, RunPath, Source
+from bench.cli.options import Data, ItemLevel, Json, RunPath, ScoredPath, Source
 
 app = typer.Typer(
     name="serbench",
@@ -130,7 +130,7 @@ def reparse(run: RunPath, data: Data = None, json_: Json = False) -> None:
 
 @app.command()
 def score(
-    run: RunPath,
+    run: ScoredPath,
     slices: Annotated[
         bool,
         typer.Option("--slices", help="Also by gender, duration, emotion, speaker, language and condition."),
@@ -149,7 +149,7 @@ def score(
 
 @app.command()
 def compare(
-    run: RunPath,
+    run: ScoredPath,
     a: Annotated[str, typer.Argument(help="A system of the run.")],
     b: Annotated[str, typer.Argument(help="Another.")],
     task: Annotated[str | None, typer.Option(help="One task only.")] = None,

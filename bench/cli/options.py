@@ -15,7 +15,10 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a run, or of published records.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a run.")]
+ScoredPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run, or of published records.")
+]
 Source = Annotated[
     Literal["records", "tables"],
     typer.Option(

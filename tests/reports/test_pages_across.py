@@ -344,3 +344,21 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
     pair = words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
     assert "with seeds drawn anew" in pair
     assert "−26.9 to 51.8" in pair
+
+
+def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
+    name = "quick"
+    shutil.copytree(RESULTS / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables"))
+    for path in (tmp_path / "results" / name / "records").iterdir():
+        if "__indowave.id__within" not in path.name or path.name.startswith("mfcc"):
+            path.unlink()
+    board = Board(tmp_path / "results")
+    for publication in board.publications():
+        publication.seal()
+    pages = write_board(validate(board), board, tmp_path / "site", run_family).parent
+    said = "Of meralion-ser-small one seed is known"
+    words = {p.name: " ".join(Page(p.read_text()).text.split()) for p in pages.glob("*.html")}
+    assert f"{said}, taken as it is" in words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
+    assert f"{said}, and not what others would give" in words["task-indowave.id.html"]
+    assert "where a system has one seed)" in words["index.html"]
+    assert "one seed" not in words["compare-egemaps-linear--egemaps-svm.html"]

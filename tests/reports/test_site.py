@@ -392,6 +392,8 @@ def test_a_score_without_spread_is_not_sold_as_certain(pages: dict[str, str]) ->
 def test_a_folder_that_is_no_run_is_refused_with_a_way_out(story: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no run"):
         write_report(tmp_path, tmp_path / "report")
+    with pytest.raises(UsageError, match=r"they were published.*leaderboard build --results .*results"):
+        write_report(Path(__file__).parents[2] / "results/quick", tmp_path / "report")
     (tmp_path / "journal.sqlite").write_bytes((story / "journal.sqlite").read_bytes())
     with pytest.raises(DataError, match="run the matrix again"):
         write_report(tmp_path, tmp_path / "report")
