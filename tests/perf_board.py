@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from bench.identity import digest, hash_json
 from bench.leaderboard import Board
 from bench.records import Record, read_record, write_record
 from bench.scoring import figures
+from tests.peak_memory import peak_mebibytes
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results/quick"
 SYSTEMS, TASKS = 60, 40
@@ -93,13 +93,13 @@ def build(root: Path, out: Path, cache: Path) -> tuple[float, float]:
     environment.pop("SERBENCH_DATA", None)
     before = time.perf_counter()
     program = (
-        "import resource, sys\nfrom bench.cli import main\n"
+        "import sys\nfrom bench.cli import main\nfrom tests.peak_memory import largest_child_mebibytes, peak_mebibytes\n"
         "try:\n    main()\nfinally:\n"
-        "    print(max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)), file=sys.stderr)\n"
+        "    print(max(peak_mebibytes(), largest_child_mebibytes()), file=sys.stderr)\n"
     )
     command = [sys.executable, "-c", program, "leaderboard", "build", "--results", str(root), "-o", str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return time.perf_counter() - before, int(done.stderr.split()[-1]) / 2**20
+    return time.perf_counter() - before, float(done.stderr.split()[-1]) / 2**10
 
 
 def board_figures(
@@ -133,9 +133,7 @@ def main() -> None:
     systems, tasks = (int(x) for x in sys.argv[1:3]) if len(sys.argv) > 2 else (SYSTEMS, TASKS)
     for what, values, unit, target in board_figures(systems, tasks):
         print(f"{what}: {values[0]:.3g} {unit}{f' ({target})' if target else ''}")
-    print(
-        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
-    )
+    print(f"peak memory of this process: {peak_mebibytes() / 2**10:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ speaker with scikit-learn's own functions, is timed on a few resamples and multi
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from bench.additive import METRICS, confusion_statistics, moment_statistics
 from bench.families import compare_family
 from bench.resampling import bootstrap
+from tests.peak_memory import forget_peak, peak_mebibytes
 
 CLIPS, SPEAKERS, CLASSES, SYSTEMS, RESAMPLES, FLIPS = 7_442, 91, 6, 20, 10_000, 100_000
 CATEGORIES = ("ua", "wa", "macro_f1")
@@ -160,6 +159,7 @@ def timed(
 
 def statistics_figures() -> list[Timed]:
     """Measure everything of this page."""
+    forget_peak()
     before = peak_mebibytes()
     corpus = simulate()
     # The first call loads scipy.stats, half a second that a run pays once.
@@ -196,12 +196,6 @@ def statistics_figures() -> list[Timed]:
         Timed("max-T, 100,000 sign flips, 190 pairs: UA, WA, macro-F1, CCC each", tuple(flips), "s", "under 20 s"),
         Timed("memory that the statistics added at their peak", (memory,), "MiB", "under 500 MB"),
     ]  # fmt: skip
-
-
-def peak_mebibytes() -> float:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from bench.corpora import PreparedCorpus
 from bench.errors import DataError
 from bench.identity import digest
 from bench.task import VARIANTS, build_task, open_table
+from tests.peak_memory import peak_mebibytes
 
 LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 LANGUAGES = ("en-SG", "ms", "ta")
@@ -93,7 +93,7 @@ def build(folder: Path, cache: Path) -> None:
             except DataError as error:
                 said = f"refused: {str(error).partition(':')[2].strip()[:60]}…"
             print(f"{full:32} {time.perf_counter() - start:6.1f} s   {said}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mebibytes()
     print(
         f"in all {time.perf_counter() - started:.1f} s, of which this process had a core for {time.process_time():.1f} s (target 30 s); "
         f"peak {peak:.0f} MiB (target 1024 MiB)"
