@@ -32,7 +32,8 @@ from bench.contract_demands import (
 from bench.corpora import PreparedCorpus
 from bench.errors import CannotRun, UsageError
 from bench.execution.hearing import missing_features
-from bench.execution.jobs import FitJob, Job, Runner, build_encoder
+from bench.execution.jobs import FitJob, Job
+from bench.execution.worker import Runner, build_encoder
 from bench.extraction import compute_features, compute_kept
 from bench.features import FeatureStore, Keep
 from bench.layout import make_plan

@@ -10,7 +10,8 @@ from bench.cards import Protocol, SystemCard
 from bench.corpora import data_folders, open_corpus
 from bench.errors import BenchError, CannotRun, UsageError
 from bench.execution.hearing import missing_features
-from bench.execution.jobs import FitJob, Job, Runner
+from bench.execution.jobs import FitJob, Job
+from bench.execution.worker import Runner
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Wanted, resolve_system

@@ -16,7 +16,7 @@ import yaml
 from bench.atomic import write_text
 from bench.cards import SystemCard
 from bench.errors import CannotRun, UsageError, nearest
-from bench.execution.jobs import Runner
+from bench.execution.worker import Runner
 from bench.features import FeatureStore
 from bench.labels import View
 from bench.plan import Group, resolve_system

@@ -13,7 +13,8 @@ from bench.cards import CorpusCard, Protocol
 from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
 from bench.execution.hearing import missing_features
-from bench.execution.jobs import FitJob, Job, Runner
+from bench.execution.jobs import FitJob, Job
+from bench.execution.worker import Runner
 from bench.folds import Fold
 from bench.labels import View, label_table
 from bench.layout import make_plan

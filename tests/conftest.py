@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.execution.jobs import quiet_single_thread
+from bench.execution.worker import quiet_single_thread
 
 quiet_single_thread()
 

@@ -20,8 +20,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from bench.cli.printing import console, print_table
 from bench.execution.driver import RunSettings, run_matrix
-from bench.execution.jobs import quiet_single_thread
 from bench.execution.progress import Reporter
+from bench.execution.worker import quiet_single_thread
 from bench.journal import JobRow, Journal
 from bench.provenance import harness_share, machine_facts
 from bench.serving import PYTHON_VARIABLE

@@ -134,7 +134,7 @@ def extraction(encoder: Any, clips: Clips, folder: Path) -> None:
 
 def measure() -> list[Row]:
     """Bare seconds over the suite's, per kind of network and batch."""
-    from bench.execution.jobs import quiet_single_thread
+    from bench.execution.worker import quiet_single_thread
 
     quiet_single_thread()
     torch.set_num_threads(1)

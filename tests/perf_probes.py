@@ -129,7 +129,7 @@ def _figures(material: Material) -> list[Row]:
 def main() -> None:
     """Measure and print."""
     from bench.cli.printing import print_table
-    from bench.execution.jobs import quiet_single_thread
+    from bench.execution.worker import quiet_single_thread
 
     quiet_single_thread()
     torch.set_num_threads(1)

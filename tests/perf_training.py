@@ -168,7 +168,7 @@ def multiplied_per_second(size: int = 384, rows: int = 1600) -> float:
 
 def measure() -> list[Row]:
     """The figures of both stages."""
-    from bench.execution.jobs import quiet_single_thread
+    from bench.execution.worker import quiet_single_thread
 
     quiet_single_thread()
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from bench.atomic import write_json, write_text
 from bench.corpora import find_corpora
-from bench.execution.jobs import quiet_single_thread
+from bench.execution.worker import quiet_single_thread
 from bench.features import Keep
 from bench.metrics import unweighted_accuracy
 from bench.probes import ProbeFold, ProbeTask

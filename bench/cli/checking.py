@@ -8,7 +8,7 @@ import warnings
 
 from bench.cli.printing import console, print_json, print_table
 from bench.contract import ContractReport, check_system
-from bench.execution.jobs import quiet_single_thread
+from bench.execution.worker import quiet_single_thread
 from bench.registry import load_system
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import CannotRun, UsageError
-from bench.execution.jobs import Runner, quiet_single_thread
+from bench.execution.worker import Runner, quiet_single_thread
 from bench.labels import View
 from bench.plan import resolve_system
 from bench.predictions import PredictionTable

@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.execution.jobs import Job, JobOutcome, Runner, quiet_single_thread
+from bench.execution.jobs import Job, JobOutcome
+from bench.execution.worker import Runner, quiet_single_thread
 
 _runner: Runner
 _progress_queue: Any

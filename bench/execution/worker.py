@@ -1,0 +1,141 @@
+"""What a worker process does with a job: decode, put through a condition, encode, fit and predict."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.audio_store import DecodedClip, decode_shard
+from bench.conditions import apply_shard
+from bench.devices import BATCH_SECONDS, batch_seconds
+from bench.errors import BenchError, DataError, NeedsServer
+from bench.execution.fitting import fit
+from bench.execution.jobs import (
+    CellOutcome,
+    ConditionJob,
+    DecodeJob,
+    EncodeJob,
+    Job,
+    JobOutcome,
+    Progress,
+    Stopwatch,
+)
+from bench.extraction import compute_kept
+from bench.features import FeatureStore, Keep, pooled_identity
+from bench.frame_bound import require_room
+from bench.plan import System
+from bench.protocols import SAMPLE_RATE, Clips
+from bench.registry import build
+
+
+class Runner:
+    """Does jobs on one device, and keeps the encoder it built last for the jobs that follow.
+
+    ``batch_seconds`` of audio go to an encoder at a time; None: as the device's free memory has it.
+    """
+
+    def __init__(self, device: str = "cpu", batch_seconds: float | None = None) -> None:
+        self.device = device
+        self._batch_seconds = batch_seconds
+        self._encoder: tuple[str | None, Any] = (None, None)
+
+    def run(self, job: Job, progress: Progress) -> JobOutcome:
+        """Do a job. Never raises: what goes wrong is in the outcome."""
+        started, clock, watch = time.time(), time.perf_counter(), Stopwatch()
+        cells: tuple[CellOutcome, ...] = ()
+        clips, error, trace, needs_server = 0, None, None, False
+        try:
+            if isinstance(job, DecodeJob):
+                with watch.running():
+                    clips = decode_shard(job.shard)
+            elif isinstance(job, ConditionJob):
+                with watch.running():
+                    clips = apply_shard(job.shard)
+            elif isinstance(job, EncodeJob):
+                with watch.running():
+                    encoder = self.encoder(job.system)
+                    seconds = self._batch_seconds or batch_seconds(self.device)
+                clips = encode(job, encoder, watch, progress, seconds)
+            else:
+                cells = tuple(fit(job, self.device, watch, progress))
+                clips = job.clips
+        except BenchError as problem:
+            error, trace = str(problem), traceback.format_exc()
+            needs_server = isinstance(problem, NeedsServer)
+        except MemoryError:
+            error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
+        except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
+            error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
+        seconds = time.perf_counter() - clock
+        return JobOutcome(seconds, watch.seconds, started, clips, cells, error, trace, needs_server)
+
+    def encoder(self, system: System) -> Any:
+        """Build a system's frozen encoder, or return the one built last when it is the same."""
+        if self._encoder[0] != system.feature_key:
+            self._encoder = (system.feature_key, build_encoder(system, self.device))
+        return self._encoder[1]
+
+
+def build_encoder(system: System, device: str) -> Any:
+    """Build a system's frozen encoder from its card."""
+    features = system.card.features
+    assert features is not None
+    weights = {"weights": system.weights} if system.weights else {}
+    return build(features.encoder, features.params | weights | {"device": device})
+
+
+def encode(
+    job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress, seconds: float = BATCH_SECONDS
+) -> int:
+    """Encode a job's clips in one pass and write one shard. Returns how many clips went through."""
+    system = job.system
+    assert system.feature_key is not None
+    assert system.card.features is not None
+    clips = _clips(job.decoded, job.language)
+    spec = system.card.features
+    keeps = [Keep(spec.pooled, spec.every), *([Keep(pooled=True)] if job.also_pooled else [])]
+    with watch.running():
+        kept, failures = compute_kept(
+            encoder, clips, range(len(clips)), keeps, progress, batch_seconds=seconds
+        )
+    store = FeatureStore(job.cache / "features")
+    if job.also_pooled and system.pooled_key is not None:
+        store.write(system.pooled_key, kept[1], failures)
+        store.remember(system.pooled_key, pooled_identity(system.feature_identity or {}))
+    arrays = kept[0]
+    if not spec.pooled:
+        try:
+            require_room(store, sum(a.nbytes for a in arrays.values()))
+        except DataError as error:
+            arrays, failures = {}, failures | dict.fromkeys(arrays, str(error))
+    store.write(system.feature_key, arrays, failures)
+    if system.feature_identity is not None:
+        store.remember(system.feature_key, system.feature_identity)
+    for clip in job.decoded:
+        if clip.pcm_hash in failures:
+            print(f"{job.name}: {clip.clip_id}: {failures[clip.pcm_hash]}", file=sys.stderr)
+    return len(clips)
+
+
+def _clips(decoded: Sequence[DecodedClip], language: str) -> Clips:
+    return Clips(
+        ids=tuple(d.clip_id for d in decoded),
+        pcm_hashes=tuple(d.pcm_hash for d in decoded),
+        seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
+        languages=(language,) * len(decoded),
+        read=lambda i: decoded[i].read(),
+    )
+
+
+def quiet_single_thread() -> None:
+    """Make numeric libraries use one thread each, so that results do not depend on the machine's core count."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
