@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from bench.errors import nearest
 from bench.identity import split_dotted
@@ -162,6 +163,18 @@ class WeightsSpec(Strict):
     revision: str | None = None
     pickled: bool = False
     """The weights exist as a pickle alone (``*.pt``, which can run code when it is read): read and hashed all the same."""
+    _card: Path | None = PrivateAttr(default=None)
+
+    def of_card(self, path: Path) -> WeightsSpec:
+        """The same weights as a card file of one's own names them: they may lie beside it."""
+        spec = self.model_copy()
+        spec._card = path.resolve()
+        return spec
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """Where to look first: the folder of the card's file, and the one that folder lies in. Shipped cards have none."""
+        return () if self._card is None else (self._card.parent, self._card.parent.parent)
 
 
 class FeatureSpec(Strict):
@@ -249,6 +262,8 @@ class SystemCard(Strict):
     licence: str = "unknown"
     languages: tuple[str, ...] = ()
     training_corpora: tuple[TrainingCorpus, ...] | Literal["undisclosed"] = "undisclosed"
+    also_undisclosed: bool = False
+    """Whether it met more than ``training_corpora`` names, and nobody tells what: a trained system of an undisclosed base."""
     parameters: int | None = None
     sampling_rate: int = 16_000
     encoder: EncoderFacts | None = None

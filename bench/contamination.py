@@ -27,7 +27,7 @@ def contamination(
 
     ``seen``: it was trained on some of them. ``same corpus``: on another official side of the corpus and never on the
     tested one (which only the task's ``official`` variant can promise, since the suite's own folds test every clip), or
-    on other speakers of it. ``undisclosed``: nobody says. ``known`` are the corpus cards that tell pools, else the
+    on other speakers of it. ``undisclosed``: nobody says, or not all of it. ``known`` are the corpus cards that tell pools, else the
     shipped ones.
     """
     if system.training_corpora == "undisclosed":
@@ -45,7 +45,7 @@ def contamination(
         if not (untouched or trained.split in OTHER_SPEAKERS):
             return "seen"
         worst = "same corpus"
-    return worst
+    return "undisclosed" if system.also_undisclosed else worst
 
 
 def pools_of(card: CorpusCard, known: Mapping[str, CorpusCard]) -> set[str]:

@@ -17,8 +17,8 @@ import yaml
 from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.identity import split_dotted
+from bench.parameters import check_parameters
 from bench.typed_yaml import Card, parse_typed, read_typed
-from bench.weights import look_beside
 
 ENTRY_POINTS = "serbench.adapters"
 
@@ -90,16 +90,16 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     if name_or_path.endswith((".yaml", ".yml")):
         path_text, mode = name_or_path, ""
     if path_text.endswith((".yaml", ".yml")):
-        cards = read_typed((base or Path()) / path_text, SystemFile).cards()
-        look_beside((base or Path()) / path_text)
+        path = (base or Path()) / path_text
+        cards = read_typed(path, SystemFile).cards()
         if len(cards) == 1 and not mode:
-            return next(iter(cards.values()))
+            return _of_file(next(iter(cards.values())), path)
         chosen = [c for n, c in cards.items() if n.endswith(f"-{mode}")] if mode else []
         if not chosen:
             raise UsageError(
                 f"{path_text} describes several systems ({', '.join(cards)}); say which with {path_text}:MODE"
             )
-        return chosen[0]
+        return _of_file(chosen[0], path)
     files = system_card_files()
     # A model's file is called like the model; its systems are called like the file and one of its modes.
     for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):
@@ -107,6 +107,12 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         if name_or_path in cards:
             return cards[name_or_path]
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
+
+
+def _of_file(card: SystemCard, path: Path) -> SystemCard:
+    if card.weights is None:
+        return card
+    return card.model_copy(update={"weights": card.weights.of_card(path)})
 
 
 def _cards_in(path: Path) -> dict[str, SystemCard]:
@@ -150,7 +156,7 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
 
     Raises:
         CannotRun: the module, or something it imports, is not installed.
-        UsageError: no such name, or parameters it does not take.
+        UsageError: no such name, parameters it does not take, or values of another kind than it says.
     """
     module_name, name = split_dotted(dotted)
     try:
@@ -164,6 +170,7 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
     except AttributeError:
         public = [n for n in vars(module) if not n.startswith("_")]
         raise UsageError(f"{module_name} has no {name!r}; {nearest(name, public)}") from None
+    check_parameters(made, kwargs, dotted)
     try:
         return made(**kwargs)
     except TypeError as error:

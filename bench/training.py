@@ -65,6 +65,8 @@ class Trained:
     card: Path
     clips: int
     notes: dict[str, Any]
+    left_out: tuple[str, ...] = ()
+    """A sentence per task of which not every clip was learnt from."""
 
 
 def find_config(name_or_path: Path) -> Path:
@@ -125,6 +127,9 @@ def train(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
     first = first_process()
+    unused = left_out(group)
+    for line in unused if first else ():
+        say(line)
     with _after_the_first(device):
         encode_missing(group, Runner(device), cache, say if first else lambda line: None)
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +138,16 @@ def train(
     if first:
         adapter = predictor.save(out)
         write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
-    return Trained(out, out / CARD, clips, notes)
+    return Trained(out, out / CARD, clips, notes, unused)
+
+
+def left_out(group: Group) -> tuple[str, ...]:
+    """One line per task of which not every clip is learnt from."""
+    return tuple(
+        f"{s.task}: {s.left_out:,} of {s.clips + s.left_out:,} clips are left out: no audio, no label of the view and no dimension, or heard before"
+        for s in group.material.sources
+        if s.left_out
+    )
 
 
 def _changed(card: SystemCard, params: dict[str, Any]) -> SystemCard:
@@ -211,11 +225,12 @@ def _card(
         "seeds": False,
         "licence": config.licence,
         "languages": sorted({t.language for t in tasks.values()}),
-        # What the base met and nobody tells stays untold; what was learnt here must be marked.
+        # What was learnt here is marked; what the base met and nobody tells stays untold.
         "training_corpora": [
             *({"corpus": c.corpus, "split": c.split} for c in (() if before == "undisclosed" else before)),
             *({"corpus": name, "split": "all"} for name in met),
         ],
+        "also_undisclosed": before == "undisclosed" or base.also_undisclosed,
         "parameters": notes.get("parameters"),
         "description": config.description
         or f"{base.name} trained with serbench train on {', '.join(lesson.tasks)}, labels of the view {lesson.view}.",

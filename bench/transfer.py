@@ -162,6 +162,7 @@ def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tupl
         folds=folds,
         labels=offered,
         sources=tuple(told),
+        soft_labels=_votes(n, offered, view, taken),
         hash=_hash(view, offered, behind[dev], taken),
     )
     return replace(target, view=view, offered=offered), material
@@ -193,6 +194,26 @@ def _pick(values: Sequence[_Value], rows: NDArray[np.intp]) -> list[_Value]:
 def _stacked(n: int, taken: Sequence[tuple[Task, NDArray[np.intp]]]) -> Array:
     """Dimensions of all rows; those of the target are withheld."""
     return np.concatenate([np.full((n, 3), np.nan), *(s.dimensions[r] for s, r in taken)])
+
+
+def _votes(
+    n: int, offered: Sequence[str], view: View, taken: Sequence[tuple[Task, NDArray[np.intp]]]
+) -> Array | None:
+    """Shares of listeners' votes over the labels on offer, NaN where none of them got one; None without any votes."""
+    table, place = label_table(), {label: i for i, label in enumerate(offered)}
+    parts = [np.zeros((n, len(offered)))]
+    for source, rows in taken:
+        counts = np.zeros((len(rows), len(offered)))
+        for votes, label in zip(source.vote_counts[rows].T, source.labels, strict=False):
+            if (column := place.get(table.place(view, label) or "")) is not None:
+                counts[:, column] += votes
+        parts.append(counts)
+    counts = np.concatenate(parts)
+    total = counts.sum(axis=1, keepdims=True)
+    if not total.any():
+        return None
+    shares: Array = np.where(total > 0, counts / np.maximum(total, 1e-12), np.nan)
+    return shares
 
 
 def _hash(

@@ -1,4 +1,4 @@
-"""Finding pretrained weights: folders of SERBENCH_WEIGHTS first, the hub's cache and the hub after."""
+"""Finding pretrained weights: beside a card of one's own, then folders of SERBENCH_WEIGHTS, then the hub's cache and the hub."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     """
     if (found := local_weights(spec)) is not None:
         return found
-    looked = "nowhere: SERBENCH_WEIGHTS is not set"
-    if os.environ.get("SERBENCH_WEIGHTS"):
-        looked = ", ".join(map(str, weight_roots()))
+    roots = [*spec.beside, *weight_roots()]
+    looked = ", ".join(map(str, roots)) if roots else "nowhere: SERBENCH_WEIGHTS is not set"
     missing = f"weights {spec.local!r} not found (looked in {looked})"
     if spec.hub is None:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
@@ -39,8 +38,8 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
 
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
-    """Find a local copy among the SERBENCH_WEIGHTS folders; None when there is none."""
-    for root in weight_roots():
+    """Find a local copy: beside the card's own file, else among the SERBENCH_WEIGHTS folders; None when there is none."""
+    for root in (*spec.beside, *weight_roots()):
         folder = root / spec.local
         if folder.is_dir():
             return Weights(folder, folder_hash(folder, pickled=spec.pickled), spec.revision)
@@ -48,22 +47,12 @@ def local_weights(spec: WeightsSpec) -> Weights | None:
 
 
 def weight_roots() -> list[Path]:
-    """Return the folders of SERBENCH_WEIGHTS, each of which must exist, and those beside cards that were loaded."""
+    """Return the folders of SERBENCH_WEIGHTS, each of which must exist."""
     roots = [Path(p) for p in os.environ.get("SERBENCH_WEIGHTS", "").split(os.pathsep) if p]
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder (SERBENCH_WEIGHTS must name folders that hold weights)")
-    return [*roots, *_BESIDE_CARDS]
-
-
-_BESIDE_CARDS: list[Path] = []
-
-
-def look_beside(card: Path) -> None:
-    """Look for weights beside a card's file as well, and beside the folder that the card lies in."""
-    for folder in (card.resolve().parent, card.resolve().parent.parent):
-        if folder not in _BESIDE_CARDS:
-            _BESIDE_CARDS.append(folder)
+    return roots
 
 
 def folder_hash(folder: Path, *, pickled: bool = False) -> str:

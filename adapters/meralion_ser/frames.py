@@ -95,12 +95,16 @@ class WhisperMel:
 
 
 def padded_mel(frames: Tensor, length: int) -> Tensor:
-    """Pad log-mel (batch, frames, mels) to ``length`` frames with each clip's own silence, its least value."""
+    """Pad Whisper's log-mel (batch, frames, mels) to ``length`` frames with what it makes of silence after each clip.
+
+    Whisper keeps a clip's energies within 8 decades of its largest and then scales, so silence lies 2 below the clip's
+    maximum, and nowhere below the −1.5 of its smallest energy. That is the least value of a clean clip, not of a noisy one.
+    """
     missing = length - frames.shape[1]
     if missing <= 0:
         return frames
-    silence = frames.amin(dim=(1, 2), keepdim=True).expand(-1, missing, frames.shape[2])
-    return torch.cat([frames, silence], dim=1)
+    silence = (frames.amax(dim=(1, 2), keepdim=True) - 2.0).clamp(min=-1.5)
+    return torch.cat([frames, silence.expand(-1, missing, frames.shape[2])], dim=1)
 
 
 def stored_frames(stored: NDArray[np.float32]) -> Tensor:

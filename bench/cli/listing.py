@@ -61,7 +61,7 @@ def _systems() -> list[dict[str, Any]]:
                 "languages": list(card.languages),
                 "trained_on": trained
                 if isinstance(trained, str)
-                else [f"{t.corpus}:{t.split}" for t in trained],
+                else [f"{t.corpus}:{t.split}" for t in trained] + ["undisclosed"] * card.also_undisclosed,
                 "description": card.description,
             }
         )

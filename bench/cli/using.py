@@ -40,13 +40,19 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
             data=data,
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            say=lambda line: bar.console.print(line, soft_wrap=True),
+            say=(lambda line: None) if as_json else (lambda line: bar.console.print(line, soft_wrap=True)),
         )
     if not first_process():
         return 0
     if as_json:
         print_json(
-            {"folder": str(found.folder), "card": str(found.card), "clips": found.clips, **found.notes}
+            {
+                "folder": str(found.folder),
+                "card": str(found.card),
+                "clips": found.clips,
+                "left_out": list(found.left_out),
+                **found.notes,
+            }
         )
         return 0
     notes = found.notes
@@ -74,6 +80,8 @@ def predict(
     from bench.unlabelled import Lesson, answers_of, group_of
 
     for path in audio:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name the audio files themselves, like {path / '*.wav'}")
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
     card = load_system(system)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.features import FeatureReader
 from bench.material import Heard
+from bench.parameters import check_parameters
 from bench.plan import Group
 from bench.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.protocols import Answers
@@ -120,6 +121,7 @@ def _probe(group: Group, device: str) -> Probe:
     name, params = group.system.card.probe, group.system.card.params
     assert name is not None
     probe = build_probe(name, params)
+    check_parameters(type(probe), params, f"{group.system.name}: probe {name!r}")
     takes = inspect.signature(type(probe)).parameters
     return (
         build_probe(name, {**params, "device": device})

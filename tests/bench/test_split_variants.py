@@ -236,3 +236,11 @@ def test_what_a_system_had_met_is_told_by_pool_and_by_official_side(tone_corpus:
     assert met(("tones", "speaker-disjoint"), ("elsewhere", "all")) == "same corpus"
     undisclosed = load_system("majority").model_copy(update={"training_corpora": "undisclosed"})
     assert contamination(undisclosed, corpus, known=known) == "undisclosed"
+    for named, worst in (("elsewhere", "undisclosed"), ("tones", "seen")):
+        partly = load_system("majority").model_copy(
+            update={
+                "training_corpora": (TrainingCorpus(corpus=named, split="all"),),
+                "also_undisclosed": True,
+            }
+        )
+        assert contamination(partly, corpus, known=known) == worst

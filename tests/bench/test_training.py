@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,11 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from bench.cards import SystemCard
-from bench.registry import load_system
+from bench.cards import CorpusCard, SystemCard
+from bench.contamination import contamination
+from bench.corpora import open_corpus
+from bench.plan import resolve_system
+from bench.registry import load_system, shipped_files
 from bench.synthetic import write_synthetic_corpus
 from tests.command import Command, command
 
@@ -103,6 +107,69 @@ def test_it_answers_files_of_any_length_and_rate(trained: Path, tmp_path: Path, 
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
         assert all(0 <= row[d] <= 1 for d in ("valence", "arousal", "dominance"))
     assert "broken.wav" in rows[3]["message"]
+
+
+def answer(card: Path, sound: Path, serbench: Command) -> dict[str, float]:
+    said = serbench("predict", str(card), str(sound), "--json")
+    assert said.code == 0, said.err
+    shares: dict[str, float] = json.loads(said.out)[0]["probabilities"]
+    return shares
+
+
+def test_folders_of_one_name_are_two_systems_whatever_else_is_called_so(
+    trained: Path, tmp_path: Path, serbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are looked for beside the card first: not beside cards read before it, nor in SERBENCH_WEIGHTS."""
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    other = tmp_path / "elsewhere" / trained.name
+    shutil.copytree(trained, other)
+    (other / "epoch-2.safetensors").replace(other / "model.safetensors")
+    (other / "system.yaml").write_text(
+        (trained / "system.yaml").read_text().replace("name: tiny-ser", "name: tiny-other")
+        + "params: {average: false}\n"
+    )
+    alone = [answer(folder / "system.yaml", sound, serbench) for folder in (other, trained)]
+    assert alone[0] != alone[1]
+    systems = [resolve_system(load_system(str(f / "system.yaml"))) for f in (trained, other)]
+    assert [s.weights.folder for s in systems if s.weights] == [trained, other]
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(other.parent))
+    assert answer(trained / "system.yaml", sound, serbench) == alone[1]
+
+
+def test_what_its_base_met_and_nobody_tells_is_not_called_unseen(
+    corpus: Path, tmp_path: Path, serbench: Command
+) -> None:
+    base = tmp_path / "base.yaml"
+    text = shipped_files("systems")["meralion-ser-logmel"].read_text(encoding="utf-8")
+    told = "training_corpora: []"
+    assert told in text
+    base.write_text(
+        text.replace(told, "training_corpora: undisclosed").replace("name: meralion-ser-logmel", "name: base")
+    )
+    lesson = config(tmp_path, epochs=1)
+    lesson.write_text(lesson.read_text().replace("system: meralion-ser-logmel", "system: base.yaml"))
+    assert serbench("train", str(lesson), "--data", str(corpus), "-o", str(tmp_path / "out")).code == 0
+    card = load_system(str(tmp_path / "out" / "system.yaml"))
+    assert card.also_undisclosed
+    assert contamination(card, open_corpus(str(corpus), []).card) == "seen"
+    assert contamination(card, CorpusCard(name="else", languages=("ms",))) == "undisclosed"
+
+
+def test_clips_that_cannot_be_learnt_from_are_counted_and_json_is_json(
+    tone_corpus: Path, tmp_path: Path, serbench: Command
+) -> None:
+    first, second = sorted((tone_corpus / "audio").iterdir())[:2]
+    first.unlink()
+    second.write_bytes(b"junk")
+    lesson = config(tmp_path, epochs=1)
+    lesson.write_text(lesson.read_text().replace("synthetic.qaa", "tones.ms"))
+    told = serbench("train", str(lesson), "--data", str(tone_corpus), "-o", str(tmp_path / "out"), "--json")
+    assert told.code == 0, told.err
+    (line,) = json.loads(told.out)["left_out"]
+    assert line.startswith("tones.ms: 2 of 36 clips are left out: no audio")
+    folder = serbench("predict", str(tmp_path / "out" / "system.yaml"), str(tone_corpus))
+    assert (folder.code, "is a folder" in folder.err) == (2, True)
 
 
 def test_the_average_of_its_epochs_and_the_best_alone_are_two_systems(

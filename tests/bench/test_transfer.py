@@ -16,7 +16,7 @@ from bench.material import own_material
 from bench.plan import expand, filter_wanted
 from bench.task import Task
 from bench.transfer import Candidate, related, source_names, trainings, transfer_material
-from tests.conftest import write_tone_corpus
+from tests.conftest import rewrite, write_tone_corpus
 
 
 def corpus(folder: Path, name: str, language: str, *, pool: str | None = None, **options: object) -> Path:
@@ -116,6 +116,33 @@ def test_the_target_is_tested_whole_and_its_labels_are_withheld(data: Path) -> N
     assert asked.offered_labels == material.labels == ("happy", "sad", "angry", "fearful")
     assert asked.content_hash == target.content_hash
     assert {material.languages[i] for i in fold.train} == {"id", "ta"}
+
+
+def test_votes_of_the_sources_are_shares_over_the_labels_on_offer(data: Path) -> None:
+    """``b`` has votes, ``c`` has none; bored and other are no labels on offer."""
+    rewrite(data / "b", soft_votes=lambda r: json.dumps({r["emotion"]: 2, "sad": 1, "bored": 5, "other": 3}))
+    target = loaded(data, "a.ms", "transfer")
+    _, material = transfer_material(target, [loaded(data, "c.ta")], "seven")
+    assert material.soft_labels is None
+    _, material = transfer_material(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    assert material.labels == ("happy", "sad", "angry", "fearful")
+    assert material.soft_labels is not None
+    shares = {}
+    for i in range(len(target), len(material)):
+        of_b = material.languages[i] == "id"
+        assert np.isfinite(material.soft_labels[i]).all() == of_b
+        if of_b:
+            shares[material.emotions[i]] = material.soft_labels[i].tolist()
+    assert not np.isfinite(material.soft_labels[: len(target)]).any()
+    assert {k: [round(3 * x, 9) for x in v] for k, v in shares.items()} == {
+        "happy": [2, 1, 0, 0],
+        "sad": [0, 3, 0, 0],
+        "fearful": [0, 1, 0, 2],
+    }
+    (fold,) = material.folds
+    learnt = material.examples(fold.train).soft_labels
+    assert learnt is not None
+    assert np.array_equal(learnt, material.soft_labels[fold.train], equal_nan=True)
 
 
 def test_validation_speakers_are_others_than_training_speakers_and_come_from_every_pool(data: Path) -> None:

@@ -1,0 +1,62 @@
+"""What a card may say of a plain parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.parameters import check_parameters
+from bench.registry import build
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a constructor may say."""
+
+    standardise: bool = False
+    steps: int = 3
+    rate: float = 0.1
+    name: str = "a"
+    clip: float | None = 1.0
+    rates: tuple[float, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"standardise": True, "steps": 4, "rate": 1, "name": "b", "clip": None, "rates": "anything"},
+        {"clip": 0.5, "unknown": "left to the constructor"},
+    ],
+)
+def test_what_the_annotation_allows_passes(given: dict[str, Any]) -> None:
+    check_parameters(Taken, given, "taken")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"standardise": "no"}, "standardise: found 'no', expected true or false"),
+        ({"standardise": 1}, "standardise: found 1, expected true or false"),
+        ({"steps": 2.5}, "steps: found 2.5, expected a whole number"),
+        ({"steps": True}, "steps: found True, expected a whole number"),
+        ({"rate": "6e-4"}, "rate: found '6e-4', expected a number (with a point before an exponent: 6.0e-4)"),
+        ({"name": 3}, "name: found 3, expected text"),
+        ({"clip": "none"}, "clip: found 'none', expected a number (with a point before an exponent: 6.0e-4) or nothing"),
+    ],
+)  # fmt: skip
+def test_another_kind_is_one_sentence(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        check_parameters(Taken, given, "taken")
+    assert str(error.value) == f"taken: {said}"
+
+
+def test_all_that_is_wrong_is_said_at_once_and_before_anything_is_built() -> None:
+    with pytest.raises(UsageError, match=r"standardise: found 'no'.*; steps: found '3'"):
+        build(f"{__name__}:Taken", {"standardise": "no", "steps": "3"})
+
+
+def test_a_constructor_that_says_nothing_is_left_alone() -> None:
+    check_parameters(lambda **given: given, {"anything": "goes"}, "it")
