@@ -129,7 +129,10 @@ def categorical_loss(
         return None
     smoothed = (1.0 - smoothing) * soft + smoothing / classes
     if focal:
-        smoothed = smoothed * (1.0 - log_p.exp()).clamp(min=0.0) ** focal
+        # Below 1 the power's slope at p = 1 is infinite, and times a gradient of 0 it is NaN. The floor lies below the least
+        # difference from 1 that p can have.
+        floor = torch.finfo(log_p.dtype).eps / 4 if focal < 1 else 0.0
+        smoothed = smoothed * (1.0 - log_p.exp()).clamp(min=floor) ** focal
     return -(w * smoothed * log_p).sum() / mass
 
 
