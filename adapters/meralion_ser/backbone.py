@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -87,17 +88,38 @@ def add_lora(model: Any, numbers: list[int], rank: int, alpha: float) -> int:
                 f"block {number} of a {model.config.model_type} has no q_proj, k_proj and v_proj to adapt with LoRA"
             )
         for _, linear in adapted:
-            parametrize.register_parametrization(linear, "weight", LowRank(linear.weight, rank, alpha))
+            low_rank = LowRank(linear.weight, rank, alpha)
+            parametrize.register_parametrization(linear, "weight", low_rank)
+            linear.register_forward_hook(low_rank.drop_inputs)
     return sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
 
 
+def set_dropout(model: Any, rate: float) -> None:
+    """Drop inputs of the adapters of :func:`add_lora` at this rate while training.
+
+    Raises :class:`UsageError` for WavLM: it multiplies with its projections' weights itself, and no input of theirs can
+    be told from the rest.
+    """
+    if rate and model.config.model_type == "wavlm":
+        raise UsageError(
+            f"lora_dropout is {rate}, which does not reach WavLM: it reads its projections' weights itself; set lora_dropout to 0"
+        )
+    for module in model.modules():
+        if isinstance(module, LowRank):
+            module.dropout = rate
+
+
 class LowRank(nn.Module):
-    """W + (alpha / rank) · B A, B starting at zero (Hu et al. 2021)."""
+    """W + (alpha / rank) · B A, B starting at zero (Hu et al. 2021).
+
+    With ``dropout``, while training, B A sees dropped-out inputs, and W whole ones, as with peft.
+    """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
         rows, columns = weight.shape
         self.scale = alpha / rank
+        self.dropout = 0.0
         self.lora_A = nn.Parameter(weight.new_empty(rank, columns))
         self.lora_B = nn.Parameter(weight.new_zeros(rows, rank))
         nn.init.kaiming_uniform_(self.lora_A, a=5**0.5)
@@ -105,6 +127,13 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Adapted weight, of the same shape."""
         return weight + self.scale * (self.lora_B @ self.lora_A)
+
+    def drop_inputs(self, linear: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        """Forward hook of the adapted projection: what dropout makes of the input, through the low-rank path alone."""
+        if not (self.dropout and linear.training):
+            return None
+        changed = F.dropout(inputs[0], self.dropout) - inputs[0]
+        return output + self.scale * F.linear(F.linear(changed, self.lora_A), self.lora_B)
 
 
 def _wavlm_blocks(encoder: Any, hidden: Tensor, inside: Tensor | None, first: int, last: int) -> Tensor:
