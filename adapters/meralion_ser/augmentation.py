@@ -97,10 +97,15 @@ class AudioViews:
         gain = np.sqrt(power / floor / 10 ** (rng.uniform(*self.snr_db) / 10))
         return np.asarray(changed + gain * noise, dtype=np.float32)
 
+    @functools.cached_property
+    def _files(self) -> tuple[Path, ...]:
+        return _noise_files(str(self.noise_folder))
+
     def _noise(self, samples: int, rng: np.random.Generator) -> Waveform:
         if self.noise_folder is not None:
-            files = _noise_files(self.noise_folder)
-            excerpt = _read_noise(files[int(rng.integers(len(files)))])
+            path = self._files[int(rng.integers(len(self._files)))]
+            state = path.stat()
+            excerpt = _read_noise(path, (state.st_mtime_ns, state.st_size))
             start = int(rng.integers(len(excerpt)))
             return np.resize(np.roll(excerpt, -start), samples)
         spectrum = np.fft.rfft(rng.standard_normal(samples))
@@ -110,7 +115,6 @@ class AudioViews:
         )
 
 
-@functools.cache
 def _noise_files(folder: str) -> tuple[Path, ...]:
     found = tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".wav", ".flac")))
     if not found:
@@ -121,5 +125,6 @@ def _noise_files(folder: str) -> tuple[Path, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_noise(path: Path) -> Waveform:
+def _read_noise(path: Path, _state: tuple[int, int]) -> Waveform:
+    """Decode a file; one that was changed since (``_state``: its time and size) is read anew."""
     return to_float(decode(path))

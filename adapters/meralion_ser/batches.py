@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
+from bench.identity import digest
 
 _BUCKET = 8
 """Batches that are sorted by length together."""
@@ -22,7 +23,8 @@ class LabelledFrames:
 
     ``views`` are further takes of each clip's frames (noise, another speed), one of which stands for the clip in an
     epoch; ``soft`` are shares of listeners' votes (clips, classes), NaN where nobody voted; ``sources`` name the pool of
-    recordings that a clip is from.
+    recordings that a clip is from. ``silence``: behind the end of a clip in a longer batch stands its own least value, as
+    log-mel frames for an encoder that sees the padding need it, and not zero.
     """
 
     ids: tuple[str, ...]
@@ -32,6 +34,7 @@ class LabelledFrames:
     views: tuple[tuple[Tensor, ...], ...] = ()
     soft: Tensor | None = None
     sources: tuple[str, ...] = ()
+    silence: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -127,6 +130,8 @@ def _cropped(clips: LabelledFrames, chosen: list[int], longest: int, rng: np.ran
         start = int(rng.integers(0, max(0, lengths[row] - length) + 1))
         crop = clips.frames[index][start : start + length]
         frames[row, : len(crop)] = crop
+        if clips.silence and len(crop) < length:
+            frames[row, len(crop) :] = crop.min()
     short = min(lengths) < length
     return Batch(
         tuple(chosen),
@@ -164,14 +169,22 @@ def joined(first: LabelledFrames, second: LabelledFrames) -> LabelledFrames:
         torch.cat([first.dimensions, second.dimensions]),
         soft=None if first.soft is None or second.soft is None else torch.cat([first.soft, second.soft]),
         sources=first.sources + second.sources,
+        silence=first.silence,
     )
 
 
 def described(clips: LabelledFrames) -> list[object]:
-    """What tells these clips from others: ids, labels, and the length and sum of each clip's frames."""
+    """What tells these clips from others: ids, labels, and the content of each clip's frames and of its views."""
     return [
         clips.ids,
         clips.categories.tolist(),
         torch.nan_to_num(clips.dimensions, nan=-1.0).tolist(),
-        *([len(f), float(f.double().sum())] for f in clips.frames),
+        None if clips.soft is None else torch.nan_to_num(clips.soft, nan=-1.0).tolist(),
+        clips.sources,
+        *(_content(f) for f in clips.frames),
+        *([_content(f) for f in takes] for takes in clips.views),
     ]
+
+
+def _content(frames: Tensor) -> list[object]:
+    return [list(frames.shape), digest(frames.contiguous().numpy().tobytes())]
