@@ -155,6 +155,9 @@ def train(run: Run, session: Session) -> Session:
             optimiser.load_state_dict(resumed)
             resumed = None
         network, optimiser = accelerator.prepare(run.model, optimiser)
+        # In mixed precision Accelerate puts a forward of its own into the model, and leaves it there: epochs would be judged
+        # and clips answered in bf16. The step has its own autocast.
+        accelerator.unwrap_model(network, keep_fp32_wrapper=False)
         while not _finished(stage, run.recipe, session):
             _epoch(run, stage, accelerator, network, optimiser, session)
             _keep(run, stage, accelerator, session)
