@@ -164,7 +164,7 @@ def training_rows(folder: Path, device: str, tiny: bool, roof: float) -> list[Ro
     torch.manual_seed(0)
     batch = Batch(
         tuple(range(size)),
-        torch.randn(size, run.longest, 80),
+        torch.randn(size, stage.longest, 80),
         None,
         HybridTargets(torch.arange(size) % run.classes, torch.rand(size, 3)),
         HybridMasks(torch.ones(size, dtype=torch.bool), torch.ones(size, 3, dtype=torch.bool)),

@@ -111,7 +111,7 @@ def batches_of(run: training.Run, stage: training.Stage) -> list[Batch]:
     rng, made = np.random.default_rng(0), []
     mixup = MixUp(run.recipe.mixup, run.recipe.mixup_alpha)
     for _ in range(EPOCHS):
-        for batch in epoch_batches(stage.train, run.recipe.batch, run.longest, rng, run.recipe.sampling):
+        for batch in epoch_batches(stage.train, run.recipe.batch, stage.longest, rng, run.recipe.sampling):
             made.append(mixup(batch, run.classes, rng))
     return made
 

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.meralion_ser import backbone, released
-from adapters.meralion_ser.configuration import MeralionSerConfig
+from adapters.meralion_ser.configuration import FRAME_RULES, INIT_SCHEMES, POOLINGS, MeralionSerConfig
 from adapters.meralion_ser.frames import MELS
 from adapters.meralion_ser.network import MeralionSer
+from adapters.meralion_ser.rules import Number, OneOf, OrNull, Rule, Switch, Whole, settle
 from bench.errors import UsageError
 from bench.protocols import Weights
 
 ENCODERS = ("whisper", "backbone", "features", "logmel")
 LOG_MEL_SECONDS, ENCODER_SECONDS, WINDOW_SECONDS = 0.01, 0.02, 30.0
+
+_DROPPED = Number(0.0, 1.0, most_too=False)
+RULES: Mapping[str, Rule] = {
+    "encoder": OneOf(ENCODERS),
+    "layer": OrNull(Whole(0)),
+    "stored_layer": OrNull(Whole(0)),
+    "frames": OneOf(FRAME_RULES),
+    "frame_stack": Whole(1),
+    "channels": Whole(1),
+    "channels_per_group": OrNull(Whole(1)),
+    "pooling": OneOf(POOLINGS),
+    "standardise": Switch(),
+    "init_scheme": OneOf(INIT_SCHEMES),
+    "dropout": _DROPPED,
+    "embedding_dropout": _DROPPED,
+    "lora_rank": Whole(0),
+    "lora_alpha": Number(0.0, least_too=False),
+    "lora_dropout": _DROPPED,
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,7 @@ class Architecture:
     lora_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise UsageError(f"encoder is {self.encoder!r}; use one of {', '.join(map(repr, ENCODERS))}")
+        settle(self, RULES)
         if self.encoder == "backbone" and (self.layer is None or self.stored_layer is None):
             raise UsageError(
                 "encoder 'backbone' needs layer and stored_layer (the one in features.params.layers)"
@@ -86,6 +105,35 @@ class Architecture:
         """Step between the frames that come in."""
         return LOG_MEL_SECONDS if self.reads_audio else ENCODER_SECONDS
 
+    @property
+    def head_frame_seconds(self) -> float:
+        """Step between the frames that the head reads."""
+        return ENCODER_SECONDS if self.has_blocks else self.frame_seconds
+
+    @property
+    def pads_with_silence(self) -> bool:
+        """Whether the encoder sees what stands behind a clip's end: then it must be the clip's silence."""
+        return self.from_mel and self.frames != "own"
+
+    def check_stored(self, feature_params: Mapping[str, Any] | None, weights: Weights | None) -> None:
+        """Refuse stored features of another layer than the one that the blocks go on from.
+
+        ``feature_params`` are those of the encoder that made them (``features.params`` of the card), None where nobody
+        tells. Several stored layers are refused where they are read.
+        """
+        layers = (feature_params or {}).get("layers")
+        if not self.has_blocks or self.from_mel or layers is None or len(layers) != 1:
+            return
+        held = int(layers[0])
+        if held < 0 and weights is not None:
+            held += _states(weights)
+        if held != self.stored_layer:
+            raise UsageError(
+                f"stored_layer is {self.stored_layer}, but the stored features are those of layer {held} "
+                f"(features.params.layers: {list(layers)}), and the blocks would go on from the wrong layer; "
+                "set both to one layer"
+            )
+
 
 def build_network(
     chosen: Architecture, labels: Sequence[str], weights: Weights | None, frame_dims: int, states: int
@@ -118,7 +166,16 @@ def build_network(
         model.backbone.requires_grad_(False)
     if chosen.lora_rank:
         model.add_lora()
+        if chosen.encoder == "backbone":
+            backbone.set_dropout(model.backbone, chosen.lora_dropout)
     return model
+
+
+def _states(weights: Weights) -> int:
+    """Hidden states of the encoder in a folder: one before its blocks and one after each."""
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(weights.folder).num_hidden_layers) + 1
 
 
 def _inside(chosen: Architecture, weights: Weights | None, frame_dims: int, states: int) -> dict[str, Any]:
@@ -138,6 +195,8 @@ def _inside(chosen: Architecture, weights: Weights | None, frame_dims: int, stat
     last = chosen.layer
     if last is None:
         last = int(described["whisper"]["encoder_layers"])
+    if chosen.stored_layer is not None and chosen.stored_layer > last:
+        raise UsageError(f"stored_layer {chosen.stored_layer} lies above layer {last}, which the head reads")
     return {
         "encoder": chosen.encoder,
         **described,

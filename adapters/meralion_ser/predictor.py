@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from adapters.meralion_ser import whisper_frames
-from adapters.meralion_ser.architecture import WINDOW_SECONDS, Architecture, build_network
+from adapters.meralion_ser.architecture import WINDOW_SECONDS, build_network
 from adapters.meralion_ser.augmentation import AudioViews
-from adapters.meralion_ser.batches import LabelledFrames, described, has_labels, joined
+from adapters.meralion_ser.batches import LabelledFrames, described, joined
 from adapters.meralion_ser.checkpoints import Session
 from adapters.meralion_ser.frames import (
     WhisperMel,
@@ -27,13 +27,18 @@ from adapters.meralion_ser.frames import (
     stored_frames,
     windows,
 )
+from adapters.meralion_ser.learnable import Learnable
 from adapters.meralion_ser.losses import HybridWeights, class_weights
 from adapters.meralion_ser.network import MeralionSerOutput
-from adapters.meralion_ser.training import Recipe, Run, Stage, load_kept, train
+from adapters.meralion_ser.recipe import settled
+from adapters.meralion_ser.training import Run, Stage, load_kept, train
 from adapters.transformers_encoder import TransformersEncoder
-from bench.errors import CannotRun, DataError, UsageError, nearest
+from bench.errors import CannotRun, UsageError
 from bench.identity import hash_json, source_hash
 from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
+
+SEEDS = 2**64
+"""Torch takes seeds below this."""
 
 
 class MeralionSerPredictor:
@@ -45,13 +50,7 @@ class MeralionSerPredictor:
     """
 
     def __init__(self, *, encoder: str, weights: Weights | None = None, **settings: Any) -> None:
-        self._architecture = Architecture(encoder=encoder, **_taken(settings, Architecture))
-        self._recipe = Recipe(**_taken(settings, Recipe))
-        if settings:
-            known = [f.name for kind in (Architecture, Recipe) for f in dataclasses.fields(kind)]
-            raise UsageError(f"no parameter {next(iter(settings))!r}; {nearest(next(iter(settings)), known)}")
-        if bool(self._architecture.lora_rank) != bool(self._recipe.lora_epochs):
-            raise UsageError("lora_rank and lora_epochs go together: both above 0, or both 0")
+        self._architecture, self._recipe = settled(encoder, settings)
         if self._architecture.has_blocks and weights is None:
             raise CannotRun(
                 f"encoder {encoder!r} needs weights: name them on the system card (weights: local, hub)"
@@ -64,7 +63,11 @@ class MeralionSerPredictor:
         Raises:
             DataError: no clip to learn from, or a loss that is no number (the clips are named).
             CannotRun: the encoder's stored features are not given.
+            UsageError: stored features of another layer than ``stored_layer``, a seed that is none.
         """
+        if not 0 <= context.seed < SEEDS:
+            raise UsageError(f"seed is {context.seed}; expected a whole number from 0 to 2^64 − 1")
+        self._architecture.check_stored(_feature_params(context), self._weights)
         devices = [context.device] if context.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(context.seed)
@@ -90,7 +93,7 @@ class MeralionSerPredictor:
             kept,
             self._weights,
             self._matching,
-            self._learns_dimensions,
+            any(self._learnable.dimensions),
         )
         return "adapters.meralion_ser:TrainedSer"
 
@@ -139,16 +142,10 @@ class MeralionSerPredictor:
         self._context, self._states = context, 1
         training, dev = self._training_clips(train_examples), self._training_clips(dev_examples)
         left_out = len(train_examples) + len(dev_examples) - len(training) - len(dev)
-        chooses = self._recipe.dev == "select" and has_labels(dev)
         if self._recipe.dev == "train":
             training = joined(training, dev)
-        if not has_labels(training):
-            raise DataError("no training clip carries a category or a dimension: there is nothing to learn")
-        self._learns_dimensions = bool((~torch.isnan(training.dimensions)).any())
-        if self._recipe.category_weight == 0 and not self._learns_dimensions:
-            raise DataError(
-                "category_weight is 0 and no training clip carries a dimension: raise category_weight"
-            )
+        self._learnable = Learnable.of(training, self._recipe)
+        judged = self._learnable.judging(dev) if self._recipe.dev == "select" else None
         sizes = sorted({f.shape[1] for f in training.frames})
         if len(sizes) > 1:
             raise UsageError(
@@ -158,13 +155,15 @@ class MeralionSerPredictor:
         self._model = build_network(
             self._architecture, context.labels, self._weights, training.frames[0].shape[1], self._states
         )
+        # Beside the weights, for whoever reads the kept folder: of the others the network gives untrained numbers.
+        self._model.config.learnt_dimensions = self._learnable.answered()
         if self._recipe.checkpointing:
             self._model.gradient_checkpointing_enable()
         self._model.to(context.device)
-        run = self._run(training, dev if chooses else None)
+        run = self._run(training, judged)
         self._session = train(run, Session(np.random.default_rng(context.seed)))
         self._matching = self._matched(training) if self._recipe.match_dimensions else None
-        self._notes = self._told(training, chooses, left_out)
+        self._notes = self._told(training, judged is not None, left_out)
 
     def _training_clips(self, examples: Examples) -> LabelledFrames:
         frames = [self._stored(examples.clips, i) for i in range(len(examples))]
@@ -180,6 +179,7 @@ class MeralionSerPredictor:
             torch.from_numpy(dimensions if self._context.dimensions else np.full_like(dimensions, np.nan)),
             soft=None if soft is None else torch.from_numpy(soft[usable].astype(np.float32)),
             sources=tuple(examples.speakers[i].partition("/")[0] for i in usable),
+            silence=self._architecture.pads_with_silence,
         )
 
     def _with_views(self, clips: LabelledFrames, examples: Sequence[Examples]) -> LabelledFrames:
@@ -207,8 +207,11 @@ class MeralionSerPredictor:
             raise UsageError(
                 "views needs an encoder that can be run here: encoder 'whisper', 'backbone' or 'logmel'"
             )
+        # As the stored frames were made: of the padded window, where they were.
+        told = _feature_params(self._context) or {}
+        same = {name: told[name] for name in ("input", "dtype") if name in told}
         encoder = TransformersEncoder(
-            self._weights, layers=[chosen.stored_layer], device=self._context.device
+            self._weights, layers=[chosen.stored_layer], device=self._context.device, **same
         )
         return lambda waveform: stored_frames(encoder.encode([waveform])[0])
 
@@ -253,9 +256,6 @@ class MeralionSerPredictor:
                 recipe.focal,
             ),
             classes=self._classes,
-            longest=max(
-                1, round(min(recipe.crop_seconds, WINDOW_SECONDS) / self._architecture.frame_seconds)
-            ),
             device=context.device,
             folder=context.workdir,
             fingerprint=self._fingerprint(training, dev),
@@ -269,23 +269,35 @@ class MeralionSerPredictor:
         named = [(name, p) for name, p in self._model.named_parameters() if p.requires_grad]
         head = [p for name, p in named if ".lora_" not in name]
         adapters = [p for name, p in named if ".lora_" in name]
-        top = training.through(self._top_frames)
+        top = self._seen_by_head(training)
         if self._architecture.standardise:
             mean, std = frame_statistics(frames for takes in (top.frames, *top.views) for frames in takes)
             self._model.standardise.mean.copy_(mean)
             self._model.standardise.std.copy_(std)
         stages = []
         if recipe.epochs:
-            seen = None if dev is None else dev.through(self._top_frames)
+            seen = None if dev is None else self._seen_by_head(dev)
             groups = [(head, recipe.head_lr, recipe.head_decay)]
-            stages.append(Stage(recipe.epochs, top, seen, self._from_top, groups))
+            longest = self._longest(self._architecture.head_frame_seconds)
+            if self._architecture.frames == "all":
+                # A crop out of a padded window would be of its padding alone, more often than not.
+                longest = round(WINDOW_SECONDS / self._architecture.head_frame_seconds)
+            stages.append(Stage(recipe.epochs, top, seen, self._from_top, groups, longest))
         if adapters:
             groups = [
                 (head, recipe.head_lr * recipe.second_stage, recipe.head_decay),
                 (adapters, recipe.lora_lr, recipe.lora_decay),
             ]
-            stages.append(Stage(recipe.lora_epochs, training, dev, self._forward, groups))
+            longest = self._longest(self._architecture.frame_seconds)
+            stages.append(Stage(recipe.lora_epochs, training, dev, self._forward, groups, longest))
         return stages
+
+    def _longest(self, frame_seconds: float) -> int:
+        """Frames of a crop, where they are ``frame_seconds`` apart."""
+        return max(1, round(min(self._recipe.crop_seconds, WINDOW_SECONDS) / frame_seconds))
+
+    def _seen_by_head(self, clips: LabelledFrames) -> LabelledFrames:
+        return dataclasses.replace(clips.through(self._top_frames), silence=False)
 
     def _top_frames(self, stored: Tensor) -> Tensor:
         """Frames (frames, dims) of the layer that the head reads, from those that come in: the frozen prefix, once."""
@@ -346,12 +358,13 @@ class MeralionSerPredictor:
 
     def _answers(self, probabilities: Array, dimensions: Array) -> Answers:
         labels, ok = self._context.labels, ~np.isnan(probabilities[:, 0])
+        learnt = self._learnable.dimensions
         best = np.nan_to_num(probabilities).argmax(axis=1)
         return Answers(
             statuses=tuple("ok" if good else "failed" for good in ok),
             labels=tuple(labels[b] if good and labels else None for b, good in zip(best, ok, strict=True)),
             probabilities=probabilities if labels else None,
-            dimensions=dimensions if self._learns_dimensions else None,
+            dimensions=np.where(learnt, dimensions, np.nan) if any(learnt) else None,
             notes=dict(self._notes),
         )
 
@@ -377,7 +390,8 @@ class MeralionSerPredictor:
                 for index, label in enumerate(self._context.labels)
                 if not bool((training.categories == index).any())
             ],
-            "dimensions_learned": self._learns_dimensions,
+            "dimensions_learned": any(self._learnable.dimensions),
+            "dimensions_without_answer": self._learnable.unanswered(),
             **(
                 {}
                 if self._matching is None
@@ -393,6 +407,7 @@ class MeralionSerPredictor:
                 "recipe": dataclasses.asdict(self._recipe),
                 "labels": self._context.labels,
                 "seed": self._context.seed,
+                "features": _feature_params(self._context),
                 "weights": self._weights.content_hash if self._weights else None,
                 "clips": [described(part) for part in (training, dev) if part is not None],
                 "code": source_hash("adapters.meralion_ser"),
@@ -412,6 +427,7 @@ class MeralionSerPredictor:
         return int(self._model.config.num_labels)
 
 
-def _taken(settings: dict[str, Any], kind: type[Any]) -> Mapping[str, Any]:
-    """Take the fields of a dataclass out of ``settings``."""
-    return {f.name: settings.pop(f.name) for f in dataclasses.fields(kind) if f.name in settings}
+def _feature_params(context: FitContext) -> Mapping[str, Any] | None:
+    """What the card's features section tells its encoder; None where the engine does not tell."""
+    told: Mapping[str, Any] | None = getattr(context, "feature_params", None)
+    return told

@@ -33,89 +33,29 @@ from adapters.meralion_ser.losses import (
 )
 from adapters.meralion_ser.network import MeralionSerOutput
 from adapters.meralion_ser.processes import agreed, answers_of_all, share_of
-from bench.errors import DataError, UsageError
+from adapters.meralion_ser.recipe import Recipe
+from bench.errors import DataError
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
 """The network, frames (batch, frames, dims) and lengths (batch,) or None, to the network's answer."""
 
-PRECISIONS = ("no", "bf16", "fp16")
-SAMPLINGS = ("all", "class", "source")
 SECONDS_AT_RISK = 5.0
 """Epochs that follow each other faster are kept together: a kill then costs these seconds at most."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train. Learning rates, decays, warm-up, loss weights and MixUp default to the paper's (arXiv 2511.04914).
-
-    ``epochs`` train the head on frozen frames; ``lora_epochs`` then train head and LoRA together, the head at
-    ``head_lr · second_stage``; with ``epochs`` 0 both learn together from the start, as in the paper. ``dev`` is
-    ``select`` (keep the ``average`` best epochs by dev categorical loss, stop after ``patience`` epochs without a better
-    one) or ``train`` (learn from dev too, keep the last ``average`` epochs).
-
-    ``focal`` is the exponent of a focal loss (0: cross-entropy), ``soft_labels`` learns from listeners' votes where there
-    are any, ``concordance_steps`` is how many earlier batches the CCC term remembers. ``sampling`` draws clips evenly over
-    classes or over sources (pools of recordings), ``all`` takes each once an epoch. ``views`` further takes of each clip
-    (speed, noise; ``noise_folder``) stand in for it in some epochs. ``precision`` and ``checkpointing`` (recompute blocks
-    in the backward pass) save memory. ``match_dimensions`` moves and scales the predicted dimensions so that on the
-    training clips they have the mean and the variance of the truth.
-    """
-
-    epochs: int = 15
-    lora_epochs: int = 0
-    batch: int = 32
-    head_lr: float = 6e-4
-    head_decay: float = 8e-5
-    lora_lr: float = 5e-5
-    lora_decay: float = 4e-5
-    second_stage: float = 1.0
-    warmup: float = 0.08
-    category_weight: float = 1.0
-    dimension_weight: float = 0.5
-    label_smoothing: float = 0.1
-    balanced: bool = True
-    mixup: float = 0.5
-    mixup_alpha: float = 0.3
-    crop_seconds: float = 30.0
-    dev: str = "select"
-    patience: int = 5
-    average: int = 4
-    focal: float = 0.0
-    soft_labels: bool = False
-    concordance_steps: int = 0
-    sampling: str = "all"
-    views: int = 0
-    noise_folder: str | None = None
-    precision: str = "no"
-    checkpointing: bool = False
-    match_dimensions: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dev not in ("select", "train"):
-            raise UsageError(
-                f"dev is {self.dev!r}; use 'select' (choose epochs on dev) or 'train' (learn from it)"
-            )
-        for name, value, known in (
-            ("precision", self.precision, PRECISIONS),
-            ("sampling", self.sampling, SAMPLINGS),
-        ):
-            if value not in known:
-                raise UsageError(f"{name} is {value!r}; use one of {', '.join(known)}")
-        if min(self.batch, self.average, self.patience, self.epochs + self.lora_epochs) < 1:
-            raise UsageError("batch, average, patience and epochs + lora_epochs must be at least 1")
-        if min(self.epochs, self.lora_epochs, self.concordance_steps, self.views, self.focal) < 0:
-            raise UsageError("epochs, lora_epochs, concordance_steps, views and focal cannot be negative")
-
-
-@dataclass(frozen=True)
 class Stage:
-    """Epochs in which ``parameters`` (group: learning rate, decay) learn from ``train`` through ``forward``."""
+    """Epochs in which ``parameters`` (group: learning rate, decay) learn from ``train`` through ``forward``.
+
+    ``longest``: clips are cropped to so many of the frames that they have in this stage.
+    """
 
     epochs: int
     train: LabelledFrames
     dev: LabelledFrames | None
     forward: Forward
     parameters: Sequence[tuple[Sequence[nn.Parameter], float, float]]
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +70,6 @@ class Run:
     recipe: Recipe
     weights: HybridWeights
     classes: int
-    longest: int
     device: str
     folder: Path
     fingerprint: str
@@ -262,7 +201,7 @@ def _epoch(
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
     losses = []
-    drawn = epoch_batches(stage.train, recipe.batch, run.longest, session.rng, recipe.sampling)
+    drawn = epoch_batches(stage.train, recipe.batch, stage.longest, session.rng, recipe.sampling)
     for step, whole_batch in enumerate(drawn):
         share = learning_rate_share(
             session.epochs_in_stage * per_epoch + step, stage.epochs * per_epoch, recipe.warmup
@@ -324,11 +263,14 @@ def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
 
 
 def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
-    """Categorical loss of the dev clips, pooled, without smoothing; of a task without categories, 1 − CCC."""
+    """Categorical loss of the dev clips, pooled, without smoothing; of clips without categories, 1 − CCC.
+
+    The dev clips come without the labels that the loss does not train on (:mod:`adapters.meralion_ser.learnable`).
+    """
     run.model.eval()
     with torch.inference_mode():
         answers = [
-            stage.forward(run.model, whole(dev, i, run.longest).frames.to(_device(run.model)), None)
+            stage.forward(run.model, whole(dev, i, stage.longest).frames.to(_device(run.model)), None)
             for i in range(len(dev))
         ]
     logits = torch.cat([a.logits for a in answers]).cpu()
