@@ -33,7 +33,7 @@ class Whole:
     @property
     def expected(self) -> str:
         """See :class:`Rule`."""
-        return f"expected a whole number, {self.least} or more"
+        return f"expected a whole number from {self.least} on"
 
     def read(self, value: object) -> int:
         """See :class:`Rule`."""
@@ -60,10 +60,10 @@ class Number:
     @property
     def expected(self) -> str:
         """See :class:`Rule`."""
-        low = f"{self.least:g} or more" if self.least_too else f"above {self.least:g}"
+        low = f"from {self.least:g}" if self.least_too else f"above {self.least:g}"
         if math.isinf(self.most):
-            return f"expected a number, {low}"
-        return f"expected a number, {low}, {'at most' if self.most_too else 'below'} {self.most:g}"
+            return f"expected a number {low}{' on' if self.least_too else ''}"
+        return f"expected a number {low} to {'' if self.most_too else 'below '}{self.most:g}"
 
     def read(self, value: object) -> float:
         """See :class:`Rule`."""
@@ -153,14 +153,14 @@ def broken(given: Mapping[str, Any], rules: Mapping[str, Rule]) -> list[str]:
     """Say of each given value that breaks its rule what was found and what is expected.
 
     >>> broken({"batch": 2.5, "epochs": 3}, {"batch": Whole(1), "epochs": Whole(0)})
-    ['batch is 2.5; expected a whole number, 1 or more']
+    ['batch is 2.5; expected a whole number from 1 on']
     """
     found = []
     for name, rule in rules.items():
         if name in given:
             try:
                 rule.read(given[name])
-            except ValueError:
+            except (ValueError, OverflowError):
                 found.append(f"{name} is {given[name]!r}; {rule.expected}")
     return found
 

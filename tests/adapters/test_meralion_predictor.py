@@ -378,7 +378,7 @@ def test_dimensions_alone_cannot_be_asked_for_where_there_are_none(tmp_path: Pat
         ({"encoder": "whisper", "layer": 3, "stored_layer": 3, "frames": "all"}, UsageError, "padded window"),
         ({"precision": "bf8"}, UsageError, "use one of no, bf16"),
         ({"sampling": "speaker"}, UsageError, "use one of all, class"),
-        ({"views": -1}, UsageError, "whole number, 0 or more"),
+        ({"views": -1}, UsageError, "whole number from 0 on"),
         ({"encoder": "whisper", "layer": 1, "stored_layer": 2}, UsageError, "lies above layer 1"),
         ({"lora_rank": 4, "lora_epochs": 1}, UsageError, "nothing to adapt"),
         ({"lora_epochs": 2}, UsageError, "go together"),
