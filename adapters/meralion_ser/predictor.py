@@ -29,16 +29,14 @@ from adapters.meralion_ser.frames import (
 )
 from adapters.meralion_ser.learnable import Learnable
 from adapters.meralion_ser.losses import HybridWeights, class_weights
+from adapters.meralion_ser.matching import matched
 from adapters.meralion_ser.network import MeralionSerOutput
-from adapters.meralion_ser.recipe import settled
+from adapters.meralion_ser.recipe import check_seed, settled
 from adapters.meralion_ser.training import Run, Stage, load_kept, train
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, UsageError
 from bench.identity import hash_json, source_hash
 from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
-
-SEEDS = 2**64
-"""Torch takes seeds below this."""
 
 
 class MeralionSerPredictor:
@@ -65,8 +63,7 @@ class MeralionSerPredictor:
             CannotRun: the encoder's stored features are not given.
             UsageError: stored features of another layer than ``stored_layer``, a seed that is none.
         """
-        if not 0 <= context.seed < SEEDS:
-            raise UsageError(f"seed is {context.seed}; expected a whole number from 0 to 2^64 − 1")
+        check_seed(context.seed)
         self._architecture.check_stored(_feature_params(context), self._weights)
         devices = [context.device] if context.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
@@ -127,16 +124,8 @@ class MeralionSerPredictor:
         return probabilities, dimensions
 
     def _matched(self, training: LabelledFrames) -> tuple[Array, Array]:
-        """Offset and scale (3,) that give the training clips' predicted dimensions the truth's mean and variance."""
         _, said = self._averaged(training.frames)
-        truth = training.dimensions.double().numpy()
-        offset, scale = np.zeros(3), np.ones(3)
-        for d in range(3):
-            known = ~np.isnan(truth[:, d])
-            if known.sum() >= 2 and said[known, d].std() > 1e-6:
-                scale[d] = truth[known, d].std() / said[known, d].std()
-                offset[d] = truth[known, d].mean() - scale[d] * said[known, d].mean()
-        return offset, scale
+        return matched(said, training.dimensions.double().numpy())
 
     def _fit(self, train_examples: Examples, dev_examples: Examples, context: FitContext) -> None:
         self._context, self._states = context, 1

@@ -26,6 +26,8 @@ from bench.errors import UsageError, nearest
 PRECISIONS = ("no", "bf16", "fp16")
 SAMPLINGS = ("all", "class", "source")
 DEV_USES = ("select", "train")
+SEEDS = 2**64
+"""Torch takes seeds below this."""
 
 _RATE, _AMOUNT, _SHARE = Number(0.0, least_too=False), Number(0.0), Number(0.0, 1.0)
 RULES: Mapping[str, Rule] = {
@@ -114,6 +116,12 @@ class Recipe:
             raise UsageError(
                 "category_weight and dimension_weight are both 0, and nothing would be learnt; raise one of them"
             )
+
+
+def check_seed(seed: int) -> None:
+    """Raise :class:`UsageError` for a seed that numpy or torch would not take."""
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"seed is {seed}; expected a whole number from 0 to 2^64 − 1")
 
 
 def settled(encoder: str, settings: Mapping[str, Any]) -> tuple[Architecture, Recipe]:
