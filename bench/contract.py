@@ -187,6 +187,7 @@ class TestBed:
                 seed=0,
                 workdir=Path(workdir),
                 features=self.features,
+                feature_params=system.feature_params,
             )
             material = own_material(task)
             predictor.fit(material.examples(fold.train), material.examples(fold.dev), context)

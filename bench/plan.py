@@ -48,6 +48,11 @@ class System:
         return self.card.name
 
     @property
+    def feature_params(self) -> Mapping[str, Any] | None:
+        """What the card's features section tells its encoder; None without one."""
+        return None if self.card.features is None else self.card.features.params
+
+    @property
     def pooled_key(self) -> str | None:
         """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
         return hash_json(pooled_identity(self.feature_identity)) if self.feature_identity else None

@@ -104,6 +104,8 @@ class FitContext:
     workdir: Path
     device: str = "cpu"
     features: FeatureReader | None = None
+    feature_params: Mapping[str, Any] | None = None
+    """Parameters of the encoder that made ``features`` (its layers, its input), for adapters that go on from them."""
     server: str | None = None
     """Base address (ending in ``/v1``) of the server an Audio-LLM answers from; None while there is none."""
     max_cost: float | None = None

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import yaml
+from pydantic import Field
 
 from bench.atomic import write_text
 from bench.cards import SystemCard
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.worker import Runner
 from bench.features import FeatureStore
-from bench.labels import View
 from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
 from bench.registry import build, load_system, shipped_files, with_settings
@@ -39,9 +39,9 @@ class TrainConfig(Strict):
     system: str
     """A system with an adapter: its name, or the path of its card relative to this file."""
     tasks: tuple[str, ...]
-    view: View = "seven"
+    view: Literal["seven", "four"] = "seven"
     params: dict[str, Any] = {}
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     log: Literal["tensorboard", "wandb"] | None = None
     """Where the curves go: Accelerate's trackers. Files lie in ``work/`` of the trained folder."""
     licence: str = "unknown"
@@ -195,6 +195,7 @@ def _fit(
         workdir=work,
         device=device,
         features=None if key is None else FeatureStore(cache / "features").reader(key),
+        feature_params=group.system.feature_params,
         log=config.log,
         progress=progress,
     )

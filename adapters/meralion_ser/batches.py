@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.meralion_ser.frames import silence
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
 from bench.identity import digest
 
@@ -23,7 +24,7 @@ class LabelledFrames:
 
     ``views`` are further takes of each clip's frames (noise, another speed), one of which stands for the clip in an
     epoch; ``soft`` are shares of listeners' votes (clips, classes), NaN where nobody voted; ``sources`` name the pool of
-    recordings that a clip is from. ``silence``: behind the end of a clip in a longer batch stands its own least value, as
+    recordings that a clip is from. ``silence``: behind the end of a clip in a longer batch stands its silence, as
     log-mel frames for an encoder that sees the padding need it, and not zero.
     """
 
@@ -131,7 +132,7 @@ def _cropped(clips: LabelledFrames, chosen: list[int], longest: int, rng: np.ran
         crop = clips.frames[index][start : start + length]
         frames[row, : len(crop)] = crop
         if clips.silence and len(crop) < length:
-            frames[row, len(crop) :] = crop.min()
+            frames[row, len(crop) :] = silence(crop)
     short = min(lengths) < length
     return Batch(
         tuple(chosen),

@@ -95,16 +95,20 @@ class WhisperMel:
 
 
 def padded_mel(frames: Tensor, length: int) -> Tensor:
-    """Pad Whisper's log-mel (batch, frames, mels) to ``length`` frames with what it makes of silence after each clip.
-
-    Whisper keeps a clip's energies within 8 decades of its largest and then scales, so silence lies 2 below the clip's
-    maximum, and nowhere below the −1.5 of its smallest energy. That is the least value of a clean clip, not of a noisy one.
-    """
+    """Pad Whisper's log-mel (batch, frames, mels) to ``length`` frames with each clip's silence."""
     missing = length - frames.shape[1]
     if missing <= 0:
         return frames
-    silence = (frames.amax(dim=(1, 2), keepdim=True) - 2.0).clamp(min=-1.5)
-    return torch.cat([frames, silence.expand(-1, missing, frames.shape[2])], dim=1)
+    return torch.cat([frames, silence(frames).expand(-1, missing, frames.shape[2])], dim=1)
+
+
+def silence(frames: Tensor) -> Tensor:
+    """What Whisper's log-mel makes of silence behind each clip of (…, frames, mels): (…, 1, 1).
+
+    It keeps a clip's energies within 8 decades of its largest and then scales, so silence lies 2 below the clip's
+    maximum, and nowhere below the −1.5 of its smallest energy. That is the least value of a clean clip, not of a noisy one.
+    """
+    return (frames.amax(dim=(-2, -1), keepdim=True) - 2.0).clamp(min=-1.5)
 
 
 def stored_frames(stored: NDArray[np.float32]) -> Tensor:

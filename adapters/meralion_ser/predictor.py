@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class MeralionSerPredictor:
             UsageError: stored features of another layer than ``stored_layer``, a seed that is none.
         """
         check_seed(context.seed)
-        self._architecture.check_stored(_feature_params(context), self._weights)
+        self._architecture.check_stored(context.feature_params, self._weights)
         devices = [context.device] if context.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(context.seed)
@@ -197,7 +197,7 @@ class MeralionSerPredictor:
                 "views needs an encoder that can be run here: encoder 'whisper', 'backbone' or 'logmel'"
             )
         # As the stored frames were made: of the padded window, where they were.
-        told = _feature_params(self._context) or {}
+        told = self._context.feature_params or {}
         same = {name: told[name] for name in ("input", "dtype") if name in told}
         encoder = TransformersEncoder(
             self._weights, layers=[chosen.stored_layer], device=self._context.device, **same
@@ -396,7 +396,7 @@ class MeralionSerPredictor:
                 "recipe": dataclasses.asdict(self._recipe),
                 "labels": self._context.labels,
                 "seed": self._context.seed,
-                "features": _feature_params(self._context),
+                "features": self._context.feature_params,
                 "weights": self._weights.content_hash if self._weights else None,
                 "clips": [described(part) for part in (training, dev) if part is not None],
                 "code": source_hash("adapters.meralion_ser"),
@@ -414,9 +414,3 @@ class MeralionSerPredictor:
     @property
     def _classes(self) -> int:
         return int(self._model.config.num_labels)
-
-
-def _feature_params(context: FitContext) -> Mapping[str, Any] | None:
-    """What the card's features section tells its encoder; None where the engine does not tell."""
-    told: Mapping[str, Any] | None = getattr(context, "feature_params", None)
-    return told

@@ -141,6 +141,7 @@ def _run_predictor(
         workdir=job.work / job.group.key,
         device=device,
         features=features,
+        feature_params=system.feature_params,
         server=system.card.server or job.server,
         max_cost=job.max_cost,
         progress=progress,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,8 @@ from bench.protocols import Clips, Examples, FitContext, Weights
 from tests.adapters.test_meralion_options import LABELS, LOGMEL, SIZES, heard
 
 
-@dataclass(frozen=True)
-class Told(FitContext):
-    """A fit whose engine tells what the card's features section says."""
-
-    feature_params: Mapping[str, Any] | None = None
-
-
-def context(folder: Path, **fields: Any) -> Told:
-    return Told(**({"labels": LABELS, "dimensions": True, "seed": 0, "workdir": folder} | fields))
+def context(folder: Path, **fields: Any) -> FitContext:
+    return FitContext(**({"labels": LABELS, "dimensions": True, "seed": 0, "workdir": folder} | fields))
 
 
 def rated(count: int, **known: float) -> Examples:
@@ -365,7 +357,7 @@ def test_batches_end_in_zeros_where_the_padding_is_masked() -> None:
     clips = LabelledFrames(
         ("a", "b", "c"), frames, torch.zeros(3, dtype=torch.long), torch.full((3, 3), torch.nan)
     )
-    for silence, expected in ((False, 0.0), (True, -1.0)):
+    for silence, expected in ((False, 0.0), (True, -1.5)):
         batch = next(epoch_batches(replace(clips, silence=silence), 3, 8, np.random.default_rng(0)))
         assert set(batch.frames[batch.indices.index(2), 2:].flatten().tolist()) == {expected}
 
