@@ -91,15 +91,16 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         path_text, mode = name_or_path, ""
     if path_text.endswith((".yaml", ".yml")):
         path = (base or Path()) / path_text
-        cards = read_typed(path, SystemFile).cards()
+        file = read_typed(path, SystemFile)
+        cards = file.cards()
         if len(cards) == 1 and not mode:
             return _of_file(next(iter(cards.values())), path)
-        chosen = [c for n, c in cards.items() if n.endswith(f"-{mode}")] if mode else []
-        if not chosen:
+        chosen = cards.get(f"{file.name}-{mode}") if mode else None
+        if chosen is None:
             raise UsageError(
                 f"{path_text} describes several systems ({', '.join(cards)}); say which with {path_text}:MODE"
             )
-        return _of_file(chosen[0], path)
+        return _of_file(chosen, path)
     files = system_card_files()
     # A model's file is called like the model; its systems are called like the file and one of its modes.
     for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):

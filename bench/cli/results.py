@@ -22,6 +22,7 @@ from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError, UsageError
 from bench.families import CANNOT_SEPARATE
+from bench.protocols import DIMENSIONS
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 
@@ -49,13 +50,14 @@ def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
     for facts in records:
         plan = facts["plan"]
         main = _find(facts["scores"], plan["primary_metric"], main_view(facts))
-        ccc = [
-            s["estimate"]
+        found = {
+            s["dimension"]: s["estimate"]
             for s in facts["scores"]
             if s["metric"] == "ccc" and s["rows"] == "all" and s["dimension"] != "mean"
-        ]
-        if main is None and not ccc:
+        }
+        if main is None and not found:
             continue
+        ccc = [found.get(d) for d in DIMENSIONS] if found else []
         empty = {
             "estimate": None,
             "low": None,

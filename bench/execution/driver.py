@@ -182,10 +182,8 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         journal.end(session, wall)
         write_json(folder.sidecar, sidecar(journal.sessions(), journal.jobs()))
         save_rates(prepared.cache, (j for j in journal.jobs() if j.session == session))
-        planned = {c.key for r in plan.records for c in r.cells}
-        failed = tuple(
-            row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
-        )
+        asked = {c.key for r in plan.records for c in r.cells} & kept
+        failed = tuple(row for row in journal.cells().values() if row.state == "failed" and row.cell in asked)
     blocked = {w.system.name: w.system.blocked for w in chosen if w.system.blocked is not None}
     computed = sum(len(g.cells) for g in pending) - len(failed)
     return RunSummary(

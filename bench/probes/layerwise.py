@@ -74,7 +74,10 @@ def _by_best_layer(outcomes: Sequence[ProbeOutcome]) -> ProbeOutcome:
     """Category and dimensions each from the layer with the lowest validation loss (the lowest such layer)."""
     best: dict[str, int] = {}
     notes: dict[str, Any] = {}
-    for head in outcomes[0].notes:
+    for head, note in outcomes[0].notes.items():
+        if "left_out" in note:
+            notes[head] = note
+            continue
         losses = [outcome.notes[head]["dev_loss"] for outcome in outcomes]
         best[head] = int(np.argmin(losses))
         chosen = {k: v for k, v in outcomes[best[head]].notes[head].items() if k != "layer_weights"}

@@ -27,6 +27,7 @@ from bench.probes.objectives import CategoryObjective, DimensionObjective
 from bench.probes.training import Design, Lesson, Objective, Schedule, Trained, train_heads
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
+TOO_FEW = "this fold has fewer than two training or validation clips with a dimension"
 Run = tuple[int, int]
 """Fold index, seed."""
 SUPERB_STEPS, SUPERB_LOOK = 30_000, 1_000
@@ -63,8 +64,9 @@ class Search:
             answers[head.name] = self._answer(design, task, head, report)
         outcomes = {}
         for run in ((fold, seed) for fold in range(len(task.folds)) for seed in task.seeds):
-            given = {name: by_run[run] for name, by_run in answers.items()}
+            given = {name: by_run[run] for name, by_run in answers.items() if run in by_run}
             notes = {name: note for name, (_, note) in given.items()}
+            notes |= {name: {"left_out": TOO_FEW} for name in answers if name not in given}
             outcomes[run] = ProbeOutcome(
                 probabilities=given["category"][0] if "category" in given else None,
                 dimensions=given["dimensions"][0] if "dimensions" in given else None,
@@ -84,15 +86,14 @@ class Search:
                     f"{len(np.unique(task.labels[fit]))} classes and {len(watch)} labelled validation clips: a "
                     "classifier needs two classes to train on and clips to choose on."
                 )
-        return _Head("category", fits, watches)
+        return _Head("category", fits, watches, list(range(len(fits))))
 
     def _dimension_head(self, task: ProbeTask) -> _Head | None:
         known: NDArray[np.bool_] = np.asarray(np.isfinite(task.dimensions).any(axis=1))
         fits = [fold.train[known[fold.train]] for fold in task.folds]
         watches = [fold.dev[known[fold.dev]] for fold in task.folds]
-        if any(len(rows) < 2 for rows in fits + watches):
-            return None
-        return _Head("dimensions", fits, watches)
+        folds = [i for i, both in enumerate(zip(fits, watches, strict=True)) if min(map(len, both)) >= 2]
+        return _Head("dimensions", fits, watches, folds) if folds else None
 
     def _objective(
         self, task: ProbeTask, head: _Head, lessons: Sequence[Lesson], device: torch.device
@@ -107,7 +108,7 @@ class Search:
         self, design: Design, task: ProbeTask, head: _Head, progress: Progress
     ) -> dict[Run, tuple[NDArray[np.float64], dict[str, Any]]]:
         share = len(self.learning_rates) / (len(self.learning_rates) + 1) if self.refit else 1.0
-        runs = [(fold, seed) for fold in range(len(task.folds)) for seed in task.seeds]
+        runs = [(fold, seed) for fold in head.folds for seed in task.seeds]
         steps = SUPERB_STEPS if self.max_steps == "superb" else self.max_steps
         tried = [
             Lesson(head.fits[fold], head.watches[fold], rate, seed, steps)
@@ -162,11 +163,12 @@ class Search:
 
 @dataclass(frozen=True)
 class _Head:
-    """One of the two heads: the rows to fit and to watch, per fold."""
+    """One of the two heads: the rows to fit and to watch, per fold, and the folds that have enough of both."""
 
     name: str
     fits: list[IntArray]
     watches: list[IntArray]
+    folds: list[int]
 
 
 def _answers_of(head: _Head, task: ProbeTask, scores: NDArray[np.float64], fold: int) -> NDArray[np.float64]:

@@ -202,13 +202,10 @@ def count(
             for rows in kinds:
                 values = [_confusions(task, s, view, labels, outside, rows, places, n_places) for s in seeds]
                 blocks.append(Block(view, outside, rows, "category", labels, np.stack(values)))
-    answered = any(np.isfinite(s.dimensions).any() for s in seeds)
     for d, dimension in enumerate(DIMENSIONS):
-        if (
-            answered
-            and np.isfinite(task.dimensions[:, d]).any()
-            and all(np.isfinite(s.dimensions[:, d]).any() for s in seeds)
-        ):
+        known = np.isfinite(task.dimensions[:, d])
+        # A system that answers it on none of the clips that carry it has no score, rather than that of mid-scale.
+        if all(np.isfinite(s.dimensions[known, d]).any() for s in seeds):
             for rows in kinds:
                 values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
                 blocks.append(Block("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
@@ -360,9 +357,11 @@ def _distributions(seed: PredictionTable) -> Array:
 
 
 def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: Codes, n_places: int) -> Array:
-    """Six sums of one dimension and seed, (places, 6)."""
+    """Six sums of one dimension and seed, (places, 6): a missing answer counts as mid-scale, or not at all (rows ``ok``)."""
     truth = task.dimensions[:, d]
     kept = np.isfinite(truth) & _counted(seed, rows, places)
+    if rows == "ok":
+        kept &= np.isfinite(seed.dimensions[:, d])
     said = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
     sums = np.zeros((n_places, len(MOMENTS)))
     if kept.any():

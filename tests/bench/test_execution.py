@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,19 @@ def test_an_adapter_that_misbehaves_fails_alone(bench_dir: Path, way: str, said:
     assert len(summary.failed) == 10
     assert all(said in (f.error or "") for f in summary.failed)
     assert [p for p in records(bench_dir / "one") if p.startswith("majority")]
+
+
+def test_a_part_of_a_run_is_not_blamed_for_what_failed_elsewhere(bench_dir: Path) -> None:
+    (bench_dir / "bad_exit.py").write_text(BAD)
+    card = "name: bad\nfamily: trained\ntrack: adapted\nadapter: bad_exit:Bad\nparams: {way: exit}\n"
+    (bench_dir / "slow.yaml").write_text(card)
+    part = settings(bench_dir, "one")
+    bad = run_matrix(replace(part, only={"system": ["bad"]}), Reporter())
+    assert (bad.computed, len(bad.failed)) == (0, 10)
+    other = replace(part, only={"system": ["majority"]})
+    first, again = run_matrix(other, Reporter()), run_matrix(other, Reporter())
+    assert (first.computed, first.kept, first.failed) == (5, 0, ())
+    assert (again.computed, again.kept, again.failed) == (0, 5, ())
 
 
 def test_a_damaged_or_edited_record_is_scored_again(bench_dir: Path) -> None:

@@ -140,6 +140,21 @@ def test_what_has_no_labels_is_not_answered(name: str) -> None:
     assert only_dimensions.dimensions is not None
 
 
+@pytest.mark.parametrize("name", ["superb", "layerwise"])
+def test_a_fold_with_too_few_dimensions_is_left_out_alone_and_says_so(name: str) -> None:
+    task = make_task(clips=120)
+    few = task.dimensions.copy()
+    few[task.folds[0].dev[1:]] = np.nan
+    whole = build_probe(name, QUICK[name]).run(task, ignore)
+    partly = build_probe(name, QUICK[name]).run(dataclasses.replace(task, dimensions=few), ignore)
+    assert partly[0, 0].dimensions is None
+    assert "fewer than two" in partly[0, 0].notes["dimensions"]["left_out"]
+    assert partly[0, 0].probabilities is not None
+    assert all(partly[fold, 0].dimensions is not None for fold in range(1, 4))
+    for fold in range(4):
+        np.testing.assert_array_equal(partly[fold, 0].probabilities, whole[fold, 0].probabilities)
+
+
 @pytest.mark.parametrize("name", ["linear", "svm"])
 def test_a_class_without_training_clips_gets_no_probability(name: str) -> None:
     task = one_fold(make_task(clips=120))

@@ -162,6 +162,29 @@ def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
     assert [s for s in facts["scores"] if s["dimension"] == "dominance" and s["metric"] == "pearson"] == []
 
 
+def test_rows_that_are_ok_leave_a_missing_dimension_out(task: Task) -> None:
+    said = task.dimensions + 0.05
+    said[:4] = np.nan
+    record, matrix = record_plan(task)
+    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    row = find(facts["scores"], metric="ccc", dimension="valence", rows="ok")
+    assert row["estimate"] == pytest.approx(concordance_cc(task.dimensions[4:, 0], said[4:, 0]), abs=1e-10)
+    assert row["clips"] == len(task) - 4
+
+
+def test_a_dimension_answered_on_no_clip_that_carries_it_has_no_score(task: Task) -> None:
+    """Answers to other clips do not make it 0, the concordance of mid-scale with the truth."""
+    truth = task.dimensions.copy()
+    truth[: len(task) // 2, 0] = np.nan
+    said = task.dimensions.copy()
+    said[len(task) // 2 :, 0] = np.nan
+    half = replace(task, dimensions=truth)
+    record, matrix = record_plan(half)
+    facts, _ = score_record(record, tables(half, record, list(half.emotions), dimensions=said), matrix, {})
+    assert {s["dimension"] for s in facts["scores"] if s["metric"] == "ccc"} >= {"arousal"}
+    assert not [s for s in facts["scores"] if s["dimension"] == "valence"]
+
+
 def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     record, matrix = record_plan(task, "chance", (0, 1))
