@@ -21,6 +21,7 @@ from bench.estimates import Rates, load_rates, save_rates
 from bench.execution.hearing import Hearing, missing_features
 from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job, JobOutcome
 from bench.execution.pool import Pool
+from bench.execution.probing import checked_probe
 from bench.execution.progress import Reporter
 from bench.execution.schedule import Step, run_steps
 from bench.identity import code_version, hash_file, hash_json
@@ -226,6 +227,8 @@ class Work:
         """Encode and fit what is pending."""
         if not pending:
             return
+        for card in {g.system.name: g.system.card for g in pending if g.system.card.probe}.values():
+            checked_probe(card)
         hearing = Hearing(self.prepared.cache / "audio")
         pending = self._condition(pending, hearing)
         encodes = missing_features(pending, self.prepared.cache, hearing)

@@ -9,7 +9,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError
+from bench.cards import SystemCard
+from bench.errors import DataError, UsageError
 from bench.features import FeatureReader
 from bench.material import Heard
 from bench.parameters import check_parameters
@@ -120,14 +121,28 @@ def _probe(group: Group, device: str) -> Probe:
     """Build the group's probe; one that can train on a device gets the worker's, unless its card names one."""
     name, params = group.system.card.probe, group.system.card.params
     assert name is not None
-    probe = build_probe(name, params)
-    check_parameters(type(probe), params, f"{group.system.name}: probe {name!r}")
+    probe = checked_probe(group.system.card)
     takes = inspect.signature(type(probe)).parameters
     return (
         build_probe(name, {**params, "device": device})
         if "device" in takes and "device" not in params
         else probe
     )
+
+
+def checked_probe(card: SystemCard) -> Probe:
+    """Build a card's probe.
+
+    Raises:
+        UsageError: a parameter that it does not have, or a value of another kind; names the card.
+    """
+    name = str(card.probe)
+    try:
+        probe = build_probe(name, card.params)
+    except UsageError as error:
+        raise UsageError(f"{card.name}: {error}") from None
+    check_parameters(type(probe), card.params, f"{card.name}: probe {name!r}")
+    return probe
 
 
 def _known(

@@ -300,6 +300,15 @@ def test_an_adapter_that_misbehaves_fails_alone(bench_dir: Path, way: str, said:
     assert [p for p in records(bench_dir / "one") if p.startswith("majority")]
 
 
+def test_a_probe_with_a_parameter_that_is_none_is_refused_before_anything_is_encoded(bench_dir: Path) -> None:
+    card = "name: slow\nfamily: acoustic\ntrack: probed\nfeatures: {encoder: 'adapters.acoustic:Egemaps'}\nprobe: superb\n"
+    (bench_dir / "slow.yaml").write_text(card + "params: {learning_rates: 0.01, max_steps: lots}\n")
+    with pytest.raises(
+        UsageError, match=r"slow: probe 'superb': .*learning_rates: found 0.01.*max_steps: found 'lots'"
+    ):
+        run_matrix(settings(bench_dir, "one"), Reporter())
+
+
 def test_a_part_of_a_run_is_not_blamed_for_what_failed_elsewhere(bench_dir: Path) -> None:
     (bench_dir / "bad_exit.py").write_text(BAD)
     card = "name: bad\nfamily: trained\ntrack: adapted\nadapter: bad_exit:Bad\nparams: {way: exit}\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,16 +19,27 @@ class Taken:
 
     standardise: bool = False
     steps: int = 3
+    most: int | Literal["superb"] = 500
     rate: float = 0.1
     name: str = "a"
     clip: float | None = 1.0
-    rates: tuple[float, ...] = ()
+    rates: Sequence[float] = (0.1,)
+    anything: dict[str, int] | None = None
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {"standardise": True, "steps": 4, "rate": 1, "name": "b", "clip": None, "rates": "anything"},
+        {
+            "standardise": True,
+            "steps": 4,
+            "most": "superb",
+            "rate": 1,
+            "name": "b",
+            "clip": None,
+            "rates": [1, 0.5],
+            "anything": "left alone",
+        },
         {"clip": 0.5, "unknown": "left to the constructor"},
     ],
 )
@@ -45,6 +57,9 @@ def test_what_the_annotation_allows_passes(given: dict[str, Any]) -> None:
         ({"rate": "6e-4"}, "rate: found '6e-4', expected a number (with a point before an exponent: 6.0e-4)"),
         ({"name": 3}, "name: found 3, expected text"),
         ({"clip": "none"}, "clip: found 'none', expected a number (with a point before an exponent: 6.0e-4) or nothing"),
+        ({"most": "lots"}, "most: found 'lots', expected a whole number or 'superb'"),
+        ({"rates": 0.01}, "rates: found 0.01, expected a list with a number (with a point before an exponent: 6.0e-4) or more of them"),
+        ({"rates": []}, "rates: found [], expected a list with a number (with a point before an exponent: 6.0e-4) or more of them"),
     ],
 )  # fmt: skip
 def test_another_kind_is_one_sentence(given: dict[str, Any], said: str) -> None:
