@@ -78,6 +78,8 @@ def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bo
     from huggingface_hub.errors import HfHubHTTPError
 
     for offline in (True, False) if fetch else (True,):
+        if not offline and not _answers(repository, revision):
+            break
         try:
             return Path(
                 snapshot_download(
@@ -91,3 +93,14 @@ def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bo
         except (OSError, ValueError, HfHubHTTPError):  # not cached, no network, gated, unknown: not to be had
             continue
     return None
+
+
+def _answers(repository: str, revision: str | None) -> bool:
+    """Whether the hub answers for a repository: one question, where fetching a pinned revision would ask for half a minute."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().repo_info(repository, revision=revision, timeout=5)
+    except Exception:  # noqa: BLE001 - not there, gated, no network: its client says so in errors of several libraries
+        return False
+    return True
