@@ -115,17 +115,23 @@ def task_board(contest: Contest, subject: Subject) -> Board:
     )
 
 
-def system_board(contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]) -> Board | None:
-    """One system on all its tasks, each row with its own chance line. ``subject_of`` is by position of the contest."""
-    found = [
-        (c, s, r)
-        for i, c in enumerate(contests)
-        if (s := subject_of.get(i)) is not None
-        for r in c.records
-        if r.system == system and s.row(r) is not None
-    ]
-    if not found:
-        return None
+def system_boards(
+    contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]
+) -> list[Board]:
+    """One system on all its tasks, a board per metric, each row with its own chance line.
+
+    ``subject_of`` is by position of the contest: the subject shown first there.
+    """
+    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject, Record]]] = {}
+    for i, c in enumerate(contests):
+        if (s := subject_of.get(i)) is None:
+            continue
+        found = [(c, s, r) for r in c.records if r.system == system and s.row(r) is not None]
+        by_metric.setdefault((s.metric, s.dimension), []).extend(found)
+    return [_board_of_tasks(found, system) for found in by_metric.values() if found]
+
+
+def _board_of_tasks(found: Sequence[tuple[Contest, Subject, Record]], system: str) -> Board:
     subject = found[0][1]
     axis = _axis(subject, [r for _, _, r in found])
     rows = tuple(_board_row(s, r, axis, c.rank(s, str(r.facts["track"]), system)) for c, s, r in found)
@@ -211,9 +217,15 @@ class HeatMap:
     rows: tuple[HeatRow, ...]
 
 
-def heat_map(contests: Sequence[Contest], primary: Sequence[Subject | None]) -> HeatMap:
-    """Put every task's primary score side by side, tasks by language."""
-    scored = [(c, s) for c, s in zip(contests, primary, strict=True) if s is not None]
+def heat_maps(shown: Sequence[tuple[Contest, Subject]]) -> list[HeatMap]:
+    """Put every task's primary score side by side, tasks by language, a map per metric."""
+    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject]]] = {}
+    for contest, subject in shown:
+        by_metric.setdefault((subject.metric, subject.dimension), []).append((contest, subject))
+    return [_heat_map(scored) for scored in by_metric.values()]
+
+
+def _heat_map(scored: list[tuple[Contest, Subject]]) -> HeatMap:
     scored.sort(key=lambda pair: (wording.language_name(str(pair[0].facts["language"])), pair[0].task))
     tracks: dict[str, dict[str, None]] = {}
     for contest, subject in scored:

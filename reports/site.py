@@ -225,7 +225,7 @@ class Site:
             "rankings": rankings_across_pools(shown),
             "boards": list(zip([c for c, _ in shown], plots, strict=True)),
             "best": boards.BEST if cut else None,
-            "heat": boards.heat_map([c for c, _ in shown], [s for _, s in shown]),
+            "heat_maps": boards.heat_maps(shown),
             "agreement": [
                 (c, boards.task_board(c, s)) for c in plain for s in c.subjects if s.metric == "ccc"
             ],
@@ -320,7 +320,7 @@ class Site:
             "system": system,
             "records": own,
             "card": own[0].facts["card"] if own else None,
-            "board": boards.system_board(self.contests, system, self.primary),
+            "boards": boards.system_boards(self.contests, system, self.primary),
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "more": system_sections(self._folder, own, self.contests),
