@@ -26,6 +26,8 @@ SUPERVISION = {
 }
 NO_VERDICT = "no verdict"
 """What is said where a system may have been trained on the speakers it is tested on."""
+ACROSS_TRACKS, ACROSS_PROTOCOLS = "across tracks", "across tracks and protocols"
+"""Families of the pairs that the plan names: systems that met under one protocol, and those that did not."""
 COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
@@ -152,7 +154,7 @@ def _setting(record: Record) -> tuple[str, str, str, str]:
 
 
 def families_across_protocols(
-    records: Sequence[Record], asked: tuple[str, str]
+    records: Sequence[Record], asked: tuple[str, str] | None = None
 ) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
     """Pairs on the same clips whose systems have no protocol in common: one was trained on them, say, the other is zero-shot.
 
@@ -168,13 +170,13 @@ def families_across_protocols(
         planned = Plan.model_validate(here[0].facts["plan"]).across_tracks
         pairs = [
             p
-            for p in dict.fromkeys((*planned, asked))
+            for p in dict.fromkeys(planned if asked is None else (*planned, asked))
             if set(p) <= set(settings) and not settings[p[0]] & settings[p[1]]
         ]
         present = {r.system: r for r in reversed(here)}
         inside = [p for p in pairs if frozenset(p) in {frozenset(q) for q in planned}]
         for name, own in (
-            ("across tracks and protocols", inside),
+            (ACROSS_PROTOCOLS, inside),
             ("not in the plan", [p for p in pairs if p not in inside]),
         ):
             if own:
@@ -196,7 +198,7 @@ def families(
     across = [p for p in plan.across_tracks if set(p) <= set(present)]
     if across:
         involved = list(dict.fromkeys(name for pair in across for name in pair))
-        made.append(("across tracks", [present[n] for n in involved], across))
+        made.append((ACROSS_TRACKS, [present[n] for n in involved], across))
     planned = {frozenset(p) for _, _, pairs in made for p in pairs}
     if asked is not None and frozenset(asked) not in planned:
         made.append(("not in the plan", [present[n] for n in asked], [asked]))

@@ -115,9 +115,7 @@ def task_board(contest: Contest, subject: Subject) -> Board:
     )
 
 
-def system_boards(
-    contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]
-) -> list[Board]:
+def system_boards(contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]) -> list[Board]:
     """One system on all its tasks, a board per metric, each row with its own chance line.
 
     ``subject_of`` is by position of the contest: the subject shown first there.

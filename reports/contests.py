@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.comparing import Pairing, comparable, families, run_family
+from bench.comparing import (
+    ACROSS_PROTOCOLS,
+    ACROSS_TRACKS,
+    Pairing,
+    comparable,
+    families,
+    families_across_protocols,
+    run_family,
+)
 from bench.errors import DataError
 from bench.labels import VIEWS
 from bench.matrix import Plan
@@ -99,8 +107,8 @@ class Contest:
         return [p for p in self.tested(subject) if p.family == f"track {track}"]
 
     def across(self, subject: Subject) -> list[Pairing]:
-        """Pairings that the plan names across tracks."""
-        return [p for p in self.tested(subject) if p.family == "across tracks"]
+        """Pairings that the plan names across tracks; where the two ran under different protocols, it is the first one's contest."""
+        return [p for p in self.tested(subject) if p.family in (ACROSS_TRACKS, ACROSS_PROTOCOLS)]
 
     def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
         """A system's pairings inside its track, by the other's name, seen from the system."""
@@ -139,7 +147,29 @@ def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> l
     groups = list(comparable(records))
     tasks = list(dict.fromkeys(group[0].task for group in groups))
     groups = sorted(groups, key=lambda g: (tasks.index(g[0].task), g[0].facts["protocol"] != "within"))
-    return [_hold(group, test) for group in groups]
+    return _with_pairs_across_protocols([_hold(group, test) for group in groups], records, test)
+
+
+def _with_pairs_across_protocols(
+    contests: Sequence[Contest], records: Sequence[Record], test: TestFamily
+) -> list[Contest]:
+    """Add the pairs that the plan names and that met under different protocols only, to the contest of the first of each."""
+    place = {id(r): i for i, c in enumerate(contests) for r in c.records}
+    added: dict[int, list[Pairing]] = defaultdict(list)
+    untested: dict[int, list[str]] = defaultdict(list)
+    for name, members, pairs in families_across_protocols(records):
+        at = {r.system: place[id(r)] for r in members}
+        subjects = [s for i in dict.fromkeys(at.values()) for s in contests[i].subjects]
+        keys = {(s.view, s.outside, "all", s.target) for s in subjects}
+        try:
+            for p in test(name, members, pairs, list(dict.fromkeys(s.metric for s in subjects)), keys):
+                added[at[p.system_a]].append(p)
+        except DataError as error:
+            untested[at[pairs[0][0]]].append(f"{name}: {error}")
+    return [
+        replace(c, pairings=(*c.pairings, *added[i]), untested=(*c.untested, *untested[i]))
+        for i, c in enumerate(contests)
+    ]
 
 
 def _hold(group: Sequence[Record], test: TestFamily) -> Contest:

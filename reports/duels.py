@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.agreement import Agreement, between
 from bench.answered import Answered, AnsweredTask, label_codes
-from bench.comparing import Pairing
+from bench.comparing import ACROSS_PROTOCOLS, Pairing
 from bench.records import Record
 from reports import tables
 from reports.clipwise import ClipReader
@@ -87,6 +87,7 @@ def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:
     for contest in contests:
         systems = {r.system for r in contest.records}
         named |= {(a, b): None for a, b in contest.plan.across_tracks if {a, b} <= systems}
+        named |= {(p.system_a, p.system_b): None for p in contest.pairings if p.family == ACROSS_PROTOCOLS}
         for track in contest.tracks:
             if track != "reference":
                 members = sorted(r.system for r in contest.records if r.facts["track"] == track)
@@ -98,7 +99,7 @@ def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Due
     """Put two systems side by side wherever they met."""
     met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
     tests = []
-    for contest in met:
+    for contest in contests:
         for subject in contest.subjects:
             for p in contest.tested(subject):
                 if {p.system_a, p.system_b} == {a, b}:

@@ -32,7 +32,7 @@ from reports.single_file import single_file
 from reports.splits import siblings, split_words
 from reports.system_page import system_sections
 from reports.task_page import task_sections
-from reports.templating import GENERATOR, environment, page_name, squeezed
+from reports.templating import GENERATOR, environment, page_name, pair_page, squeezed
 
 OWN_PAGES = (
     "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
@@ -155,7 +155,7 @@ class Site:
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
         self.pairs = pairs_to_show(self.contests)
-        self.pair_pages = [(a, b, quote(page_name("compare", f"{a}--{b}"))) for a, b in self.pairs]
+        self.pair_pages = [(a, b, quote(pair_page(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
         self.robust = robust_tasks(self.contests)
         self.cross = cross_lingual(self.contests)
@@ -170,7 +170,10 @@ class Site:
         for task in self.tasks:
             own = [r for c in self.contests if c.task == task for r in c.records]
             made[page_name("task", task)] = self.remember(
-                f"task {task}", own, lambda t: self.render("task.html.j2", **self._task(t)), task
+                " ".join(["task", task, *(name for name, _ in siblings(task, self.tasks))]),
+                own,
+                lambda t: self.render("task.html.j2", **self._task(t)),
+                task,
             )
         for system in self.systems:
             met = [r for c in self.contests if any(r.system == system for r in c.records) for r in c.records]
@@ -183,8 +186,8 @@ class Site:
         """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
         made = {}
         for a, b in self.pairs:
-            met = [r for c in self.contests for r in c.records if {a, b} <= {x.system for x in c.records}]
-            made[page_name("compare", f"{a}--{b}")] = self.remember(
+            met = [r for c in self.contests for r in c.records if self._meet(c, a, b)]
+            made[pair_page(a, b)] = self.remember(
                 f"compare {a} {b}",
                 met,
                 lambda _, a=a, b=b: self.render(  # type: ignore[misc]
@@ -203,6 +206,11 @@ class Site:
         if self.against is not None:
             made["against.html"] = self.render("against.html.j2", against=self.against)
         return made
+
+    def _meet(self, contest: Contest, a: str, b: str) -> bool:
+        """Whether two systems met here, or the plan compares the two and one of them ran here."""
+        systems = {r.system for r in contest.records}
+        return {a, b} <= systems or bool({a, b} & systems and (a, b) in contest.plan.across_tracks)
 
     def render(self, template: str, **context: Any) -> str:
         """Fill a template."""

@@ -40,6 +40,16 @@ def page_name(kind: str, identifier: str) -> str:
     return f"{kind}-{plain}{'' if plain == identifier else '-' + digest(identifier.encode('utf-8', 'replace'), length=4)}.html"
 
 
+def pair_page(a: str, b: str) -> str:
+    """Name the page of two systems; where a name holds the dashes between them, a hash tells pairs apart.
+
+    >>> pair_page("x", "z"), pair_page("x", "y--z") != pair_page("x--y", "z")
+    ('compare-x--z.html', True)
+    """
+    between = "--" if "--" not in f"{a} {b}" else " -- "
+    return page_name("compare", f"{a}{between}{b}")
+
+
 def environment() -> Environment:
     """Load templates from the package; escape everything, and fail on a name that does not exist."""
     folder = files("reports").joinpath("templates")
@@ -85,6 +95,7 @@ def environment() -> Environment:
         "VERIFIED": wording.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,
+        "pair_page": pair_page,
         "generator": f"{GENERATOR} {__version__}",
     }
     style, pages, catalogue, script = (
