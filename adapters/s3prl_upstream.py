@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,19 +15,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapters.s3prl_compat import import_s3prl
-from bench.errors import CannotRun, DataError, UsageError, nearest
+from adapters.s3prl_compat import explained_downloads, first_cause, import_s3prl, upstream_names
+from adapters.transformers_encoder.loading import require_rate, require_whole
+from bench.errors import BenchError, CannotRun, DataError, UsageError, nearest
 from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
 MIN_SAMPLES = 800
 """0.05 s: s3prl's own lower limit (``s3prl.nn.upstream.MIN_SECOND``), up to which it pads with silence."""
+LOCAL = ("_custom", "_local", "_url", "_gdriveid")
+"""How the names end whose checkpoint is given; every other upstream has its own, and would leave a given one unread."""
+DIRECTLY = "adapters.transformers_encoder:TransformersEncoder"
+HUGGING_FACE = {
+    "hf_hubert_custom": ("hubert", "HubertModel"),
+    "hf_wav2vec2_custom": ("wav2vec2", "Wav2Vec2Model"),
+}
+"""The ``model_type`` that an upstream's name promises, and the class that s3prl reads any folder with."""
 
 
 class S3PRLUpstreamEncoder:
     """``s3prl.nn.S3PRLUpstream`` under the suite's protocol.
 
     ``upstream`` is an s3prl name (``fbank``, ``hubert_base``, …). Names that end in ``_custom`` or ``_local`` read the
-    folder of the card's weights, or ``path``. ``options`` go to the upstream's constructor.
+    folder of the card's weights, or ``path``. ``options`` go to the upstream's constructor. A Hugging Face folder must
+    hold every tensor of the very family that the name says: s3prl itself would fill gaps with random values.
 
     Frames are s3prl's: ⌈samples / stride⌉ of them, for which s3prl repeats the last frame once or twice where a model
     gives fewer. Clips are encoded one at a time, because s3prl pads batches and several upstreams see the padding.
@@ -43,20 +54,29 @@ class S3PRLUpstreamEncoder:
         weights: Weights | None = None,
         device: str = "cpu",
     ) -> None:
+        if not isinstance(upstream, str):
+            raise UsageError(
+                f"upstream is {upstream!r}; expected the name of an s3prl upstream, such as 'fbank'."
+            )
         source = str(weights.folder) if weights is not None else path
         if upstream.endswith(("_custom", "_local")) and source is None:
             raise UsageError(
                 f"s3prl upstream {upstream!r} reads local weights: name them under 'weights' on the system card, or "
                 "give the parameter 'path'."
             )
-        if upstream.startswith("hf_") and source is not None:
-            _require_whole_folder(Path(source))
+        if source is not None and upstream in HUGGING_FACE:
+            _require_own_family(upstream, Path(source))
         self.device = torch.device(device)
         with _quiet():
             nn = import_s3prl()
-            known = nn.S3PRLUpstream.available_names()
+            known = upstream_names(nn)
             if upstream not in known:
                 raise UsageError(f"s3prl has no upstream {upstream!r}: {nearest(upstream, known)}")
+            if source is not None and not upstream.endswith(LOCAL):
+                raise UsageError(
+                    f"s3prl upstream {upstream!r} has a checkpoint of its own and would leave {source} unread. Take the "
+                    "weights off the card, or choose an upstream whose name ends in _local or _custom."
+                )
             self._model = _load(nn, upstream, source, options or {}).to(self.device)
         self._model.eval().requires_grad_(False)
         if len({*self._model.hidden_sizes}) > 1 or len({*self._model.downsample_rates}) > 1:
@@ -94,19 +114,55 @@ class S3PRLUpstreamEncoder:
         return np.stack([state[0, :frames].float().cpu().numpy() for state in states])
 
 
-def _require_whole_folder(folder: Path) -> None:
-    """Without a front end's configuration s3prl would quietly fetch another model's from the hub."""
+def _require_own_family(upstream: str, folder: Path) -> None:
+    """Refuse what s3prl would read without a word: another family, missing tensors, another front end's settings."""
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
-    if missing:
+    if missing:  # without a front end's configuration s3prl would fetch another model's from the hub
         raise CannotRun(f"{folder} lacks {' and '.join(missing)}: fetch the whole Hugging Face folder.")
+    family, class_name = HUGGING_FACE[upstream]
+    found = _settings(folder / "config.json").get("model_type")
+    if found != family:
+        other = next((name for name, (kind, _) in HUGGING_FACE.items() if kind == found), None)
+        raise CannotRun(
+            f"{folder} holds a {found!r} model, and s3prl upstream {upstream!r} would run it as {family!r}. "
+            + (f"Name upstream {other!r}." if other else f"Use the encoder {DIRECTLY}.")
+        )
+    require_rate(
+        folder, int(_settings(folder / "preprocessor_config.json").get("sampling_rate", SAMPLE_RATE))
+    )
+    stored = require_whole(class_name, folder)
+    if stored != torch.float32:
+        raise CannotRun(
+            f"{folder} stores its weights as {str(stored).removeprefix('torch.')}, which s3prl runs as they are and on "
+            f"audio in float32, so that the first layer fails. Use the encoder {DIRECTLY}: it widens them."
+        )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CannotRun(
+            f"{path} is not JSON ({error}): fetch the whole Hugging Face folder again."
+        ) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _load(nn: Any, upstream: str, source: str | None, options: dict[str, Any]) -> Any:
     try:
-        return nn.S3PRLUpstream(upstream, path_or_url=source, extra_conf=options)
-    except (OSError, ImportError) as error:
+        with explained_downloads(upstream):
+            return nn.S3PRLUpstream(upstream, path_or_url=source, extra_conf=options)
+    except BenchError:
+        raise
+    except (
+        Exception
+    ) as error:  # an upstream may raise anything at a checkpoint, an option or a package it lacks
         where = f"from {Path(source)}" if source else "(s3prl downloads this upstream's weights on first use)"
-        raise CannotRun(f"s3prl upstream {upstream!r} could not be loaded {where}: {error}") from error
+        if source and Path(source).is_dir() and upstream not in HUGGING_FACE:
+            where += " (most such upstreams read one file: name it with the parameter 'path')"
+        raise CannotRun(
+            f"s3prl upstream {upstream!r} could not be loaded {where}: {first_cause(error)}"
+        ) from error
 
 
 @contextlib.contextmanager

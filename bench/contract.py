@@ -16,8 +16,11 @@ import numpy as np
 
 from bench.cards import CorpusCard, Protocol, SystemCard
 from bench.contract_demands import (
+    LATE_REACH,
     Violation,
+    changed_at_the_ends,
     close_arrays,
+    hears_the_end,
     json_notes,
     known_statuses,
     odd_audio,
@@ -228,6 +231,9 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
         encoder.encode(given)
         return untouched(waveforms, given)
 
+    def hears_to_the_end() -> str:
+        return hears_the_end(encoder.encode(changed_at_the_ends()))
+
     def odd_clips() -> str:
         clips = odd_audio()
         _, failures = compute_features(encoder, clips, range(len(clips)), True)
@@ -241,6 +247,8 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
     )
     yield _check("encoder: batch", company, batch_equals_single)
     yield _check("encoder: determinism", "built anew, the same clips give the same numbers", repeats_itself)
+    end = f"another sound at a clip's end moves the features {LATE_REACH:g} × as far as at its beginning, or more"
+    yield _check("encoder: end of clip", end, hears_to_the_end)
     yield _check("encoder: inputs", "waveforms stay as they were", leaves_inputs_alone)
     yield _check("encoder: odd audio", odd, odd_clips)
 

@@ -42,11 +42,7 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
             f"{folder} is not a Hugging Face speech encoder: it needs config.json and preprocessor_config.json "
             f"({error})"
         ) from error
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise CannotRun(
-            f"{folder} hears audio at {extractor.sampling_rate} Hz; the suite decodes everything at {SAMPLE_RATE} Hz. "
-            "Choose weights of that rate, or write an adapter that resamples: serbench new adapter NAME"
-        )
+    require_rate(folder, extractor.sampling_rate)
     if config.model_type == "whisper":
         return WhisperNetwork(_whisper(folder, device, dtype), extractor, input_mode == "30s", device)
     if input_mode != "own":
@@ -61,14 +57,42 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
     return network(model, extractor, device)
 
 
+def require_rate(folder: Path, rate: int) -> None:
+    """Refuse a front end for audio of another rate.
+
+    Raises:
+        CannotRun: ``rate`` is not the suite's own.
+    """
+    if rate != SAMPLE_RATE:
+        raise CannotRun(
+            f"{folder} hears audio at {rate} Hz; the suite decodes everything at {SAMPLE_RATE} Hz. "
+            "Choose weights of that rate, or write an adapter that resamples: serbench new adapter NAME"
+        )
+
+
+def require_whole(class_name: str, folder: Path) -> torch.dtype:
+    """Refuse a folder that lacks tensors of a transformers model; return the type its tensors are stored in.
+
+    Names alone are compared, by transformers itself, which knows the older names of tensors; no weights are read.
+
+    Raises:
+        CannotRun: tensors are missing, or the folder cannot be read.
+    """
+    model, report = _read(class_name, folder, device_map="meta")
+    _require_tensors(folder, report)
+    dtype: torch.dtype = model.dtype
+    return dtype
+
+
 def _whisper(folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load the encoder alone, from a folder that holds the encoder or the whole model."""
+    """Load the encoder alone, from a folder that holds the encoder, the whole model or a classifier on the encoder."""
     from transformers import AutoConfig
 
     architectures = AutoConfig.from_pretrained(folder).architectures or []
     if architectures == ["WhisperEncoder"]:
         return _pretrained("WhisperEncoder", folder, device, dtype)
-    return _pretrained("WhisperModel", folder, device, dtype).encoder
+    # A classifier has no decoder, and of a whole model only the encoder is used.
+    return _pretrained("WhisperModel", folder, device, dtype, needed="encoder.").encoder
 
 
 def _is_released_meralion(folder: Path) -> bool:
@@ -97,37 +121,54 @@ def _meralion(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[A
     return encoder.eval().requires_grad_(False).to(device=device, dtype=dtype), extractor
 
 
-def _pretrained(class_name: str, folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _pretrained(
+    class_name: str, folder: Any, device: torch.device, dtype: torch.dtype, needed: str = ""
+) -> Any:
+    """Load a model whose tensors (those whose names begin with ``needed``) are all in the folder."""
+    model, report = _read(class_name, folder, dtype=dtype, use_safetensors=True)
+    _require_tensors(folder, report, needed)
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _read(class_name: str, folder: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Read a model with transformers, and its report on what the folder holds."""
     import transformers
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     cls = WhisperEncoder if class_name == "WhisperEncoder" else getattr(transformers, class_name)
     try:
-        with _no_progress_bar():
-            model, report = cls.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
+        with _no_words():
+            model, report = cls.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise CannotRun(f"The weights in {folder} could not be read: {error}") from error
+    return model, report
+
+
+def _require_tensors(folder: Any, report: dict[str, Any], needed: str = "") -> None:
     # A mask embedding is training's alone, and several releases leave it out.
-    missing = sorted(name for name in report["missing_keys"] if not name.endswith("masked_spec_embed"))
+    missing = sorted(
+        name
+        for name in report["missing_keys"]
+        if name.startswith(needed) and not name.endswith("masked_spec_embed")
+    )
     if missing:
         raise CannotRun(
             f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them, and would be used with "
             "random values instead. Fetch the whole checkpoint."
         )
-    return model.eval().requires_grad_(False).to(device)
 
 
 @contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Workers share the terminal with the run's own progress bar."""
+def _no_words() -> Iterator[None]:
+    """Keep transformers quiet: workers share the terminal with the run's progress bar, and what matters is raised."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

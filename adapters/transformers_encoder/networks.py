@@ -117,10 +117,7 @@ class WaveformNetwork:
         values = inputs["input_values"].to(self._model.dtype)
         states = self._model(values, attention_mask=mask, output_hidden_states=True).hidden_states
         stacked = _stack(states, wanted, self._squeeze)
-        lengths = [
-            max(1, int(self._model._get_feat_extract_output_lengths(len(w))) // self._squeeze)
-            for w in waveforms
-        ]
+        lengths = [max(1, conv_frames(self._model.config, len(w)) // self._squeeze) for w in waveforms]
         return [stacked[:, i, :length].copy() for i, length in enumerate(lengths)]
 
 
@@ -163,6 +160,22 @@ def mask_safe(config: Any) -> bool:
     if config.model_type in NEVER_PADDED:
         return False
     return bool(getattr(config, "feat_extract_norm", "layer") == "layer")
+
+
+def conv_frames(config: Any, samples: int) -> int:
+    """Frames that the convolutions of a wav2vec 2.0 model make of a clip: those of every hidden state.
+
+    Trap: transformers' own ``_get_feat_extract_output_lengths`` goes on to what is left after an adapter
+    (``add_adapter``: an eighth with three strided layers), and no hidden state has been through the adapter.
+
+    >>> from types import SimpleNamespace
+    >>> base = SimpleNamespace(conv_kernel=(10, 3, 3, 3, 3, 2, 2), conv_stride=(5, 2, 2, 2, 2, 2, 2))
+    >>> conv_frames(base, 48_000)
+    149
+    """
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
 
 
 def _stack(states: Sequence[torch.Tensor], wanted: Sequence[int], squeeze: int = 1) -> FloatArray:

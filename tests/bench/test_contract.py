@@ -146,6 +146,19 @@ class Dithered(Energy):
         return super().one(waveform) + np.float32(np.random.default_rng().normal(0, 1e-3))
 
 
+class Hasty(Energy):
+    """Keeps the first eighth of its frames, each of which knows the level of the whole clip."""
+
+    def one(self, waveform: np.ndarray) -> np.ndarray:
+        states = super().one(waveform / max(1e-6, float(waveform.std())))
+        return states[:, : 1 + states.shape[1] // 8]
+
+
+class Deaf(Energy):
+    def one(self, waveform: np.ndarray) -> np.ndarray:
+        return np.ones_like(super().one(waveform))
+
+
 class Impatient(Energy):
     """Dies, with an error that is nobody's clip's fault, on a clip it cannot take."""
 
@@ -190,7 +203,7 @@ def test_a_sound_predictor_passes_every_check() -> None:
 def test_a_sound_encoder_passes_every_check() -> None:
     report = check_system(probed(Energy))
     assert report.passed, [c for c in report.checks if not c.passed]
-    assert sum(c.name.startswith("encoder: ") for c in report.checks) == 5
+    assert sum(c.name.startswith("encoder: ") for c in report.checks) == 6
 
 
 @pytest.mark.parametrize(
@@ -220,6 +233,8 @@ def test_a_broken_predictor_fails_the_check_that_is_about_it(kind: type, broken:
         (Padded, "encoder: batch"),
         (Flat, "encoder: shapes"),
         (Dithered, "encoder: determinism"),
+        (Hasty, "encoder: end of clip"),
+        (Deaf, "encoder: end of clip"),
         (Impatient, "encoder: odd audio"),
     ],
 )
