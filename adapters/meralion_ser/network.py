@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForAudioClassification,
     PreTrainedModel,
     WhisperConfig,
@@ -184,7 +185,11 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         """Load a checkpoint of the released layout, of any size, from a folder or the hub. Strict, safetensors only.
 
         Sizes are read from the tensors; attention heads from ``config.json`` (section ``whisper``), else
-        d_model // 64. Raises :class:`bench.errors.DataError` with the missing, unexpected and mismatched tensors.
+        d_model // 64. With ``meta`` as the default device, weights are on the CPU all the same.
+
+        Raises:
+            DataError: the missing, unexpected and mismatched tensors, or the file that cannot be read.
+            CannotRun: neither a folder nor to be had from the hub.
         """
         from adapters.meralion_ser.released import load_released
 
@@ -253,4 +258,5 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
 
 
 AutoConfig.register("meralion_ser", MeralionSerConfig)
+AutoModel.register(MeralionSerConfig, MeralionSer)
 AutoModelForAudioClassification.register(MeralionSerConfig, MeralionSer)

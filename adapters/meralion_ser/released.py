@@ -4,34 +4,62 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters.meralion_ser.configuration import RELEASED_LABELS, MeralionSerConfig
 from adapters.meralion_ser.network import MeralionSer
-from bench.errors import CannotRun, DataError
+from bench.errors import BenchError, CannotRun, DataError, UsageError
 
 UNUSED = ("whisper.decoder.", "proj_out.")
 """Tensors that a released folder may carry and that nothing here reads."""
+MASK = "masked_spec_embed"
+_WEIGHT_NORM = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
 _ENCODER_PREFIXES = ("model.encoder.", "whisper.encoder.", "encoder.")
 
 
 def load_released(folder_or_hub_id: str | Path, revision: str | None = None) -> MeralionSer:
     """Build the network that the tensors describe and load them strictly. See :meth:`MeralionSer.from_released`."""
     folder = _local_folder(folder_or_hub_id, revision)
-    tensors = {name: t for name, t in read_tensors(folder).items() if not name.startswith(UNUSED)}
-    model = MeralionSer(released_config(tensors, _described(folder), folder))
-    load_strictly(model, tensors, folder)
+    with _real_tensors():
+        tensors = {name: t for name, t in read_tensors(folder).items() if not name.startswith(UNUSED)}
+        with _buildable(folder):
+            model = MeralionSer(released_config(tensors, _described(folder), folder))
+        load_strictly(model, tensors, folder)
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def load_trained(folder: Path) -> MeralionSer:
+    """Build the network that a folder of ``serbench train`` describes and load its tensors strictly.
+
+    Not through ``from_pretrained``, which fills what is missing with random numbers.
+
+    Raises:
+        DataError: no safetensors, tensors that do not fit, or a ``config.json`` that describes no network.
+    """
+    with _real_tensors():
+        tensors = read_tensors(folder)
+        described = _described(folder)
+        if not described:
+            raise DataError(
+                f"{folder}: no config.json, or an empty one; it must say what network the weights are of: copy it there"
+            )
+        with _buildable(folder):
+            model = MeralionSer(MeralionSerConfig.from_dict(described))
+        load_strictly(model, tensors, folder)
     return model.eval()  # type: ignore[no-any-return]
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Read a folder's ``model.safetensors``, whole or in shards. A folder with pickled weights alone is refused."""
-    from safetensors.torch import load_file
-
     files = sorted(folder.glob("model.safetensors")) or sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
@@ -39,13 +67,56 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             f"only pickled weights ({', '.join(pickled)}), which can run code" if pickled else "no weights"
         )
         raise DataError(f"{folder}: {found}; a model.safetensors is needed: convert or download it")
-    return {name: tensor for path in files for name, tensor in load_file(path).items()}
+    return {name: tensor for path in files for name, tensor in read_file(path).items()}
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Read one safetensors file. Raises :class:`DataError` for one that is cut off or no such file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: {path.stat().st_size:,} bytes that are no whole safetensors file ({error}); copy or download it again"
+        ) from error
+    return tensors
+
+
+@contextmanager
+def _real_tensors() -> Iterator[None]:
+    """Inside, tensors hold numbers also where the caller's default device is ``meta``, which would drop the weights."""
+    if torch.get_default_device().type != "meta":
+        yield
+        return
+    with torch.device("cpu"):
+        yield
+
+
+@contextmanager
+def _buildable(folder: Path) -> Iterator[None]:
+    """Turn whatever a network that cannot be built raises into one sentence about the folder's description of it."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    unbuildable = (
+        ArithmeticError, AttributeError, LookupError, RuntimeError, StrictDataclassError, TypeError, UsageError, ValueError,
+    )  # fmt: skip
+    try:
+        yield
+    except unbuildable as error:
+        if isinstance(error, BenchError) and not isinstance(error, UsageError):
+            raise
+        raise DataError(
+            f"{folder / 'config.json'}: with the weights beside it, it describes no network that can be built "
+            f"({type(error).__name__}: {error}); expected the config that was saved with these weights"
+        ) from error
 
 
 def load_strictly(model: Any, tensors: dict[str, Tensor], source: Path) -> None:
     """Load tensors by name and shape, all of them and no others, in the model's own precision.
 
-    Raises :class:`DataError` listing what is missing, unexpected and of another shape.
+    Raises :class:`DataError` listing what is missing, unexpected, of another shape and of another type.
     """
     wanted = model.state_dict()
     problems = {
@@ -55,6 +126,11 @@ def load_strictly(model: Any, tensors: dict[str, Tensor], source: Path) -> None:
             f"{name} {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
             for name in sorted(wanted.keys() & tensors.keys())
             if tensors[name].shape != wanted[name].shape
+        ],
+        "of another type": [
+            f"{name} {tensors[name].dtype}, not {wanted[name].dtype}"
+            for name in sorted(wanted.keys() & tensors.keys())
+            if tensors[name].is_floating_point() != wanted[name].is_floating_point()
         ],
     }
     said = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
@@ -69,10 +145,12 @@ def load_strictly(model: Any, tensors: dict[str, Tensor], source: Path) -> None:
 def released_config(tensors: dict[str, Tensor], described: dict[str, Any], source: Path) -> MeralionSerConfig:
     """Read the sizes from the tensors (shapes alone: meta tensors do) and the head count and labels from config.json.
 
-    Raises :class:`DataError` when a tensor that tells a size is not there.
+    Raises :class:`DataError` when a tensor that tells a size is not there, or config.json says what cannot be.
     """
     try:
         return _config_of_shapes({name: tuple(t.shape) for name, t in tensors.items()}, described)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from error
     except KeyError as error:
         raise DataError(
             f"{source}: not a checkpoint of the released layout, tensor {error} is missing; "
@@ -90,16 +168,30 @@ def load_whisper_encoder(model: MeralionSer, folder: Path) -> None:
 
 
 def load_backbone(model: MeralionSer, folder: Path) -> None:
-    """Load another encoder's folder into the model's, strictly but for heads that are not part of an encoder."""
-    found = read_tensors(folder)
+    """Load another encoder's folder into the model's, strictly but for heads that are not part of an encoder.
+
+    Two things are as transformers has them: the older names of a weight norm (``weight_g``, ``weight_v``), which most
+    checkpoints on the hub have, and a checkpoint without ``masked_spec_embed``. That vector stands for masked frames in
+    SpecAugment, which is not done here; it is set to zeros, so that equal weights stay equal bytes.
+    """
     wanted = model.backbone.state_dict()
-    prefix = next((p for p in ("", *_bases(found)) if f"{p}{next(iter(wanted))}" in found), "")
+    found = {_renamed(name, wanted): t for name, t in read_tensors(folder).items()}
+    prefix = max(("", *_bases(found)), key=lambda p: sum(f"{p}{name}" in found for name in wanted))
     tensors = {
         name.removeprefix(prefix): t
         for name, t in found.items()
         if name.startswith(prefix) and name.removeprefix(prefix) in wanted
     }
+    if MASK in wanted:
+        tensors.setdefault(MASK, torch.zeros_like(wanted[MASK]))
     load_strictly(model.backbone, tensors, folder)
+
+
+def _renamed(name: str, wanted: Iterable[str]) -> str:
+    """Give a tensor of a weight norm the name it has in current torch, where the network has such tensors."""
+    owner, _, part = name.rpartition(".")
+    current = f"{owner}.{_WEIGHT_NORM[part]}" if part in _WEIGHT_NORM else name
+    return current if any(current.endswith(own) for own in wanted) else name
 
 
 def _bases(names: Iterable[str]) -> list[str]:
@@ -122,34 +214,39 @@ def whisper_fields(folder: Path) -> dict[str, Any]:
 
 def _config_of_shapes(shapes: dict[str, tuple[int, ...]], described: dict[str, Any]) -> MeralionSerConfig:
     encoder, head = "whisper.encoder.", "downstream_model."
-    d_model, mels, _ = shapes[f"{encoder}conv1.weight"]
-    channels = shapes[f"{head}proj_in.0.weight"][0]
-    kernels = _stack(shapes, rf"{head}pooling\.multiscale\.resolution_convs\.(\d+)\.weight")
-    labels = shapes["emotion_classification_layer.2.weight"][0]
+    d_model, mels, _ = _shape(shapes, f"{encoder}conv1.weight", 3)
+    kernels = _stack(shapes, rf"{head}pooling\.multiscale\.resolution_convs\.(\d+)\.weight", 3)
+    labels = _shape(shapes, "emotion_classification_layer.2.weight", 2)[0]
     return MeralionSerConfig(
         whisper={
             "d_model": d_model,
             "num_mel_bins": mels,
-            "encoder_layers": len(_stack(shapes, rf"{encoder}layers\.(\d+)\.fc1\.weight")),
-            "encoder_ffn_dim": shapes[f"{encoder}layers.0.fc1.weight"][0],
+            "encoder_layers": len(_stack(shapes, rf"{encoder}layers\.(\d+)\.fc1\.weight", 2)),
+            "encoder_ffn_dim": _shape(shapes, f"{encoder}layers.0.fc1.weight", 2)[0],
             "encoder_attention_heads": _attention_heads(described, d_model),
-            "max_source_positions": shapes[f"{encoder}embed_positions.weight"][0],
+            "max_source_positions": _shape(shapes, f"{encoder}embed_positions.weight", 2)[0],
         },
-        channels=channels,
-        embedding=shapes[f"{head}embed.4.weight"][0],
-        dilations=[1 + i for i in range(len(_stack(shapes, rf"{head}blocks\.(\d+)\.conv1\.weight")))],
-        res2_scale=1 + len(_stack(shapes, rf"{head}blocks\.0\.res2\.convs\.(\d+)\.weight")),
+        channels=shapes[f"{head}proj_in.0.weight"][0],
+        embedding=_shape(shapes, f"{head}embed.4.weight", 2)[0],
+        dilations=[1 + i for i in range(len(_stack(shapes, rf"{head}blocks\.(\d+)\.conv1\.weight", 3)))],
+        res2_scale=1 + len(_stack(shapes, rf"{head}blocks\.0\.res2\.convs\.(\d+)\.weight", 3)),
         kernel_sizes=[shape[2] for shape in kernels],
         pooling_channels_per_group=kernels[0][1],
-        segment_levels=len(_stack(shapes, rf"{head}pooling\.segment\.level_attentions\.(\d+)\.weight")),
+        segment_levels=len(_stack(shapes, rf"{head}pooling\.segment\.level_attentions\.(\d+)\.weight", 2)),
         id2label=_labels(described, labels),
     )
 
 
-def _stack(shapes: dict[str, tuple[int, ...]], pattern: str) -> list[tuple[int, ...]]:
+def _shape(shapes: dict[str, tuple[int, ...]], name: str, axes: int) -> tuple[int, ...]:
+    if len(shapes[name]) != axes or 0 in shapes[name]:
+        raise ValueError(f"tensor {name} has the shape {shapes[name]}; expected {axes} sizes above 0")
+    return shapes[name]
+
+
+def _stack(shapes: dict[str, tuple[int, ...]], pattern: str, axes: int) -> list[tuple[int, ...]]:
     """Shapes of the numbered tensors that match, in the order of their numbers."""
     numbered = {
-        int(match[1]): shape for name, shape in shapes.items() if (match := re.fullmatch(pattern, name))
+        int(match[1]): _shape(shapes, name, axes) for name in shapes if (match := re.fullmatch(pattern, name))
     }
     if not numbered:
         raise KeyError(pattern)
@@ -158,13 +255,30 @@ def _stack(shapes: dict[str, tuple[int, ...]], pattern: str) -> list[tuple[int, 
 
 def _attention_heads(described: dict[str, Any], d_model: int) -> int:
     whisper = described.get("whisper") or {}
-    return int(whisper.get("encoder_attention_heads", d_model // 64))
+    if not isinstance(whisper, dict):
+        raise ValueError(f"config.json: whisper is {whisper!r}; expected an object with Whisper's fields")
+    heads = whisper.get("encoder_attention_heads", d_model // 64)
+    if type(heads) is not int or heads < 1 or d_model % heads:
+        raise ValueError(
+            f"config.json: whisper.encoder_attention_heads is {heads!r}; expected a whole number from 1 on that divides "
+            f"the encoder's {d_model} dimensions"
+        )
+    return heads
 
 
 def _labels(described: dict[str, Any], count: int) -> dict[int, str]:
-    named = {int(index): str(label).lower() for index, label in (described.get("id2label") or {}).items()}
-    if len(named) == count:
-        return named
+    """Names of the outputs; without any, those of the released checkpoint where their number is its own."""
+    found = described.get("id2label") or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"config.json: id2label is {found!r}; expected an object from output to name")
+    names = {str(index): str(label).lower() for index, label in found.items()}
+    if names.keys() == {str(index) for index in range(count)}:
+        return {index: names[str(index)] for index in range(count)}
+    if not all(re.fullmatch(r"label_\d+", name) for name in names.values()):  # transformers' placeholders
+        raise ValueError(
+            f"config.json: id2label is {', '.join(f'{i}: {n}' for i, n in names.items())}; "
+            f"expected a name for each of the {count} outputs, 0 to {count - 1}"
+        )
     if count == len(RELEASED_LABELS):
         return dict(enumerate(RELEASED_LABELS))
     return {index: f"LABEL_{index}" for index in range(count)}
@@ -194,8 +308,17 @@ def _described(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{path}: it cannot be read as JSON ({error}); expected the network's config: copy or download it again"
+        ) from error
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{path}: it holds {type(found).__name__}, not an object; expected the network's config"
+        )
+    return found
 
 
 def _some(names: list[str], shown: int = 5) -> str:
