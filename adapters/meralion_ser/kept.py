@@ -8,7 +8,7 @@ averaged. A folder of the released layout (ARCHITECTURE.md of MERaLiON-SER-v1) a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ from adapters.meralion_ser.naming import shares
 from adapters.meralion_ser.network import MeralionSer
 from adapters.meralion_ser.released import load_strictly, load_trained, read_file
 from bench.errors import DataError, UsageError
-from bench.protocols import DIMENSIONS, Answers, Array, Clips, Examples, FitContext, Waveform, Weights
+from bench.protocols import DIMENSIONS, Answers, Array, Clips, Examples, FitContext, Weights
+
+CLIPS_IN_MEMORY = 500
+"""Clips whose frames are held while the kept epochs answer in turn: hidden states of 1,024 values are 0.2 MB a second."""
 
 
 def check_keepable(architecture: Architecture) -> None:
@@ -114,19 +117,22 @@ class TrainedSer:
 
         A clip that cannot be heard, or to which the network answers no number, is ``failed``.
         """
-        heard, failures = self._heard(clips)
         probabilities, dimensions = np.zeros((len(clips), self._classes)), np.zeros((len(clips), 3))
-        probabilities[list(failures)] = dimensions[list(failures)] = np.nan
+        failures: dict[int, str] = {}
         extra = sorted(self._folder.glob("epoch-*.safetensors")) if self._average else []
-        for path in (None, *extra):
-            if path is not None:
-                self._load(path)
-            for index, frames in heard.items():
-                p, d = self._answer(frames)
-                probabilities[index] += p / (1 + len(extra))
-                dimensions[index] += d / (1 + len(extra))
-        if extra:
-            self._load(self._folder / "model.safetensors")
+        for start in range(0, len(clips), CLIPS_IN_MEMORY):
+            heard, unheard = self._heard(clips, range(start, min(start + CLIPS_IN_MEMORY, len(clips))))
+            failures |= unheard
+            for path in (None, *extra):
+                if path is not None:
+                    self._load(path)
+                for index, frames in heard.items():
+                    p, d = self._answer(frames)
+                    probabilities[index] += p / (1 + len(extra))
+                    dimensions[index] += d / (1 + len(extra))
+            if extra:
+                self._load(self._folder / "model.safetensors")
+        probabilities[list(failures)] = dimensions[list(failures)] = np.nan
         return self._answers(probabilities, dimensions, 1 + len(extra), failures)
 
     @property
@@ -144,14 +150,13 @@ class TrainedSer:
         named = getattr(self._model.config, "learnt_dimensions", None)
         return [self._facts.dimensions and (named is None or name in named) for name in DIMENSIONS]
 
-    def _heard(self, clips: Clips) -> tuple[dict[int, Tensor], dict[int, str]]:
+    def _heard(self, clips: Clips, rows: Iterable[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
         """Frames of the clips that can be heard, and why the others cannot, by row."""
         heard: dict[int, Tensor] = {}
         failures: dict[int, str] = {}
-        for index in range(len(clips)):
-            waveform: Waveform = clips.read(index)
+        for index in rows:
             try:
-                frames = self._hear(waveform)
+                frames = self._hear(clips.read(index))
             except DataError as error:
                 failures[index] = str(error)
                 continue

@@ -313,6 +313,18 @@ def test_one_clip_that_cannot_be_heard_fails_alone(trained: Path) -> None:
     np.testing.assert_allclose(found.probabilities[0], alone[0])
 
 
+def test_clips_are_heard_a_few_at_a_time_and_answered_alike(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = clips_of(noise(0.4, 1), np.full(8000, np.nan), noise(0.5, 2), noise(0.6, 3), noise(0.3, 4))
+    together = answers(trained, clips)
+    monkeypatch.setattr("adapters.meralion_ser.kept.CLIPS_IN_MEMORY", 2)
+    apart = answers(trained, clips)
+    assert apart.statuses == together.statuses == ("ok", "failed", "ok", "ok", "ok")
+    np.testing.assert_array_equal(apart.probabilities, together.probabilities)
+    np.testing.assert_array_equal(apart.dimensions, together.dimensions)
+
+
 def test_failed_rows_hold_no_answer_and_others_are_left_alone() -> None:
     p = np.array([[0.2, 0.8], [np.nan, np.nan], [0.6, 0.4]])
     d = np.array([[0.1, np.nan, 0.3], [0.1, np.nan, 0.2], [np.nan, np.nan, 0.5]])
