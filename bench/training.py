@@ -50,7 +50,10 @@ class TrainConfig(Strict):
 
 @runtime_checkable
 class Keepable(Protocol):
-    """A predictor that can be kept: it writes what it learnt, and names the adapter that reads it."""
+    """A predictor that can be kept: it writes what it learnt, and names the adapter that reads it.
+
+    One whose settings decide whether it can has ``require_keepable()`` as well, which raises :class:`UsageError`.
+    """
 
     def save(self, folder: Path) -> str:
         """Write what was learnt into ``folder``; return the ``module:Class`` of the adapter that answers from it."""
@@ -127,6 +130,8 @@ def train(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
     first = first_process()
+    if (require := getattr(predictor, "require_keepable", None)) is not None:
+        require()
     unused = left_out(group)
     for line in unused if first else ():
         say(line)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters.meralion_ser import whisper_frames
+from adapters.meralion_ser.answering import answers_of
 from adapters.meralion_ser.architecture import WINDOW_SECONDS, build_network
 from adapters.meralion_ser.augmentation import AudioViews
 from adapters.meralion_ser.batches import LabelledFrames, described, joined
@@ -75,6 +76,12 @@ class MeralionSerPredictor:
         """What a report should know of the fit."""
         return dict(self._notes)
 
+    def require_keepable(self) -> None:
+        """Raise :class:`UsageError` where :meth:`save` would, before anything is trained."""
+        from adapters.meralion_ser.kept import check_keepable
+
+        check_keepable(self._architecture)
+
     def save(self, folder: Path) -> str:
         """Keep what was learnt as a Hugging Face folder; return the adapter that answers from it.
 
@@ -91,6 +98,7 @@ class MeralionSerPredictor:
             self._weights,
             self._matching,
             any(self._learnable.dimensions),
+            self._context.feature_params,
         )
         return "adapters.meralion_ser:TrainedSer"
 
@@ -346,15 +354,12 @@ class MeralionSerPredictor:
         return p.cpu().numpy(), d.cpu().numpy()
 
     def _answers(self, probabilities: Array, dimensions: Array) -> Answers:
-        labels, ok = self._context.labels, ~np.isnan(probabilities[:, 0])
-        learnt = self._learnable.dimensions
-        best = np.nan_to_num(probabilities).argmax(axis=1)
-        return Answers(
-            statuses=tuple("ok" if good else "failed" for good in ok),
-            labels=tuple(labels[b] if good and labels else None for b, good in zip(best, ok, strict=True)),
-            probabilities=probabilities if labels else None,
-            dimensions=np.where(learnt, dimensions, np.nan) if any(learnt) else None,
-            notes=dict(self._notes),
+        return answers_of(
+            self._context.labels,
+            probabilities,
+            dimensions,
+            learnt=self._learnable.dimensions,
+            notes=self._notes,
         )
 
     def _told(self, training: LabelledFrames, chooses: bool, left_out: int) -> dict[str, Any]:

@@ -94,7 +94,13 @@ class RememberedTests:
                 "code": tests_code(),
                 "family": name,
                 "members": [
-                    [r.facts["statistics"]["hash"], r.clusters, r.facts["seeds"], r.facts["blocks"]]
+                    [
+                        r.facts["statistics"]["hash"],
+                        r.clusters,
+                        r.facts["seeds"],
+                        r.facts["blocks"],
+                        r.has_one_seed_of_many,
+                    ]
                     + [r.facts.get(k) for k in DECISIVE]
                     for r in records
                 ],
