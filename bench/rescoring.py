@@ -152,6 +152,8 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
         if section not in stored:
             continue  # schema 1 had scores only
         own = {_key(r): r for r in computed[section]}
+        if len({_key(r) for r in stored[section]}) < len(stored[section]):
+            faults.append(f"a row of {section} stands in it twice")
         for row in stored[section]:
             again = own.get(_key(row))
             if again is None:
@@ -164,6 +166,14 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
         lacking = set(own) - {_key(r) for r in stored[section]}
         if lacking and same_code:
             faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
+    lines = {c["view"]: c for c in computed["chance"]}
+    for line in stored.get("chance", ()):
+        again = lines.get(line["view"], {})
+        faults += [
+            f"chance of {line['view']} is {line[m]} ({m}), its statistics give {again.get(m)}"
+            for m in ("ua", "wa")
+            if not _close(line[m], again.get(m))
+        ]
     if not faults and stored["scores_hash"] != hash_json(stored["scores"]):
         faults.append("a score row differs from what was written")
     if faults:

@@ -66,6 +66,41 @@ class _Score(_Loose):
     seeds: Count
 
 
+class _Source(_Loose):
+    task: Word
+    clips: Count
+    speakers: Count
+    left_out: Count
+
+
+class _Leak(_Loose):
+    kind: Word
+    count: Count
+
+
+class _Chance(_Loose):
+    view: Word
+    ua: Annotated[float, Field(ge=0, le=1)]
+    wa: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Human(_Loose):
+    view: Word
+    metric: Word
+    dimension: Word | None
+    truth: Word
+    estimate: float
+    low: float | None
+    high: float | None
+
+
+class _Axis(_Loose):
+    axis: Word
+    groups: Annotated[list[Text], Field(max_length=200_000)]
+    edges_seconds: Annotated[list[float], Field(max_length=100)]
+    absent: Text
+
+
 class RecordShape(_Loose):
     """The facts of a record that everything else relies on."""
 
@@ -101,7 +136,17 @@ class RecordShape(_Loose):
     warnings: list[Text]
     contamination: Word
     statistics: _Statistics
-    labels_offered: list[Word]
+    labels_offered: Annotated[list[Word], Field(max_length=1000)]
+    notes: dict[Text, dict[str, Any]] = {}
+    sources: Annotated[list[_Source], Field(max_length=10_000)] = []
+    leaks: Annotated[list[_Leak], Field(max_length=10_000)] = []
+    badges: Annotated[list[Word], Field(max_length=20)] = []
+    chance: Annotated[list[_Chance], Field(max_length=20)] = []
+    human: Annotated[list[_Human], Field(max_length=1000)] = []
+    axes: Annotated[list[_Axis], Field(max_length=100)] = []
+    slices: Annotated[list[dict[str, Any]], Field(max_length=200_000)] = []
+    gaps: Annotated[list[dict[str, Any]], Field(max_length=10_000)] = []
+    speaker_names: Annotated[list[Text], Field(max_length=200_000)] = []
     plan: dict[str, Any]
     card: dict[str, Any]
     corpus_card: dict[str, Any]
@@ -174,9 +219,29 @@ def _doubled(path: Path, facts: Mapping[str, Any]) -> list[tuple[tuple[str, Any]
     pairs.append((("corpus", facts["corpus"]), ("the corpus card's name", corpus.get("name"))))
     pairs.append((("pool", facts["pool"]), ("the corpus card's", corpus.get("pool") or corpus.get("name"))))
     pairs.append((("synthetic", facts["synthetic"]), ("the corpus card's word", corpus.get("synthetic", False))))  # fmt: skip
+    pairs.append((("language", facts["language"]), ("its task's", split_task_name(facts["task"])[1])))
+    pairs.append((("clusters by", facts["cluster"]), ("the corpus card's word", corpus.get("cluster", "speaker"))))  # fmt: skip
+    leaking = ", ".join(dict.fromkeys(f"{leak['kind']}s" for leak in facts.get("leaks", ())))
+    known = {"official split"} | ({f"leaks {leaking}"} if leaking else set())
+    pairs.append((("badges", sorted(facts.get("badges", ()))), ("those that a split gives", sorted(known & {*facts.get("badges", ())}))))  # fmt: skip
+    pairs += _offered(facts)
     for k in ("system", "task", "protocol", "track", "condition"):
         pairs += [((f"{k} in a score", r.get(k)), (f"{k} of the record", facts[k])) for r in rows]
     return pairs
+
+
+def _offered(facts: Mapping[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """The labels on offer beside those that the statistics count: the corpus's own, or some at least of a view's."""
+    own = [b["labels"] for b in facts["blocks"] if b["target"] == "category" and not b.get("axis")]
+    offered = facts["labels_offered"]
+    if facts.get("learnt_view", "native") != "native":
+        return (
+            [(("labels on offer", bool(offered)), ("that there are classes to choose from", True))]
+            if own
+            else []
+        )
+    native = [b["labels"] for b in facts["blocks"] if b["view"] == "native" and b["target"] == "category" and not b.get("axis")]  # fmt: skip
+    return [(("labels on offer", offered), ("what its statistics count", native[0]))] if native else []
 
 
 def _require_cards(path: Path, facts: Mapping[str, Any]) -> None:

@@ -1,0 +1,120 @@
+"""What a stranger may put into a record or a table, each refused in one sentence before anything is built from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.errors import DataError
+from bench.leaderboard import Board, validate
+from bench.leaderboard.bounds import require_bounded_parquet
+
+ROOT = Path(__file__).resolve().parents[3]
+RECORD = "egemaps-svm__indowave.id__within__clean.json"
+SPLIT = {"kind": "speaker", "count": 2, "fold": "official", "first": "x", "sides": []}
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    folder = tmp_path / "results" / "quick"
+    shutil.copytree(ROOT / "results/quick", folder, ignore=shutil.ignore_patterns("tables"))
+    for path in (folder / "records").iterdir():
+        if path.stem != RECORD.removesuffix(".json"):
+            path.unlink()
+    return Board(tmp_path / "results")
+
+
+def refusal(board: Board, change: Callable[[dict[str, Any]], object]) -> str:
+    """Change the record, seal the publication again as a forger would, and return why it is refused."""
+    path = board.root / "quick" / "records" / RECORD
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    change(facts)
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    for publication in board.publications():
+        publication.seal()
+    problems = validate(board).problems
+    return str(problems[0]) if problems else ""
+
+
+def test_what_is_not_forged_holds(board: Board) -> None:
+    assert refusal(board, lambda facts: facts.update(notes=facts["notes"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"notes": "junk"}, "notes"),
+        ({"notes": {"fold 0": "junk"}}, "notes"),
+        ({"sources": "x"}, "sources"),
+        ({"sources": None}, "sources"),
+        ({"leaks": ["x"]}, "leaks"),
+        ({"labels_offered": []}, "labels on offer"),
+        ({"labels_offered": ["happy"]}, "labels on offer"),
+        ({"chance": "x"}, "chance"),
+        ({"axes": [{}]}, "axes"),
+        ({"human": [{"view": 1}]}, "human"),
+        ({"language": "ta"}, "language"),
+        ({"cluster": "session"}, "clusters by"),
+        ({"badges": ["checked by NIST"]}, "badges"),
+        ({"badges": ["leaks speakers"]}, "badges"),
+    ],
+)
+def test_a_fact_that_would_stop_the_build_or_deceive_is_refused(
+    board: Board, change: dict[str, Any], said: str
+) -> None:
+    found = refusal(board, lambda facts: facts.update(change))
+    assert RECORD in found
+    assert said in found
+
+
+@pytest.mark.parametrize("ua", [0.01, 0.9])
+def test_a_forged_chance_line_is_refused(board: Board, ua: float) -> None:
+    assert f"chance of native is {ua} (ua)" in refusal(board, lambda facts: facts["chance"][0].update(ua=ua))
+
+
+def test_a_score_that_stands_twice_is_refused(board: Board) -> None:
+    assert "stands in it twice" in refusal(board, lambda facts: facts["scores"].append(facts["scores"][0]))
+
+
+def bomb(path: Path, rows: int, size: int, *, nested: bool = False, announced: bool = True) -> Path:
+    """A small file of ``rows`` cells that all mean one text of ``size`` bytes."""
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
+    column = pa.array([["x"]] * rows) if nested else words
+    pq.write_table(
+        pa.table({"clip_id": [str(i) for i in range(rows)], "reply": column}), path, compression="zstd"
+    )
+    assert path.stat().st_size < 100_000
+    return path
+
+
+def test_text_that_a_dictionary_repeats_is_measured_as_it_would_be_written_out(tmp_path: Path) -> None:
+    for announced in (True, False):
+        with pytest.raises(DataError, match=r"its text would take 8,192,0\d\d,\d\d\d bytes"):
+            require_bounded_parquet(bomb(tmp_path / "bomb.parquet", 4096, 2_000_000, announced=announced))
+    require_bounded_parquet(bomb(tmp_path / "small.parquet", 4096, 2_000))
+    with pytest.raises(DataError, match="'reply' holds lists of text"):
+        require_bounded_parquet(bomb(tmp_path / "nested.parquet", 10, 1, nested=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory limits of processes")
+def test_it_is_measured_in_little_memory(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb.parquet", 4096, 2_000_000)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom bench.leaderboard.bounds import require_bounded_parquet\n"
+        "from bench.errors import DataError\nfrom tests.peak_memory import forget_peak, peak_mebibytes\n"
+        "import pyarrow.parquet, pyarrow.compute\nforget_peak()\nbefore = peak_mebibytes()\n"
+        "try:\n    require_bounded_parquet(Path(sys.argv[1]))\nexcept DataError:\n    print(peak_mebibytes() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert float(done.stdout) < 200
