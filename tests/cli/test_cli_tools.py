@@ -255,5 +255,5 @@ def test_a_real_encoder_keeps_the_contract(
 ) -> None:
     monkeypatch.setenv("SERBENCH_WEIGHTS", str(real_weights))
     checks = list(encoder_checks(TestBed(resolve_system(load_system("whisper-tiny.en-superb")), tmp_path)))
-    assert len(checks) == 5
+    assert len(checks) == 6
     assert all(c.passed for c in checks), checks
