@@ -27,11 +27,13 @@ def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the fresh interpreters that import torch: half a minute on a busy machine."""
+    """Leave out the fresh interpreters that import torch (half a minute on a busy machine), and this machine's disk."""
     monkeypatch.setattr(examination, "torch_probe", lambda: ImportProbe("torch and torchaudio", "", ""))
     monkeypatch.setattr(examination, "adapter_probes", lambda: ())
     monkeypatch.setattr("bench.cli.doctor.S3PRL", ImportProbe("s3prl", "print('s3prl 0.4.18')", ""))
     monkeypatch.setattr(examination, "gpu_count", lambda: 0)
+    monkeypatch.setattr(examination, "LEAST_DISK", 0.0)
+    monkeypatch.setattr(examination, "LEAST_MEMORY", 0.0)
 
 
 def findings(said_json: list[dict[str, str]], name: str) -> list[tuple[str, str, str]]:
@@ -200,7 +202,9 @@ def test_the_real_imports_work_here() -> None:
     )  # fmt: skip
     said = json.loads(done.stdout)
     assert [f["state"] for f in said if f["area"] == "imports"] == ["ok"] * 3, done.stdout
-    assert done.returncode == 0
+    wrong = {f["name"] for f in said if f["state"] == "wrong"}
+    assert wrong <= {"disk", "memory"}, done.stdout  # what other programs took says nothing about this suite
+    assert done.returncode == bool(wrong)
 
 
 def test_check_prints_a_table_or_json_and_the_exit_code_tells(serbench: Command, tmp_path: Path) -> None:
