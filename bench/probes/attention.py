@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.training import Batch, IntArray, Lesson, Slope, initial
+from bench.probes.training import Batch, IntArray, Lesson, Objective, Slope, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
@@ -129,6 +129,9 @@ class Attentive:
                 parts.append(slice(start, i))
                 start = i
         return [*parts, slice(start, len(rows))] if rows else []
+
+    def compiled(self, objective: Objective) -> None:
+        """Frames go through torch: their products are large enough to need nothing else."""
 
     def joined(self, stacks: Sequence[AttentiveHeads]) -> AttentiveHeads:
         """One stack of the heads of several."""

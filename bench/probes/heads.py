@@ -7,22 +7,40 @@ Nothing nonlinear precedes the mean, so with h̄_l the mean of layer l over a cl
     z = (W₂ W₁) Σ_l w_l h̄_l + (W₂ b₁ + b₂),   w = softmax(a),
 
 and the two matrices can be multiplied before they meet the data. Gradients are written out rather than recorded,
-so that all parameters of a head lie in one row of one matrix (:mod:`bench.probes.training`).
+so that all parameters of a head lie in one row of one matrix (:mod:`bench.probes.training`). On a CPU the steps are compiled
+(:mod:`bench.probes.compiled`); what is written here in torch's terms trains on other devices.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.training import Batch, Lesson, Slope, initial, places
+from bench.probes.objectives import CategoryObjective, DimensionObjective
+from bench.probes.training import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    Advance,
+    Batch,
+    Lesson,
+    Objective,
+    Slope,
+    Stretch,
+    initial,
+    places,
+)
 
-CACHED_PARAMETERS = 2_100_000
-"""Parameters of the heads that a CPU trains at a time: with Adam's moments and the gradient 34 MB. Measured with heads of 100,000
-parameters, µs of CPU a step and head: 1 at a time 433, 10 192, 21 191, 105 310."""
+HELD_PARAMETERS = 10_500_000
+"""Parameters of the heads that a CPU holds at a time: with Adam's moments and the best so far 170 MB."""
 RESIDENT_PARAMETERS = 200_000_000
+"""The same on a GPU, where heads train beside each other."""
 
 
 class Heads:
@@ -103,10 +121,16 @@ class Pooled:
         return Heads(torch.cat([s.theta for s in stacks]), *stacks[0].shape, scaling)
 
     def at_once(self) -> int:
-        """As many heads as stay near the processor; on a GPU, as fit into a part of its memory."""
+        """As many heads as fit into a part of the memory."""
         parameters = self.features.shape[2] * self.hidden
-        budget = CACHED_PARAMETERS if self.device.type == "cpu" else RESIDENT_PARAMETERS
+        budget = HELD_PARAMETERS if self.device.type == "cpu" else RESIDENT_PARAMETERS
         return max(1, budget // parameters)
+
+    def compiled(self, objective: Objective) -> Advance | None:
+        """On a CPU, for the two objectives that there are."""
+        if self.device.type != "cpu" or not isinstance(objective, CategoryObjective | DimensionObjective):
+            return None
+        return functools.partial(_advance, self.features, objective)
 
     def differentiate(self, heads: Heads, batches: Sequence[Batch], slope: Slope, gradient: Tensor) -> None:
         """Write the gradient by hand: layers are mixed, and the linear layers multiplied, before they meet."""
@@ -137,6 +161,47 @@ class Pooled:
         torch.add(torch.bmm(d_weight, w1.transpose(1, 2)), d_bias[:, :, None] * b1[:, None], out=g_w2)
         g_b1.copy_(torch.bmm(d_bias[:, None], w2)[:, 0])
         g_b2.copy_(d_bias)
+
+
+def _advance(
+    features: Tensor,
+    objective: CategoryObjective | DimensionObjective,
+    heads: Heads,
+    first: Tensor,
+    second: Tensor,
+    stretch: Stretch,
+) -> None:
+    """A share of the heads per thread of torch's; how many there are changes no bit of any head."""
+    from bench.probes.compiled import advance
+
+    x = features.numpy()
+    labels, weights = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=x.dtype)
+    values = np.zeros((0, 0), dtype=x.dtype)
+    if isinstance(objective, DimensionObjective):
+        values = objective.values.numpy().astype(x.dtype, copy=False)
+    else:
+        labels = objective.labels.numpy()
+        if objective.weights is not None:
+            weights = objective.weights.numpy()[stretch.known_as].astype(x.dtype, copy=False)
+    layers, dims, _, _ = heads.shape
+    scaling = (
+        np.zeros((0, 2, layers, dims), dtype=x.dtype) if heads.scaling is None else heads.scaling.numpy()
+    )
+    clip = 0.0 if stretch.clip is None else stretch.clip
+    adam = np.array([BETA_1, BETA_2, EPSILON], dtype=x.dtype)
+
+    def share(some: NDArray[np.int64]) -> None:
+        advance(
+            some, heads.theta.numpy(), first.numpy(), second.numpy(), stretch.taken, stretch.rates, x, scaling,
+            stretch.streams, stretch.rows, labels, weights, values, heads.shape, clip, adam,
+        )  # fmt: skip
+
+    shares = np.array_split(np.arange(len(first)), min(torch.get_num_threads(), len(first)))
+    if len(shares) == 1:
+        share(shares[0])
+        return
+    with ThreadPoolExecutor(len(shares)) as threads:
+        list(threads.map(share, shares))
 
 
 def _statistics(features: Tensor, lessons: Sequence[Lesson]) -> Tensor:

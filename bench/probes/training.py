@@ -2,8 +2,9 @@
 
 What a head computes is its :class:`Design`'s affair (:mod:`bench.probes.heads`, :mod:`bench.probes.attention`); here
 is what all share: minibatches, gradient clipping, Adam, watching validation rows, and dropping heads that have
-stopped. torch's fused Adam goes over the rows of one learning rate at a time. Heads do not touch each other: one trained in
-a stack equals one trained alone; so on a CPU they go in parts that stay in its cache.
+stopped. Heads do not touch each other: one trained in a stack equals one trained alone. Steps between two looks are taken in
+compiled code where the design has it (:mod:`bench.probes.compiled`); elsewhere one by one for all heads beside each other, torch's
+fused Adam going over the rows of one learning rate at a time.
 """
 
 from __future__ import annotations
@@ -88,6 +89,28 @@ class Stack(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Steps that are taken without looking: ``rows`` (streams, steps, batch) and, per head, the stream it learns from, its
+    learning rate, and what the objective knows it by. ``taken`` steps went before.
+    """
+
+    rows: IntArray
+    streams: IntArray
+    rates: NDArray[np.float64]
+    known_as: IntArray
+    taken: int
+    clip: float | None
+
+
+class Advance(Protocol):
+    """Steps of a whole stack in place: ``first`` and ``second`` are Adam's moments, as ``heads.theta``."""
+
+    def __call__(self, heads: Any, first: Tensor, second: Tensor, stretch: Stretch) -> None:
+        """Take the steps."""
+        ...
+
+
 class Design(Protocol):
     """A kind of head, and the clips it looks at. Rows number these clips."""
 
@@ -109,6 +132,10 @@ class Design(Protocol):
 
         ``slope`` turns scores (heads, clips, outputs) into ∂ loss / ∂ scores.
         """
+        ...
+
+    def compiled(self, objective: Objective) -> Advance | None:
+        """Many steps at once in compiled code, where there is some for this objective and device."""
         ...
 
     def joined(self, stacks: Sequence[Any]) -> Any:
@@ -177,14 +204,16 @@ def _train(
     """Train these heads beside each other; ``numbers`` is what the objective knows them by."""
     state = _Training(design, lessons, numbers, objective, schedule)
     most = max(lesson.steps for lesson in lessons)
-    for step in range(1, most + 1):
-        state.step()
-        if step % schedule.evaluate_every == 0 or step == most:
+    looks = set(range(schedule.evaluate_every, most, schedule.evaluate_every)) | {most}
+    step = 0
+    for stop in sorted(looks | {lesson.steps for lesson in lessons}):
+        state.advance(stop - step)
+        step = stop
+        if step in looks:
             state.evaluate(step)
         if state.drop_finished(step) == 0:
             break
-        if step % schedule.evaluate_every == 0:
-            progress(step)
+        progress(step)
     return state.result()
 
 
@@ -210,8 +239,9 @@ class _Training:
         self._numbers = torch.arange(len(lessons), device=self._device)
         self._first = torch.zeros_like(theta)
         self._second = torch.zeros_like(theta)
-        self._gradient = torch.zeros_like(theta)
-        self._steps = torch.zeros(len(lessons), device=self._device)
+        self._compiled = design.compiled(objective)
+        self._gradient = torch.zeros_like(theta) if self._compiled is None else theta[:0]
+        self._taken = 0
         self._streams = {
             (id(lesson.fit), lesson.seed): _Stream(lesson.fit, lesson.seed) for lesson in lessons
         }
@@ -221,8 +251,28 @@ class _Training:
         self._regret = np.full(len(lessons), np.inf)
         self._waited = np.zeros(len(lessons), dtype=np.int64)
 
-    def step(self) -> None:
-        """One Adam step of every active head on its own minibatch."""
+    def advance(self, steps: int) -> None:
+        """So many Adam steps of every active head, each on its own minibatches."""
+        if self._compiled is None:
+            for _ in range(steps):
+                self._step()
+            return
+        size = self._schedule.batch_size
+        streams = np.empty(len(self._numbers), dtype=np.int64)
+        for i, (_, positions) in enumerate(self._sharing):
+            streams[positions] = i
+        stretch = Stretch(
+            np.stack([[stream.take(size) for _ in range(steps)] for stream, _ in self._sharing]),
+            streams,
+            np.array([self._lessons[number].learning_rate for number in self._numbers.tolist()]),
+            self._known_as[self._numbers].cpu().numpy(),
+            self._taken,
+            self._schedule.clip,
+        )
+        self._compiled(self._active, self._first, self._second, stretch)
+        self._taken += steps
+
+    def _step(self) -> None:
         batches = [
             Batch(torch.from_numpy(stream.take(self._schedule.batch_size)).to(self._device), heads)
             for stream, heads in self._sharing
@@ -278,8 +328,8 @@ class _Training:
             self._active = self._active.take(chosen)
             self._numbers = self._numbers[chosen]
             self._first, self._second = self._first[chosen], self._second[chosen]
-            self._steps = self._steps[chosen]
-            self._gradient = torch.zeros_like(self._first)
+            if self._compiled is None:
+                self._gradient = torch.zeros_like(self._first)
             self._arrange()
         return len(going)
 
@@ -296,9 +346,13 @@ class _Training:
             by_rate.setdefault(lesson.learning_rate, []).append(position)
         # Heads of one fold and seed see the same batches at every learning rate.
         self._sharing = [(self._streams[key], positions) for key, positions in sharing.items()]
+        if self._compiled is not None:
+            return
         state = (self._active.theta, self._gradient, self._first, self._second)
+        # torch adds to a count of its own per row; all heads in training have taken the same number of steps.
+        self._counts = torch.zeros(len(self._numbers), device=self._device)
         self._by_rate = [
-            (rate, [[matrix[i] for i in positions] for matrix in state], [self._steps[i] for i in positions])
+            (rate, [[matrix[i] for i in positions] for matrix in state], [self._counts[i] for i in positions])
             for rate, positions in by_rate.items()
         ]
 
@@ -315,7 +369,8 @@ class _Training:
             norms = torch.linalg.vector_norm(self._gradient, dim=1)
             for i in torch.nonzero(norms > self._schedule.clip)[:, 0].tolist():
                 self._gradient[i].mul_(self._schedule.clip / (norms[i] + 1e-6))
-        self._steps += 1
+        self._taken += 1
+        self._counts.fill_(self._taken)
         for rate, (theta, gradient, first, second), steps in self._by_rate:
             # What torch.optim.Adam(fused=True) calls, without its bookkeeping, which costs as much as small heads do.
             torch._fused_adam_(

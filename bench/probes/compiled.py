@@ -1,0 +1,371 @@
+"""Steps of the pooled head on a CPU, compiled: what one head does between two looks at its validation clips.
+
+The mathematics is that of :mod:`bench.probes.heads` and :mod:`bench.probes.objectives`, which train on other devices and are
+what this is tested against. Here one head goes through many steps before the next one begins, so that its parameters and
+Adam's moments (1.2 MB for 256 × 384) stay in a core's cache, and the gradient of W₁, an outer product of W₂ and ∂(W₂W₁), is
+never written to memory: it lives a row at a time, between being made and being used. Its norm follows from two small
+Gram matrices, ‖W₂ᵀG‖² = tr(W₂W₂ᵀ GGᵀ).
+
+Rows of eight outputs are written out, because a compiler makes vector code of sums whose terms it can count; outputs are padded
+with zeros to a multiple of eight. Sums may be reassociated, NaN and infinity are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+BLOCK = 8
+"""Outputs in a block."""
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled at the first call, and kept beside this file or in the user's cache where one of them can be written."""
+    compiled: Callable[..., Any]
+    fast = {"reassoc", "contract", "nsz", "arcp"}
+    try:
+        compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(function)
+    except RuntimeError:
+        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=fast)(function)
+    return compiled
+
+
+@_jit
+def advance(
+    heads: NDArray[np.int64],
+    theta: Floats,
+    first: Floats,
+    second: Floats,
+    taken: int,
+    rates: Floats,
+    features: Floats,
+    scaling: Floats,
+    streams: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    weights: Floats,
+    values: Floats,
+    shape: tuple[int, int, int, int],
+    clip: float,
+    adam: Floats,
+) -> None:
+    """Take ``rows.shape[1]`` Adam steps with each of ``heads``, in place.
+
+    ``theta``, ``first``, ``second`` (all heads, parameters): parameters and moments, in the order of
+    :class:`bench.probes.heads.Heads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
+    ``scaling`` (all heads or 0, 2, layers, dims): mean and 1/deviation. ``streams`` (all heads,): which of
+    ``rows`` (streams, steps, batch) a head learns from. ``labels`` (clips,) with ``weights`` (all heads or 0, outputs), or
+    no labels and ``values`` (clips, outputs), NaN where unknown. ``shape``: layers, dims, hidden, outputs. ``clip``: the gradient's
+    largest norm, 0 for none. ``adam``: β₁, β₂, ε. All floats of one type.
+    """
+    none = features[:0, 0, 0]
+    for i in heads:
+        _one(
+            theta[i], first[i], second[i], taken, rates[i], features,
+            scaling[i] if len(scaling) else scaling[:0].reshape(0, features.shape[1], features.shape[2]),
+            rows[streams[i]], labels, weights[i] if len(weights) else none, values, shape, clip, adam,
+        )  # fmt: skip
+
+
+@_jit
+def _one(
+    theta: Any, first: Any, second: Any, taken: Any, rate: Any, features: Any, scaling: Any, rows: Any,
+    labels: Any, weights: Any, values: Any, shape: Any, clip: Any, adam: Any,
+) -> None:  # fmt: skip
+    layers, dims, hidden, outputs = shape
+    of = features.dtype.type
+    padded = (outputs + BLOCK - 1) // BLOCK * BLOCK
+    ends = np.cumsum(np.array([0, layers, hidden * dims, hidden, outputs * hidden, outputs]))
+    a, b1, b2 = theta[: ends[1]], theta[ends[2] : ends[3]], theta[ends[4] : ends[5]]
+    w1 = theta[ends[1] : ends[2]].reshape(hidden, dims)
+    w2 = theta[ends[3] : ends[4]].reshape(outputs, hidden)
+    gradient = np.zeros(len(theta) - hidden * dims, features.dtype)
+    """Of everything but W₁: a, b₁, W₂, b₂."""
+    g_a, g_b1 = gradient[:layers], gradient[layers : layers + hidden]
+    g_w2 = gradient[layers + hidden : len(gradient) - outputs].reshape(outputs, hidden)
+    g_b2 = gradient[len(gradient) - outputs :]
+    before = np.zeros((hidden, padded), features.dtype)
+    after = np.zeros((hidden, padded), features.dtype)
+    weight = np.zeros((padded, dims), features.dtype)
+    d_weight = np.zeros((padded, dims), features.dtype)
+    size = rows.shape[1]
+    mixed = np.empty((size, dims), features.dtype)
+    back = np.empty(dims, features.dtype)
+    scores = np.empty((size, outputs), features.dtype)
+    slope = np.empty((size, outputs), features.dtype)
+    d_mix = np.empty(layers, features.dtype)
+    _turn(w2, after)
+    for h in range(hidden):
+        for k in range(outputs):
+            _add(weight[k], after[h, k], w1[h])
+    for step in range(len(rows)):
+        mix = np.exp(a - a.max())
+        mix /= mix.sum()
+        for k in range(outputs):
+            g_b2[k] = b2[k] + _dot(w2[k], b1)
+        for n in range(size):
+            _mix(features[rows[step, n]], scaling, mix, mixed[n])
+            for k in range(outputs):
+                scores[n, k] = _dot(mixed[n], weight[k]) + g_b2[k]
+        if len(labels):
+            _category_slope(scores, rows[step], labels, weights, slope)
+        else:
+            _dimension_slope(scores, rows[step], values, slope)
+        d_weight[:] = of(0)
+        d_mix[:] = of(0)
+        g_b2[:] = of(0)
+        for n in range(size):
+            back[:] = of(0)
+            for k in range(outputs):
+                _add(d_weight[k], slope[n, k], mixed[n])
+                _add(back, slope[n, k], weight[k])
+                g_b2[k] += slope[n, k]
+            _unmix(features[rows[step, n]], scaling, back, d_mix)
+        g_a[:] = mix * (d_mix - (mix * d_mix).sum())
+        _back_through(d_weight, w1, g_w2)
+        g_b1[:] = of(0)
+        for k in range(outputs):
+            _add(g_b1, g_b2[k], w2[k])
+            _add(g_w2[k], g_b2[k], b1)
+        shrink = of(1)
+        if clip > 0:
+            norm = np.sqrt(_dot(gradient, gradient) + _product_norm(w2, d_weight))
+            if norm > clip:
+                shrink = of(clip) / (norm + of(1e-6))
+                gradient *= shrink
+                d_weight *= shrink
+        time = taken + step + 1
+        size_of_step = of(rate / (1.0 - float(adam[0]) ** time))
+        root = of(1.0 / np.sqrt(1.0 - float(adam[1]) ** time))
+        _turn(w2, before)
+        for part, at in ((0, 0), (2, layers), (3, layers + hidden), (4, len(gradient) - outputs)):
+            start, end = ends[part], ends[part + 1]
+            _adam(
+                theta[start:end], first[start:end], second[start:end], gradient[at : at + end - start],
+                size_of_step, root, adam,
+            )  # fmt: skip
+        _turn(w2, after)
+        _walk(
+            w1, first[ends[1] : ends[2]].reshape(hidden, dims), second[ends[1] : ends[2]].reshape(hidden, dims),
+            before, after, d_weight, weight, size_of_step, root, adam,
+        )  # fmt: skip
+
+
+@_jit
+def _walk(
+    w1: Any, first: Any, second: Any, before: Any, after: Any, d_weight: Any, weight: Any,
+    size_of_step: Any, root: Any, adam: Any,
+) -> None:  # fmt: skip
+    """Adam over W₁ with the gradient W₂ᵀ∂W made a row at a time, and the new W₂W₁ on the way."""
+    hidden, dims = w1.shape
+    padded = d_weight.shape[0]
+    pair = np.empty((2, dims), w1.dtype)
+    weight[:] = w1.dtype.type(0)
+    whole = hidden - hidden % 4
+    for h in range(hidden):
+        if h % 2 == 0:
+            other = min(h + 1, hidden - 1)
+            for k in range(0, padded, BLOCK):
+                _eight(before[h], before[other], d_weight, k, pair[0], pair[1])
+        _adam(w1[h], first[h], second[h], pair[h % 2], size_of_step, root, adam)
+        if h % 4 == 3:
+            for k in range(0, padded, 2):
+                _four(after[h - 3 : h + 1, k : k + 2], w1[h - 3 : h + 1], weight[k], weight[k + 1])
+    for h in range(whole, hidden):
+        for k in range(padded):
+            _add(weight[k], after[h, k], w1[h])
+
+
+@_jit
+def _adam(w: Any, first: Any, second: Any, gradient: Any, size_of_step: Any, root: Any, adam: Any) -> None:
+    """Kingma and Ba (2015), as torch writes it: w −= η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)."""
+    beta_1, beta_2, epsilon = adam[0], adam[1], adam[2]
+    one = w.dtype.type(1)
+    for i in range(len(w)):
+        g = gradient[i]
+        m = beta_1 * first[i] + (one - beta_1) * g
+        v = beta_2 * second[i] + (one - beta_2) * g * g
+        first[i] = m
+        second[i] = v
+        w[i] -= size_of_step * m / (np.sqrt(v) * root + epsilon)
+
+
+@_jit
+def _eight(by: Any, other_by: Any, rows: Any, k: Any, total: Any, other: Any) -> None:
+    """Σ by[k] · rows[k] over eight rows from ``k`` on, for two totals: what they are, or what is added from the second eight on."""
+    p0, p1, p2, p3, p4, p5, p6, p7 = (
+        by[k], by[k + 1], by[k + 2], by[k + 3], by[k + 4], by[k + 5], by[k + 6], by[k + 7]
+    )  # fmt: skip
+    q0, q1, q2, q3 = other_by[k], other_by[k + 1], other_by[k + 2], other_by[k + 3]
+    q4, q5, q6, q7 = other_by[k + 4], other_by[k + 5], other_by[k + 6], other_by[k + 7]
+    r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
+    r4, r5, r6, r7 = rows[k + 4], rows[k + 5], rows[k + 6], rows[k + 7]
+    if k == 0:
+        total[:] = total.dtype.type(0)
+        other[:] = total.dtype.type(0)
+    for d in range(len(total)):
+        x0, x1, x2, x3, x4, x5, x6, x7 = r0[d], r1[d], r2[d], r3[d], r4[d], r5[d], r6[d], r7[d]
+        total[d] += p0 * x0 + p1 * x1 + p2 * x2 + p3 * x3 + p4 * x4 + p5 * x5 + p6 * x6 + p7 * x7
+        other[d] += q0 * x0 + q1 * x1 + q2 * x2 + q3 * x3 + q4 * x4 + q5 * x5 + q6 * x6 + q7 * x7
+
+
+@_jit
+def _four(by: Any, rows: Any, one: Any, other: Any) -> None:
+    """Add to two totals what four rows give them: ``by`` (4, 2)."""
+    r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
+    p0, p1, p2, p3 = by[0, 0], by[1, 0], by[2, 0], by[3, 0]
+    q0, q1, q2, q3 = by[0, 1], by[1, 1], by[2, 1], by[3, 1]
+    for d in range(len(one)):
+        x0, x1, x2, x3 = r0[d], r1[d], r2[d], r3[d]
+        one[d] += p0 * x0 + p1 * x1 + p2 * x2 + p3 * x3
+        other[d] += q0 * x0 + q1 * x1 + q2 * x2 + q3 * x3
+
+
+@_jit
+def _back_through(d_weight: Any, w1: Any, g_w2: Any) -> None:
+    """∂W₂ = ∂W W₁ᵀ: (outputs, hidden), two outputs of two hidden units at a time share what they read."""
+    outputs, hidden = g_w2.shape
+    zero = w1.dtype.type(0)
+    for h in range(0, hidden, 2):
+        other = min(h + 1, hidden - 1)
+        x, y = w1[h], w1[other]
+        for k in range(0, outputs, 4):
+            # Rows past the last output are zeros of the padding.
+            p, q, r, s = d_weight[k], d_weight[k + 1], d_weight[k + 2], d_weight[k + 3]
+            xp = xq = xr = xs = yp = yq = yr = ys = zero
+            for d in range(len(x)):
+                xp += x[d] * p[d]
+                xq += x[d] * q[d]
+                xr += x[d] * r[d]
+                xs += x[d] * s[d]
+                yp += y[d] * p[d]
+                yq += y[d] * q[d]
+                yr += y[d] * r[d]
+                ys += y[d] * s[d]
+            for at, (left, right) in enumerate(((xp, yp), (xq, yq), (xr, yr), (xs, ys))):
+                if k + at < outputs:
+                    g_w2[k + at, h] = left
+                    g_w2[k + at, other] = right
+
+
+@_jit
+def _product_norm(w2: Any, d_weight: Any) -> Any:
+    """‖W₂ᵀ∂W‖²."""
+    outputs = len(w2)
+    total = w2.dtype.type(0)
+    for j in range(outputs):
+        total += _dot(w2[j], w2[j]) * _dot(d_weight[j], d_weight[j])
+        for k in range(j):
+            total += w2.dtype.type(2) * _dot(w2[j], w2[k]) * _dot(d_weight[j], d_weight[k])
+    return max(total, w2.dtype.type(0)) if total == total else total
+
+
+@_jit
+def _mix(clip: Any, scaling: Any, mix: Any, mixed: Any) -> None:
+    """Σ_l w_l h̄_l of one clip (layers, dims), standardised where asked."""
+    mixed[:] = mixed.dtype.type(0)
+    for layer in range(len(mix)):
+        share, x = mix[layer], clip[layer]
+        if len(scaling):
+            mean, inverse = scaling[0, layer], scaling[1, layer]
+            for d in range(len(mixed)):
+                mixed[d] += share * ((x[d] - mean[d]) * inverse[d])
+        else:
+            _add(mixed, share, x)
+
+
+@_jit
+def _unmix(clip: Any, scaling: Any, back: Any, d_mix: Any) -> None:
+    """Add one clip's share of ∂ loss / ∂ layer weights."""
+    for layer in range(len(d_mix)):
+        x = clip[layer]
+        total = back.dtype.type(0)
+        if len(scaling):
+            mean, inverse = scaling[0, layer], scaling[1, layer]
+            for d in range(len(back)):
+                total += back[d] * ((x[d] - mean[d]) * inverse[d])
+        else:
+            total = _dot(back, x)
+        d_mix[layer] += total
+
+
+@_jit
+def _category_slope(scores: Any, rows: Any, labels: Any, weights: Any, slope: Any) -> None:
+    """∂ (weighted) mean cross-entropy / ∂ scores."""
+    total = scores.dtype.type(0)
+    for n in range(len(rows)):
+        total += weights[labels[rows[n]]] if len(weights) else scores.dtype.type(1)
+    for n in range(len(rows)):
+        label = labels[rows[n]]
+        share = (weights[label] if len(weights) else scores.dtype.type(1)) / total
+        slope[n] = np.exp(scores[n] - scores[n].max())
+        slope[n] *= share / slope[n].sum()
+        slope[n, label] -= share
+
+
+@_jit
+def _dimension_slope(scores: Any, rows: Any, values: Any, slope: Any) -> None:
+    """∂ (mean over dimensions of 1 − CCC of sigmoid(scores)) / ∂ scores; a dimension with fewer than two known clips is left out."""
+    size, outputs = scores.shape
+    of = scores.dtype.type
+    usable = 0
+    answer = of(1) / (of(1) + np.exp(-scores))
+    slope[:] = of(0)
+    for k in range(outputs):
+        known = 0
+        mean_x = mean_y = of(0)
+        for n in range(size):
+            if np.isfinite(values[rows[n], k]):
+                known += 1
+                mean_x += answer[n, k]
+                mean_y += values[rows[n], k]
+        if known < 2:
+            continue
+        usable += 1
+        count = of(known)
+        mean_x /= count
+        mean_y /= count
+        spread = covariance = of(0)
+        for n in range(size):
+            if np.isfinite(values[rows[n], k]):
+                dx, dy = answer[n, k] - mean_x, values[rows[n], k] - mean_y
+                spread += dx * dx + dy * dy
+                covariance += dx * dy
+        spread = spread / count + (mean_x - mean_y) ** 2
+        covariance /= count
+        varies = of(1) if spread >= of(1e-12) else of(0)
+        spread = max(spread, of(1e-12)) if spread == spread else spread
+        for n in range(size):
+            if np.isfinite(values[rows[n], k]):
+                dx, dy = answer[n, k] - mean_x, values[rows[n], k] - mean_y
+                steep = of(2) * dy / spread - of(4) * varies * covariance / spread**2 * (dx + mean_x - mean_y)
+                slope[n, k] = -steep / count * answer[n, k] * (of(1) - answer[n, k])
+    if usable:
+        slope /= of(usable)
+
+
+@_jit
+def _add(total: Any, by: Any, row: Any) -> None:
+    """``total`` += by · row."""
+    for d in range(len(total)):
+        total[d] += by * row[d]
+
+
+@_jit
+def _dot(left: Any, right: Any) -> Any:
+    total = left.dtype.type(0)
+    for d in range(len(left)):
+        total += left[d] * right[d]
+    return total
+
+
+@_jit
+def _turn(w2: Any, turned: Any) -> None:
+    """W₂ᵀ into (hidden, padded outputs)."""
+    for k in range(len(w2)):
+        turned[:, k] = w2[k]
