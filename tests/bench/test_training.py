@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from bench.cards import CorpusCard, SystemCard
 from bench.contamination import contamination
 from bench.corpora import open_corpus
+from bench.errors import UsageError
 from bench.plan import resolve_system
 from bench.registry import load_system, shipped_files
 from bench.synthetic import write_synthetic_corpus
@@ -114,6 +115,24 @@ def answer(card: Path, sound: Path, serbench: Command) -> dict[str, float]:
     assert said.code == 0, said.err
     shares: dict[str, float] = json.loads(said.out)[0]["probabilities"]
     return shares
+
+
+def test_its_folder_stands_for_its_card(trained: Path, tmp_path: Path) -> None:
+    assert load_system(str(trained)) == load_system(str(trained / "system.yaml"))
+    assert load_system(trained.name, base=trained.parent).name == "tiny-ser"
+    with pytest.raises(UsageError, match="unknown system"):
+        load_system(str(tmp_path))
+
+
+def test_what_cannot_be_learnt_from_is_said_of_the_task_that_was_named(
+    tmp_path: Path, serbench: Command
+) -> None:
+    folder = tmp_path / "data" / "synthetic"
+    write_synthetic_corpus(folder, speakers_per_language=1, clips_per_emotion=2, languages=("qaa",))
+    said = serbench(
+        "train", str(config(tmp_path)), "--data", str(folder.parent), "--out", str(tmp_path / "o")
+    )
+    assert "synthetic.qaa: its training clips name 1 speaker(s)" in said.sentence
 
 
 def test_folders_of_one_name_are_two_systems_whatever_else_is_called_so(
