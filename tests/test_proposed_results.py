@@ -16,7 +16,8 @@ from tests import study_tables
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = study_tables.PAGE.read_text(encoding="utf-8")
 SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
-STUDIES = {"proposed": ((SMALL, PROBE), (SMALL, "egemaps-svm")), "seeds": ((SMALL, PROBE),)}
+RIVALS = (PROBE, "egemaps-svm", "egemaps-linear", "meralion-ser-logmel")
+STUDIES = {"proposed": tuple((SMALL, rival) for rival in RIVALS), "seeds": ((SMALL, PROBE),)}
 
 
 def between(name: str) -> str:
