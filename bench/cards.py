@@ -162,7 +162,7 @@ class WeightsSpec(Strict):
     hub: str | None = None
     revision: str | None = None
     pickled: bool = False
-    """The weights exist as a pickle alone (``*.pt``, which can run code when it is read): read and hashed all the same."""
+    """The weights exist as a pickle alone (``*.pt``, ``*.pth``, ``*.bin``, which can run code when they are read): read and hashed all the same."""
     _card: Path | None = PrivateAttr(default=None)
 
     def of_card(self, path: Path) -> WeightsSpec:

@@ -60,6 +60,16 @@ def worker_devices(device: str = "auto", workers: int | None = None) -> list[str
     return ["cpu"] * (workers or cpu_workers())
 
 
+def one_device(device: str) -> str:
+    """Check the device that one command computes on; ``auto`` is the first GPU, else the CPU.
+
+    Raises:
+        UsageError: the device is unknown or not there.
+    """
+    first = worker_devices(device, 1)[0]
+    return first if device == "auto" else device
+
+
 def cpu_workers() -> int:
     """One worker per core that this process may use, as far as memory carries them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

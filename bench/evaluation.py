@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cards import Protocol, SystemCard
-from bench.corpora import data_folders, open_corpus
-from bench.errors import BenchError, CannotRun, UsageError
+from bench.corpora import PreparedCorpus, data_folders, find_corpora, open_corpus
+from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.worker import Runner
@@ -30,7 +30,8 @@ def load_task(
     """Load a task by its id, decoding its corpus if that was not done yet.
 
     Args:
-        name: ``<corpus>.<language>``, like ``indowave.id``, or ``synthetic.qaa`` (made on the spot).
+        name: ``<corpus>.<language>``, like ``indowave.id``, or ``synthetic.qaa`` (made on the spot, unless the folders hold
+            a corpus of that name).
         data: folders of prepared corpora; SERBENCH_DATA when empty.
         protocol: ``within`` or ``zero-shot``.
         limit: at most so many clips.
@@ -40,13 +41,20 @@ def load_task(
     """
     corpus = split_task_name(name)[0]
     folders = data_folders([Path(p) for p in data])
-    if corpus == "synthetic":
+    if corpus == "synthetic" and not any(c.card.name == corpus for c in _found(folders)):
         folder = cache_folder() / "corpora" / "synthetic"
         write_synthetic_corpus(folder)
         folders = [folder]
     table = open_table(open_corpus(corpus, folders), cache_folder())
     decode_missing(table)
     return build_task(table, name, protocol, limit=limit)
+
+
+def _found(folders: Sequence[Path]) -> list[PreparedCorpus]:
+    try:
+        return find_corpora(folders)[0]
+    except DataError:  # a folder without any corpus does not keep the built-in one from being made
+        return []
 
 
 def evaluate(

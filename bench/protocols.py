@@ -127,11 +127,15 @@ class FeatureReader(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """Pretrained weights, found: a local folder, and the hash of what is in it."""
+    """Pretrained weights, found: a local folder, and the hash of what is in it.
+
+    ``pickled``: the card says that there is a pickle alone, and asks for it to be read.
+    """
 
     folder: Path
     content_hash: str
     revision: str | None = None
+    pickled: bool = False
 
 
 @runtime_checkable

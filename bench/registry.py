@@ -83,6 +83,8 @@ def match_systems(name_or_pattern: str) -> list[str]:
 def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     """Load a system card by name, or from a ``.yaml`` path (relative to ``base``; ``path.yaml:mode`` for one of several).
 
+    A folder of ``serbench train`` stands for the ``system.yaml`` in it.
+
     Raises:
         UsageError: no such system (nearest names given), or a card that does not validate.
     """
@@ -107,6 +109,9 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         cards = _cards_in(files[stem])
         if name_or_path in cards:
             return cards[name_or_path]
+    kept = (base or Path()) / name_or_path / "system.yaml"
+    if kept.is_file():
+        return load_system(str(kept))
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
 
 

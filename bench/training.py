@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from bench.atomic import write_text
-from bench.cards import SystemCard
+from bench.cards import Name, SystemCard
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.worker import Runner
 from bench.features import FeatureStore
@@ -34,11 +34,11 @@ LONGEST_WAIT = timedelta(days=7)
 class TrainConfig(Strict):
     """What to train: a system card, some of its settings changed, and the tasks to learn from."""
 
-    name: str
+    name: Name
     """Of the system that comes out."""
     system: str
     """A system with an adapter: its name, or the path of its card relative to this file."""
-    tasks: tuple[str, ...]
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     view: Literal["seven", "four"] = "seven"
     params: dict[str, Any] = {}
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
@@ -103,6 +103,8 @@ def train(
         CannotRun: weights or a package is missing.
         DataError: nothing to learn from.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a folder to train into with --out")
     config_path = find_config(config_path)
     config = read_typed(config_path, TrainConfig)
     if config.log is not None and importlib.util.find_spec(config.log) is None:

@@ -103,12 +103,16 @@ def group_of(system: System, files: Sequence[Path], cache: Path, lesson: Lesson 
     rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
     learnt = {"training": rule, "view": view} if lesson else {}
     wanted = Wanted(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
-    plan = make_plan(
-        matrix,
-        [wanted],
-        lambda task, _protocol: target if task == TASK else sources[task],
-        [Candidate(n, t.card) for n, t in sources.items()],
-    )
+    try:
+        plan = make_plan(
+            matrix,
+            [wanted],
+            lambda task, _protocol: target if task == TASK else sources[task],
+            [Candidate(n, t.card) for n, t in sources.items()],
+        )
+    except DataError as error:
+        # Said of the task that was made of the files; the user named those to learn from.
+        raise DataError(str(error).replace(TASK, ", ".join(sources) or TASK, 1)) from error
     if not plan.groups:
         raise DataError(next(iter(plan.refused.values()), f"{name}: cannot run here ({system.blocked})"))
     return plan.groups[0]

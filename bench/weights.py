@@ -13,7 +13,7 @@ from bench.protocols import Weights
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 """What is hashed, and fetched: weights as safetensors; pickles only where the card says ``pickled``."""
-PICKLES = ("*.pt", "*.yaml")
+PICKLES = ("*.pt", "*.pth", "*.bin", "*.yaml")
 
 
 def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
@@ -34,7 +34,7 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
         raise CannotRun(
             f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: hf download {spec.hub}"
         )
-    return Weights(folder_or_none, folder_hash(folder_or_none, pickled=spec.pickled), spec.revision)
+    return _found(folder_or_none, spec)
 
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
@@ -42,8 +42,12 @@ def local_weights(spec: WeightsSpec) -> Weights | None:
     for root in (*spec.beside, *weight_roots()):
         folder = root / spec.local
         if folder.is_dir():
-            return Weights(folder, folder_hash(folder, pickled=spec.pickled), spec.revision)
+            return _found(folder, spec)
     return None
+
+
+def _found(folder: Path, spec: WeightsSpec) -> Weights:
+    return Weights(folder, folder_hash(folder, pickled=spec.pickled), spec.revision, spec.pickled)
 
 
 def weight_roots() -> list[Path]:
@@ -58,8 +62,13 @@ def weight_roots() -> list[Path]:
 def folder_hash(folder: Path, *, pickled: bool = False) -> str:
     """Hash the weight and configuration files of a folder: names and bytes."""
     files = sorted(p for pattern in _patterns(pickled) for p in folder.glob(pattern))
-    if not any(p.suffix == ".safetensors" or (pickled and p.suffix == ".pt") for p in files):
-        raise CannotRun(f"{folder}: holds no .safetensors file (pickled checkpoints are not read)")
+    if not any(
+        p.suffix == ".safetensors" or (pickled and p.suffix in (".pt", ".pth", ".bin")) for p in files
+    ):
+        raise CannotRun(
+            f"{folder}: holds no .safetensors file (pickled checkpoints can run code, and are read only where the card says "
+            "pickled: true under weights)"
+        )
     return _hash_files(tuple((p, p.stat().st_mtime_ns) for p in files))
 
 

@@ -10,11 +10,14 @@ import pytest
 from bench.comparing import Pairing, compare_pair
 from bench.matrix import load_matrix
 from bench.records import Record, read_records
+from bench.registry import system_names
+from tests import study_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "proposed_model.md").read_text(encoding="utf-8")
+PAGE = study_tables.PAGE.read_text(encoding="utf-8")
 SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
-STUDIES = {"proposed": ((SMALL, PROBE), (SMALL, "egemaps-svm")), "seeds": ((SMALL, PROBE),)}
+RIVALS = (PROBE, "egemaps-svm", "egemaps-linear", "meralion-ser-logmel")
+STUDIES = {"proposed": tuple((SMALL, rival) for rival in RIVALS), "seeds": ((SMALL, PROBE),)}
 
 
 def between(name: str) -> str:
@@ -78,3 +81,29 @@ def test_the_table_of_seeds_is_what_the_records_hold() -> None:
     records = records_of("seeds")
     assert all(len(r.facts["seeds"]) == 10 for r in records)
     assert between("results:seeds") == seeds_table(records)
+
+
+def test_the_tables_of_the_studies_are_what_the_records_hold() -> None:
+    """After a study was run again: ``python -m tests.study_tables``."""
+    assert set(re.findall(r"<!-- results:([\w-]+) -->", PAGE)) == {*study_tables.TABLES, "seeds"}
+    assert study_tables.written(PAGE) == PAGE
+    emptied = re.sub(
+        r"(<!-- results:ablations -->\n).*?(<!-- /results:ablations)", r"\1\2", PAGE, flags=re.DOTALL
+    )
+    assert emptied != PAGE
+    assert study_tables.written(emptied) == PAGE
+
+
+def test_the_ablation_changes_every_part_that_is_asked_after() -> None:
+    matrix, _ = load_matrix("ablation")
+    within, transfer, loss = matrix.entries
+    modes = {name for name in system_names() if name.startswith(study_tables.ABLATION)}
+    assert {s for s in within.systems if s != SMALL} == modes
+    assert {name.removeprefix(study_tables.ABLATION) for name in modes} == set(study_tables.CHANGED)
+    assert transfer.systems == (SMALL,)
+    assert transfer.training == ("*", "other-pools")  # each corpus alone, and all that may be
+    assert set(loss.systems) <= set(study_tables.LOSSES)
+    assert loss.tasks == ("synthetic.*",)
+    assert matrix.synthetic == "always"
+    assert not within.synthetic
+    assert not transfer.synthetic

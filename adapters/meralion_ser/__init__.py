@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapters.meralion_ser.configuration import MeralionSerConfig
-    from adapters.meralion_ser.kept import TrainedSer
+    from adapters.meralion_ser.kept import MatchedSer, TrainedSer
     from adapters.meralion_ser.losses import hybrid_loss
     from adapters.meralion_ser.network import MeralionSer
     from adapters.meralion_ser.predictor import MeralionSerPredictor
 
-__all__ = ["MeralionSer", "MeralionSerConfig", "MeralionSerPredictor", "TrainedSer", "hybrid_loss"]
+__all__ = [
+    "MatchedSer",
+    "MeralionSer",
+    "MeralionSerConfig",
+    "MeralionSerPredictor",
+    "TrainedSer",
+    "hybrid_loss",
+]
 
 _HOMES = {
+    "MatchedSer": "adapters.meralion_ser.kept",
     "MeralionSer": "adapters.meralion_ser.network",
     "MeralionSerConfig": "adapters.meralion_ser.configuration",
     "MeralionSerPredictor": "adapters.meralion_ser.predictor",

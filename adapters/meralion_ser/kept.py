@@ -7,6 +7,7 @@ averaged. A folder of the released layout (ARCHITECTURE.md of MERaLiON-SER-v1) a
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from adapters.meralion_ser.checkpoints import State
 from adapters.meralion_ser.facts import Facts, read_facts
 from adapters.meralion_ser.frames import padded_mel, windows
 from adapters.meralion_ser.hearing import FRONT_END, hearing
+from adapters.meralion_ser.matching import matched
 from adapters.meralion_ser.naming import shares
 from adapters.meralion_ser.network import MeralionSer
 from adapters.meralion_ser.released import load_strictly, load_trained, read_file
@@ -72,6 +74,8 @@ def keep(
         else:
             merged = {name: t.contiguous().cpu() for name, t in lora.merged_state(model).items()}
             save_file(merged, folder / f"epoch-{number}.safetensors")
+    for path in folder.glob("*.safetensors"):
+        shutil.copymode(folder / "config.json", path)  # safetensors keeps what it writes from everybody else
     if weights is not None and (weights.folder / FRONT_END).is_file():
         shutil.copyfile(weights.folder / FRONT_END, folder / FRONT_END)
     heard = str((feature_params or {}).get("input", "own"))
@@ -89,7 +93,7 @@ class TrainedSer:
     """
 
     def __init__(self, *, weights: Weights, average: bool = True) -> None:
-        self._folder = weights.folder
+        self._folder, self._pickled = weights.folder, weights.pickled
         self._average = average
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
@@ -103,7 +107,7 @@ class TrainedSer:
         self._context = context
         facts = read_facts(self._folder)
         if facts is None:
-            self._model = MeralionSer.from_released(self._folder)
+            self._model = MeralionSer.from_released(self._folder, allow_pickle=self._pickled)
             facts = Facts(Architecture(encoder="whisper", frames="all"))
         else:
             self._model = load_trained(self._folder)
@@ -211,3 +215,36 @@ class TrainedSer:
             },
             failures=failures,
         )
+
+
+class MatchedSer(TrainedSer):
+    """A trained network as it stands, whose dimensions are moved and scaled to the truth of other speakers of the corpus.
+
+    Mean and variance over the clips of the training and dev speakers; categories stay as they are. It has seen labels
+    of the corpus, so it belongs to the track ``adapted``, and beside the network itself, which answers raw.
+    """
+
+    def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
+        """Load the network, answer the clips that carry dimensions, and match to them.
+
+        Raises what :meth:`TrainedSer.fit` does, and :class:`DataError` where no clip carries a dimension.
+        """
+        super().fit(train, dev, context)
+        self._facts = dataclasses.replace(self._facts, matching=None)
+        truth = np.concatenate([np.asarray(part.dimensions).reshape(-1, 3) for part in (train, dev)])
+        if np.isnan(truth).all():
+            raise DataError(
+                "no training clip carries a dimension, so there is nothing to match to: run it on a corpus with "
+                "dimensions, and the network itself on this one"
+            )
+        said = [self.predict(part.clips).dimensions for part in (train, dev) if len(part)]
+        given = np.concatenate([np.full((0, 3), np.nan), *(d for d in said if d is not None)])
+        if len(given) < len(truth):
+            raise DataError(f"{self._folder}: the network learnt no dimension, so there is nothing to match")
+        self._facts = dataclasses.replace(self._facts, matching=matched(given, truth))
+
+    def predict(self, clips: Clips) -> Answers:
+        """Answer as the network does, its dimensions matched; the notes hold the scale of each."""
+        found = super().predict(clips)
+        scales = None if self._facts.matching is None else self._facts.matching[1].round(4).tolist()
+        return dataclasses.replace(found, notes={**found.notes, "dimension_scales": scales})

@@ -12,7 +12,7 @@ from bench.errors import DataError, UsageError
 from bench.protocols import DIMENSIONS
 
 FEWEST = 2
-"""Clips that a concordance needs: one alone has no variance."""
+"""Ratings, and not the same ones, that a concordance needs: one clip, or one value for all, has no variance."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Learnable:
     """Which answers have training labels that the loss can use.
 
     ``categories``: whether their term has a weight and a clip; ``dimensions``: of valence, arousal and dominance, whether
-    two clips or more are rated and may meet in a batch (or in what ``concordance_steps`` remembers). ``judged_dimensions``:
+    two clips or more are rated, not all alike, and may meet in a batch (or in what ``concordance_steps`` remembers): the
+    concordance with a constant is 0 whatever is answered, and teaches nothing. ``judged_dimensions``:
     whether that term has a weight too. With ``dimension_weight`` 0 dimensions are answered all the same, by an output that
     nothing was asked of: ``meralion-ser-dimensions-categories-only`` is there to show what that is worth.
     """
@@ -42,15 +43,15 @@ class Learnable:
         named = bool((clips.categories >= 0).any())
         if clips.soft is not None:
             named = named or bool((~torch.isnan(clips.soft).any(dim=1)).any())
-        rated = (~torch.isnan(clips.dimensions)).sum(dim=0)
+        different = [len(d[~torch.isnan(d)].unique()) for d in clips.dimensions.T]
         meet = recipe.batch >= FEWEST or recipe.concordance_steps > 0
         found = cls(
             recipe.category_weight > 0 and named,
-            tuple(meet and int(count) >= FEWEST for count in rated),
+            tuple(meet and count >= FEWEST for count in different),
             recipe.dimension_weight > 0,
         )
         if not found.categories and not (found.judged_dimensions and any(found.dimensions)):
-            raise _nothing(recipe, int(rated.max()), meet)
+            raise _nothing(recipe, max(different), meet)
         return found
 
     def answered(self) -> list[str]:
@@ -72,9 +73,9 @@ class Learnable:
         return replace(dev, categories=categories, dimensions=dimensions)
 
 
-def _nothing(recipe: Recipe, rated: int, meet: bool) -> DataError | UsageError:
+def _nothing(recipe: Recipe, different: int, meet: bool) -> DataError | UsageError:
     """Say why nothing could be learnt, though some label is there."""
-    if rated == 0:
+    if different == 0:
         return DataError(
             "category_weight is 0 and no training clip carries a dimension: raise category_weight"
         )
@@ -88,6 +89,6 @@ def _nothing(recipe: Recipe, rated: int, meet: bool) -> DataError | UsageError:
             "set batch to 2 or more, or concordance_steps to 1 or more"
         )
     return DataError(
-        "only dimensions are trained, and none is known of two training clips, which a concordance needs: "
+        "only dimensions are trained, and none has two different values among the training clips, which a concordance needs: "
         "give more clips with dimensions"
     )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bench.errors import DataError
+
 
 class HybridTargets(NamedTuple):
     """``categories``: class indices (batch,) or soft labels (batch, classes); ``dimensions``: (batch, 3) in 0..1."""
@@ -22,7 +24,10 @@ class HybridTargets(NamedTuple):
 
 
 class HybridMasks(NamedTuple):
-    """What is known: ``categories`` (batch,) and ``dimensions`` (batch, 3), bool. Masked targets may hold anything."""
+    """What is known: ``categories`` (batch,) and ``dimensions`` (batch, 3), bool. Masked targets may hold anything.
+
+    ``dimensions`` may be (batch,) where a clip has all three or none.
+    """
 
     categories: Tensor
     dimensions: Tensor
@@ -58,7 +63,11 @@ def hybrid_loss(
 
     A batch without categories drops the categorical term; a dimension with fewer than two clips (no variance) drops
     out of the mean; without ``masks`` every label is known. The total of nothing is zero, with a gradient of zero.
-    With a ``memory`` the CCC is that of the batch and the steps before it.
+    With a ``memory`` the CCC is that of the batch and the steps before it. Answers in half precision are taken in single:
+    moments of bf16 numbers have two digits.
+
+    Raises:
+        DataError: a known category that is none of the classes, like the −100 that elsewhere means unknown.
 
     >>> logits, dimensions = torch.zeros(2, 4), torch.full((2, 3), 0.5)
     >>> targets = HybridTargets(torch.tensor([0, 3]), torch.zeros(2, 3))
@@ -68,8 +77,11 @@ def hybrid_loss(
     (1.3863, None)
     """
     chosen = weights or HybridWeights()
+    logits, dimensions = _at_least_single(logits), _at_least_single(dimensions)
     categories, truth = targets
-    known_category, known_dimension = masks or _everything(logits, truth)
+    known_category, known_dimension = (m.bool() for m in masks or _everything(logits, truth))
+    if known_dimension.dim() == 1:
+        known_dimension = known_dimension[:, None].expand_as(truth)
     categorical = categorical_loss(
         logits, categories, known_category, chosen.classes, chosen.smoothing, chosen.focal
     )
@@ -120,7 +132,7 @@ def categorical_loss(
     Σᵢ Σ_c w_c t̃ᵢc (1 − pᵢc)^γ (−log pᵢc) / Σᵢ Σ_c w_c tᵢc, where t̃ = (1 − ε) t + ε / C and γ is ``focal`` (Lin et
     al. 2017). For class indices and γ = 0 this is ``torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)``.
     """
-    soft = _soft(categories, logits)[known]
+    soft = _soft(categories[known], logits)
     log_p = logits[known].log_softmax(dim=1)
     classes = logits.shape[1]
     w = logits.new_ones(classes) if class_weights is None else class_weights.to(logits)
@@ -176,9 +188,18 @@ def _concordance(x: Tensor, y: Tensor) -> Tensor:
 def _soft(categories: Tensor, logits: Tensor) -> Tensor:
     if categories.dim() == 2:
         return categories.to(logits)
-    # A masked index may be any number (−1, −100): it is set aside before use.
-    inside = categories.clamp(0, logits.shape[1] - 1)
-    return torch.nn.functional.one_hot(inside, logits.shape[1]).to(logits)
+    classes = logits.shape[1]
+    outside = categories[(categories < 0) | (categories >= classes)]
+    if len(outside):
+        raise DataError(
+            f"a clip's category is {int(outside[0])}, of {classes} classes; expected 0 to {classes - 1}, or a mask that says "
+            "that it is unknown"
+        )
+    return torch.nn.functional.one_hot(categories.long(), classes).to(logits)
+
+
+def _at_least_single(answers: Tensor) -> Tensor:
+    return answers.float() if answers.dtype in (torch.float16, torch.bfloat16) else answers
 
 
 def _everything(logits: Tensor, truth: Tensor) -> HybridMasks:

@@ -10,8 +10,8 @@ from bench.protocols import Array
 def matched(said: Array, truth: Array) -> tuple[Array, Array]:
     """Offset and scale (dimensions,) that give ``said`` (clips, dimensions) the mean and variance of ``truth``.
 
-    Taken over the clips whose truth is known (not NaN). A dimension that fewer than two clips know, or that is the same for
-    all of them, stays as it is.
+    Taken over the clips whose truth is known and that were answered (neither is NaN). A dimension that fewer than two such
+    clips have, or that is answered the same for all of them, stays as it is.
 
     >>> offset, scale = matched(np.array([[0.4], [0.6]]), np.array([[0.2], [0.8]]))
     >>> (offset + scale * np.array([[0.4], [0.6]])).round(6).tolist()
@@ -20,7 +20,7 @@ def matched(said: Array, truth: Array) -> tuple[Array, Array]:
     dimensions = truth.shape[1]
     offset, scale = np.zeros(dimensions), np.ones(dimensions)
     for d in range(dimensions):
-        known = ~np.isnan(truth[:, d])
+        known = ~np.isnan(truth[:, d]) & ~np.isnan(said[:, d])
         if known.sum() >= 2 and said[known, d].std() > 1e-6:
             scale[d] = truth[known, d].std() / said[known, d].std()
             offset[d] = truth[known, d].mean() - scale[d] * said[known, d].mean()

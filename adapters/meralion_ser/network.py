@@ -132,6 +132,7 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         """
         if (input_features is None) == (states is None):
             raise UsageError("MeralionSer.forward: give input_features or states, one of them")
+        self._check_shape(input_features, states)
         if states is not None:
             frames, lengths = self._from_states(states, states_layer, lengths)
         else:
@@ -181,9 +182,12 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
-    def from_released(cls, folder_or_hub_id: str | Path, revision: str | None = None) -> MeralionSer:
-        """Load a checkpoint of the released layout, of any size, from a folder or the hub. Strict, safetensors only.
+    def from_released(
+        cls, folder_or_hub_id: str | Path, revision: str | None = None, *, allow_pickle: bool = False
+    ) -> MeralionSer:
+        """Load a checkpoint of the released layout, of any size, from a folder or the hub. Strict.
 
+        Safetensors only; with ``allow_pickle`` a folder without any is read from its pickle, as plain tensors.
         Sizes are read from the tensors; attention heads from ``config.json`` (section ``whisper``), else
         d_model // 64. With ``meta`` as the default device, weights are on the CPU all the same.
 
@@ -193,15 +197,29 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         """
         from adapters.meralion_ser.released import load_released
 
-        return load_released(folder_or_hub_id, revision)
+        return load_released(folder_or_hub_id, revision, allow_pickle=allow_pickle)
+
+    def _check_shape(self, features: Tensor | None, states: Tensor | None) -> None:
+        """Raise :class:`UsageError` for an input that is of another shape than this network's."""
+        if states is not None:
+            name, given, wanted, bands = "states", states, "(batch, frames, dims)", None
+        elif self.config.encoder == "backbone":
+            raise UsageError(
+                "MeralionSer.forward: with encoder 'backbone' give states (its hidden states), not input_features"
+            )
+        else:
+            assert features is not None
+            inside = self.config.encoder == "whisper"
+            bands = self.whisper.encoder.config.num_mel_bins if inside else self.config.input_dim
+            name, given, wanted = "input_features", features, f"(batch, {bands}, frames)"
+        if given.dim() != 3 or 0 in given.shape[1:] or bands not in (None, given.shape[1]):
+            raise UsageError(
+                f"MeralionSer.forward: {name} has the shape {tuple(given.shape)}; expected {wanted}, of one frame at least"
+            )
 
     def _encoded(self, features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.config.encoder == "none":
             return features.transpose(1, 2), lengths
-        if self.config.encoder == "backbone":
-            raise UsageError(
-                "MeralionSer.forward: with encoder 'backbone' give states (its hidden states), not input_features"
-            )
         hidden_from_encoder = lengths if self.config.frames == "own" else None
         hidden = whisper_frames.stem(self.whisper.encoder, features, hidden_from_encoder)
         if lengths is not None:

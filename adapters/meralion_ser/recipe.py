@@ -140,4 +140,8 @@ def settled(encoder: str, settings: Mapping[str, Any]) -> tuple[Architecture, Re
     recipe = Recipe(**{name: given[name] for name in fields[Recipe] if name in given})
     if bool(chosen.lora_rank) != bool(recipe.lora_epochs):
         raise UsageError("lora_rank and lora_epochs go together: both above 0, or both 0")
+    if recipe.checkpointing and not chosen.has_blocks:
+        raise UsageError(
+            f"checkpointing recomputes the encoder's blocks, and with encoder {encoder!r} the network has none; leave it out"
+        )
     return chosen, recipe

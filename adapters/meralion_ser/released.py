@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from adapters.meralion_ser.configuration import RELEASED_LABELS, MeralionSerConf
 from adapters.meralion_ser.network import MeralionSer
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 
+WHOLE = "model.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth")
 UNUSED = ("whisper.decoder.", "proj_out.")
 """Tensors that a released folder may carry and that nothing here reads."""
 MASK = "masked_spec_embed"
@@ -26,11 +29,14 @@ _WEIGHT_NORM = {
 _ENCODER_PREFIXES = ("model.encoder.", "whisper.encoder.", "encoder.")
 
 
-def load_released(folder_or_hub_id: str | Path, revision: str | None = None) -> MeralionSer:
+def load_released(
+    folder_or_hub_id: str | Path, revision: str | None = None, *, allow_pickle: bool = False
+) -> MeralionSer:
     """Build the network that the tensors describe and load them strictly. See :meth:`MeralionSer.from_released`."""
-    folder = _local_folder(folder_or_hub_id, revision)
+    folder = _local_folder(folder_or_hub_id, revision, allow_pickle)
     with _real_tensors():
-        tensors = {name: t for name, t in read_tensors(folder).items() if not name.startswith(UNUSED)}
+        found = read_tensors(folder, allow_pickle=allow_pickle)
+        tensors = {name: t for name, t in found.items() if not name.startswith(UNUSED)}
         with _buildable(folder):
             model = MeralionSer(released_config(tensors, _described(folder), folder))
         load_strictly(model, tensors, folder)
@@ -58,16 +64,47 @@ def load_trained(folder: Path) -> MeralionSer:
     return model.eval()  # type: ignore[no-any-return]
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read a folder's ``model.safetensors``, whole or in shards. A folder with pickled weights alone is refused."""
-    files = sorted(folder.glob("model.safetensors")) or sorted(folder.glob("model-*-of-*.safetensors"))
-    if not files:
-        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        found = (
-            f"only pickled weights ({', '.join(pickled)}), which can run code" if pickled else "no weights"
+def read_tensors(folder: Path, *, allow_pickle: bool | None = None) -> dict[str, Tensor]:
+    """Read a folder's ``model.safetensors``, whole or in shards.
+
+    A folder with pickled weights alone is refused, unless ``allow_pickle``: then they are read as plain tensors, and a
+    pickle that holds anything else is refused all the same. None where nobody can ask for that.
+
+    Raises:
+        DataError: no weights, not all of them, or pickled ones that were not asked for.
+    """
+    files = [folder / WHOLE] if (folder / WHOLE).is_file() else _shards(folder)
+    if files:
+        return {name: tensor for path in files for name, tensor in read_file(path).items()}
+    pickled = _pickles(folder)
+    if pickled and allow_pickle:
+        return {name: tensor for path in pickled for name, tensor in _read_pickle(path).items()}
+    found = "no weights"
+    if pickled:
+        found = f"only pickled weights ({', '.join(p.name for p in pickled)}), which can run code"
+    asking = ""
+    if pickled and allow_pickle is not None:
+        asking = ", or ask for the pickle with allow_pickle=True (on a card: pickled: true under weights)"
+    raise DataError(f"{folder}: {found}; a model.safetensors is needed: convert or download it{asking}")
+
+
+def _shards(folder: Path) -> list[Path]:
+    """Files of weights in shards: those that the index beside them names, else all that are called so.
+
+    Raises :class:`DataError` for shards that are not there.
+    """
+    index = folder / f"{WHOLE}.index.json"
+    if not index.is_file():
+        return sorted(folder.glob("model-*-of-*.safetensors"))
+    named = _described(folder, index.name).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise DataError(f"{index}: names no file of weights; copy or download it again")
+    files = [folder / name for name in sorted({str(name) for name in named.values()})]
+    if absent := [path.name for path in files if not path.is_file()]:
+        raise DataError(
+            f"{folder}: {len(absent)} of {len(files)} shards are missing: {_some(absent)}; copy or download them"
         )
-        raise DataError(f"{folder}: {found}; a model.safetensors is needed: convert or download it")
-    return {name: tensor for path in files for name, tensor in read_file(path).items()}
+    return files
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -82,6 +119,26 @@ def read_file(path: Path) -> dict[str, Tensor]:
             f"{path}: {path.stat().st_size:,} bytes that are no whole safetensors file ({error}); copy or download it again"
         ) from error
     return tensors
+
+
+def _pickles(folder: Path) -> list[Path]:
+    """Pickled weights: the files that transformers calls so, else whatever is pickled (a trainer leaves more than weights)."""
+    found = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
+    return [path for path in found if path.name.startswith(("pytorch_model", "model"))] or found
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """Read a pickled state of tensors, also below a key ``state_dict``. What is no tensor is never built."""
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: no pickle of tensors alone ({str(error).splitlines()[0]}); convert it to safetensors where you trust it"
+        ) from error
+    state = held.get("state_dict", held) if isinstance(held, dict) else held
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise DataError(f"{path}: expected a dictionary from names to tensors; convert it to safetensors")
+    return state
 
 
 @contextmanager
@@ -284,7 +341,7 @@ def _labels(described: dict[str, Any], count: int) -> dict[int, str]:
     return {index: f"LABEL_{index}" for index in range(count)}
 
 
-def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
+def _local_folder(folder_or_hub_id: str | Path, revision: str | None, allow_pickle: bool) -> Path:
     folder = Path(folder_or_hub_id)
     if folder.is_dir():
         return folder
@@ -294,7 +351,9 @@ def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     try:
         return Path(
             snapshot_download(
-                str(folder_or_hub_id), revision=revision, allow_patterns=["*.safetensors", "config.json"]
+                str(folder_or_hub_id),
+                revision=revision,
+                allow_patterns=["*.safetensors", "config.json", *(PICKLES if allow_pickle else ())],
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -304,8 +363,8 @@ def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
         ) from error
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _described(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    path = folder / name
     if not path.is_file():
         return {}
     try:

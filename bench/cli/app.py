@@ -170,7 +170,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="What to train: a .yaml file (docs/proposed_model.md).")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default trained/CONFIG).")] = None,
     data: Data = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Train the proposed model on whole tasks and keep it, as a folder that is a system; or go on with it."""
@@ -191,7 +191,7 @@ def predict(
         Literal["seven", "four"], typer.Option(help="Labels to choose from, where the system is free to.")
     ] = "seven",
     data: Data = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:

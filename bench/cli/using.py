@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.cli.printing import console, figure, print_json, print_table
+from bench.devices import one_device
 from bench.errors import CannotRun, UsageError
 from bench.execution.worker import Runner, quiet_single_thread
 from bench.labels import View
@@ -28,6 +29,7 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
     from bench.training import train as train_system
 
     quiet_single_thread()
+    device = one_device(device)
     folder = out or Path("trained") / config.stem
     quiet = as_json or not first_process()
     if not quiet:
@@ -84,6 +86,7 @@ def predict(
             raise UsageError(f"{path}: is a folder; name the audio files themselves, like {path / '*.wav'}")
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
+    device = one_device(device)
     card = load_system(system)
     if card.track == "released" and trained_on:
         raise UsageError(f"{card.name} answers as it stands; leave --trained-on out")

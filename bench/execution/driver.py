@@ -93,7 +93,9 @@ class Prepared:
         if self.matrix.synthetic == "always" or (self.matrix.synthetic == "when_alone" and not corpora):
             folder = self.cache / "corpora" / "synthetic"
             write_synthetic_corpus(folder)
-            corpora += find_corpora([folder])[0]
+            # A generated corpus of one's own, of that name, is the one that was asked for.
+            own = {c.card.name for c in corpora}
+            corpora += [c for c in find_corpora([folder])[0] if c.card.name not in own]
             if not folders:
                 notes.append(
                     "no prepared corpus named (--data, SERBENCH_DATA): running on the built-in synthetic corpus; its results say nothing about speech"

@@ -11,6 +11,7 @@ from adapters.meralion_ser import hybrid_loss
 from adapters.meralion_ser.augmentation import MixUp
 from adapters.meralion_ser.batches import Batch
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets, HybridWeights, class_weights
+from bench.errors import DataError
 
 CLIPS, CLASSES = 6, 4
 
@@ -160,3 +161,36 @@ def test_mixup_leaves_its_share_of_batches_alone() -> None:
     untouched = sum(MixUp(probability=0.3)(batch, 3, rng) is batch for _ in range(500))
     assert 300 < untouched < 400
     assert MixUp(probability=0.0)(batch, 3, rng) is batch
+
+
+def test_half_precision_answers_are_judged_in_single() -> None:
+    """Of answers within 0.1 of each other, moments taken in bf16 would be noise."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(32, CLASSES, generator=g).bfloat16()
+    dimensions = (0.45 + 0.1 * torch.rand(32, 3, generator=g)).bfloat16()
+    targets = HybridTargets(torch.randint(0, CLASSES, (32,), generator=g), torch.rand(32, 3, generator=g))
+    half = hybrid_loss(logits, dimensions, targets)
+    single = hybrid_loss(logits.float(), dimensions.float(), targets)
+    assert [float(part) for part in half if part is not None] == [
+        float(part) for part in single if part is not None
+    ]
+
+
+@pytest.mark.parametrize("index", [-1, -100, CLASSES])
+def test_a_known_category_that_is_no_class_is_refused_and_an_unknown_one_may_be_any(index: int) -> None:
+    """Not taken for the nearest class, which would be learnt without a word."""
+    logits, dimensions, targets, masks = a_batch()
+    targets.categories[2] = index
+    with pytest.raises(DataError, match=f"a clip's category is {index}, of 4 classes"):
+        hybrid_loss(logits, dimensions, targets)
+    masks.categories[2] = False
+    assert torch.isfinite(hybrid_loss(logits, dimensions, targets, masks).total)
+
+
+def test_masks_and_indices_come_as_numbers_of_any_kind_and_clips_as_wholes() -> None:
+    logits, dimensions, targets, masks = a_batch()
+    masks.categories[1], masks.dimensions[4] = False, False
+    expected = hybrid_loss(logits, dimensions, targets, masks).total
+    numbers = HybridTargets(targets.categories.int(), targets.dimensions)
+    by_clip = (masks.categories.float(), masks.dimensions.all(dim=1).int())
+    assert torch.equal(hybrid_loss(logits, dimensions, numbers, by_clip).total, expected)

@@ -240,7 +240,7 @@ def test_concordance_of_one_clip_is_refused_and_remembered_batches_make_it_one_t
 def test_what_only_one_clip_or_no_term_tells_is_refused(tmp_path: Path) -> None:
     one = rated(8)
     one.dimensions[1:] = np.nan
-    with pytest.raises(DataError, match="none is known of two training clips"):
+    with pytest.raises(DataError, match="none has two different values among the training clips"):
         MeralionSerPredictor(**(LOGMEL | {"category_weight": 0})).fit(one, heard(0), context(tmp_path))
     with pytest.raises(DataError, match="dimension_weight is 0 and no training clip carries a category"):
         MeralionSerPredictor(**(LOGMEL | {"dimension_weight": 0})).fit(

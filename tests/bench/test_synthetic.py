@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 
 import bench.synthetic as synthetic
 from bench.errors import DataError, UsageError
+from bench.evaluation import load_task
+from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.progress import Reporter
 from bench.labels import label_table
+from bench.records import read_records
 from bench.synthetic import EMOTIONS, Voice, synthetic_clip, write_synthetic_corpus, write_tiny_corpus
 
 CARD = Path(__file__).parents[2] / "tasks" / "corpora" / "synthetic.yaml"
@@ -285,3 +289,18 @@ def test_wrong_requests_name_what_exists(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no syllable"):
         synthetic_clip(syllables=["zz"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generated_corpus_of_ones_own_is_not_passed_over_for_the_built_in_one(
+    tmp_path: Path, cache: Path
+) -> None:
+    write_synthetic_corpus(tmp_path / "data" / "synthetic", speakers_per_language=5, clips_per_emotion=1)
+    assert len(set(load_task("synthetic.qaa", data=[tmp_path / "data"]).speakers)) == 5
+    assert len(set(load_task("synthetic.qaa").speakers)) == 8
+    matrix = tmp_path / "both.yaml"
+    matrix.write_text(
+        "name: both\nsynthetic: always\nentries: [{systems: majority, tasks: 'synthetic.qaa'}]\n"
+    )
+    run_matrix(RunSettings(str(matrix), (tmp_path / "data",), tmp_path / "run", workers=1), Reporter())
+    (record,) = read_records(tmp_path / "run" / "records")
+    assert record.facts["speakers"] == 5

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from bench.cards import CorpusCard, SystemCard
 from bench.contamination import contamination
 from bench.corpora import open_corpus
+from bench.errors import UsageError
 from bench.plan import resolve_system
 from bench.registry import load_system, shipped_files
 from bench.synthetic import write_synthetic_corpus
@@ -116,6 +117,24 @@ def answer(card: Path, sound: Path, serbench: Command) -> dict[str, float]:
     return shares
 
 
+def test_its_folder_stands_for_its_card(trained: Path, tmp_path: Path) -> None:
+    assert load_system(str(trained)) == load_system(str(trained / "system.yaml"))
+    assert load_system(trained.name, base=trained.parent).name == "tiny-ser"
+    with pytest.raises(UsageError, match="unknown system"):
+        load_system(str(tmp_path))
+
+
+def test_what_cannot_be_learnt_from_is_said_of_the_task_that_was_named(
+    tmp_path: Path, serbench: Command
+) -> None:
+    folder = tmp_path / "data" / "synthetic"
+    write_synthetic_corpus(folder, speakers_per_language=1, clips_per_emotion=2, languages=("qaa",))
+    said = serbench(
+        "train", str(config(tmp_path)), "--data", str(folder.parent), "--out", str(tmp_path / "o")
+    )
+    assert "synthetic.qaa: its training clips name 1 speaker(s)" in said.sentence
+
+
 def test_folders_of_one_name_are_two_systems_whatever_else_is_called_so(
     trained: Path, tmp_path: Path, serbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +227,9 @@ def test_any_system_that_learns_answers_after_a_lesson(
         (("predict", "meralion-ser-v1", "FILE", "--trained-on", "x.y"), "answers as it stands"),
         (("predict", "meralion-ser-v1", "FILE"), "MERaLiON-SER-v1"),
         (("train", "papr"), "did you mean 'paper'"),
+        (("train", "small", "--out", "FILE"), "a.wav: is a file; name a folder to train into"),
+        (("train", "small", "--device", "gpu"), "--device gpu: expected auto, cpu, cuda or cuda:N"),
+        (("predict", "egemaps-linear", "FILE", "--device", "gpu"), "--device gpu: expected auto, cpu"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -261,6 +283,20 @@ def test_a_setting_that_no_adapter_knows_is_refused(tmp_path: Path, corpus: Path
     path.write_text(CONFIG.format(epochs=1).replace("epochs: 1", "epoch: 1"))
     said = serbench("train", str(path), "--data", str(corpus), "--out", str(tmp_path / "o"))
     assert "no parameter 'epoch'; did you mean 'epochs'" in said.sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "said"),
+    [("name: tiny-ser", "name: ../Tiny", "name: "), ("tasks: [synthetic.qaa]", "tasks: []", "tasks: ")],
+)
+def test_a_config_that_no_card_could_come_of_is_refused_before_training(
+    line: str, changed: str, said: str, tmp_path: Path, corpus: Path, serbench: Command
+) -> None:
+    path = config(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace(line, changed), encoding="utf-8")
+    out = tmp_path / "o"
+    assert said in serbench("train", str(path), "--data", str(corpus), "--out", str(out)).sentence
+    assert not out.exists()
 
 
 def test_a_probe_or_an_adapter_that_keeps_nothing_is_refused(
