@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,26 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         )
         raise DataError(f"{folder}: {found}; a model.safetensors is needed: convert or download it")
     return {name: tensor for path in files for name, tensor in read_file(path).items()}
+
+
+def read_base(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of an encoder's release: safetensors, else ``pytorch_model.bin``, which is all that most have.
+
+    Of a pickle torch takes tensors alone (``weights_only``) and runs no code.
+    """
+    pickled = sorted(folder.glob("pytorch_model*.bin"))
+    if not pickled or any(folder.glob("*.safetensors")):
+        return read_tensors(folder)
+    found: dict[str, Tensor] = {}
+    for path in pickled:
+        try:
+            found |= torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: a pickle that is cut off or holds more than tensors, and was not read; download it again, or a "
+                "model.safetensors in its place"
+            ) from error
+    return found
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -160,7 +181,7 @@ def released_config(tensors: dict[str, Tensor], described: dict[str, Any], sourc
 
 def load_whisper_encoder(model: MeralionSer, folder: Path) -> None:
     """Load a Whisper folder (encoder alone, or whole) into the model's encoder, strictly."""
-    found = read_tensors(folder)
+    found = read_base(folder)
     encoder = model.whisper.encoder
     prefix = next((p for p in _ENCODER_PREFIXES if any(name.startswith(p) for name in found)), "")
     tensors = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
@@ -175,7 +196,7 @@ def load_backbone(model: MeralionSer, folder: Path) -> None:
     SpecAugment, which is not done here; it is set to zeros, so that equal weights stay equal bytes.
     """
     wanted = model.backbone.state_dict()
-    found = {_renamed(name, wanted): t for name, t in read_tensors(folder).items()}
+    found = {_renamed(name, wanted): t for name, t in read_base(folder).items()}
     prefix = max(("", *_bases(found)), key=lambda p: sum(f"{p}{name}" in found for name in wanted))
     tensors = {
         name.removeprefix(prefix): t
