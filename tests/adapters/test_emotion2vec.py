@@ -63,6 +63,12 @@ def test_the_encoder_gives_one_layer_of_frames(weights: Weights) -> None:
     long, short = encoder.encode([np.zeros(3_200, np.float32), np.zeros(7, np.float32)])
     assert (long.shape, short.shape) == ((1, 10, 8), (1, 1, 8))
     assert long.dtype == np.float32
+    # Frames of the fake count from 0: windows of 30 s are put end to end, and a remainder below a frame has none.
+    (minute,) = encoder.encode([np.zeros(70 * 16_000 + 5, np.float32)])
+    assert minute.shape == (1, 3_500, 8)
+    assert minute[0, [1_499, 1_500, 2_999, 3_000], 0].tolist() == [1_499, 0, 1_499, 0]
+    (edge,) = encoder.encode([np.zeros(30 * 16_000 + 5, np.float32)])
+    assert edge.shape == (1, 1_500, 8)
     with pytest.raises(DataError, match="no samples"):
         encoder.encode([np.zeros(0, np.float32)])
 
