@@ -19,6 +19,10 @@ from bench.labels import label_table
 from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext, Waveform, Weights
 
 MIN_SAMPLES = 400
+FRAME = 320
+"""Samples per frame: 50 frames per second."""
+WINDOW = 30 * SAMPLE_RATE
+"""Longer clips are encoded in windows of 30 s put end to end, so that attention over a long one fits into memory."""
 NO_EMOTION = ("other", "<unk>", "unk", "unknown")
 
 
@@ -58,9 +62,15 @@ class Emotion2vecEncoder:
         Raises:
             DataError: a clip without samples.
         """
-        return [
-            np.asarray(_generate(self._model, w, "frame")["feats"], dtype=np.float32)[None] for w in waveforms
-        ]
+        return [self._encode_one(waveform) for waveform in waveforms]
+
+    def _encode_one(self, waveform: Waveform) -> NDArray[np.float32]:
+        starts = range(0, len(waveform), WINDOW) or range(1)
+        parts = [waveform[start : start + WINDOW] for start in starts]
+        # A remainder below one frame has none of its own.
+        heard = [part for i, part in enumerate(parts) if i == 0 or len(part) >= FRAME]
+        frames = [_generate(self._model, part, "frame")["feats"] for part in heard]
+        return np.concatenate(frames, axis=0, dtype=np.float32)[None]
 
 
 class Emotion2vecClassifier:

@@ -63,6 +63,13 @@ def upstream_names(nn: ModuleType) -> list[str]:
     ]
 
 
+def is_filter_bank(upstream: str) -> bool:
+    """Whether an upstream computes spectra and no network: ``fbank``, ``mfcc``, ``mel``, ``linear``, ``stft_mag`` …"""
+    from s3prl import hub
+
+    return getattr(hub, upstream).__module__.split(".")[-2] in ("baseline", "log_stft")
+
+
 def import_s3prl() -> ModuleType:
     """Make the missing names available, import ``s3prl.nn`` and return it.
 

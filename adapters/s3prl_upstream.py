@@ -15,13 +15,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapters.s3prl_compat import explained_downloads, first_cause, import_s3prl, upstream_names
+from adapters.s3prl_compat import (
+    explained_downloads,
+    first_cause,
+    import_s3prl,
+    is_filter_bank,
+    upstream_names,
+)
 from adapters.transformers_encoder.loading import require_rate, require_whole
 from bench.errors import BenchError, CannotRun, DataError, UsageError, nearest
 from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
 MIN_SAMPLES = 800
 """0.05 s: s3prl's own lower limit (``s3prl.nn.upstream.MIN_SECOND``), up to which it pads with silence."""
+WINDOW = 30 * SAMPLE_RATE
+"""Longer clips go through a network in windows of 30 s, as in the other adapter: attention over ten minutes takes 40 GiB."""
 LOCAL = ("_custom", "_local", "_url", "_gdriveid")
 """How the names end whose checkpoint is given; every other upstream has its own, and would leave a given one unread."""
 DIRECTLY = "adapters.transformers_encoder:TransformersEncoder"
@@ -40,7 +48,9 @@ class S3PRLUpstreamEncoder:
     hold every tensor of the very family that the name says: s3prl itself would fill gaps with random values.
 
     Frames are s3prl's: ⌈samples / stride⌉ of them, for which s3prl repeats the last frame once or twice where a model
-    gives fewer. Clips are encoded one at a time, because s3prl pads batches and several upstreams see the padding.
+    gives fewer. Clips are encoded one at a time, because s3prl pads batches and several upstreams see the padding. A network
+    hears a clip over 30 s in windows whose frames are put end to end; filter banks, which s3prl normalises over
+    the clip, hear it whole.
 
     Trap: ``fbank`` and ``mfcc`` are normalised per clip to zero mean, so that the mean of the frames says
     little more than what the repeated last frame adds; ``fbank_no_cmvn`` is the informative one.
@@ -77,6 +87,7 @@ class S3PRLUpstreamEncoder:
                     f"s3prl upstream {upstream!r} has a checkpoint of its own and would leave {source} unread. Take the "
                     "weights off the card, or choose an upstream whose name ends in _local or _custom."
                 )
+            self._longest = None if is_filter_bank(upstream) else WINDOW
             self._model = _load(nn, upstream, source, options or {}).to(self.device)
         self._model.eval().requires_grad_(False)
         if len({*self._model.hidden_sizes}) > 1 or len({*self._model.downsample_rates}) > 1:
@@ -98,6 +109,13 @@ class S3PRLUpstreamEncoder:
             raise DataError(
                 "A clip has no samples: an encoder needs audio. Remove the clip or repair its file."
             )
+        if self._longest is None or len(waveform) <= self._longest:
+            return self._states(waveform)
+        parts = [waveform[start : start + self._longest] for start in range(0, len(waveform), self._longest)]
+        stride = int(self._model.downsample_rates[0])  # a remainder below one frame has none of its own
+        return np.concatenate([self._states(part) for part in parts if len(part) >= stride], axis=1)
+
+    def _states(self, waveform: Waveform) -> NDArray[np.float32]:
         audio = torch.from_numpy(
             np.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform)))).astype(np.float32)
         )

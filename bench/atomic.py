@@ -57,6 +57,7 @@ def clear_os_errors(path: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full: free some space",
             errno.EDQUOT: "the disk quota is used up: free some space",
+            errno.EFBIG: "a file may not grow that large here: raise the limit (ulimit -f)",
             errno.EROFS: "the file system is read-only: choose another folder with --out or SERBENCH_CACHE",
             errno.EACCES: "no permission to write there: choose another folder with --out or SERBENCH_CACHE",
             errno.EPERM: "no permission to write there: choose another folder with --out or SERBENCH_CACHE",

@@ -270,7 +270,7 @@ def answer_checks(bed: TestBed) -> Iterator[Check]:
     yield _check("statuses", f"one of {', '.join(STATUSES)}", lambda: known_statuses(answers))
     yield _check(
         "labels",
-        "an offered label on every ok row, if labels are offered",
+        "an offered label on every ok row (or probabilities, where the answer is none of them), if labels are offered",
         lambda: offered_labels(answers, labels),
     )
     yield _check(

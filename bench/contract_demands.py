@@ -85,7 +85,7 @@ def hears_the_end(arrays: Sequence[NDArray[np.float32]]) -> str:
     least = min(float((e[m > 0] / m[m > 0]).mean()) for e, m in zip(ends, moved, strict=True))
     reach = least / max(1e-9, 1 - least)
     seen = f"another sound in the last half second of a clip moves its features {reach:.2f} × as far as in the first"
-    if reach < LATE_REACH:
+    if not reach >= LATE_REACH:  # NaN too
         raise Violation(f"{seen}: are late frames left out?")
     return seen
 
@@ -153,11 +153,23 @@ def known_statuses(answers: Answers) -> str:
 
 
 def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
-    """Labels among those offered, and one on every ok row."""
+    """Labels among those offered, and one on every ok row.
+
+    An ok row may do without where it has probabilities: a system with classes of its own (emotion2vec's ``other``) named
+    one that is not on offer, which counts as wrong, and its probabilities tell the best of those that are.
+    """
     _accepted(Answers(answers.statuses, answers.labels), len(answers.statuses), offered)
-    silent = sum(s == "ok" and x is None for s, x in zip(answers.statuses, answers.labels, strict=True))
+    n = len(answers.statuses)
+    shares = np.full((n, 1), np.nan) if answers.probabilities is None else answers.probabilities
+    told = [bool(np.isfinite(row).all()) for row in shares]
+    silent = sum(
+        s == "ok" and x is None and not t
+        for s, x, t in zip(answers.statuses, answers.labels, told, strict=True)
+    )
     if offered and silent:
-        raise Violation(f"{silent} row(s) are ok and have no label; give the row another status, or a label")
+        raise Violation(
+            f"{silent} row(s) are ok and have no label; give the row another status, or a label, or probabilities"
+        )
     return f"offered: {', '.join(offered)}"
 
 

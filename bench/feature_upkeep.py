@@ -65,7 +65,7 @@ class Explanation:
             return f"all {clips} clips are stored under this key"
         said = f"{stored} of {clips} clips are stored under this key"
         if undecoded := sum(t.undecoded for t in self.tasks):
-            said += f"; {undecoded} were never decoded here"
+            said += f"; {undecoded} never decoded here"
         if failed := sum(t.failed for t in self.tasks):
             said += f"; on {failed} the encoder failed, and the next run tries again"
         changed = [o for o in self.others if not o.differs.keys() <= {"every", "pooled"}]
@@ -73,7 +73,7 @@ class Explanation:
             nearest = changed[0]
             said += f"; another key of this encoder is stored ({nearest.key}), which differs in {', '.join(nearest.differs)}"
         elif rest := clips - stored - failed - undecoded:
-            said += f"; {rest} were never encoded under it"
+            said += f"; {rest} never encoded under it"
         return said
 
     def as_json(self) -> dict[str, Any]:

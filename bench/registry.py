@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -18,9 +19,12 @@ from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.identity import split_dotted
 from bench.parameters import check_parameters
+from bench.probes import PROBES
 from bench.typed_yaml import Card, parse_typed, read_typed
 
 ENTRY_POINTS = "serbench.adapters"
+GIVEN = ("weights", "device")
+"""Parameters of adapters and encoders that no card names: found for them by the suite."""
 
 
 def system_card_files() -> Mapping[str, Path]:
@@ -133,6 +137,8 @@ def _cards_in(path: Path) -> dict[str, SystemCard]:
 def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
     """Apply ``--set`` values (YAML text) to a card's ``params``, ``features.params`` or ``server``.
 
+    A parameter that the card leaves at its default can be set too, where the code behind the card takes it.
+
     Raises:
         UsageError: the card has no such parameter.
     """
@@ -149,12 +155,28 @@ def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
             params[key] = value
         elif key in feature_params:
             feature_params[key] = value
+        elif key in (own := _taken(PROBES.get(card.probe, "") if card.probe else card.adapter)):
+            params[key] = value
+        elif key in (encoders := _taken(card.features.encoder if card.features else None)):
+            feature_params[key] = value
         else:
-            raise UsageError(
-                f"{card.name} has no parameter {key!r}; {nearest(key, [*params, *feature_params])}"
-            )
+            known = {*params, *feature_params, *own, *encoders}
+            raise UsageError(f"{card.name} has no parameter {key!r}; {nearest(key, known)}")
     features = card.features.model_copy(update={"params": feature_params}) if card.features else None
     return card.model_copy(update={"params": params, "features": features, "server": server})
+
+
+def _taken(dotted: str | None) -> list[str]:
+    """Names of the parameters that ``package.module:Name`` takes, but for those that the suite itself gives it."""
+    if not dotted:
+        return []
+    try:
+        taken = inspect.signature(_imported(dotted)).parameters.values()
+    except CannotRun:  # not installed here: the card alone tells
+        return []
+    return [
+        p.name for p in taken if p.name not in GIVEN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
 
 
 def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
@@ -164,6 +186,17 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
         CannotRun: the module, or something it imports, is not installed.
         UsageError: no such name, parameters it does not take, or values of another kind than it says.
     """
+    made = _imported(dotted)
+    check_parameters(made, kwargs, dotted)
+    try:
+        return made(**kwargs)
+    except TypeError as error:
+        raise UsageError(
+            f"{dotted} does not take these parameters ({error}); given: {', '.join(sorted(kwargs))}"
+        ) from error
+
+
+def _imported(dotted: str) -> Any:
     module_name, name = split_dotted(dotted)
     try:
         module = importlib.import_module(module_name)
@@ -172,17 +205,10 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
             f"{dotted} cannot be imported: {error}. Install what is missing, then run again"
         ) from error
     try:
-        made = getattr(module, name)
+        return getattr(module, name)
     except AttributeError:
         public = [n for n in vars(module) if not n.startswith("_")]
         raise UsageError(f"{module_name} has no {name!r}; {nearest(name, public)}") from None
-    check_parameters(made, kwargs, dotted)
-    try:
-        return made(**kwargs)
-    except TypeError as error:
-        raise UsageError(
-            f"{dotted} does not take these parameters ({error}); given: {', '.join(sorted(kwargs))}"
-        ) from error
 
 
 @functools.cache

@@ -12,8 +12,13 @@ from bench.identity import digest, hash_file
 from bench.protocols import Weights
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-"""What is hashed, and fetched: weights as safetensors; pickles only where the card says ``pickled``."""
-PICKLES = ("*.pt", "*.pth", "*.bin", "*.yaml")
+"""What is hashed, and fetched."""
+BINARIES = ("pytorch_model*.bin",)
+"""Likewise, where there are no safetensors: most encoders of 2020 to 2022 were released as this and nothing else. Adapters read
+tensors from it and run none of its code (torch's ``weights_only``)."""
+PICKLES = ("*.pt", "*.pth", "*.bin")
+"""Likewise, only where the card says ``pickled``: whoever reads these may run what is in them. ``*.yaml`` describes them."""
+LFS_POINTER = b"version https://git-lfs"
 
 
 def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
@@ -31,8 +36,10 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
     folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch, pickled=spec.pickled)
     if folder_or_none is None:
+        pinned = f" --revision {spec.revision}" if spec.revision else ""
         raise CannotRun(
-            f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: hf download {spec.hub}"
+            f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: "
+            f"hf download {spec.hub}{pinned}"
         )
     return _found(folder_or_none, spec)
 
@@ -60,20 +67,35 @@ def weight_roots() -> list[Path]:
 
 
 def folder_hash(folder: Path, *, pickled: bool = False) -> str:
-    """Hash the weight and configuration files of a folder: names and bytes."""
-    files = sorted(p for pattern in _patterns(pickled) for p in folder.glob(pattern))
-    if not any(
-        p.suffix == ".safetensors" or (pickled and p.suffix in (".pt", ".pth", ".bin")) for p in files
-    ):
+    """Hash the weight and configuration files of a folder: names and bytes.
+
+    Raises:
+        CannotRun: the folder holds no weights, or Git's placeholders for them.
+    """
+    weights = _weight_files(folder, pickled)
+    if not weights:
         raise CannotRun(
-            f"{folder}: holds no .safetensors file (pickled checkpoints can run code, and are read only where the card says "
-            "pickled: true under weights)"
+            f"{folder}: holds no weights (*.safetensors, or pytorch_model.bin; other pickled files are read only where the "
+            "card's weights say 'pickled: true')"
         )
+    for path in weights:
+        with path.open("rb") as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise CannotRun(f"{path}: is Git's placeholder and not the file; run there: git lfs pull")
+    files = sorted(p for pattern in _patterns(pickled) for p in folder.glob(pattern))
+    files += [p for p in weights if p not in files]
     return _hash_files(tuple((p, p.stat().st_mtime_ns) for p in files))
 
 
+def _weight_files(folder: Path, pickled: bool) -> list[Path]:
+    """Those files of a folder that hold weights: the first kind of which there are some."""
+    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES)
+    found = (sorted(p for p in folder.glob(kind) if p.is_file()) for kind in kinds)
+    return next((files for files in found if files), [])
+
+
 def _patterns(pickled: bool) -> tuple[str, ...]:
-    return (*WEIGHT_FILES, *PICKLES) if pickled else WEIGHT_FILES
+    return (*WEIGHT_FILES, *PICKLES, "*.yaml") if pickled else WEIGHT_FILES
 
 
 @functools.cache
@@ -83,33 +105,43 @@ def _hash_files(files: tuple[tuple[Path, int], ...]) -> str:
 
 @functools.cache
 def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bool) -> Path | None:
+    """Find a repository's folder in the hub's cache, else fetch it; None where it is not to be had."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     for offline in (True, False) if fetch else (True,):
-        if not offline and not _answers(repository, revision):
+        names = () if offline else _answers(repository, revision)
+        if names is None:
             break
+        patterns = list(_patterns(pickled))
+        if not any(name.endswith(".safetensors") for name in names):
+            patterns += BINARIES
         try:
-            return Path(
+            folder = Path(
                 snapshot_download(
                     repository,
                     revision=revision,
-                    allow_patterns=list(_patterns(pickled)),
+                    allow_patterns=patterns,
                     local_files_only=offline,
                     etag_timeout=5,
                 )
             )
         except (OSError, ValueError, HfHubHTTPError):  # not cached, no network, gated, unknown: not to be had
             continue
+        if not offline or _weight_files(folder, pickled):  # else somebody fetched a configuration alone
+            return folder
     return None
 
 
-def _answers(repository: str, revision: str | None) -> bool:
-    """Whether the hub answers for a repository: one question, where fetching a pinned revision would ask for half a minute."""
+def _answers(repository: str, revision: str | None) -> tuple[str, ...] | None:
+    """Name a repository's files, or None where the hub does not answer for it.
+
+    One question, where fetching a pinned revision would ask for half a minute.
+    """
     from huggingface_hub import HfApi
 
     try:
-        HfApi().repo_info(repository, revision=revision, timeout=5)
+        found = HfApi().model_info(repository, revision=revision, timeout=5)
     except Exception:  # noqa: BLE001 - not there, gated, no network: its client says so in errors of several libraries
-        return False
-    return True
+        return None
+    return tuple(file.rfilename for file in found.siblings or ())

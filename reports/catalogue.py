@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.atomic import write_text
 from bench.catalogue import CatalogueEntry
 from bench.errors import DataError
+from bench.registry import system_card_files
 from reports.templating import environment
 from reports.wording import VERIFIED, language_name
 
@@ -59,7 +60,7 @@ def by_status(contamination: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def markdown_table(entries: Sequence[CatalogueEntry]) -> str:
-    """Return one row per task, for a README; synthetic tasks are left out, and only systems known to have met it are named."""
+    """Return one row per task, for a README; synthetic tasks are left out, and only models known to have met it are named."""
     lines = [
         "| task | language | clips | speakers | classes | dimensions | licence | access | verified by | seen in training by |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -67,7 +68,7 @@ def markdown_table(entries: Sequence[CatalogueEntry]) -> str:
     for e in entries:
         if e.synthetic:
             continue
-        met = [f"`{name}`" for name, had in sorted(e.contamination.items()) if had in ("seen", "same corpus")]
+        met = {_model(name) for name, had in e.contamination.items() if had in ("seen", "same corpus")}
         cells = (
             f"`{e.name}`",
             language_name(e.language),
@@ -78,10 +79,16 @@ def markdown_table(entries: Sequence[CatalogueEntry]) -> str:
             e.licence.replace("|", "/"),
             e.access,
             e.verification or "–",
-            ", ".join(met) or "–",
+            ", ".join(f"`{name}`" for name in sorted(met)) or "–",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _model(system: str) -> str:
+    """Name a system's card file: its modes have one and the same training data."""
+    files = [stem for stem in system_card_files() if system == stem or system.startswith(f"{stem}-")]
+    return max(files, key=len, default=system)
 
 
 def update_markdown(entries: Sequence[CatalogueEntry], path: Path) -> Path:

@@ -107,6 +107,14 @@ def _shards(folder: Path) -> list[Path]:
     return files
 
 
+def read_base(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of an encoder's release: safetensors, else a pickle, which is all that many have.
+
+    Of a pickle torch takes tensors alone (``weights_only``) and runs no code.
+    """
+    return read_tensors(folder, allow_pickle=True)
+
+
 def read_file(path: Path) -> dict[str, Tensor]:
     """Read one safetensors file. Raises :class:`DataError` for one that is cut off or no such file."""
     from safetensors import SafetensorError
@@ -131,9 +139,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     """Read a pickled state of tensors, also below a key ``state_dict``. What is no tensor is never built."""
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, ValueError) as error:
+        # torch's own words advise to read it all the same.
         raise DataError(
-            f"{path}: no pickle of tensors alone ({str(error).splitlines()[0]}); convert it to safetensors where you trust it"
+            f"{path}: a pickle that is cut off or holds more than tensors, and was not read; download it again, or convert it "
+            "to safetensors where you trust it"
         ) from error
     state = held.get("state_dict", held) if isinstance(held, dict) else held
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
@@ -217,7 +227,7 @@ def released_config(tensors: dict[str, Tensor], described: dict[str, Any], sourc
 
 def load_whisper_encoder(model: MeralionSer, folder: Path) -> None:
     """Load a Whisper folder (encoder alone, or whole) into the model's encoder, strictly."""
-    found = read_tensors(folder)
+    found = read_base(folder)
     encoder = model.whisper.encoder
     prefix = next((p for p in _ENCODER_PREFIXES if any(name.startswith(p) for name in found)), "")
     tensors = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
@@ -232,7 +242,7 @@ def load_backbone(model: MeralionSer, folder: Path) -> None:
     SpecAugment, which is not done here; it is set to zeros, so that equal weights stay equal bytes.
     """
     wanted = model.backbone.state_dict()
-    found = {_renamed(name, wanted): t for name, t in read_tensors(folder).items()}
+    found = {_renamed(name, wanted): t for name, t in read_base(folder).items()}
     prefix = max(("", *_bases(found)), key=lambda p: sum(f"{p}{name}" in found for name in wanted))
     tensors = {
         name.removeprefix(prefix): t

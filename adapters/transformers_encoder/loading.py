@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from adapters.transformers_encoder.networks import HOP, MelNetwork, Network, WaveformNetwork, WhisperNetwork
 from bench.errors import CannotRun, UsageError
@@ -19,6 +21,11 @@ FAMILIES = (
     "unispeech-sat", "sew", "sew-d",
 )  # fmt: skip
 """``model_type`` of what loads beside Whisper; XLS-R and MMS are wav2vec2."""
+UNREADABLE = (
+    OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What transformers raises at a folder that is cut off, or whose numbers do not fit together."""
 
 
 def load_network(weights: Weights, input_mode: str, device: torch.device, dtype: torch.dtype) -> Network:
@@ -37,7 +44,7 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
     try:
         config = AutoConfig.from_pretrained(folder)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+    except UNREADABLE as error:
         raise CannotRun(
             f"{folder} is not a Hugging Face speech encoder: it needs config.json and preprocessor_config.json "
             f"({error})"
@@ -102,8 +109,11 @@ def _is_released_meralion(folder: Path) -> bool:
     path = folder / "model.safetensors"
     if not path.is_file():
         return False
-    with safe_open(path, framework="np") as handle:
-        names = set(handle.keys())
+    try:
+        with safe_open(path, framework="np") as handle:
+            names = set(handle.keys())
+    except (SafetensorError, OSError):  # whoever reads the weights says so
+        return False
     return "whisper.encoder.conv1.weight" in names and "emotion_classification_layer.2.weight" in names
 
 
@@ -125,26 +135,43 @@ def _pretrained(
     class_name: str, folder: Any, device: torch.device, dtype: torch.dtype, needed: str = ""
 ) -> Any:
     """Load a model whose tensors (those whose names begin with ``needed``) are all in the folder."""
-    model, report = _read(class_name, folder, dtype=dtype, use_safetensors=True)
+    model, report = _read(class_name, folder, dtype=dtype)
     _require_tensors(folder, report, needed)
     return model.eval().requires_grad_(False).to(device)
 
 
 def _read(class_name: str, folder: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """Read a model with transformers, and its report on what the folder holds."""
+    """Read a model with transformers, and its report on what the folder holds.
+
+    From safetensors where there are some; else from ``pytorch_model.bin``, of which torch's ``weights_only`` reader takes
+    tensors alone: a pickle that would run code is refused.
+    """
     import transformers
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     cls = WhisperEncoder if class_name == "WhisperEncoder" else getattr(transformers, class_name)
     try:
         with _no_words():
-            model, report = cls.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+            model, report = cls.from_pretrained(
+                folder, output_loading_info=True, weights_only=True, ignore_mismatched_sizes=True, **options
+            )
+    except pickle.UnpicklingError as error:
+        raise CannotRun(
+            f"The weights in {folder} are a pickle that is cut off or holds more than tensors, and was not read. Fetch them "
+            "again, or a model.safetensors in their place."
+        ) from error
+    except UNREADABLE as error:
         raise CannotRun(f"The weights in {folder} could not be read: {error}") from error
     return model, report
 
 
 def _require_tensors(folder: Any, report: dict[str, Any], needed: str = "") -> None:
+    for name, stored, built in sorted(report["mismatched_keys"]):
+        if name.startswith(needed):
+            raise CannotRun(
+                f"The weights in {folder} do not fit its config.json: {name} is {_shape(stored)} in the file and "
+                f"{_shape(built)} by the configuration. Fetch both from one place."
+            )
     # A mask embedding is training's alone, and several releases leave it out.
     missing = sorted(
         name
@@ -156,6 +183,10 @@ def _require_tensors(folder: Any, report: dict[str, Any], needed: str = "") -> N
             f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them, and would be used with "
             "random values instead. Fetch the whole checkpoint."
         )
+
+
+def _shape(size: Any) -> str:
+    return " × ".join(map(str, size)) or "one number"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from bench.features import FeatureStore
 from bench.plan import System, resolve_system
 from bench.registry import load_system, system_names, with_settings
 from bench.task import open_table, split_task_name
+from bench.task.opening import NOT_YET
 from bench.workspace import cache_folder
 
 
@@ -41,7 +42,10 @@ def why(
 
 
 def _clips_of(task: str | None, data: Sequence[Path]) -> dict[str, list[str]]:
-    """PCM hashes per task of the corpora at hand (of one task, where it is named), blank for what is not decoded."""
+    """PCM hashes per task of the corpora at hand (of one task, where it is named), blank for what is not decoded yet.
+
+    Clips whose file holds no audio are left out: no encoder will ever hear them.
+    """
     folders = data_folders(data)
     corpora = find_corpora(folders)[0] if folders else []
     found: dict[str, list[str]] = {}
@@ -53,7 +57,7 @@ def _clips_of(task: str | None, data: Sequence[Path]) -> dict[str, list[str]]:
             found[name] = [
                 c.pcm_hash
                 for c, spoken in zip(clips, table.metadata.languages, strict=True)
-                if spoken == language and (c.message is None or not c.pcm_hash)
+                if spoken == language and c.message in (None, NOT_YET)
             ]
     if task is None:
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.estimates import human_bytes, human_time
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import Forecast, forecast
 from bench.execution.progress import Reporter, watcher
+from bench.journal import CellRow
 from bench.matrix import read_matrix
 from bench.protocols import STORED
 from bench.registry import load_system
@@ -171,11 +173,8 @@ def _print_summary(summary: RunSummary) -> None:
         out.print(f"not run: {reason}", soft_wrap=True)
     for name, reason in summary.blocked.items():
         out.print(f"skipped: {name}: {reason}", soft_wrap=True)
-    for row in summary.failed:
-        out.print(
-            f"failed: {row.system} on {row.task}, fold {row.fold}, seed {row.seed}: {row.error}",
-            soft_wrap=True,
-        )
+    for line in failures(summary.failed):
+        out.print(line, soft_wrap=True)
     out.print(
         f"{summary.computed} cells computed, {summary.kept} kept, {len(summary.failed)} failed, "
         f"in {human_time(summary.wall_seconds)}; run: {summary.folder.root}",
@@ -236,3 +235,16 @@ def _print_forecast(found: Forecast) -> None:
         f"({'measured on this machine' if found.measured else 'first guesses: nothing was measured on this machine yet'})",
         soft_wrap=True,
     )
+
+
+def failures(rows: Sequence[CellRow]) -> list[str]:
+    """One line per cell that failed; one for all cells of a system on a task that failed for the same reason."""
+    alike: dict[tuple[str, str, str | None], list[CellRow]] = defaultdict(list)
+    for row in rows:
+        alike[row.system, row.task, row.error].append(row)
+    return [
+        f"failed: {system} on {task}, "
+        + (f"{len(cells)} cells" if len(cells) > 1 else f"fold {cells[0].fold}, seed {cells[0].seed}")
+        + f": {error}"
+        for (system, task, error), cells in alike.items()
+    ]

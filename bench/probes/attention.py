@@ -7,6 +7,9 @@ linear (2 · hidden → outputs): with h_t the projected frames of a clip,
 
 and [μ, σ] goes into the last layer. v starts at zero, so training starts from plain mean and deviation.
 
+Clips of a minibatch lie end to end, without padding: beside clips of a second or two, one of a minute made a step twenty
+times as long. Attention is a matrix of clips × frames, zero on the frames of others.
+
 Trap: s3prl 0.4.18's ``AttentivePooling`` adds its mask (1 for valid frames, 0 for padding) to the scores, so that
 padding takes part in the softmax and a clip's answer depends on the longest clip of its batch. Here it cannot.
 """
@@ -26,9 +29,9 @@ from bench.probes.training import Batch, IntArray, Lesson, Objective, Slope, ini
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
 AT_A_TIME = 32
-"""Clips of a minibatch, for the estimate of how many heads go together."""
+"""Clips of a minibatch, for the estimate of how many heads go together; and at most so many are answered at a time."""
 ELEMENTS = 1 << 25
-"""Projected values (heads × clips × frames × hidden) taken through the head at a time: 128 MiB in float32."""
+"""Projected values (heads × frames × hidden) taken through the head at a time: 128 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +112,25 @@ class Attentive:
     def scores(self, heads: AttentiveHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Rows (clips,) → (heads, clips, outputs)."""
         asked = list(range(len(heads.theta))) if chosen is None else list(chosen)
-        order = sorted(range(len(rows)), key=lambda i: self._frames[int(rows[i])].shape[1])
-        answers = torch.empty(len(asked), len(rows), heads.shape[-1], device=self._device)
-        for part in self._parts([int(rows[i]) for i in order], len(asked)):
-            x, valid = self._padded([int(rows[i]) for i in order[part]])
+        wanted = [int(row) for row in rows]
+        answers = torch.empty(len(asked), len(wanted), heads.shape[-1], device=self._device)
+        for part in self._parts(wanted, len(asked)):
+            x, own = self._joined_frames(wanted[part])
             for scale in sorted({heads.scaled_by[head] for head in asked}):
                 places = [place for place, head in enumerate(asked) if heads.scaled_by[head] == scale]
                 theta = heads.theta[[asked[place] for place in places]]
-                answered = _answer(theta, heads.shape, _scaled(x, heads.scales[scale]), valid)
-                answers[torch.tensor(places)[:, None], torch.tensor(order[part])] = answered
+                answers[places, part] = _answer(theta, heads.shape, _scaled(x, heads.scales[scale]), own)
         return answers
 
     def _parts(self, rows: Sequence[int], heads: int) -> list[slice]:
-        """Cut rows that are sorted by length so that each part, padded, stays within :data:`ELEMENTS`."""
-        parts, start = [], 0
+        """Cut rows so that the frames of each part stay within :data:`ELEMENTS`, and its clips within :data:`AT_A_TIME`."""
+        parts, start, frames = [], 0, 0
         for i, row in enumerate(rows):
-            longest = self._frames[row].shape[1]
-            if i > start and (i + 1 - start) * longest * heads * self._hidden > ELEMENTS:
+            own = self._frames[row].shape[1]
+            if i > start and ((frames + own) * heads * self._hidden > ELEMENTS or i - start == AT_A_TIME):
                 parts.append(slice(start, i))
-                start = i
+                start, frames = i, 0
+            frames += own
         return [*parts, slice(start, len(rows))] if rows else []
 
     def compiled(self, objective: Objective) -> None:
@@ -144,9 +147,9 @@ class Attentive:
         )
 
     def at_once(self) -> int:
-        """Frames weigh more than parameters here: as many as the longest clips leave room for."""
-        longest = max(int(clip.shape[1]) for clip in self._frames)
-        return max(1, ELEMENTS // (AT_A_TIME * longest * self._hidden))
+        """Frames weigh more than parameters here: as many as a minibatch of the longest clips leaves room for."""
+        longest = sorted(int(clip.shape[1]) for clip in self._frames)[-AT_A_TIME:]
+        return max(1, ELEMENTS // (sum(longest) * self._hidden))
 
     def differentiate(
         self, heads: AttentiveHeads, batches: Sequence[Batch], slope: Slope, gradient: Tensor
@@ -156,48 +159,44 @@ class Attentive:
         with torch.enable_grad():
             scores: list[Tensor] = [torch.empty(0)] * len(leaf)
             for batch in batches:
-                x, valid = self._padded(batch.rows.tolist())
+                x, own = self._joined_frames(batch.rows.tolist())
                 scale = heads.scales[heads.scaled_by[batch.heads[0]]]
-                answered = _answer(leaf[batch.heads], heads.shape, _scaled(x, scale), valid)
+                answered = _answer(leaf[batch.heads], heads.shape, _scaled(x, scale), own)
                 for member, answer in zip(batch.heads, answered, strict=True):
                     scores[member] = answer
             stacked = torch.stack(scores)
             (found,) = torch.autograd.grad(stacked, leaf, slope(stacked))
         gradient.copy_(found)
 
-    def _padded(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Frames (layers, clips, longest, dims), zeros behind each clip's own, and which are its own (clips, longest)."""
+    def _joined_frames(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Frames (layers, frames of all clips, dims), clips end to end, and whose is whose (clips, frames of all clips)."""
         clips = [self._frames[row] for row in rows]
-        lengths = np.array([clip.shape[1] for clip in clips])
-        layers, _, dims = clips[0].shape
-        x = np.zeros((layers, len(clips), int(lengths.max()), dims), dtype=np.float32)
-        for i, clip in enumerate(clips):
-            x[:, i, : clip.shape[1]] = clip
-        valid = np.arange(x.shape[2]) < lengths[:, None]
-        return torch.from_numpy(x).to(self._device), torch.from_numpy(valid).to(self._device)
+        whose = np.repeat(np.arange(len(clips)), [clip.shape[1] for clip in clips])
+        own = torch.from_numpy(whose == np.arange(len(clips))[:, None])
+        return torch.from_numpy(np.concatenate(clips, axis=1)).to(self._device), own.to(self._device)
 
 
 def _scaled(x: Tensor, scale: Tensor) -> Tensor:
-    """Frames (layers, clips, frames, dims) by (2, layers, dims). What stands in the padding is masked out later."""
-    mean, inverse = scale[:, :, None, None].unbind()
+    """Frames (layers, frames, dims) by (2, layers, dims)."""
+    mean, inverse = scale[:, :, None].unbind()
     return (x - mean) * inverse
 
 
-def _answer(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, valid: Tensor) -> Tensor:
-    """Parameters (heads, ·), frames (layers, clips, frames, dims), valid (clips, frames) → (heads, clips, outputs)."""
+def _answer(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, own: Tensor) -> Tensor:
+    """Parameters (heads, ·), frames (layers, frames, dims), whose they are (clips, frames) → (heads, clips, outputs)."""
     layers, dims, hidden, attention, outputs = shape
     sizes = [
         layers, attention, hidden * dims, hidden, attention * hidden, attention, outputs * 2 * hidden, outputs
     ]  # fmt: skip
     a, v, w1, b1, wa, ba, w2, b2 = torch.split_with_sizes(theta, sizes, dim=1)
-    heads, (_, clips, frames, _) = len(theta), x.shape
-    mixed = (torch.softmax(a, dim=1) @ x.reshape(layers, -1)).view(heads, clips * frames, dims)
+    heads, frames = len(theta), x.shape[1]
+    mixed = (torch.softmax(a, dim=1) @ x.reshape(layers, -1)).view(heads, frames, dims)
     h = torch.baddbmm(b1[:, None], mixed, w1.view(heads, hidden, dims).transpose(1, 2))
     inner = torch.tanh(torch.baddbmm(ba[:, None], h, wa.view(heads, attention, hidden).transpose(1, 2)))
-    e = torch.bmm(inner, v[:, :, None]).view(heads, clips, frames)
-    alpha = torch.softmax(e.masked_fill(~valid, -torch.inf), dim=2)[..., None]
-    h = h.view(heads, clips, frames, hidden)
-    mean = (alpha * h).sum(dim=2)
-    spread = ((alpha * (h - mean[:, :, None]) ** 2).sum(dim=2) + FLOOR).sqrt()
+    e = (inner @ v[:, :, None]).transpose(1, 2)
+    alpha = torch.softmax(torch.where(own, e, -torch.inf), dim=2)
+    mean = alpha @ h
+    centred = h - mean[:, own.int().argmax(dim=0)]
+    spread = (alpha @ centred**2 + FLOOR).sqrt()
     pooled = torch.cat([mean, spread], dim=2)
     return torch.baddbmm(b2[:, None], pooled, w2.view(heads, outputs, 2 * hidden).transpose(1, 2))

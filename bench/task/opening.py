@@ -11,6 +11,9 @@ from bench.audio_store import AudioShard, DecodedClip, decode_shard, plan_shards
 from bench.corpora import Metadata, PreparedCorpus, read_metadata
 from bench.errors import DataError
 
+NOT_YET = "not decoded yet"
+"""Why a forecast's stand-in for a clip has no samples."""
+
 
 @dataclass(frozen=True)
 class CorpusTable:
@@ -39,7 +42,7 @@ class CorpusTable:
         clips: list[DecodedClip] = []
         for shard in self.shards:
             clips += read_shard(shard) or [
-                DecodedClip(i, "", 0, 0, shard.samples_path, "not decoded yet") for i in shard.clip_ids
+                DecodedClip(i, "", 0, 0, shard.samples_path, NOT_YET) for i in shard.clip_ids
             ]
         return clips
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from adapters.emotion2vec import Emotion2vecClassifier, Emotion2vecEncoder, scores_by_label
+from bench.contract import check_system
 from bench.errors import CannotRun, DataError
 from bench.labels import label_table
 from bench.protocols import Clips, Encoder, Examples, FitContext, Predictor, Weights
-from bench.registry import load_system
+from bench.registry import load_system, with_settings
 from bench.weights import folder_hash
 
 NINE = ["生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad", "吃惊/surprised", "<unk>"]  # fmt: skip
@@ -62,6 +63,12 @@ def test_the_encoder_gives_one_layer_of_frames(weights: Weights) -> None:
     long, short = encoder.encode([np.zeros(3_200, np.float32), np.zeros(7, np.float32)])
     assert (long.shape, short.shape) == ((1, 10, 8), (1, 1, 8))
     assert long.dtype == np.float32
+    # Frames of the fake count from 0: windows of 30 s are put end to end, and a remainder below a frame has none.
+    (minute,) = encoder.encode([np.zeros(70 * 16_000 + 5, np.float32)])
+    assert minute.shape == (1, 3_500, 8)
+    assert minute[0, [1_499, 1_500, 2_999, 3_000], 0].tolist() == [1_499, 0, 1_499, 0]
+    (edge,) = encoder.encode([np.zeros(30 * 16_000 + 5, np.float32)])
+    assert edge.shape == (1, 1_500, 8)
     with pytest.raises(DataError, match="no samples"):
         encoder.encode([np.zeros(0, np.float32)])
 
@@ -80,6 +87,24 @@ def test_other_on_top_is_no_answer_or_the_best_label_on_offer(weights: Weights, 
         assert answers.labels == ("happy", expected, None)
         assert answers.probabilities is not None
         np.testing.assert_allclose(answers.probabilities[0], [0.2, 0.6, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("outside", ["wrong", "masked"])
+def test_it_keeps_the_contract_also_where_other_is_on_top(
+    outside: str, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``serbench check`` called an answer that is none of the labels on offer a fault, on the suite's own card."""
+    first = FakeAutoModel.generate
+
+    def other(self: FakeAutoModel, samples: Any, **options: Any) -> list[dict[str, Any]]:
+        return first(self, np.ones_like(samples), **options)
+
+    monkeypatch.setattr(FakeAutoModel, "generate", other)
+    (tmp_path / "emotion2vec_plus_seed").mkdir()
+    (tmp_path / "emotion2vec_plus_seed" / "model.pt").write_bytes(b"weights")
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(tmp_path))
+    report = check_system(with_settings(load_system("emotion2vec-plus-seed-released"), {"outside": outside}))
+    assert [(c.name, c.seen) for c in report.checks if not c.passed] == []
 
 
 def test_the_nine_classes_are_the_seven_of_the_view_and_two_that_are_no_emotion() -> None:

@@ -65,7 +65,12 @@ def test_a_card_asks_for_a_pickle(network: Any, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "net").mkdir()
     torch.save(network.state_dict(), tmp_path / "net" / "pytorch_model.bin")
     monkeypatch.setenv("SERBENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(CannotRun, match="pickled: true under weights"):
+    unasked = local_weights(WeightsSpec(local="net"))
+    assert unasked is not None
+    with pytest.raises(DataError, match="pickled: true under weights"):
+        TrainedSer(weights=unasked).fit(heard(0), heard(0), FitContext(("happy", "sad"), True, 0, tmp_path))
+    (tmp_path / "net" / "pytorch_model.bin").rename(tmp_path / "net" / "net.pth")
+    with pytest.raises(CannotRun, match="pickled: true"):
         local_weights(WeightsSpec(local="net"))
     found = local_weights(WeightsSpec(local="net", pickled=True))
     assert found is not None

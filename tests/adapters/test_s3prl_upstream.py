@@ -62,6 +62,22 @@ def test_clips_do_not_see_each_other(hubert: Weights) -> None:
             assert np.array_equal(states, encoder.encode([clip])[0])
 
 
+def test_a_long_clip_goes_through_a_network_in_windows_and_through_a_filter_bank_whole(
+    hubert: Weights,
+) -> None:
+    """Whole, a clip of ten minutes asked for 40 GiB of attention, and no clip of its corpus was answered."""
+    clip = noise(30 * 16_000 + 8_000)
+    network = S3PRLUpstreamEncoder("hf_hubert_custom", weights=hubert)
+    (states,) = network.encode([clip])
+    parts = network.encode([clip[: 30 * 16_000], clip[30 * 16_000 :]])
+    assert states.shape == (3, 1_525, 16)
+    assert np.array_equal(states, np.concatenate(parts, axis=1))
+    assert network.encode([clip[: 30 * 16_000 + 300]])[0].shape[1] == 1_500
+    (spectra,) = S3PRLUpstreamEncoder("fbank").encode([clip])
+    whole, _ = import_s3prl().S3PRLUpstream("fbank")(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))
+    assert np.array_equal(spectra[0], whole[0][0].numpy())
+
+
 def test_a_local_hubert_is_the_same_model_through_s3prl_and_through_transformers(hubert: Weights) -> None:
     clip = noise(12_000)
     (through_s3prl,) = S3PRLUpstreamEncoder("hf_hubert_custom", weights=hubert).encode([clip])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from bench.execution.progress import Reporter
 from bench.features import FeatureStore, Keep, feature_key
 from bench.frame_bound import require_room
 from bench.journal import Journal
-from bench.probes import ProbeTask
+from bench.probes import ProbeTask, attention
 from bench.probes.attention import Attentive
 from bench.probes.attentive import AttentiveProbe
 from bench.probes.objectives import CategoryObjective
@@ -59,7 +60,7 @@ class Alone(torch.nn.Module):
 
 
 @pytest.mark.parametrize("standardise", [False, True])
-def test_heads_trained_together_on_padded_clips_equal_each_trained_alone_clip_by_clip(
+def test_heads_trained_together_on_ragged_clips_equal_each_trained_alone_clip_by_clip(
     standardise: bool,
 ) -> None:
     frames, labels = ragged(40), torch.arange(40) % 3
@@ -90,6 +91,31 @@ def test_heads_trained_together_on_padded_clips_equal_each_trained_alone_clip_by
         with torch.no_grad():
             expected = torch.stack([alone(clip) for clip in clips])
         torch.testing.assert_close(answers[i], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Padded to the longest, a step on 63 clips of a second and one of 71 s took twenty times as long."""
+    frames = [np.ones((2, n, 6), dtype=np.float32) for n in (*([3] * 31), 600)]
+    taken: list[int] = []
+    answer = attention._answer
+
+    def counted(theta: torch.Tensor, shape: Any, x: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        taken.append(x.shape[1])
+        return answer(theta, shape, x, own)
+
+    monkeypatch.setattr(attention, "_answer", counted)
+    rows = np.arange(32)
+    design = Attentive(frames, hidden=8, attention=4)
+    trained = train_heads(
+        design,
+        [Lesson(rows, NO_ROWS, 1e-2, 0, 1)],
+        CategoryObjective(torch.arange(32) % 2, 2),
+        Schedule(batch_size=32),
+    )
+    design.scores(trained.heads, torch.arange(32))
+    assert taken == [31 * 3 + 600] * 2
 
 
 def test_answers_on_many_clips_do_not_depend_on_how_they_are_cut_into_parts(

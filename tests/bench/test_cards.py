@@ -179,6 +179,19 @@ def test_set_changes_a_parameter_that_exists_and_no_other() -> None:
         with_settings(card, {"server": "http://x"})
 
 
+def test_set_reaches_what_the_code_takes_and_the_card_leaves_unsaid() -> None:
+    """The card of Whisper tiny.en names no dtype, so ``--set …:dtype=bfloat16`` was refused."""
+    card = load_system("whisper-tiny.en-superb")
+    changed = with_settings(card, {"dtype": "bfloat16", "clip": "null", "class_weights": "true"})
+    assert card.features is not None
+    assert changed.features is not None
+    assert changed.features.params == {**card.features.params, "dtype": "bfloat16"}
+    assert changed.params == {**card.params, "clip": None, "class_weights": True}
+    for given in ("weights", "device"):
+        with pytest.raises(UsageError, match=f"no parameter '{given}'"):
+            with_settings(card.model_copy(update={"probe": "linear"}), {given: "x"})
+
+
 def test_the_analysis_plan_is_part_of_the_matrix_hash() -> None:
     text = "name: m\nentries: [{systems: majority}]\n"
     first = parse_typed(text, "m.yaml", Matrix)

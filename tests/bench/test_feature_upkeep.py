@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
+from bench.corpora import find_corpora
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.features import FeatureStore
+from bench.task import decode_missing, open_table
 from tests.bench.test_attentive_probe import CARD, ENCODER, MATRIX
 from tests.conftest import write_tone_corpus
 
@@ -69,11 +71,18 @@ def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(
     source_hash.cache_clear()
 
 
-def test_why_counts_what_was_never_decoded_and_what_reads_no_features(place: Path) -> None:
+def test_why_counts_what_was_never_decoded_and_what_reads_no_features(place: Path, cache: Path) -> None:
     write_tone_corpus(place / "data" / "others", speakers=3)
     card = f"{place / 'counting.yaml'}:superb"
     found = ask("why", card, "others.ms", "--data", str(place / "data"))
-    assert found["verdict"] == "0 of 18 clips are stored under this key; 18 were never decoded here"
+    assert found["verdict"] == "0 of 18 clips are stored under this key; 18 never decoded here"
+    # Decoded since: they sound as the clips of tones do, but for a file without audio, which nobody waits for.
+    others = place / "data" / "others"
+    next(others.rglob("*.wav")).write_bytes(b"no audio")
+    (corpus,) = (c for c in find_corpora([place / "data"])[0] if c.folder == others)
+    decode_missing(open_table(corpus, cache))
+    found = ask("why", card, "others.ms", "--data", str(place / "data"))
+    assert found["verdict"] == "all 17 clips are stored under this key"
     assert "reads no stored features" in str(ask("why", "majority")["verdict"])
     done = CliRunner().invoke(app, ["features", "why", card, "tones.en", "--data", str(place / "data")])
     assert "no task 'tones.en' at hand; did you mean 'tones.ms'" in str(done.exception) + done.output

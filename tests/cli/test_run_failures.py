@@ -1,0 +1,22 @@
+"""What is printed of cells that failed: each reason once, not once per fold and seed."""
+
+from __future__ import annotations
+
+from bench.cli.running import failures
+from bench.journal import CellRow
+
+
+def failed(system: str, fold: str, error: str) -> CellRow:
+    return CellRow(
+        f"{system}-{fold}", system, "tones.ms", "within", "clean", fold, 0, "failed", None, None, error
+    )
+
+
+def test_cells_that_failed_for_one_reason_are_one_line() -> None:
+    full = "the disk is full"
+    rows = [failed("a", str(fold), full) for fold in range(15)]
+    assert failures([*rows, failed("b", "0", full), failed("a", "15", "no labels")]) == [
+        "failed: a on tones.ms, 15 cells: the disk is full",
+        "failed: b on tones.ms, fold 0, seed 0: the disk is full",
+        "failed: a on tones.ms, fold 15, seed 0: no labels",
+    ]
