@@ -271,6 +271,44 @@ def test_boards_filter_by_what_systems_are(browser: Any, site: Path) -> None:
     assert set(rows.evaluate_all("rs => rs.map(r => r.dataset.met)")) <= {"unseen"}
 
 
+def test_rows_are_ordered_by_what_systems_are_and_boards_without_a_row_go_with_their_headings(
+    browser: Any, others: list[Path]
+) -> None:
+    index = next(p for p in others if p.name == "index.html")
+    reader = Reader(browser)
+    page = reader.open(index)
+    bodies = (
+        "[...document.querySelectorAll('#filter ~ .one table.board tbody')]"
+        ".map(b => [...b.rows].filter(r => r.dataset.system).map(r => [r.dataset.family, r.dataset.size]))"
+    )
+    by_score = page.evaluate(bodies)
+    page.select_option("#filter [name=order]", "family")
+    families = [[row[0] for row in body] for body in page.evaluate(bodies)]
+    assert families == [sorted(body) for body in families]
+    page.select_option("#filter [name=order]", "size")
+    sizes = [[float(row[1] or "inf") for row in body] for body in page.evaluate(bodies)]
+    assert sizes == [sorted(body) for body in sizes]
+    page.fill("#filter [name=name]", "no such system")
+    assert page.locator("#filter ~ .one:visible").count() == 0
+    assert page.locator("#filter-none").is_visible()
+    page.click("#filter button[type=reset]")
+    page.wait_for_function("document.querySelectorAll('#filter ~ .one:not([hidden])').length > 0")
+    assert page.evaluate(bodies) == by_score
+    assert page.locator("#filter-none").is_hidden()
+    assert reader.wrongs == []
+
+
+def test_a_link_to_folded_audio_opens_it(browser: Any, others: list[Path]) -> None:
+    task = next(p for p in others if p.name == "task-indowave.id.html")
+    page = Reader(browser).open(task)
+    folded = page.locator("details.setting")
+    assert folded.count() > 1
+    assert page.locator("details.setting[open]").count() == 0
+    page.locator(".toc a", has_text="telephone").click()
+    page.wait_for_function("document.querySelectorAll('details.setting[open]').length === 1")
+    assert "telephone" in page.inner_text("details.setting[open] > summary")
+
+
 def test_two_systems_are_chosen_and_put_side_by_side(browser: Any, site: Path) -> None:
     reader = Reader(browser)
     page = reader.open(site / "index.html")
