@@ -85,6 +85,37 @@ def test_a_score_that_stands_twice_is_refused(board: Board) -> None:
     assert "stands in it twice" in refusal(board, lambda facts: facts["scores"].append(facts["scores"][0]))
 
 
+def test_an_old_schema_hides_nothing(board: Board) -> None:
+    """Records of earlier schemas may stand on a board, under the same checks: a forger must not gain by writing a smaller number."""
+    assert "calls its contamination 'seen'" in refusal(
+        board, lambda facts: facts.update(schema=1, contamination="seen")
+    )
+    assert "a card or the plan inside" in refusal(
+        board, lambda facts: facts.update(card={**facts["card"], "parameters": "<b>"})
+    )
+
+
+@pytest.mark.parametrize("part", ["sidecar.json", "records", "tables", "records/notes.txt"])
+def test_a_publication_holds_no_links(board: Board, tmp_path: Path, part: str) -> None:
+    folder = board.root / "quick"
+    elsewhere = tmp_path / "elsewhere"
+    if part == "records":
+        (folder / part).rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+        (folder / part).unlink(missing_ok=True)
+    (folder / part).symlink_to(elsewhere)
+    (problem,) = validate(board).problems
+    assert "is a link" in problem.sentence
+    assert part in problem.sentence
+
+
+def test_a_publication_has_a_plain_name(board: Board) -> None:
+    (board.root / "quick").rename(board.root / "Quick <b>")
+    (problem,) = validate(board).problems
+    assert "cannot name a publication" in problem.sentence
+
+
 def bomb(path: Path, rows: int, size: int, *, nested: bool = False, announced: bool = True) -> Path:
     """A small file of ``rows`` cells that all mean one text of ``size`` bytes."""
     words = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
