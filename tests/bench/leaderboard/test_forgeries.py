@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError
+from bench.identity import hash_json
 from bench.leaderboard import Board, validate
 from bench.leaderboard.bounds import require_bounded_parquet
 
@@ -74,6 +75,47 @@ def test_a_fact_that_would_stop_the_build_or_deceive_is_refused(
     found = refusal(board, lambda facts: facts.update(change))
     assert RECORD in found
     assert said in found
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("gaps", {"best_estimate": 1.8}),
+        ("gaps", {"worst": "nobody"}),
+        ("gaps", {"best": {}}),
+        ("gaps", {"left_out": []}),
+        ("slices", {"classes": 17}),
+        ("slices", {"method": "x"}),
+        ("scores", {"method": "exact"}),
+    ],
+)
+def test_whatever_a_page_tells_of_a_score_follows_from_its_statistics(
+    board: Board, section: str, change: dict[str, Any]
+) -> None:
+    """Found by changing every leaf of a record: what stands beside an estimate reached the pages once the record was remembered."""
+
+    def forge(facts: dict[str, Any]) -> None:
+        facts[section][0].update(change)
+        facts["scores_hash"] = hash_json(facts["scores"])
+
+    assert f"{next(iter(change))} of" in refusal(board, forge)
+
+
+def test_a_row_without_a_field_is_refused(board: Board) -> None:
+    assert "best of gender ua native is missing" in refusal(board, lambda facts: facts["gaps"][0].pop("best"))
+
+
+@pytest.mark.parametrize(
+    ("card", "change"),
+    [
+        ("card", {"parameters": 10**400}),
+        ("card", {"parameters": -1}),
+        ("corpus_card", {"hours": 1e300}),
+        ("corpus_card", {"clips": -1}),
+    ],
+)
+def test_numbers_on_cards_are_numbers_of_something(board: Board, card: str, change: dict[str, Any]) -> None:
+    assert "a card or the plan inside" in refusal(board, lambda facts: facts[card].update(change))
 
 
 @pytest.mark.parametrize("ua", [0.01, 0.9])
