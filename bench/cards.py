@@ -89,9 +89,9 @@ class CorpusCard(Strict):
     source: str = ""
     citation: str = ""
     verification: Literal["data", "layout", "described"] | None = None
-    clips: int | None = None
-    speakers: int | None = None
-    hours: float | None = None
+    clips: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    speakers: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    hours: Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)] | None = None
     traps: tuple[str, ...] = ()
     description: str = ""
     layout: Layout | None = None
@@ -264,7 +264,7 @@ class SystemCard(Strict):
     training_corpora: tuple[TrainingCorpus, ...] | Literal["undisclosed"] = "undisclosed"
     also_undisclosed: bool = False
     """Whether it met more than ``training_corpora`` names, and nobody tells what: a trained system of an undisclosed base."""
-    parameters: int | None = None
+    parameters: Annotated[int, Field(ge=0, le=10**15)] | None = None
     sampling_rate: int = 16_000
     encoder: EncoderFacts | None = None
     description: str = ""

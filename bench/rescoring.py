@@ -42,8 +42,6 @@ DEFINED = (
     "gap",
 )
 """Fields whose meaning is fixed by the schema."""
-METHODICAL = ("low", "high")
-"""Fields that a later version may compute by a better method; then the record's own are replaced, not refused."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,10 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
                 faults.append(f"{_words(row)} stands in it, and its statistics hold no such score")
                 continue
             faults += [_fault(row, again, f) for f in DEFINED if f in row and not _close(row[f], again[f])]
-            moved = [f for f in METHODICAL if f in row and not _close(row[f], again[f])]
+            # What else a row says (intervals and how they were made, best and worst group) a later version may compute
+            # by a better method: then the record's own is replaced. By this very version it must be the same.
+            moved = [f for f in again if f not in DEFINED and not _close(row.get(f, _NOTHING), again[f])]
+            moved += [f for f in DEFINED if f in again and f not in row]
             replaced += bool(moved) and not same_code
             faults += [_fault(row, again, f) for f in moved if same_code]
         lacking = set(own) - {_key(r) for r in stored[section]}
@@ -183,11 +184,14 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
             + "; restore it, or score the run again"
         )
     note = (
-        f"{path.name}: {replaced} interval(s) computed again by this version; the record's own were made by {stored['code_version']}"
+        f"{path.name}: {replaced} figure(s) computed again by this version; the record's own were made by {stored['code_version']}"
         if replaced
         else ""
     )
     return Checked(path, Record({**stored, **computed}, record.blocks, record.slices), note)
+
+
+_NOTHING = object()
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -203,10 +207,13 @@ def _words(row: Mapping[str, Any]) -> str:
 
 
 def _fault(row: Mapping[str, Any], again: Mapping[str, Any], field: str) -> str:
-    return f"{field} of {_words(row)} is {row[field]}, its statistics give {again[field]}"
+    said = f"is {row[field]}" if field in row else "is missing"
+    return f"{field} of {_words(row)} {said}, its statistics give {again[field]}"
 
 
 def _close(a: object, b: object) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):
         return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return a == b

@@ -32,6 +32,11 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 
 
 Lines = dict[tuple[str | int, ...], int]
+MOST_CHARACTERS = 4 << 20
+MOST_PLACES = 200_000
+"""Keys and entries of a file once its aliases are written out: a few lines of aliases of aliases can mean billions."""
+DEEPEST = 100
+"""Levels of nesting; the parser itself would run out of stack some thousands further down, and take the process along."""
 
 
 class Strict(BaseModel):
@@ -58,6 +63,7 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
     """Parse YAML text into ``model``; ``source`` names it in errors."""
     lines: Lines = {}
     try:
+        _require_shallow(text, source)
         node = yaml.compose(text, Loader=_Loader)
         if node is not None:
             _collect_lines(node, (), lines, source)
@@ -70,6 +76,8 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
         raise UsageError(
             f"{source}, {where}: not valid YAML ({getattr(error, 'problem', None) or error})"
         ) from None
+    except (ValueError, OverflowError) as error:  # what looks like a date or a number, and is none
+        raise UsageError(f"{source}: holds a value that is none ({error}); put it in quotes") from None
     if not isinstance(data, dict):
         found = "an empty file" if data is None else type(data).__name__
         raise UsageError(f"{source}: expected keys and values ({model.__name__}), found {found}")
@@ -79,8 +87,23 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
         raise UsageError("\n".join(_explain(e, model, lines, source) for e in error.errors()[:5])) from None
 
 
+def _require_shallow(text: str, source: str) -> None:
+    """Raise :class:`UsageError` for a text too long or nested too deeply to be composed."""
+    if len(text) > MOST_CHARACTERS:
+        raise UsageError(f"{source}: {len(text):,} characters; at most {MOST_CHARACTERS:,} are read")
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UsageError(f"{source}: nested deeper than {DEEPEST} levels; no file of this suite is")
+
+
 def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > MOST_PLACES:
+        raise UsageError(
+            f"{source}: means more than {MOST_PLACES:,} keys and entries once its aliases are written out; write out what is needed"
+        )
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -110,10 +133,15 @@ def _explain(error: Any, model: type[BaseModel], lines: Lines, source: str) -> s
         return f"{where}: key {key!r} is missing"
     if error["type"] == "literal_error":
         known = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{where}: {key}: {error['input']!r} is not allowed; {nearest(str(error['input']), known)}"
+        return f"{where}: {key}: {_short(error['input'])} is not allowed; {nearest(str(error['input'])[:200], known)}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" else f" (found {error['input']!r})"
+    found = "" if error["type"] == "value_error" else f" (found {_short(error['input'])})"
     return f"{where}: {key or model.__name__}: {message}{found}"
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 200 else f"{said[:199]}…"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

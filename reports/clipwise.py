@@ -108,15 +108,19 @@ class Clipwise:
 class ClipReader:
     """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``.
 
+    ``absent`` says why nothing is read, where nothing is to be: pages that must be the same on every machine.
+
     Raises:
         BenchError: a folder of ``data`` is none, or holds no prepared corpus.
     """
 
-    def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool) -> None:
+    def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool, absent: str = "") -> None:
         self.run, self._out, self._audio = run, out, audio
         self._tasks: LabelledTasks | None = None
         self._held: dict[tuple[str, str, str], dict[str, AnsweredTask]] = {}
-        self._why = ""
+        self._why = absent
+        if absent:
+            return
         try:
             self._tasks = LabelledTasks.of_run(run, data, decode=False)
         except BenchError:

@@ -16,12 +16,14 @@ from bench.comparing import (
     families_across_protocols,
     run_family,
 )
+from bench.conditions import CLEAN
 from bench.errors import DataError
 from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.ranking import RankInterval, rank_interval
 from bench.records import Block, BlockKey, Record
+from reports.conditions import severity
 
 TRACKS = ("adapted", "probed", "released", "reference")
 """In the order of a board: most supervision first, the yardsticks last."""
@@ -136,6 +138,12 @@ class Contest:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
+def plain_contests(contests: Sequence[Contest]) -> list[Contest]:
+    """Contests of an overview: of a task and protocol that was run on clean audio, that one alone."""
+    clean = {(c.task, c.protocol) for c in contests if c.condition == CLEAN}
+    return [c for c in contests if c.condition == CLEAN or (c.task, c.protocol) not in clean]
+
+
 TestFamily = Callable[
     [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
 ]
@@ -143,10 +151,20 @@ TestFamily = Callable[
 
 
 def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
-    """Group records by task, protocol and condition, and run each planned family once; of a task, what is ``within`` first."""
+    """Group records by task, protocol and condition, and run each planned family once.
+
+    Of a task, what is ``within`` comes first, and of each protocol clean audio, then conditions kind by kind.
+    """
     groups = list(comparable(records))
     tasks = list(dict.fromkeys(group[0].task for group in groups))
-    groups = sorted(groups, key=lambda g: (tasks.index(g[0].task), g[0].facts["protocol"] != "within"))
+    regimes = list(dict.fromkeys(group[0].regime for group in groups))
+
+    def place(group: Sequence[Record]) -> tuple[object, ...]:
+        first = group[0]
+        trained = first.facts["protocol"] != "within", regimes.index(first.regime)
+        return tasks.index(first.task), *trained, severity(str(first.facts["condition"]))
+
+    groups = sorted(groups, key=place)
     return _with_pairs_across_protocols([_hold(group, test) for group in groups], records, test)
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from bench.agreement import Agreement, between
 from bench.answered import Answered, AnsweredTask, label_codes
-from bench.comparing import ACROSS_PROTOCOLS, Pairing
+from bench.comparing import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
+from bench.families import CANNOT_SEPARATE
 from bench.records import Record
 from reports import tables
 from reports.clipwise import ClipReader
-from reports.contests import Contest, Subject
+from reports.contests import Contest, Subject, plain_contests
+from reports.wording import counted, listed
 
 PAGES = 60
 """Pairs within tracks up to which each has a page; pairs that the plan names always have one."""
@@ -71,13 +73,35 @@ class Duel:
     clips: tuple[Clips, ...]
 
     @property
-    def tally(self) -> Mapping[str, int]:
-        """How often which verdict fell on primary subjects."""
-        found: dict[str, int] = {}
+    def tally(self) -> str:
+        """How often which verdict fell on the first subject of a task, in words; degraded audio is not counted again."""
+        plain = {id(c) for c in plain_contests([c for c, _, _ in self.tests])}
+        found: dict[str, list[str]] = {}
         for contest, subject, p in self.tests:
-            if subject == contest.subjects[0]:
-                found[p.verdict] = found.get(p.verdict, 0) + 1
-        return found
+            if id(contest) in plain and subject == contest.subjects[0]:
+                found.setdefault(p.verdict, []).append(contest.task)
+        said = [f"{words} on {_tasks(found[v])}" for v, words in self._verdicts.items() if v in found]
+        return f"{'. '.join(said)}." if said else "They met in no planned test."
+
+    @property
+    def _verdicts(self) -> Mapping[str, str]:
+        return {
+            "better": f"{self.first} is better than {self.second}",
+            "worse": f"{self.second} is better than {self.first}",
+            "equivalent": "The two are equivalent",
+            CANNOT_SEPARATE: "They cannot be separated",
+            NO_VERDICT: "There is no verdict",
+        }
+
+
+def _tasks(names: Sequence[str]) -> str:
+    """A few tasks by name, many by number.
+
+    >>> _tasks(["a.de", "b.id"]), _tasks(["a.de", "b.id", "c.pl", "d.en"])
+    ('a.de and b.id', '4 tasks')
+    """
+    different = list(dict.fromkeys(names))
+    return listed(different) if len(different) <= 3 else counted(len(different), "task")
 
 
 def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:

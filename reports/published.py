@@ -22,6 +22,9 @@ from reports.gathering import Outcome, Run, Work
 from reports.site import Site, write_pages
 
 EXPORTS = "exports"
+RECORDS_ALONE = (
+    "a board is made of records, the same on every machine; serbench report shows the clips of a run"
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def write_board(
     ``pages_made`` is a folder that keeps the pages of tasks and systems, for a board of which little has changed.
     """
     rules = board.rules
-    reader = ClipReader(board.root, (), out, audio=False)
+    reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
     if pages_made is None:
         downloads = write_exports(site.run.records, site.contests, out / EXPORTS)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.conditions import CLEAN, KINDS, parse_condition
+from bench.conditions import CLEAN
 from bench.paired import PairedDifference, paired_difference, same_clips
 from bench.records import Record
 from reports import wording
 from reports.boards import Score, chance_line, score_of
+from reports.conditions import severity
 from reports.contests import Contest, Subject
 from reports.plots import Chart, Scale, value_scale
 
 CHARTS = 12
 """Systems drawn for a task, the best on clean audio first; the table has them all."""
 ROW = 20
-HARDER_WHEN_LOWER = ("noise", "white", "babble", "recorded", "opus", "mp3", "cut")
-"""Kinds whose number makes it easier the larger it is."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +65,6 @@ class RobustTask:
     not_drawn: int
 
 
-def severity(condition: str) -> tuple[int, str, float]:
-    """Sort key: clean, then kind by kind as they are documented, each from mild to severe.
-
-    >>> sorted(["noise-0db", "opus-16k", "noise-20db", "clean"], key=severity)
-    ['clean', 'noise-20db', 'noise-0db', 'opus-16k']
-    """
-    try:
-        found = parse_condition(condition)
-    except ValueError:
-        return len(KINDS), condition, 0.0
-    amount = -found.amount if found.kind in HARDER_WHEN_LOWER else found.amount
-    return list(KINDS).index(found.kind), found.kind, amount
-
-
-def condition_words(condition: str) -> str:
-    """Say what a condition does.
-
-    >>> condition_words("telephone")
-    '300–3400 Hz at 8 kHz through G.711 µ-law'
-    """
-    try:
-        return KINDS[parse_condition(condition).kind].says
-    except ValueError:
-        return ""
-
-
 def robust_tasks(contests: Sequence[Contest]) -> list[RobustTask]:
     """Lay out every task that was run in more than one condition."""
     found = []
@@ -103,12 +76,6 @@ def robust_tasks(contests: Sequence[Contest]) -> list[RobustTask]:
         if len(own) > 1 and own[0].subjects:
             found.append(_robust_task(own, own[0].subjects[0]))
     return found
-
-
-def plain_contests(contests: Sequence[Contest]) -> list[Contest]:
-    """Contests of an overview: of a task and protocol that was run on clean audio, that one alone."""
-    clean = {(c.task, c.protocol) for c in contests if c.condition == CLEAN}
-    return [c for c in contests if c.condition == CLEAN or (c.task, c.protocol) not in clean]
 
 
 def _robust_task(own: Sequence[Contest], subject: Subject) -> RobustTask:

@@ -17,17 +17,19 @@ from urllib.parse import quote
 
 from bench.atomic import clear_os_errors, write_text
 from bench.comparing import Pairing, run_family
+from bench.conditions import CLEAN
 from bench.records import Record
 from reports import boards, fits, regression, tables, wording
 from reports.across import rankings_across_pools
 from reports.asking import asked_fits
 from reports.clipwise import ClipReader
-from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests
+from reports.conditions import condition_words, severity
+from reports.contests import TRACKS, Contest, Subject, TestFamily, hold_contests, plain_contests
 from reports.costs import quality_and_cost
 from reports.cross_lingual import OWN, cross_lingual
 from reports.duels import duel, pairs_to_show
 from reports.gathering import Outcome, Run, gather
-from reports.robustness import condition_words, plain_contests, robust_tasks, severity
+from reports.robustness import robust_tasks
 from reports.single_file import single_file
 from reports.splits import siblings, split_words
 from reports.system_page import system_sections
@@ -235,7 +237,10 @@ class Site:
             "best": boards.BEST if cut else None,
             "heat_maps": boards.heat_maps(shown),
             "agreement": [
-                (c, boards.task_board(c, s)) for c in plain for s in c.subjects if s.metric == "ccc"
+                (c, boards.task_board(c, s), self.verdict(c, s))
+                for c in plain
+                for s in c.subjects
+                if s.metric == "ccc"
             ],
             "clips": {c.task: int(c.facts["clips"]) for c in self.contests},
             "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
@@ -288,9 +293,13 @@ class Site:
     def _task(self, task: str) -> dict[str, Any]:
         own = [c for c in self.contests if c.task == task]
         brief = sum(len(c.records) for c in own) > WRITTEN_OUT
+        plain = plain_contests(own)
         return {
             "task": task,
-            "parts_of": [self._task_part(c, brief=brief and i > 0) for i, c in enumerate(own)],
+            "parts_of": [
+                self._task_part(c, brief=brief and i > 0) | {"folded": i > 0 and c not in plain}
+                for i, c in enumerate(own)
+            ],
             "siblings": siblings(task, self.tasks),
             "split_words": split_words(task),
         }
@@ -322,7 +331,10 @@ class Site:
         }
 
     def _system(self, system: str) -> dict[str, Any]:
-        own = [r for r in self.run.records if r.system == system]
+        own = [r for c in self.contests for r in c.records if r.system == system]
+        # What a fit is like, and how sure it is, once: conditions are other test audio for the same fits.
+        clean = {(r.task, r.regime) for r in own if r.facts["condition"] == CLEAN}
+        plain = [r for r in own if r.facts["condition"] == CLEAN or (r.task, r.regime) not in clean]
         won = self._outcomes_of(system)
         return {
             "system": system,
@@ -331,8 +343,10 @@ class Site:
             "boards": boards.system_boards(self.contests, system, self.primary),
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
-            "more": system_sections(self._folder, own, self.contests),
-            "fits": [t for r in own if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
+            "degraded": len(own) - len(plain),
+            "met": list(dict.fromkeys((r.task, str(r.facts["contamination"])) for r in own)),
+            "more": system_sections(self._folder, plain, self.contests),
+            "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],

@@ -75,6 +75,7 @@ def environment() -> Environment:
         "coverage": wording.coverage,
         "duration": human_time,
         "listed": wording.listed,
+        "size": wording.size,
         "plain": lambda value: fits.note(value).text,
     }
     made.tests["contains"] = lambda pair, name: name in pair

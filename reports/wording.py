@@ -105,6 +105,18 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
+def size(parameters: int | None) -> str:
+    """Write a number of parameters shortly; nothing where there are none, or none is stated.
+
+    >>> size(8_633_714), size(315_000_000), size(8_400_000_000), size(0), size(None)
+    ('8.6 M', '315 M', '8.4 B', '', '')
+    """
+    if not parameters:
+        return ""
+    unit, letter = next(((u, x) for u, x in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if parameters >= u), (1, ""))
+    return f"{parameters / unit:.{1 if parameters < 100 * unit and unit > 1 else 0}f} {letter}".strip()
+
+
 def listed(names: Sequence[str]) -> str:
     """Join names as prose does.
 

@@ -59,6 +59,16 @@ def test_every_action_is_pinned_and_every_job_ends() -> None:
     assert checkout["with"]["persist-credentials"] is False
 
 
+def test_what_is_remembered_between_runs_lies_where_no_pull_request_can_put_it() -> None:
+    """Marks of checked records, comparisons and pages are believed: a checkout that brought its own would be, too."""
+    text = (GITHUB / "workflows/board.yml").read_text()
+    steps = workflow()["jobs"]["validate"]["steps"]
+    (kept,) = [s["with"]["path"] for s in steps if str(s.get("uses", "")).startswith("actions/cache@")]
+    assert kept.startswith("~/")
+    assert f'SERBENCH_CACHE=$HOME/{kept.removeprefix("~/")}"' in text
+    assert text.count("SERBENCH_CACHE") == 1
+
+
 def test_the_commands_of_the_workflow_exist() -> None:
     runs = [s["run"] for j in workflow()["jobs"].values() for s in j["steps"] if "run" in s]
     for line in (x for run in runs for x in run.splitlines() if x.startswith("serbench ")):

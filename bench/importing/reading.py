@@ -111,6 +111,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     require_bounded_parquet(path, MOST_ROWS)
     number = 0
     try:
+        names = pq.read_schema(path).names
+        if len(set(names)) < len(names):
+            raise DataError(f"{path}: a column stands twice: {', '.join(names)[:200]}")
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
             for cells in batch.to_pylist():
                 number += 1
@@ -125,8 +128,14 @@ def _json(place: str, text: str | bytes) -> Any:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is no number")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"a key stands twice among {', '.join(k for k, _ in pairs)[:80]}")
+        return found
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
     except RecursionError:
         raise DataError(f"{place}: nested too deeply") from None
     except ValueError as error:
@@ -156,6 +165,10 @@ def _row(place: str, cells: Mapping[str, Any]) -> Row:
             f"{place}: status ok, and neither a label nor a dimension; say unparsed, refused or failed"
         )
     given = own.get("probabilities", shares or None)
+    if given and not answered and "status" not in own:
+        raise DataError(
+            f"{place}: has probabilities and no label; write the label it answers, or say in status why it answers none"
+        )
     return Row(
         place, clip, label, status, _probabilities(place, given), (dimensions[0], dimensions[1], dimensions[2]), reply,
         _seed(place, own.get("seed", 0)), fold,
@@ -168,6 +181,10 @@ def _text(place: str, name: str, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(f"{place}: {name} must be text, found {type(value).__name__}")
     text = str(value)
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise DataError(
+            f"{place}: {name} holds half a character (a lone surrogate), which is no text; leave it out"
+        )
     if len(text) > CELL_CHARACTERS:
         raise DataError(f"{place}: {name} has {len(text):,} characters; at most {CELL_CHARACTERS:,} are read")
     return text

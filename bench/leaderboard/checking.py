@@ -130,6 +130,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
     corpora = corpora_at_hand(board.root, data)
     for publication in board.publications():
         try:
+            publication.require_own_files()
             described, retracted = _described(publication), publication.retractions()
             plan_fault(plan_of(described, publication.folder.matrix), rules.plan, publication.folder.matrix)
         except BenchError as error:

@@ -55,6 +55,17 @@ class Publication:
         """``retracted.json``: why records no longer stand, by file stem."""
         return self.folder.root / "retracted.json"
 
+    def require_own_files(self) -> None:
+        """Raise :class:`DataError` unless it has the name of a publication and nothing in it is a link to elsewhere."""
+        root = self.folder.root
+        if not NAME.fullmatch(self.name):
+            raise DataError(
+                f"{root}: cannot name a publication: small letters, digits and . _ + - only, starting with a letter or digit"
+            )
+        for folder in (root, self.folder.records, self.folder.tables):
+            if link := next((p for p in sorted(folder.glob("*")) if p.is_symlink()), None):
+                raise DataError(f"{link}: is a link; a publication holds its own files, put the file there")
+
     def record_paths(self) -> list[Path]:
         """Its records, sorted."""
         return sorted(self.folder.records.glob("*.json"))

@@ -188,8 +188,7 @@ def require_consistent(path: Path, facts: Mapping[str, Any]) -> None:
         raise DataError(
             f"{path}: was made by code with uncommitted changes ({facts['code_version']}); commit them and run again"
         )
-    if facts["schema"] == SCHEMA_VERSION:
-        _require_cards(path, facts)
+    _require_cards(path, facts)
 
 
 def _doubled(path: Path, facts: Mapping[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:

@@ -71,6 +71,8 @@
   const filtered = boards.filter((table) => scope.contains(table));
   const rows = filtered.flatMap((table) => [...table.querySelectorAll("tr[data-system]")]);
   const count = document.getElementById("filter-count");
+  const none = document.getElementById("filter-none");
+  const placed = new Map(rows.map((row, place) => [row, place]));
   const fill = (select, values) => {
     for (const value of [...values].sort(collator.compare)) select.append(new Option(value, value));
     select.closest("label").hidden = values.size < 2;
@@ -96,12 +98,35 @@
         const left = [...body.rows].some((row) => row.dataset.system !== undefined && !row.hidden);
         for (const row of body.rows) if (row.dataset.system === undefined) row.hidden = !left;
       }
+      // A board of which nothing is left goes with its heading.
+      const one = table.closest(".one");
+      if (one) one.hidden = ![...table.querySelectorAll("tr[data-system]")].some((row) => !row.hidden);
     }
+    if (none) none.hidden = shown > 0;
     count.textContent = `${shown} of ${rows.length} rows`;
   };
+  // Inside each track, by what a system is; rows that are alike keep the order of their scores.
+  const order = () => {
+    const by = form.elements.order.value;
+    const value = (row) => (by === "size" ? (row.dataset.size === "" ? Infinity : Number(row.dataset.size)) : by ? row.dataset[by] : 0);
+    for (const table of filtered) {
+      for (const head of table.tHead.rows[0].cells) head.removeAttribute("aria-sort");
+      for (const body of table.tBodies) {
+        const own = [...body.rows].filter((row) => row.dataset.system !== undefined).map((row) => [value(row), row]);
+        own.sort((a, b) => (a[0] === b[0] ? 0 : typeof a[0] === "number" ? a[0] - b[0] : collator.compare(a[0], b[0])) || placed.get(a[1]) - placed.get(b[1]));
+        body.append(...own.map((pair) => pair[1]));
+      }
+    }
+  };
+  form.elements.order.addEventListener("input", order);
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(apply));
+  form.querySelector("[type=reset]").addEventListener("click", (event) => {
+    event.preventDefault();
+    form.reset();
+    apply();
+    order();
+  });
   form.hidden = false;
   apply();
 })();

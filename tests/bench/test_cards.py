@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,29 @@ def test_a_missing_card_and_a_binary_one_are_plain_sentences(tmp_path: Path) -> 
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(UsageError, match="cannot be read as UTF-8"):
         load_system(str(tmp_path / "binary.yaml"))
+
+
+ALIASES = "name: &a [x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghijklm")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ALIASES, "once its aliases are written out"),
+        (f"name: {'[' * 100_000}", "nested deeper than 100 levels"),
+        (f"name: {'9' * 5000}", "holds a value that is none"),
+        ("name: 2024-13-45", "put it in quotes"),
+        (f"name: {'x' * (5 << 20)}", "characters; at most"),
+        (f"name: x\nlanguages: {{{', '.join(f'a{i}: 1' for i in range(999))}}}", "…"),
+    ],
+    ids=["aliases", "depth", "digits", "date", "length", "long value"],
+)
+def test_a_card_from_a_stranger_takes_neither_memory_nor_the_process(text: str, said: str) -> None:
+    message = refusal(text)
+    assert said in message
+    assert len(message) < 500
 
 
 def test_an_unknown_system_is_answered_with_the_nearest() -> None:

@@ -118,7 +118,7 @@ def test_an_edited_slice_and_a_removed_or_added_row_are_named_too(run: Path) -> 
         rescore(run)
     path.write_text(whole)
     edit(path, lambda facts: facts["scores"][0].update(method="none"))
-    with pytest.raises(DataError, match="differs from what was written"):
+    with pytest.raises(DataError, match="method of ua native wrong all is none"):
         rescore(run)
 
 

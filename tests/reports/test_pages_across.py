@@ -16,14 +16,14 @@ from bench.leaderboard import Board, validate
 from bench.paired import paired_difference
 from bench.records import Record, read_record, read_records
 from reports.clipwise import ClipReader
-from reports.contests import Subject, hold_contests
+from reports.contests import Subject, hold_contests, plain_contests
 from reports.costs import quality_and_cost
 from reports.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
 from reports.duels import PAGES, duel, pairs_to_show
 from reports.gathering import Work
 from reports.published import write_board
 from reports.regression import against
-from reports.robustness import plain_contests, robust_tasks
+from reports.robustness import robust_tasks
 from reports.site import write_report
 from reports.wording import lead, tally, verdict_words
 from tests.reports.paged_run import HOSTILE_CLIP, make_run
@@ -99,6 +99,41 @@ def test_an_overview_shows_clean_audio_alone(degraded: list[Record]) -> None:
     assert plain_contests(noisy) == noisy, "without clean audio nothing is hidden"
 
 
+def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path: Path) -> None:
+    """A visitor of a robustness run sees clean audio, then conditions from mild to severe; fits and confusions once each."""
+    root = tmp_path / "results"
+    for name in ("quick", "robustness"):
+        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables"))
+        for path in (root / name / "records").iterdir():
+            if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
+                path.unlink()
+    board = Board(root)
+    for publication in board.publications():
+        publication.seal()
+    pages = write_board(validate(board), board, tmp_path / "site", run_family).parent
+    task = (pages / "task-indowave.id.html").read_text()
+    folded = re.findall(r'<details class="setting"><summary><h2>within, ([^<]+)</h2>', task)
+    assert folded[:3] == ["noise-20db", "noise-10db", "noise-0db"]
+    assert len(folded) == 11
+    assert task.index('id="s1-1">UA</h2>') < task.index('<details class="setting">')
+    system = (pages / "system-whisper-tiny.en-superb.html").read_text()
+    board_rows = re.findall(r"<small>Indonesian, within(?:, ([^<]+))?</small>", system)
+    assert board_rows[:2] == ["", "noise-20db"]
+    assert system.count("<h3>indowave.id</h3>") == 1, (
+        "one table of fits: conditions are other audio for the same fits"
+    )
+    assert "<h3>indowave.id ·" not in system
+    assert re.search(r"<td class=\"nb\">within, telephone</td>", system), (
+        "a test says which audio it is about"
+    )
+    compared = (pages / "compare-egemaps-linear--whisper-tiny.en-superb.html").read_text()
+    assert (
+        '<p class="lead-line">whisper-tiny.en-superb is better than egemaps-linear on indowave.id.</p>'
+        in compared
+    ), "eleven conditions of a task are not eleven tasks"
+    assert compared.count("a board is made of records") == 1
+
+
 def transferred(record: Record, training: str, sources: tuple[str, ...]) -> Record:
     facts = {
         **record.facts,
@@ -126,7 +161,8 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     pages = write_board(found, board, tmp_path / "site", run_family).parent
     index = (pages / "index.html").read_text()
     assert 'href="robustness.html"' in index
-    assert "noise-0db" not in index.split("Records scored")[0], "the overview is about clean audio"
+    assert "noise-0db" not in index, "the overview is about clean audio"
+    assert 'href="published.html#records"' in index
     for name in ("robustness.html", "compare-egemaps-linear--whisper-tiny.en-superb.html"):
         page = Page((pages / name).read_text())
         ids = page.having("id")

@@ -271,6 +271,30 @@ def test_any_junk_is_an_answer_or_one_sentence(tmp_path: Path, cells: dict[str, 
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("half.jsonl", '{"clip_id": "a", "label": "sad", "reply": "\\ud800"}', "lone surrogate"),
+        ("twice.jsonl", '{"clip_id": "a", "label": "sad", "label": "happy"}', "a key stands twice"),
+        ("shares.csv", "clip_id,p_happy,p_sad\na,0.4,0.6\n", "has probabilities and no label"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_not_guessed_at(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=said):
+        list(read_rows(tmp_path / name))
+
+
+def test_a_parquet_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table([["a"], ["sad"], ["happy"]], names=["clip_id", "label", "label"]), tmp_path / "t.parquet"
+    )
+    with pytest.raises(DataError, match="a column stands twice"):
+        list(read_rows(tmp_path / "t.parquet"))
+
+
 def test_the_command_prints_the_score(run: Path, finished_run: Path, card: Path, tmp_path: Path) -> None:
     table = write(tmp_path / "said.csv", right_but(finished_run))
     done = CliRunner().invoke(app, ["import", str(run), str(table), "--system", str(card), "--json"])

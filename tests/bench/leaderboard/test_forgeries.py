@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError
+from bench.identity import hash_json
 from bench.leaderboard import Board, validate
 from bench.leaderboard.bounds import require_bounded_parquet
 
@@ -76,6 +77,47 @@ def test_a_fact_that_would_stop_the_build_or_deceive_is_refused(
     assert said in found
 
 
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("gaps", {"best_estimate": 1.8}),
+        ("gaps", {"worst": "nobody"}),
+        ("gaps", {"best": {}}),
+        ("gaps", {"left_out": []}),
+        ("slices", {"classes": 17}),
+        ("slices", {"method": "x"}),
+        ("scores", {"method": "exact"}),
+    ],
+)
+def test_whatever_a_page_tells_of_a_score_follows_from_its_statistics(
+    board: Board, section: str, change: dict[str, Any]
+) -> None:
+    """Found by changing every leaf of a record: what stands beside an estimate reached the pages once the record was remembered."""
+
+    def forge(facts: dict[str, Any]) -> None:
+        facts[section][0].update(change)
+        facts["scores_hash"] = hash_json(facts["scores"])
+
+    assert f"{next(iter(change))} of" in refusal(board, forge)
+
+
+def test_a_row_without_a_field_is_refused(board: Board) -> None:
+    assert "best of gender ua native is missing" in refusal(board, lambda facts: facts["gaps"][0].pop("best"))
+
+
+@pytest.mark.parametrize(
+    ("card", "change"),
+    [
+        ("card", {"parameters": 10**400}),
+        ("card", {"parameters": -1}),
+        ("corpus_card", {"hours": 1e300}),
+        ("corpus_card", {"clips": -1}),
+    ],
+)
+def test_numbers_on_cards_are_numbers_of_something(board: Board, card: str, change: dict[str, Any]) -> None:
+    assert "a card or the plan inside" in refusal(board, lambda facts: facts[card].update(change))
+
+
 @pytest.mark.parametrize("ua", [0.01, 0.9])
 def test_a_forged_chance_line_is_refused(board: Board, ua: float) -> None:
     assert f"chance of native is {ua} (ua)" in refusal(board, lambda facts: facts["chance"][0].update(ua=ua))
@@ -83,6 +125,37 @@ def test_a_forged_chance_line_is_refused(board: Board, ua: float) -> None:
 
 def test_a_score_that_stands_twice_is_refused(board: Board) -> None:
     assert "stands in it twice" in refusal(board, lambda facts: facts["scores"].append(facts["scores"][0]))
+
+
+def test_an_old_schema_hides_nothing(board: Board) -> None:
+    """Records of earlier schemas may stand on a board, under the same checks: a forger must not gain by writing a smaller number."""
+    assert "calls its contamination 'seen'" in refusal(
+        board, lambda facts: facts.update(schema=1, contamination="seen")
+    )
+    assert "a card or the plan inside" in refusal(
+        board, lambda facts: facts.update(card={**facts["card"], "parameters": "<b>"})
+    )
+
+
+@pytest.mark.parametrize("part", ["sidecar.json", "records", "tables", "records/notes.txt"])
+def test_a_publication_holds_no_links(board: Board, tmp_path: Path, part: str) -> None:
+    folder = board.root / "quick"
+    elsewhere = tmp_path / "elsewhere"
+    if part == "records":
+        (folder / part).rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+        (folder / part).unlink(missing_ok=True)
+    (folder / part).symlink_to(elsewhere)
+    (problem,) = validate(board).problems
+    assert "is a link" in problem.sentence
+    assert part in problem.sentence
+
+
+def test_a_publication_has_a_plain_name(board: Board) -> None:
+    (board.root / "quick").rename(board.root / "Quick <b>")
+    (problem,) = validate(board).problems
+    assert "cannot name a publication" in problem.sentence
 
 
 def bomb(path: Path, rows: int, size: int, *, nested: bool = False, announced: bool = True) -> Path:
