@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from bench.errors import DataError
 from bench.identity import digest
 from bench.protocols import Answers, Array, Clips, Examples, FitContext
 
@@ -17,7 +18,16 @@ class Majority:
     """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Count the labels of both sides: there is nothing to choose on ``dev``."""
+        """Count the labels of both sides: there is nothing to choose on ``dev``.
+
+        Raises:
+            DataError: no clip to count.
+        """
+        if not len(train) and not len(dev):
+            raise DataError(
+                "majority has no training clips here, so there is no majority to answer; run it under the protocol within "
+                "or transfer, or take chance, which then draws from the labels on offer"
+            )
         self._labels = context.labels
         counts = Counter(x for part in (train, dev) for x in part.labels if x is not None)
         shares = np.array([counts[label] for label in context.labels], dtype=float)
@@ -39,13 +49,20 @@ class Majority:
 
 
 class Chance:
-    """Answers each clip with the labels and dimensions of a random training clip, drawn with the fit's seed."""
+    """Answers each clip with the labels and dimensions of a random training clip, drawn with the fit's seed.
+
+    Without training clips it draws from the labels on offer, each as likely, and answers no dimension.
+    """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Keep the training labels and dimensions to draw from."""
         self._seed = context.seed
         self._labels = [x for part in (train, dev) for x in part.labels if x is not None]
-        self._dimensions = np.concatenate([train.dimensions, dev.dimensions]) if context.dimensions else None
+        trained = len(train) + len(dev) > 0
+        if not trained:
+            self._labels = list(context.labels)
+        dimensions = context.dimensions and trained
+        self._dimensions = np.concatenate([train.dimensions, dev.dimensions]) if dimensions else None
 
     def predict(self, clips: Clips) -> Answers:
         """Draw one training clip per column and clip, independently."""
