@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 
-from bench.errors import DataError
 from bench.identity import digest
 from bench.protocols import Answers, Array, Clips, Examples, FitContext
 
@@ -14,27 +13,19 @@ from bench.protocols import Answers, Array, Clips, Examples, FitContext
 class Majority:
     """Always answers the most frequent training label and the mean training dimensions.
 
-    Its probabilities are the training set's label shares. Unweighted accuracy is 1 / classes by construction.
+    Its probabilities are the training set's label shares. Unweighted accuracy is 1 / classes by construction, also
+    without training clips: then all labels on offer count alike, the first is answered, and no dimension.
     """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Count the labels of both sides: there is nothing to choose on ``dev``.
-
-        Raises:
-            DataError: no clip to count.
-        """
-        if not len(train) and not len(dev):
-            raise DataError(
-                "majority has no training clips here, so there is no majority to answer; run it under the protocol within "
-                "or transfer, or take chance, which then draws from the labels on offer"
-            )
+        """Count the labels of both sides: there is nothing to choose on ``dev``."""
         self._labels = context.labels
         counts = Counter(x for part in (train, dev) for x in part.labels if x is not None)
-        shares = np.array([counts[label] for label in context.labels], dtype=float)
+        trained = len(train) + len(dev) > 0
+        shares = np.array([counts[label] if trained else 1 for label in context.labels], dtype=float)
         self._shares = shares / shares.sum() if shares.sum() else None
-        self._mean = (
-            _column_means(np.concatenate([train.dimensions, dev.dimensions])) if context.dimensions else None
-        )
+        dimensions = np.concatenate([train.dimensions, dev.dimensions])
+        self._mean = _column_means(dimensions) if context.dimensions and trained else None
 
     def predict(self, clips: Clips) -> Answers:
         """Answer the same on every clip."""
