@@ -18,6 +18,7 @@ from bench.records import Record, read_records
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "proposed_model.md"
 SMALL, LOGMEL = "meralion-ser-small", "meralion-ser-logmel"
+DATA_AND_LOSS = "ablation_data_and_loss"
 ABLATION, LOSS = "meralion-ser-ablation-", "meralion-ser-dimensions-"
 
 CHANGED = {
@@ -102,11 +103,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablations": lambda: ablations(_records("ablations")),
     "one-or-many": lambda: _captioned(
         "One corpus to learn from, or all that are not of the pool that is scored, in seven classes:",
-        one_or_many(_records("ablations")),
+        one_or_many(_records(DATA_AND_LOSS)),
     ),
     "losses": lambda: _captioned(
         "The terms of the loss on the built-in synthetic corpus, smaller than the one above:",
-        losses([r for r in _records("ablations") if r.facts["synthetic"]]),
+        losses([r for r in _records(DATA_AND_LOSS) if r.facts["synthetic"]]),
     ),
     "dimensions": lambda: losses(_records("dimensions")),
 }
