@@ -14,7 +14,7 @@ from bench.journal import JobRow
 
 PACKAGES = (
     "ser-bench", "torch", "torchaudio", "transformers", "s3prl", "datasets", "peft", "opensmile", "scikit-learn",
-    "scipy", "numpy", "pyarrow", "soundfile", "soxr", "av",
+    "scipy", "numpy", "numba", "pyarrow", "soundfile", "soxr", "av",
 )  # fmt: skip
 
 
