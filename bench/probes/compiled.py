@@ -82,7 +82,6 @@ def _one(
     padded = (outputs + BLOCK - 1) // BLOCK * BLOCK
     ends = np.cumsum(np.array([0, layers, hidden * dims, hidden, outputs * hidden, outputs]))
     a, b1, b2 = theta[: ends[1]], theta[ends[2] : ends[3]], theta[ends[4] : ends[5]]
-    w1 = theta[ends[1] : ends[2]].reshape(hidden, dims)
     w2 = theta[ends[3] : ends[4]].reshape(outputs, hidden)
     gradient = np.zeros(len(theta) - hidden * dims, features.dtype)
     """Of everything but W₁: a, b₁, W₂, b₂."""
@@ -93,12 +92,25 @@ def _one(
     after = np.zeros((hidden, padded), features.dtype)
     weight = np.zeros((padded, dims), features.dtype)
     d_weight = np.zeros((padded, dims), features.dtype)
+    # Clips in blocks of eight too: rows past the last are zeros.
     size = rows.shape[1]
-    mixed = np.empty((size, dims), features.dtype)
-    back = np.empty(dims, features.dtype)
+    clips = (size + BLOCK - 1) // BLOCK * BLOCK
+    mixed = np.zeros((clips, dims), features.dtype)
+    back = np.empty((clips, dims), features.dtype)
+    by_output = np.empty((outputs, size), features.dtype)
     scores = np.empty((size, outputs), features.dtype)
-    slope = np.empty((size, outputs), features.dtype)
+    slope = np.zeros((clips, padded), features.dtype)
+    turned = np.zeros((padded, clips), features.dtype)
     d_mix = np.empty(layers, features.dtype)
+    # Lines of the cache begin where a parameter's row does not; copies of what every step walks over do.
+    walked = np.empty((3, hidden * dims), features.dtype)
+    for part, of_all in enumerate((theta, first, second)):
+        walked[part] = of_all[ends[1] : ends[2]]
+    w1, first_w1, second_w1 = (
+        walked[0].reshape(hidden, dims),
+        walked[1].reshape(hidden, dims),
+        walked[2].reshape(hidden, dims),
+    )
     _turn(w2, after)
     for h in range(hidden):
         for k in range(outputs):
@@ -110,24 +122,29 @@ def _one(
             g_b2[k] = b2[k] + _dot(w2[k], b1)
         for n in range(size):
             _mix(features[rows[step, n]], scaling, mix, mixed[n])
-            for k in range(outputs):
-                scores[n, k] = _dot(mixed[n], weight[k]) + g_b2[k]
+        _products(weight, mixed[:size], by_output)
+        for k in range(outputs):
+            scores[:, k] = by_output[k] + g_b2[k]
         if len(labels):
             _category_slope(scores, rows[step], labels, weights, slope)
         else:
             _dimension_slope(scores, rows[step], values, slope)
-        d_weight[:] = of(0)
-        d_mix[:] = of(0)
-        g_b2[:] = of(0)
         for n in range(size):
-            back[:] = of(0)
             for k in range(outputs):
-                _add(d_weight[k], slope[n, k], mixed[n])
-                _add(back, slope[n, k], weight[k])
-                g_b2[k] += slope[n, k]
-            _unmix(features[rows[step, n]], scaling, back, d_mix)
+                turned[k, n] = slope[n, k]
+        d_mix[:] = of(0)
+        for k in range(outputs):
+            g_b2[k] = turned[k].sum()
+        for k in range(0, outputs, 2):
+            for n in range(0, clips, BLOCK):
+                _eight(turned[k], turned[k + 1], mixed, n, d_weight[k], d_weight[k + 1])
+        for n in range(0, size, 2):
+            for k in range(0, padded, BLOCK):
+                _eight(slope[n], slope[n + 1], weight, k, back[n], back[n + 1])
+        for n in range(size):
+            _unmix(features[rows[step, n]], scaling, back[n], d_mix)
         g_a[:] = mix * (d_mix - (mix * d_mix).sum())
-        _back_through(d_weight, w1, g_w2)
+        _products(d_weight, w1, g_w2)
         g_b1[:] = of(0)
         for k in range(outputs):
             _add(g_b1, g_b2[k], w2[k])
@@ -151,9 +168,10 @@ def _one(
             )  # fmt: skip
         _turn(w2, after)
         _walk(
-            w1, first[ends[1] : ends[2]].reshape(hidden, dims), second[ends[1] : ends[2]].reshape(hidden, dims),
-            before, after, d_weight, weight, size_of_step, root, adam,
+            w1, first_w1, second_w1, before, after, d_weight, weight, size_of_step, root, adam
         )  # fmt: skip
+    for part, of_all in enumerate((theta, first, second)):
+        of_all[ends[1] : ends[2]] = walked[part]
 
 
 @_jit
@@ -206,8 +224,11 @@ def _eight(by: Any, other_by: Any, rows: Any, k: Any, total: Any, other: Any) ->
     r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
     r4, r5, r6, r7 = rows[k + 4], rows[k + 5], rows[k + 6], rows[k + 7]
     if k == 0:
-        total[:] = total.dtype.type(0)
-        other[:] = total.dtype.type(0)
+        for d in range(len(total)):
+            x0, x1, x2, x3, x4, x5, x6, x7 = r0[d], r1[d], r2[d], r3[d], r4[d], r5[d], r6[d], r7[d]
+            total[d] = p0 * x0 + p1 * x1 + p2 * x2 + p3 * x3 + p4 * x4 + p5 * x5 + p6 * x6 + p7 * x7
+            other[d] = q0 * x0 + q1 * x1 + q2 * x2 + q3 * x3 + q4 * x4 + q5 * x5 + q6 * x6 + q7 * x7
+        return
     for d in range(len(total)):
         x0, x1, x2, x3, x4, x5, x6, x7 = r0[d], r1[d], r2[d], r3[d], r4[d], r5[d], r6[d], r7[d]
         total[d] += p0 * x0 + p1 * x1 + p2 * x2 + p3 * x3 + p4 * x4 + p5 * x5 + p6 * x6 + p7 * x7
@@ -227,16 +248,18 @@ def _four(by: Any, rows: Any, one: Any, other: Any) -> None:
 
 
 @_jit
-def _back_through(d_weight: Any, w1: Any, g_w2: Any) -> None:
-    """∂W₂ = ∂W W₁ᵀ: (outputs, hidden), two outputs of two hidden units at a time share what they read."""
-    outputs, hidden = g_w2.shape
-    zero = w1.dtype.type(0)
-    for h in range(0, hidden, 2):
-        other = min(h + 1, hidden - 1)
-        x, y = w1[h], w1[other]
-        for k in range(0, outputs, 4):
-            # Rows past the last output are zeros of the padding.
-            p, q, r, s = d_weight[k], d_weight[k + 1], d_weight[k + 2], d_weight[k + 3]
+def _products(rows: Any, columns: Any, total: Any) -> None:
+    """``total`` = rows · columnsᵀ, (few, many): four of ``rows`` with two of ``columns`` at a time share what they read.
+
+    ``rows`` may go on past the last of ``total``, with zeros.
+    """
+    few, many = total.shape
+    zero = rows.dtype.type(0)
+    for h in range(0, many, 2):
+        other = min(h + 1, many - 1)
+        x, y = columns[h], columns[other]
+        for k in range(0, few, 4):
+            p, q, r, s = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
             xp = xq = xr = xs = yp = yq = yr = ys = zero
             for d in range(len(x)):
                 xp += x[d] * p[d]
@@ -248,9 +271,9 @@ def _back_through(d_weight: Any, w1: Any, g_w2: Any) -> None:
                 yr += y[d] * r[d]
                 ys += y[d] * s[d]
             for at, (left, right) in enumerate(((xp, yp), (xq, yq), (xr, yr), (xs, ys))):
-                if k + at < outputs:
-                    g_w2[k + at, h] = left
-                    g_w2[k + at, other] = right
+                if k + at < few:
+                    total[k + at, h] = left
+                    total[k + at, other] = right
 
 
 @_jit
@@ -303,8 +326,8 @@ def _category_slope(scores: Any, rows: Any, labels: Any, weights: Any, slope: An
     for n in range(len(rows)):
         label = labels[rows[n]]
         share = (weights[label] if len(weights) else scores.dtype.type(1)) / total
-        slope[n] = np.exp(scores[n] - scores[n].max())
-        slope[n] *= share / slope[n].sum()
+        chances = np.exp(scores[n] - scores[n].max())
+        slope[n, : len(chances)] = chances * (share / chances.sum())
         slope[n, label] -= share
 
 
