@@ -349,7 +349,7 @@ class _Training:
         if self._compiled is not None:
             return
         state = (self._active.theta, self._gradient, self._first, self._second)
-        # torch adds to a count of its own per row; all heads in training have taken the same number of steps.
+        # torch wants a count per row; all heads in training have taken the same number of steps.
         self._counts = torch.zeros(len(self._numbers), device=self._device)
         self._by_rate = [
             (rate, [[matrix[i] for i in positions] for matrix in state], [self._counts[i] for i in positions])
