@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from bench.errors import nearest
-from bench.identity import split_dotted
 from bench.labels import label_table
 from bench.preparation.layout import Layout
 from bench.probes import FRAME_PROBES
 from bench.protocols import DIMENSIONS
+from bench.source_code import split_dotted
 from bench.typed_yaml import Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
@@ -253,6 +253,8 @@ class SystemCard(Strict):
     features: FeatureSpec | None = None
     probe: str | None = None
     params: dict[str, Any] = {}
+    packages: tuple[str, ...] = ()
+    """Packages whose arithmetic decides its answers, beside those in every feature's key: their versions are part of its keys."""
     weights: WeightsSpec | None = None
     server: str | None = None
     """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""

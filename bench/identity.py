@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.errors import UsageError
 
 
 def digest(*parts: bytes | str, length: int = 16) -> str:
@@ -41,43 +39,6 @@ def hash_file(path: Path) -> str:
         while block := stream.read(1 << 20):
             h.update(block)
     return h.hexdigest()
-
-
-def split_dotted(path: str) -> tuple[str, str]:
-    """Split ``package.module:Name`` into its two halves."""
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise UsageError(f"{path!r} does not name code: expected 'package.module:Name'")
-    return module, name
-
-
-@functools.cache
-def source_hash(module: str) -> str:
-    """Hash the source of a module, or of a whole package, without importing it (its parents are imported).
-
-    This is the adapter's code version inside every key: a changed adapter never meets an old feature or cell.
-    """
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"no module named {error.name!r} (from the adapter path {module!r}): is its package installed?"
-        ) from None
-    if spec is None or spec.origin is None:
-        raise UsageError(f"no module named {module!r}: is the adapter's package installed?")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    return digest(
-        *(part for f in files for part in (f.relative_to(origin.parent).as_posix(), f.read_bytes()))
-    )
-
-
-def adapter_hash(dotted: str) -> str:
-    """Hash the code behind ``package.module.…:Name``: its module, or its sub-package when it lies deeper.
-
-    ``adapters.acoustic:OpenSmile`` is one file; ``adapters.meralion_ser.predictor:…`` is all of that folder.
-    """
-    return source_hash(".".join(split_dotted(dotted)[0].split(".")[:2]))
 
 
 @functools.cache

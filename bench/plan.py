@@ -13,7 +13,7 @@ from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_identity, pooled_identity
-from bench.identity import adapter_hash, hash_json, source_hash
+from bench.identity import hash_json
 from bench.labels import View
 from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
@@ -21,12 +21,13 @@ from bench.probes import PROBES
 from bench.protocols import Weights
 from bench.registry import load_system, match_systems, with_settings
 from bench.serving import PYTHON_VARIABLE, vllm_python
+from bench.source_code import adapter_hash, closure_hash
 from bench.task import Task, match_tasks, split_task_name
 from bench.transfer import trainings
 from bench.weights import find_weights, local_weights
 
 FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
-"""Packages whose arithmetic decides features; their versions are part of a feature's key."""
+"""Packages whose arithmetic decides features; their versions are part of a feature's key, with those that a card lists."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +182,16 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
     weights_hash = weights.content_hash if weights else None
     identity = _feature_identity(card, weights_hash)
     key = hash_json(identity) if identity else None
-    code = adapter_hash(card.adapter) if card.adapter else source_hash("bench.probes") if card.probe else None
+    code = (
+        adapter_hash(card.adapter) if card.adapter else closure_hash("bench.probes") if card.probe else None
+    )
     decisive = {
         "adapter": card.adapter,
         "probe": card.probe,
         "params": card.params,
         "revision": card.weights.revision if card.weights else None,
         "code": code,
+        "packages": _versions(card.packages),
         "features": key,
         "weights": weights_hash,
     }
@@ -206,7 +210,7 @@ def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, A
         weights_hash,
         spec.pooled,
         every=spec.every,
-        versions=_versions(),
+        versions=_versions((*FEATURE_PACKAGES, *card.packages)),
     )
 
 
@@ -224,9 +228,10 @@ def _without_server(card: SystemCard, starts_servers: bool) -> str | None:
     return None
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of the packages that are installed; what is missing stops a system when it is run."""
     found = {}
-    for name in FEATURE_PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from bench.identity import hash_file, hash_json, source_hash
+from bench.identity import hash_file, hash_json
 from bench.leaderboard.checking import BADGES, BoardRecord, Validation
 from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.remembering import RememberedFiles, RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix, Plan
 from bench.records import Record
+from bench.source_code import package_hash
 from reports.clipwise import ClipReader
 from reports.contests import TestFamily
 from reports.exports import write_exports
@@ -56,7 +57,7 @@ def write_board(
     if pages_made is None:
         downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
     else:
-        code = hash_json([_templates_hash(), source_hash("reports"), source_hash("bench")])
+        code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
         shared = [site.run.matrix.hash, site.versions, rules.title]
         site.remember = RememberedPages(pages_made, code, shared)
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(

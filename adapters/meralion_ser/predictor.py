@@ -36,8 +36,9 @@ from adapters.meralion_ser.recipe import check_seed, settled
 from adapters.meralion_ser.training import Run, Stage, load_kept, train
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, UsageError
-from bench.identity import hash_json, source_hash
+from bench.identity import hash_json
 from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
+from bench.source_code import closure_hash
 
 
 class MeralionSerPredictor:
@@ -404,7 +405,7 @@ class MeralionSerPredictor:
                 "features": self._context.feature_params,
                 "weights": self._weights.content_hash if self._weights else None,
                 "clips": [described(part) for part in (training, dev) if part is not None],
-                "code": source_hash("adapters.meralion_ser"),
+                "code": closure_hash("adapters.meralion_ser"),
                 "torch": torch.__version__,
             }
         )

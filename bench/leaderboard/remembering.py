@@ -10,8 +10,9 @@ from typing import Any
 
 from bench.atomic import write_text
 from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
-from bench.identity import hash_file, hash_json, source_hash
+from bench.identity import hash_file, hash_json
 from bench.records import BlockKey, Record
+from bench.source_code import package_hash
 
 TEST_MODULES = (
     "bench.comparing",
@@ -45,7 +46,7 @@ DECISIVE = (
 @functools.cache
 def tests_code() -> str:
     """Hash of the code that compares."""
-    return hash_json([source_hash(m) for m in TEST_MODULES])
+    return hash_json([package_hash(m) for m in TEST_MODULES])
 
 
 class RememberedTests:

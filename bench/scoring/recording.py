@@ -11,7 +11,7 @@ from typing import Any
 from bench.atomic import write_json
 from bench.contamination import contamination
 from bench.errors import BenchError, DataError
-from bench.identity import code_version, hash_file, hash_json, source_hash
+from bench.identity import code_version, hash_file, hash_json
 from bench.journal import CellRow
 from bench.labels import label_table
 from bench.matrix import Matrix
@@ -23,6 +23,7 @@ from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
 from bench.scoring.layers import layer_facts
 from bench.scoring.variants import variant_facts
+from bench.source_code import package_hash
 from bench.task import split_speakers, split_task_name
 from bench.workspace import RunFolder
 
@@ -45,7 +46,7 @@ SCORING_MODULES = (*FIGURE_MODULES, "bench.scoring", "bench.records", "bench.lab
 
 def figures_code() -> str:
     """Hash of the code that turns statistics into figures."""
-    return hash_json([source_hash(m) for m in FIGURE_MODULES])
+    return hash_json([package_hash(m) for m in FIGURE_MODULES])
 
 
 def score_plan(
@@ -102,7 +103,7 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],
-            "code": [source_hash(m) for m in SCORING_MODULES] + [code_version()],
+            "code": [package_hash(m) for m in SCORING_MODULES] + [code_version()],
         }
     )
 

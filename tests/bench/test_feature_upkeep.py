@@ -63,12 +63,12 @@ def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(
     }
 
     (place / "counting_encoder.py").write_text(ENCODER + "\n# a change\n")
-    from bench.identity import source_hash
+    from bench.source_code import closure_hash
 
-    source_hash.cache_clear()
+    closure_hash.cache_clear()
     edited = ask("why", card, *data)
     assert list(edited["others"][0]["differs"]) == ["source"]  # type: ignore[index]
-    source_hash.cache_clear()
+    closure_hash.cache_clear()
 
 
 def test_why_counts_what_was_never_decoded_and_what_reads_no_features(place: Path, cache: Path) -> None:
