@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from bench.identity import digest
 from bench.protocols import Answers, Array, Clips, Examples, FitContext
+from bench.storage.hashing import digest
 
 
 class Majority:

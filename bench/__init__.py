@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.evaluation import evaluate, load_task
+    from bench.version import __version__
 
 __all__ = ["__version__", "evaluate", "load_task"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from bench import evaluation
 
         return getattr(evaluation, name)
+    if name == "__version__":
+        from bench.version import __version__
+
+        return __version__
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

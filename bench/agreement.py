@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.predictions import read_table
 from bench.records import Record
-from bench.workspace import RunFolder
+from bench.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

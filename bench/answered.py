@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.identity import hash_file
 from bench.labelled import LabelledTasks
 from bench.labels import label_table
 from bench.predictions import PredictionTable, read_table
 from bench.protocols import Array
 from bench.records import Record
 from bench.scoring import whole_table
+from bench.storage.hashing import hash_file
+from bench.storage.run_folder import RunFolder
 from bench.task import Task
-from bench.workspace import RunFolder
 
 NOWHERE = -1
 """Code of a label outside the view, of another answer, and of none."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.identity import digest
 from bench.protocols import SAMPLE_RATE, Waveform
+from bench.storage.hashing import digest
 
 DECODER = "soundfile+pyav/soxr-vhq/mean/int16/1"
 """Version of the decode path; part of every audio key."""

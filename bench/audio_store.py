@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.atomic import replacing, write_text
 from bench.audio import DECODER, Pcm, decode, pcm_hash, to_float
 from bench.errors import DataError
-from bench.identity import digest
 from bench.protocols import Waveform
+from bench.storage.atomic import replacing, write_text
+from bench.storage.hashing import digest
 
 SHARD_CLIPS = 64
 

@@ -13,7 +13,7 @@ from bench.labels import label_table
 from bench.preparation.layout import Layout
 from bench.probes import FRAME_PROBES
 from bench.protocols import DIMENSIONS
-from bench.source_code import split_dotted
+from bench.storage.source_code import split_dotted
 from bench.typed_yaml import Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.atomic import clear_os_errors
 from bench.audio_store import (
     SHARD_CLIPS,
     AudioShard,
@@ -26,7 +25,8 @@ from bench.audio_store import (
     write_shard,
 )
 from bench.errors import CannotRun, nearest
-from bench.identity import digest, hash_file, hash_json
+from bench.storage.atomic import clear_os_errors
+from bench.storage.hashing import digest, hash_file, hash_json
 
 FORMAT = "serbench-conditions-1"
 """Raised whenever the same condition would give other samples."""

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import yaml
 
-from bench.atomic import write_text
 from bench.cards import CorpusCard, Scale, check_language
 from bench.corpora import METADATA, card_of, folder_name, read_rows
 from bench.errors import UsageError
 from bench.labels import label_table
 from bench.protocols import DIMENSIONS
 from bench.registry import corpus_cards
+from bench.storage.atomic import write_text
 from bench.typed_yaml import parse_typed
 
 CARD_FILE = "card.yaml"

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import write_json
 from bench.audio import AUDIO_SUFFIXES, decode, pcm_hash
 from bench.audio_store import read_shard
 from bench.corpora import METADATA
 from bench.errors import DataError
-from bench.identity import digest
+from bench.storage.atomic import write_json
+from bench.storage.hashing import digest
 from bench.task import CorpusTable
 
 HASHES = "pcm_hash"

@@ -18,8 +18,8 @@ from bench.audio import Pcm, decode, to_float
 from bench.audio_store import DecodedClip
 from bench.conditions import FORMAT, Condition, noise_files
 from bench.errors import DataError
-from bench.identity import digest
 from bench.protocols import SAMPLE_RATE
+from bench.storage.hashing import digest
 
 Signal = NDArray[np.float64]
 """(samples,) in −1..1."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.atomic import write_json
-from bench.journal import JobRow
+from bench.storage.atomic import write_json
+from bench.storage.journal import JobRow
 
 _FIRST_GUESS = {"decode": 0.002, "condition": 0.015, "encode": 0.04, "fit": 0.03}
 """Seconds per clip on one core before anything was measured: a FLAC of 2 s, a codec, a Whisper-tiny pass, a probe."""

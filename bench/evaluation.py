@@ -19,9 +19,9 @@ from bench.predictions import read_table
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
 from bench.scoring import score_record
+from bench.storage.run_folder import cache_folder
 from bench.synthetic import write_synthetic_corpus
 from bench.task import Task, build_task, decode_missing, open_table, split_task_name
-from bench.workspace import cache_folder
 
 
 def load_task(

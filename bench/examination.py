@@ -27,11 +27,11 @@ from bench.cards import SystemCard
 from bench.corpora import PreparedCorpus, data_folders, find_corpora, read_metadata
 from bench.devices import cpu_workers, gpu_count
 from bench.errors import BenchError
-from bench.identity import code_version
 from bench.plan import resolve_system
 from bench.registry import load_system, system_names
-from bench.source_code import split_dotted
-from bench.workspace import cache_folder
+from bench.storage.provenance import code_version
+from bench.storage.run_folder import cache_folder
+from bench.storage.source_code import split_dotted
 
 DISTRIBUTION = "ser-bench"
 TOP_LEVEL = ("adapters", "bench", "reports", "tasks")

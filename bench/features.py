@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.atomic import replacing, write_json
 from bench.errors import DataError
-from bench.identity import hash_json
+from bench.storage.atomic import replacing, write_json
+from bench.storage.hashing import hash_json
 
 FORMAT = "serbench-features-1"
 SHARDS = "shard-*.safetensors"

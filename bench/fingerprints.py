@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.atomic import replacing
 from bench.audio_store import DecodedClip
-from bench.identity import digest
 from bench.protocols import Waveform
+from bench.storage.atomic import replacing
+from bench.storage.hashing import digest
 
 FINGERPRINT = "peaks-3/1"
 """Version of what follows; part of the stored fingerprints' key."""

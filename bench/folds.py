@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.identity import digest
+from bench.storage.hashing import digest
 
 MIN_GROUPS = 3
 """One group each to train, to choose and to test on."""

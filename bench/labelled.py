@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError
+from bench.storage.run_folder import RunFolder, cache_folder
 from bench.task import Task, build_task, decode_missing, open_table
-from bench.workspace import RunFolder, cache_folder
 
 
 class LabelledTasks:

@@ -8,10 +8,10 @@ from typing import Any
 from bench.cards import Protocol
 from bench.conditions import CLEAN, condition_facts, voices_hash
 from bench.errors import BenchError, CannotRun, DataError
-from bench.identity import hash_json
 from bench.material import Material, own_material
 from bench.matrix import Matrix
 from bench.plan import Cell, Group, RecordPlan, RunPlan, Wanted
+from bench.storage.hashing import hash_json
 from bench.task import Task
 from bench.transfer import Candidate, source_names, transfer_material
 

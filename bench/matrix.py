@@ -11,10 +11,10 @@ from pydantic import Field, field_validator, model_validator
 from bench.cards import Name, Protocol
 from bench.conditions import CLEAN, parse_condition
 from bench.errors import DataError, UsageError, nearest
-from bench.identity import hash_json
 from bench.registry import matrix_files
+from bench.storage.hashing import hash_json
+from bench.storage.run_folder import RunFolder
 from bench.typed_yaml import Strict, read_typed
-from bench.workspace import RunFolder
 
 Metric = Literal["ua", "wa", "macro_f1", "ccc"]
 

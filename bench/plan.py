@@ -13,7 +13,6 @@ from bench.cards import Protocol, SystemCard, regime, training_name
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_identity, pooled_identity
-from bench.identity import hash_json
 from bench.labels import View
 from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
@@ -21,7 +20,8 @@ from bench.probes import PROBES
 from bench.protocols import Weights
 from bench.registry import load_system, match_systems, with_settings
 from bench.serving import PYTHON_VARIABLE, vllm_python
-from bench.source_code import adapter_hash, closure_hash
+from bench.storage.hashing import hash_json
+from bench.storage.source_code import adapter_hash, closure_hash
 from bench.task import Task, match_tasks, split_task_name
 from bench.transfer import trainings
 from bench.weights import find_weights, local_weights

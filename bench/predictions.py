@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.atomic import replacing
 from bench.errors import DataError
-from bench.identity import digest
 from bench.protocols import DIMENSIONS, STATUSES, Answers, Array
+from bench.storage.atomic import replacing
+from bench.storage.hashing import digest
 
 SCHEMA = pa.schema(
     [

@@ -19,7 +19,7 @@ from bench.cards import CorpusCard, SystemCard, SystemFile
 from bench.errors import CannotRun, UsageError, nearest
 from bench.parameters import check_parameters
 from bench.probes import PROBES
-from bench.source_code import split_dotted
+from bench.storage.source_code import split_dotted
 from bench.typed_yaml import Card, parse_typed, read_typed
 
 ENTRY_POINTS = "serbench.adapters"

@@ -16,14 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.errors import DataError, UsageError
-from bench.identity import hash_file, hash_json
 from bench.labelled import LabelledTasks
 from bench.matrix import Plan
 from bench.predictions import PredictionTable, read_table
 from bench.records import Block, Record, read_record
 from bench.scoring import count_all, figures, whole_table
 from bench.scoring.recording import figures_code
-from bench.workspace import RunFolder
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.run_folder import RunFolder
 
 Source = Literal["records", "tables"]
 

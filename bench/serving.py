@@ -23,8 +23,8 @@ from pathlib import Path
 
 from bench.cards import ServerSpec, SystemCard
 from bench.errors import CannotRun
-from bench.identity import hash_json
 from bench.protocols import Weights
+from bench.storage.hashing import hash_json
 
 LAST_LINES = 12
 """Lines of a dead server's log that the message repeats."""

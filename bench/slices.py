@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from bench.additive import Metric, metric_named, only_present_classes, value
 from bench.errors import CannotSeparate
-from bench.identity import digest
 from bench.intervals import difference_interval, interval, t_degrees
 from bench.protocols import SAMPLE_RATE, Array
 from bench.records import Block
 from bench.resampling import Jackknifed, jackknife
+from bench.storage.hashing import digest
 from bench.task import Task
 
 AXES = ("gender", "duration", "emotion", "speaker")

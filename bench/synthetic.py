@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError, UsageError
-from bench.identity import digest
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.storage.hashing import digest
 from bench.vocal_sounds import (
     DEFAULT_DIFFICULTY,
     EMOTIONS,

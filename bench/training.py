@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.atomic import write_text
 from bench.cards import Name, SystemCard
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.worker import Runner
@@ -22,9 +21,10 @@ from bench.features import FeatureStore
 from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
 from bench.registry import build, load_system, shipped_files, with_settings
+from bench.storage.atomic import write_text
+from bench.storage.run_folder import cache_folder
 from bench.typed_yaml import Strict, read_typed
 from bench.unlabelled import Lesson, encode_missing, group_of
-from bench.workspace import cache_folder
 
 CARD = "system.yaml"
 LONGEST_WAIT = timedelta(days=7)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from bench.cards import CorpusCard
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
-from bench.identity import digest, hash_json
 from bench.labels import View, label_table
 from bench.material import Material, Source
 from bench.protocols import Array
+from bench.storage.hashing import digest, hash_json
 from bench.task import Task, match_tasks, split_task_name
 
 _Value = TypeVar("_Value")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.cards import WeightsSpec
 from bench.errors import CannotRun, UsageError
-from bench.identity import digest, hash_file
 from bench.protocols import Weights
+from bench.storage.hashing import digest, hash_file
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 """What is hashed, and fetched."""

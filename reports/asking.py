@@ -11,7 +11,7 @@ from typing import Any
 from bench.errors import DataError
 from bench.predictions import PredictionTable, read_table, variant_path
 from bench.records import Record
-from bench.workspace import RunFolder
+from bench.storage.run_folder import RunFolder
 from reports.plots import Chart, Scale, unit_scale, value_scale
 from reports.wording import LANGUAGES, language_name, number
 

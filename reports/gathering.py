@@ -12,10 +12,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.errors import DataError
-from bench.journal import CellRow, Journal
 from bench.matrix import Matrix
 from bench.records import Record, read_records
-from bench.workspace import RunFolder, open_run
+from bench.storage.journal import CellRow, Journal
+from bench.storage.run_folder import RunFolder, open_run
 
 State = Literal["scored", "unscorable", "failed", "cannot run here", "unfinished", "not run"]
 MACHINE_FACTS = {

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from bench.identity import hash_file, hash_json
 from bench.leaderboard.checking import BADGES, BoardRecord, Validation
 from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.remembering import RememberedFiles, RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix, Plan
 from bench.records import Record
-from bench.source_code import package_hash
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.source_code import package_hash
 from reports.clipwise import ClipReader
 from reports.contests import TestFamily
 from reports.exports import write_exports

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.atomic import clear_os_errors, write_text
 from bench.comparing import Pairing, run_family
 from bench.conditions import CLEAN
 from bench.records import Record
+from bench.storage.atomic import clear_os_errors, write_text
 from reports import boards, fits, regression, tables, wording
 from reports.across import rankings_across_pools
 from reports.asking import asked_fits

@@ -15,10 +15,10 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import __version__
 from bench.comparing import SUPERVISION
 from bench.estimates import human_time
-from bench.identity import digest
+from bench.storage.hashing import digest
+from bench.version import __version__
 from reports import boards, figures, fits, wording
 
 GENERATOR = "ser-bench report"

@@ -22,10 +22,10 @@ from bench.cli.printing import console, print_table
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.execution.worker import quiet_single_thread
-from bench.journal import JobRow, Journal
-from bench.provenance import harness_share, machine_facts
 from bench.serving import PYTHON_VARIABLE
-from bench.workspace import RunFolder
+from bench.storage.journal import JobRow, Journal
+from bench.storage.provenance import harness_share, machine_facts
+from bench.storage.run_folder import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
 from tests.perf_board import board_figures
 from tests.perf_encoders import measure as encoder_figures
@@ -146,8 +146,8 @@ def acoustic_figures(jobs: list[JobRow]) -> list[Figure]:
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     from bench.audio_store import read_shard
     from bench.corpora import data_folders, find_corpora
+    from bench.storage.run_folder import cache_folder
     from bench.task import open_table
-    from bench.workspace import cache_folder
 
     folders = data_folders([]) or [cache_folder() / "corpora" / "synthetic"]
     tables = [open_table(c, cache_folder()) for c in find_corpora(folders)[0]]

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.identity import digest, hash_json
 from bench.leaderboard import Board
 from bench.records import Record, read_record, write_record
 from bench.scoring import figures
+from bench.storage.hashing import digest, hash_json
 from tests.peak_memory import peak_mebibytes
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results/quick"

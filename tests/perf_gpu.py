@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from adapters.transformers_encoder import TransformersEncoder
-from bench.atomic import write_json
 from bench.cli.printing import console, print_table
 from bench.protocols import SAMPLE_RATE, Weights
-from bench.provenance import machine_facts
+from bench.storage.atomic import write_json
+from bench.storage.provenance import machine_facts
 
 MEDIUM = {"d_model": 1024, "encoder_layers": 24, "encoder_attention_heads": 16, "encoder_ffn_dim": 4096}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}

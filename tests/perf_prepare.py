@@ -23,7 +23,7 @@ import soundfile
 from bench.cards import CorpusCard
 from bench.cli.printing import console, print_table
 from bench.preparation.preparing import Preparation, prepare
-from bench.provenance import machine_facts
+from bench.storage.provenance import machine_facts
 from bench.typed_yaml import parse_typed
 
 SECONDS, RATE = 5.0, 24_000

@@ -22,7 +22,7 @@ from bench.audio_store import plan_shards
 from bench.cards import CorpusCard
 from bench.corpora import PreparedCorpus
 from bench.errors import DataError
-from bench.identity import digest
+from bench.storage.hashing import digest
 from bench.task import VARIANTS, build_task, open_table
 from tests.peak_memory import peak_mebibytes
 

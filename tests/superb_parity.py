@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.atomic import write_json, write_text
 from bench.corpora import find_corpora
 from bench.execution.worker import quiet_single_thread
 from bench.features import Keep
@@ -35,10 +34,11 @@ from bench.probes.search import NO_ROWS
 from bench.probes.superb import SuperbProbe
 from bench.probes.training import Lesson, Schedule, train_heads
 from bench.protocols import Weights
-from bench.provenance import machine_facts
+from bench.storage.atomic import write_json, write_text
+from bench.storage.provenance import machine_facts
+from bench.storage.run_folder import cache_folder
 from bench.task import build_task, open_table
 from bench.task.opening import decode_missing
-from bench.workspace import cache_folder
 
 CORPUS, TASK, WEIGHTS = "emodb-7class-2s", "emodb-7class-2s.de", "whisper-tiny.en-encoder"
 BATCH, LOOK, HIDDEN = 32, 20, 256

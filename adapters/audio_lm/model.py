@@ -23,7 +23,7 @@ from adapters.audio_lm.session import LacksFeature, Session
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
-from bench.workspace import cache_folder
+from bench.storage.run_folder import cache_folder
 
 MOST_LETTERED = 20
 """Options whose letters' probabilities a server tells in one request (its usual limit of top log-probabilities)."""

@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import clear_os_errors
 from bench.errors import DataError
-from bench.identity import hash_json
+from bench.storage.atomic import clear_os_errors
+from bench.storage.hashing import hash_json
 
 FORMAT = "serbench-replies-1"
 WAIT_SECONDS = 60.0

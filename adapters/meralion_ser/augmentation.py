@@ -15,8 +15,8 @@ from adapters.meralion_ser.batches import Batch
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
 from bench.audio import decode, to_float
 from bench.errors import DataError
-from bench.identity import digest
 from bench.protocols import SAMPLE_RATE, Waveform
+from bench.storage.hashing import digest
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters.meralion_ser.frames import silence
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
-from bench.identity import digest
+from bench.storage.hashing import digest
 
 _BUCKET = 8
 """Batches that are sorted by length together."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.atomic import replacing
+from bench.storage.atomic import replacing
 
 _FILE = "training.pt"
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from adapters.meralion_ser.architecture import Architecture
-from bench.atomic import write_text
 from bench.errors import CannotRun, UsageError
 from bench.protocols import Array
+from bench.storage.atomic import write_text
 
 FILE = "serbench.json"
 INPUTS = ("own", "30s")

@@ -36,9 +36,9 @@ from adapters.meralion_ser.recipe import check_seed, settled
 from adapters.meralion_ser.training import Run, Stage, load_kept, train
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, UsageError
-from bench.identity import hash_json
 from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
-from bench.source_code import closure_hash
+from bench.storage.hashing import hash_json
+from bench.storage.source_code import closure_hash
 
 
 class MeralionSerPredictor:

@@ -29,7 +29,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from bench.identity import code_version
+        from bench.storage.provenance import code_version
 
         typer.echo(code_version())
         raise typer.Exit

@@ -15,8 +15,8 @@ from bench.corpus_report import CorpusReport, describe_corpus
 from bench.corpus_verify import Verification, verify_corpus
 from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import UsageError
+from bench.storage.run_folder import cache_folder
 from bench.task import CorpusTable, open_table
-from bench.workspace import cache_folder
 
 NAMES_SHOWN = 20
 """How many file names a list prints before it says how many more there are; ``--json`` has them all."""

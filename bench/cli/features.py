@@ -14,9 +14,9 @@ from bench.feature_upkeep import Explanation, explain, remove, verify, waste
 from bench.features import FeatureStore
 from bench.plan import System, resolve_system
 from bench.registry import load_system, system_names, with_settings
+from bench.storage.run_folder import cache_folder
 from bench.task import open_table, split_task_name
 from bench.task.opening import NOT_YET
-from bench.workspace import cache_folder
 
 
 def why(

@@ -9,7 +9,7 @@ from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Board, Validation, add_run, retract, validate
 from bench.leaderboard.checking import BADGES
-from bench.workspace import cache_folder
+from bench.storage.run_folder import cache_folder
 
 
 def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:

@@ -115,7 +115,7 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
     if what != "tasks":
         raise UsageError(f"list {what}: --html and --markdown go with tasks only")
     from bench.catalogue import catalogue
-    from bench.workspace import cache_folder
+    from bench.storage.run_folder import cache_folder
     from reports.catalogue import update_markdown, write_page
 
     if html is not None:

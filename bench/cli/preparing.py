@@ -15,8 +15,8 @@ from bench.errors import UsageError, nearest
 from bench.preparation.preparing import Preparation, Watcher, prepare
 from bench.preparation.report import REPORT, PrepareReport
 from bench.registry import corpus_card_file, corpus_cards
+from bench.storage.run_folder import cache_folder
 from bench.typed_yaml import read_typed
-from bench.workspace import cache_folder
 
 PROBLEMS_SHOWN = 40
 """How many problems the table prints before it says how many more there are; the report has them all."""

@@ -95,7 +95,7 @@ def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
 
 def _missing(run: Path) -> list[str]:
     """Say what was planned and has no record, and why."""
-    from bench.workspace import RunFolder
+    from bench.storage.run_folder import RunFolder
     from reports.gathering import gather
 
     if not RunFolder(run).journal.exists():

@@ -14,12 +14,12 @@ from bench.estimates import human_bytes, human_time
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import Forecast, forecast
 from bench.execution.progress import Reporter, watcher
-from bench.journal import CellRow
 from bench.matrix import read_matrix
 from bench.protocols import STORED
 from bench.registry import load_system
+from bench.storage.journal import CellRow
+from bench.storage.run_folder import RunFolder, open_run
 from bench.typed_yaml import Strict
-from bench.workspace import RunFolder, open_run
 
 PLAIN_STATES = ("done", "to do")
 """States of a forecast that need no reason; any other is the reason why nothing can run."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from bench.atomic import clear_os_errors, write_text
 from bench.errors import UsageError
+from bench.storage.atomic import clear_os_errors, write_text
 
 Kind = Literal["predictor", "encoder"]
 

@@ -18,7 +18,7 @@ from bench.plan import resolve_system
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS
 from bench.registry import load_system
-from bench.workspace import cache_folder
+from bench.storage.run_folder import cache_folder
 
 
 def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str, as_json: bool) -> int:

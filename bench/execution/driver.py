@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import write_json
 from bench.cards import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.corpus_verify import remember_hashes
@@ -24,18 +23,19 @@ from bench.execution.pool import Pool
 from bench.execution.probing import checked_probe
 from bench.execution.progress import Reporter
 from bench.execution.schedule import Step, run_steps
-from bench.identity import code_version, hash_file, hash_json
-from bench.journal import CellRow, JobRow, Journal
 from bench.layout import make_plan
 from bench.matrix import load_matrix
 from bench.plan import Cell, Group, RunPlan, Wanted, expand, filter_wanted
-from bench.provenance import machine_facts, sidecar
 from bench.scoring import score_plan
 from bench.serving import Server, Serving, serving_of
+from bench.storage.atomic import write_json
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.journal import CellRow, JobRow, Journal
+from bench.storage.provenance import code_version, machine_facts, sidecar
+from bench.storage.run_folder import RunFolder, cache_folder
 from bench.synthetic import write_synthetic_corpus
 from bench.task import CorpusTable, Task, build_task, open_table
 from bench.transfer import Candidate
-from bench.workspace import RunFolder, cache_folder
 
 
 @dataclass(frozen=True)

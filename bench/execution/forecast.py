@@ -20,9 +20,9 @@ from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_se
 from bench.execution.hearing import Hearing, missing_features
 from bench.execution.jobs import EncodeJob
 from bench.features import FeatureStore
-from bench.journal import Journal
 from bench.plan import Group, RecordPlan, RunPlan
 from bench.protocols import SAMPLE_RATE
+from bench.storage.journal import Journal
 
 SECONDS_PER_UNDECODED_CLIP = 3.0
 """Assumed length of a clip that was never decoded, for the estimate of disk alone."""

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from bench.errors import DataError, UsageError, nearest
 from bench.labels import label_table
-from bench.leaderboard.bounds import require_bounded_parquet, require_plain_file
 from bench.protocols import DIMENSIONS, STATUSES
+from bench.storage.bounded_files import require_bounded_parquet, require_plain_file
 
 FILE_BYTES = 512 << 20
 LINE_BYTES = 1 << 20

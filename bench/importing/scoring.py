@@ -12,7 +12,6 @@ import numpy as np
 from bench.cards import Protocol, SystemCard
 from bench.corpora import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
-from bench.identity import code_version, hash_file, hash_json
 from bench.importing.reading import Row, read_rows
 from bench.labelled import corpora_at_hand, limit_of
 from bench.layout import make_plan
@@ -23,9 +22,11 @@ from bench.predictions import PredictionTable, read_table, write_table
 from bench.protocols import DIMENSIONS
 from bench.records import Record, read_facts, read_record, write_record
 from bench.scoring import score_record
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.provenance import code_version
+from bench.storage.run_folder import RunFolder, cache_folder, open_run
 from bench.task import Task, build_task, decode_missing, open_table
 from bench.typed_yaml import read_typed
-from bench.workspace import RunFolder, cache_folder, open_run
 
 MOST_SEEDS = 100
 CLIPS_SURVEYED = 1000

@@ -6,12 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.atomic import clear_os_errors, write_json
 from bench.errors import DataError, UsageError, nearest
-from bench.leaderboard.publication import HASH, Board, Publication
+from bench.leaderboard.publication import Board, Publication
 from bench.records import read_facts
 from bench.rescoring import record_paths
-from bench.workspace import RunFolder
+from bench.storage.atomic import clear_os_errors, write_json
+from bench.storage.hashing import HASH
+from bench.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import BenchError, DataError
-from bench.identity import digest, hash_file, hash_json
 from bench.labelled import LabelledTasks, corpora_at_hand
-from bench.leaderboard.bounds import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.stored import stored_record
@@ -19,6 +17,8 @@ from bench.matrix import Plan
 from bench.records import Record, read_record
 from bench.rescoring import Checked, from_record, from_tables
 from bench.scoring.recording import figures_code
+from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
+from bench.storage.hashing import digest, hash_file, hash_json
 
 Badge = Literal["statistics", "tables", "labels"]
 BADGES: Mapping[Badge, str] = {

@@ -10,17 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.atomic import write_json
 from bench.errors import DataError, UsageError
-from bench.identity import hash_file
-from bench.leaderboard.bounds import bounded_json
 from bench.matrix import Plan
+from bench.storage.atomic import write_json
+from bench.storage.bounded_files import bounded_json
+from bench.storage.hashing import hash_file
+from bench.storage.run_folder import RunFolder
 from bench.typed_yaml import Strict, read_typed
-from bench.workspace import RunFolder
 
 SEAL_SCHEMA = 1
-HASH = re.compile(r"[0-9a-f]{16,64}")
-"""What names a cell, and what the suite's hashes look like."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 
 

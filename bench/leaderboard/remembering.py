@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import write_text
 from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
-from bench.identity import hash_file, hash_json
 from bench.records import BlockKey, Record
-from bench.source_code import package_hash
+from bench.storage.atomic import write_text
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.source_code import package_hash
 
 TEST_MODULES = (
     "bench.comparing",

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.cards import CorpusCard, Protocol, SystemCard, Track, regime
 from bench.contamination import contamination
 from bench.errors import DataError
-from bench.leaderboard.publication import HASH
 from bench.matrix import Plan
 from bench.records import SCHEMA_VERSION
 from bench.scoring import publish_obstacles
+from bench.storage.hashing import HASH
 from bench.task import split_task_name
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import overload
 
 from bench.errors import DataError
-from bench.identity import hash_file
 from bench.records import Block, Record, read_blocks, read_facts
+from bench.storage.hashing import hash_file
 
 KEPT = 128
 """Records whose statistics stay in memory: two tasks of 60 systems, at about 0.2 MB each."""

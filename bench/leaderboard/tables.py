@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from bench.identity import hash_file
-from bench.leaderboard.bounds import require_bounded_parquet
 from bench.predictions import PredictionTable, read_table
 from bench.records import LISTENER, Record
+from bench.storage.bounded_files import require_bounded_parquet
+from bench.storage.hashing import hash_file
 
 IDENTITY = (
     "system", "task", "protocol", "training", "condition", "train_condition", "system_identity", "folds_hash",

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from bench.atomic import clear_os_errors
 from bench.errors import DataError
 from bench.preparation.layout import Download
+from bench.storage.atomic import clear_os_errors
 
 BLOCK = 1 << 18
 TIMEOUT = 60.0

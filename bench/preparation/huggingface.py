@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, UsageError, nearest
-from bench.identity import digest
 from bench.preparation import scanning
 from bench.preparation.tables import Row, flat
 from bench.preparation.tree import SourceFile
+from bench.storage.hashing import digest
 
 if TYPE_CHECKING:
     from bench.preparation.layout import HuggingFace, Part

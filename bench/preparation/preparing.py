@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.atomic import clear_os_errors, write_json, write_text
 from bench.cards import CorpusCard
 from bench.corpora import COLUMNS, METADATA
 from bench.errors import BenchError, DataError, UsageError
@@ -23,6 +22,7 @@ from bench.preparation.source import open_source
 from bench.preparation.tables import Row
 from bench.preparation.writing import AUDIO, Ledger, Written, order_of, write_clips
 from bench.protocols import SAMPLE_RATE
+from bench.storage.atomic import clear_os_errors, write_json, write_text
 
 WORK = ".prepare"
 """Folder inside the corpus folder for what is made on the way; hidden, so that no reader of the corpus meets it."""

@@ -11,7 +11,7 @@ from bench.errors import DataError
 from bench.preparation.downloading import download
 from bench.preparation.tree import SourceFile, SourceTree, glob_pattern, walk_folder
 from bench.preparation.unpacking import FOREIGN, is_archive, unpack
-from bench.workspace import cache_folder
+from bench.storage.run_folder import cache_folder
 
 DEPTH = 3
 """How deep archives may lie in archives."""

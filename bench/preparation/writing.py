@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bench.atomic import clear_os_errors
 from bench.audio import DECODER, Pcm, Recording, pcm_hash, read_recording, to_pcm
 from bench.errors import BenchError, DataError
-from bench.identity import digest
 from bench.preparation.scanning import Draft, Piece
 from bench.preparation.tree import SourceTree
 from bench.protocols import SAMPLE_RATE
+from bench.storage.atomic import clear_os_errors
+from bench.storage.hashing import digest
 
 AUDIO = "audio"
 UNIT_CLIPS = 16

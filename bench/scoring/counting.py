@@ -18,7 +18,6 @@ from bench.additive import (
 )
 from bench.calibration import FINE_EDGES
 from bench.errors import DataError
-from bench.identity import digest
 from bench.labels import VIEWS, label_table
 from bench.listeners import human_references
 from bench.matrix import Plan
@@ -27,6 +26,7 @@ from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import LISTENER, MOMENTS, Block
 from bench.scoring.segments import put_together
 from bench.slices import Axis, axes_of
+from bench.storage.hashing import digest
 from bench.task import Task, recheck
 
 Codes = NDArray[np.intp]

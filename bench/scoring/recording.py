@@ -8,11 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import write_json
 from bench.contamination import contamination
 from bench.errors import BenchError, DataError
-from bench.identity import code_version, hash_file, hash_json
-from bench.journal import CellRow
 from bench.labels import label_table
 from bench.matrix import Matrix
 from bench.plan import RecordPlan, RunPlan
@@ -23,9 +20,13 @@ from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import figures
 from bench.scoring.layers import layer_facts
 from bench.scoring.variants import variant_facts
-from bench.source_code import package_hash
+from bench.storage.atomic import write_json
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.journal import CellRow
+from bench.storage.provenance import code_version
+from bench.storage.run_folder import RunFolder
+from bench.storage.source_code import package_hash
 from bench.task import split_speakers, split_task_name
-from bench.workspace import RunFolder
 
 FIGURE_MODULES = (
     "bench.scoring.figures",

@@ -15,9 +15,9 @@ from bench.confounds import find_confounds
 from bench.corpora import Metadata
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import folds_hash
-from bench.identity import digest, hash_json
 from bench.labels import label_table
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.storage.hashing import digest, hash_json
 from bench.task.definition import Task
 from bench.task.names import split_task_name
 from bench.task.opening import CorpusTable

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bench.audio_store import DecodedClip
 from bench.errors import DataError
 from bench.folds import Fold
-from bench.identity import digest
 from bench.protocols import SAMPLE_RATE
+from bench.storage.hashing import digest
 
 if TYPE_CHECKING:
     from bench.task.definition import Task

@@ -26,7 +26,7 @@ from bench.folds import (
     unsplittable,
     value_counts,
 )
-from bench.identity import digest
+from bench.storage.hashing import digest
 from bench.task.definition import Task
 from bench.task.names import split_task_name
 

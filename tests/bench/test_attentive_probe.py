@@ -18,13 +18,13 @@ from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.features import FeatureStore, Keep, feature_key
 from bench.frame_bound import require_room
-from bench.journal import Journal
 from bench.probes import ProbeTask, attention
 from bench.probes.attention import Attentive
 from bench.probes.attentive import AttentiveProbe
 from bench.probes.objectives import CategoryObjective
 from bench.probes.search import NO_ROWS
 from bench.probes.training import Lesson, Schedule, _Stream, initial, train_heads
+from bench.storage.journal import Journal
 from tests.bench.test_probes import ignore, make_task, one_fold
 from tests.conftest import write_tone_corpus
 

@@ -16,8 +16,8 @@ from bench.conditions import EXAMPLES, condition_facts, parse_condition, plan_co
 from bench.degrading import active_power, degrade, room_response
 from bench.errors import CannotRun, DataError
 from bench.evaluation import load_task
-from bench.identity import hash_json
 from bench.matrix import Entry, Matrix
+from bench.storage.hashing import hash_json
 from bench.task import Task
 from tests.conftest import write_tone_corpus
 

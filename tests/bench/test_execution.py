@@ -16,8 +16,8 @@ import pytest
 from bench.errors import BenchError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.journal import Journal
-from bench.workspace import RunFolder
+from bench.storage.journal import Journal
+from bench.storage.run_folder import RunFolder
 from tests.conftest import write_tone_corpus
 
 SLOW = '''

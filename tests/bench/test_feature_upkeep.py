@@ -63,7 +63,7 @@ def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(
     }
 
     (place / "counting_encoder.py").write_text(ENCODER + "\n# a change\n")
-    from bench.source_code import closure_hash
+    from bench.storage.source_code import closure_hash
 
     closure_hash.cache_clear()
     edited = ask("why", card, *data)

@@ -16,10 +16,10 @@ import pytest
 from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.identity import hash_file, hash_json
 from bench.predictions import METADATA_KEY, SCHEMA, read_table
 from bench.records import read_facts, read_record
 from bench.rescoring import Checked, rescore
+from bench.storage.hashing import hash_file, hash_json
 from tests.conftest import write_tone_corpus
 
 OLD = Path(__file__).with_name("records") / "schema1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cli.running import failures
-from bench.journal import CellRow
+from bench.storage.journal import CellRow
 
 
 def failed(system: str, fold: str, error: str) -> CellRow:

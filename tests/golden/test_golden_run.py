@@ -14,8 +14,8 @@ import pytest
 
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter
-from bench.journal import Journal
 from bench.records import read_facts
+from bench.storage.journal import Journal
 from bench.synthetic import write_synthetic_corpus
 
 SCORES = Path(__file__).with_name("scores.json")

@@ -24,8 +24,8 @@ from bench.importing import import_table, read_rows
 from bench.leaderboard import Board, add_run, validate
 from bench.records import read_record
 from bench.rescoring import rescore
+from bench.storage.run_folder import cache_folder
 from bench.task import build_task, decode_missing, open_table
-from bench.workspace import cache_folder
 
 CARD = "name: heard-elsewhere\nfamily: audio-llm\ntrack: released\ntitle: Heard elsewhere\n"
 LABELS = ("happy", "sad", "angry")

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError
-from bench.identity import hash_json
 from bench.leaderboard import Board, validate
-from bench.leaderboard.bounds import require_bounded_parquet
+from bench.storage.bounded_files import require_bounded_parquet
+from bench.storage.hashing import hash_json
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "egemaps-svm__indowave.id__within__clean.json"
@@ -182,7 +182,7 @@ def test_text_that_a_dictionary_repeats_is_measured_as_it_would_be_written_out(t
 def test_it_is_measured_in_little_memory(tmp_path: Path) -> None:
     path = bomb(tmp_path / "bomb.parquet", 4096, 2_000_000)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom bench.leaderboard.bounds import require_bounded_parquet\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.storage.bounded_files import require_bounded_parquet\n"
         "from bench.errors import DataError\nfrom tests.peak_memory import forget_peak, peak_mebibytes\n"
         "import pyarrow.parquet, pyarrow.compute\nforget_peak()\nbefore = peak_mebibytes()\n"
         "try:\n    require_bounded_parquet(Path(sys.argv[1]))\nexcept DataError:\n    print(peak_mebibytes() - before)\n"

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, DataError, UsageError
-from bench.identity import hash_file, hash_json
 from bench.leaderboard import Board, Publication, add_run, retract, validate
-from bench.leaderboard.bounds import bounded_json, require_bounded_parquet
 from bench.records import read_record
+from bench.storage.bounded_files import bounded_json, require_bounded_parquet
+from bench.storage.hashing import hash_file, hash_json
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
 OLD = Path(__file__).resolve().parents[1] / "records"

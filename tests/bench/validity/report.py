@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.additive import METRICS
-from bench.atomic import write_text
+from bench.storage.atomic import write_text
 from tests.bench.validity.plan import (
     AT_MOST_5,
     COVERS,

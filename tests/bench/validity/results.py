@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import write_json
-from bench.provenance import machine_facts
+from bench.storage.atomic import write_json
+from bench.storage.provenance import machine_facts
 from tests.bench.validity.measure import Measured, measure
 from tests.bench.validity.plan import CELLS, DRAWS, SEED, Cell, bound_of
 

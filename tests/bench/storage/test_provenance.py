@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.journal import JobRow
-from bench.provenance import harness_share, sidecar
+from bench.storage.journal import JobRow
+from bench.storage.provenance import harness_share, sidecar
 
 
 def job(started: float, seconds: float, work: float, *, kind: str = "fit", clips: int = 10) -> JobRow:

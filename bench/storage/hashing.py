@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import subprocess
+import re
 from pathlib import Path
 from typing import Any
-
-from bench import __version__
 
 
 def digest(*parts: bytes | str, length: int = 16) -> str:
@@ -41,17 +38,5 @@ def hash_file(path: Path) -> str:
     return h.hexdigest()
 
 
-@functools.cache
-def code_version() -> str:
-    """Package version, with the git revision where the package runs from a checkout: ``0.1.0+g1a2b3c4`` (``.dirty``)."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return __version__
-    try:
-        revision = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=.dirty", "--abbrev=10", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return __version__
-    return f"{__version__}+g{revision}"
+HASH = re.compile(r"[0-9a-f]{16,64}")
+"""What names a cell, and what the suite's hashes look like."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench.journal import JobRow
+from bench.storage.journal import JobRow
+from bench.version import __version__
 
 PACKAGES = (
     "ser-bench", "torch", "torchaudio", "transformers", "s3prl", "datasets", "peft", "opensmile", "scikit-learn",
@@ -100,3 +104,19 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+@functools.cache
+def code_version() -> str:
+    """Package version, with the git revision where the package runs from a checkout: ``0.1.0+g1a2b3c4`` (``.dirty``)."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return __version__
+    try:
+        revision = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty=.dirty", "--abbrev=10", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+g{revision}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import clear_os_errors
 from bench.errors import BenchError
+from bench.storage.atomic import clear_os_errors
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cells (

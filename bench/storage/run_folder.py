@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.atomic import clear_os_errors
 from bench.errors import BenchError, UsageError
+from bench.storage.atomic import clear_os_errors
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.identity import digest
+from bench.storage.hashing import digest
 
 
 def split_dotted(path: str) -> tuple[str, str]:

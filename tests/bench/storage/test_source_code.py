@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import plan, source_code
+from bench import plan
 from bench.cards import SystemCard
 from bench.errors import UsageError
 from bench.plan import FEATURE_PACKAGES, resolve_system
 from bench.registry import load_system, system_names
-from bench.source_code import adapter_hash, closure, closure_hash, package_hash
+from bench.storage import source_code
+from bench.storage.source_code import adapter_hash, closure, closure_hash, package_hash
 
-ROOT = Path(source_code.__file__).resolve().parents[1]
+ROOT = Path(source_code.__file__).resolve().parents[2]
 
 FILES = {
     "__init__.py": "from strange_pkg.always import A\n\ndef lazily():\n    from strange_pkg import never\n",

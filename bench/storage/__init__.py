@@ -1,0 +1,1 @@
+"""Bytes on disk: whole files, content hashes, the run folder, the journal, provenance. Knows nothing of speech."""
