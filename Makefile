@@ -59,10 +59,10 @@ perf: setup
 	@$(BIN)/python -m tests.perf
 
 validity: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity
 
 validity-quick: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.validity --quick --out $(VALIDITY_QUICK)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity --quick --out $(VALIDITY_QUICK)
 
 clean:
 	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.additive import metric_named, value
 from bench.errors import CannotSeparate
-from bench.intervals import difference_interval, interval
 from bench.matrix import Plan
-from bench.ranking import AcrossPools, TaskScore, rank_across_pools
 from bench.records import Block, Record, main_view
-from bench.resampling import Jackknifed
 from bench.slices import Gap, gap_interval
+from bench.statistics.additive import metric_named, value
+from bench.statistics.intervals import difference_interval, interval
+from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
+from bench.statistics.resampling import Jackknifed
 
 METRICS = {"category": ("ua", "wa", "macro_f1"), "dimensions": ("ccc",)}
 ALL_LANGUAGES = "all"

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
-from bench.families import Comparison, compare_family
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
-from bench.seeds import SeedVariance, redrawn_interval, seed_variance
+from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
 
 SUPERVISION = {
     "reference": "no learning",
@@ -36,7 +36,7 @@ class Pairing:
     """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B.
 
     All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
-    drawn anew (:mod:`bench.seeds`), None where neither system has two seeds. ``one_seed`` names the systems of which nothing is
+    drawn anew (:mod:`bench.statistics.seed_variance`), None where neither system has two seeds. ``one_seed`` names the systems of which nothing is
     known but one seed, although another would answer differently; the interval takes them as they are.
     """
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.folds import coded
 from bench.protocols import Array
+from bench.statistics.validation import coded
 
 LENGTH_SHARE = 0.06
 """Share of the variance of log clip length between labels, from which a warning is given (Cohen's medium η²)."""

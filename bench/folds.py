@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
+from bench.statistics.validation import coded
 from bench.storage.hashing import digest
 
 MIN_GROUPS = 3
@@ -241,20 +242,6 @@ def find_leaks(
 
 
 SIDE_NAMES = {"train": "train", "dev": "validation", "test": "test"}
-
-
-def coded(values: Sequence[str | None]) -> tuple[NDArray[np.intp], list[str]]:
-    """Number the distinct values in order of appearance: codes (rows,), and the names behind them (None is "").
-
-    >>> coded(["b", "a", "b"])[0].tolist(), coded(["b", "a", "b"])[1]
-    ([0, 1, 0], ['b', 'a'])
-    """
-    if None in (names := dict.fromkeys(values)):
-        values = [v or "" for v in values]
-        names = dict.fromkeys(values)
-    place = dict(zip(names, range(len(names)), strict=True))
-    codes = np.fromiter(map(place.__getitem__, values), np.intp, len(values))
-    return codes, [name or "" for name in names]
 
 
 def check_disjoint(folds: Sequence[Fold], columns: Mapping[str, Sequence[str]], *, what: str) -> None:

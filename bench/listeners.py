@@ -1,6 +1,6 @@
 """What people make of the same clips: one listener against the others, counted like a system's answers.
 
-The statistics are additive per cluster (:mod:`bench.additive`), so a human reference gets the interval every score gets. Two
+The statistics are additive per cluster (:mod:`bench.statistics.additive`), so a human reference gets the interval every score gets. Two
 truths, never mixed: *perceived* is what the other listeners heard, *intended* the label, where the corpus's card says that
 the label is what the speaker was asked for. A card whose labels are themselves a vote of these listeners allows the first only:
 a listener would be compared with a majority that contains him.
@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import moment_statistics
 from bench.labels import label_table
 from bench.protocols import DIMENSIONS, Array
+from bench.statistics.additive import moment_statistics
 from bench.task import Task
 
 Truth = Literal["perceived", "intended"]

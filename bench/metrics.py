@@ -1,6 +1,6 @@
 """The scores, for sequences of labels, numbers or probabilities: accuracies and F1, concordance, soft labels, calibration.
 
-Thin shells over :mod:`bench.additive`, whose statistics and vectorised ``value`` are offered here too.
+Thin shells over :mod:`bench.statistics.additive`, whose statistics and vectorised ``value`` are offered here too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from bench.additive import (
+from bench.errors import CannotSeparate, UsageError
+from bench.statistics.additive import (
     METRICS,
     Array,
     Codes,
@@ -30,8 +31,8 @@ from bench.additive import (
     soft_label_statistics,
     value,
 )
-from bench.calibration import BINS, ReliabilityPoint, reliability_points
-from bench.errors import CannotSeparate, UsageError
+from bench.statistics.calibration import BINS, ReliabilityPoint, reliability_points
+from bench.statistics.categorical import chance
 
 __all__ = [
     "METRICS",
@@ -177,7 +178,7 @@ def cross_entropy(votes: Column, probabilities: Column) -> float:
         uniform distribution
     :raises InputError: unequal shapes, a clip without votes, probabilities that do not sum to one
 
-    The probabilities are smoothed by 0.001 of the uniform distribution (:mod:`bench.soft_labels`), so that a wrong
+    The probabilities are smoothed by 0.001 of the uniform distribution (:mod:`bench.statistics.soft_labels`), so that a wrong
     certainty has a finite price. Never below the entropy of the votes.
 
     >>> round(cross_entropy([[3, 1], [0, 4]], [[0.75, 0.25], None]), 4)
@@ -222,7 +223,7 @@ def brier_score(truth: Column, probabilities: Column, *, labels: Column) -> floa
 def expected_calibration_error(truth: Column, probabilities: Column, *, labels: Column) -> float:
     """Top-label calibration error over 15 bins of equally many clips (ECE), 0..1. Arguments as :func:`brier_score`.
 
-    A clip without an answer counts as uniform, and wrong. How the bins are made additive: :mod:`bench.calibration`.
+    A clip without an answer counts as uniform, and wrong. How the bins are made additive: :mod:`bench.statistics.calibration`.
 
     >>> round(expected_calibration_error(["sad"] * 4, [[0.8, 0.2]] * 3 + [[0.2, 0.8]], labels=["sad", "happy"]), 12)
     0.05
@@ -269,28 +270,6 @@ def per_class(truth: Column, prediction: Column, *, labels: Column | None = None
         )
         for name, r, p, clips, said in columns
     )
-
-
-def chance(metric: str, confusion: ArrayLike) -> float:
-    """What answers that know nothing of the clip score, for one table (K, K + 1) of which only the true clips count.
-
-    UA: 1/K, K the classes with true clips, however the answers are spread. WA: :math:`\\sum_k p_k^2`, answers drawn from the
-    marginals of the truth (always answering the largest class reaches its share instead: the system ``majority``).
-
-    :raises UsageError: another metric: its chance depends on the rule of answering
-    :raises CannotSeparate: a table without any clip
-
-    >>> chance("ua", [[6, 0, 0], [1, 1, 0]]), chance("wa", [[6, 0, 0], [1, 1, 0]])
-    (0.5, 0.625)
-    """
-    if metric not in {"ua", "wa"}:
-        raise UsageError(
-            f"The chance level of {metric!r} depends on how one guesses; it is defined for ua and wa."
-        )
-    clips = np.asarray(confusion, dtype=np.float64).sum(axis=-1)
-    if not clips.sum():
-        raise CannotSeparate("There is no chance level without clips: the confusion table is empty.")
-    return float(1 / (clips > 0).sum() if metric == "ua" else ((clips / clips.sum()) ** 2).sum())
 
 
 def statistics_of(

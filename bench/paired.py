@@ -1,7 +1,7 @@
 """The difference of two records of the same clips and clusters: another condition, or another run of one system.
 
 No test and no family: one paired interval each, jackknife over clusters with Student's t, as the intervals of planned
-differences are made (:mod:`bench.families`). Whoever reads many of them should expect one in twenty to miss zero by chance.
+differences are made (:mod:`bench.statistics.paired_tests`). Whoever reads many of them should expect one in twenty to miss zero by chance.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.additive import metric_named, value
 from bench.errors import CannotSeparate
-from bench.intervals import difference_interval, occupied, t_degrees
 from bench.records import Block, Record
-from bench.resampling import jackknife
+from bench.statistics.additive import metric_named, value
+from bench.statistics.intervals import difference_interval, occupied, t_degrees
+from bench.statistics.resampling import jackknife
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.additive import Codes, InputError
-from bench.families import Comparison, Verdict, compare_family, holm
-from bench.intervals import Interval, Method, interval
 from bench.metrics import Column, entries, is_missing, statistics_of
+from bench.statistics.additive import Codes, InputError
+from bench.statistics.intervals import Interval, Method, interval
+from bench.statistics.paired_tests import Comparison, Verdict, compare_family, holm
 
 __all__ = [
     "Comparison",

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import Metric, metric_named, only_present_classes, value
 from bench.errors import CannotSeparate
-from bench.intervals import difference_interval, interval, t_degrees
 from bench.protocols import SAMPLE_RATE, Array
 from bench.records import Block
-from bench.resampling import Jackknifed, jackknife
+from bench.statistics.additive import Metric, metric_named, only_present_classes, value
+from bench.statistics.intervals import difference_interval, interval, t_degrees
+from bench.statistics.resampling import Jackknifed, jackknife
 from bench.storage.hashing import digest
 from bench.task import Task
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.additive import METRICS
 from bench.errors import CannotSeparate
-from bench.ranking import AcrossPools, TaskScore, rank_across_pools
+from bench.statistics.additive import METRICS
+from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from reports.contests import Contest, Subject
 from reports.critical_difference import critical_difference_svg, in_words
 

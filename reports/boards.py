@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.additive import METRICS
-from bench.ranking import RankInterval
 from bench.records import Record
+from bench.statistics.additive import METRICS
+from bench.statistics.ranking import RankInterval
 from reports import wording
 from reports.contests import Contest, Subject
 from reports.figures import Axis, Bar, axis_around, bar

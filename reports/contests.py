@@ -21,8 +21,8 @@ from bench.errors import DataError
 from bench.labels import VIEWS
 from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
-from bench.ranking import RankInterval, rank_interval
 from bench.records import Block, BlockKey, Record
+from bench.statistics.ranking import RankInterval, rank_interval
 from reports.conditions import severity
 
 TRACKS = ("adapted", "probed", "released", "reference")

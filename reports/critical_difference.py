@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from math import ceil
 
-from bench.ranking import AcrossPools
+from bench.statistics.ranking import AcrossPools
 
 WIDTH = 780
 MARGIN = 240

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bench.agreement import Agreement, between
 from bench.answered import Answered, AnsweredTask, label_codes
 from bench.comparing import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
-from bench.families import CANNOT_SEPARATE
 from bench.records import Record
+from bench.statistics.paired_tests import CANNOT_SEPARATE
 from reports import tables
 from reports.clipwise import ClipReader
 from reports.contests import Contest, Subject, plain_contests

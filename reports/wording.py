@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.comparing import NO_VERDICT, Pairing
-from bench.families import CANNOT_SEPARATE
-from bench.ranking import RankInterval
+from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.ranking import RankInterval
 from reports.contests import Contest, Subject
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}

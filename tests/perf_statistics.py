@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.additive import METRICS, confusion_statistics, moment_statistics
-from bench.families import compare_family
-from bench.resampling import bootstrap
+from bench.statistics.additive import METRICS, confusion_statistics, moment_statistics
+from bench.statistics.paired_tests import compare_family
+from bench.statistics.resampling import bootstrap
 from tests.peak_memory import forget_peak, peak_mebibytes
 
 CLIPS, SPEAKERS, CLASSES, SYSTEMS, RESAMPLES, FLIPS = 7_442, 91, 6, 20, 10_000, 100_000
@@ -135,14 +135,14 @@ def loop_over_ratings(corpus: Corpus, resamples: int) -> float:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Pairs on one thread, for the figure beside that of all cores."""
-    from bench import swaps
+    from bench.statistics import sign_flips
 
-    kept = swaps.MOST_THREADS
-    swaps.MOST_THREADS = 1
+    kept = sign_flips.MOST_THREADS
+    sign_flips.MOST_THREADS = 1
     try:
         yield
     finally:
-        swaps.MOST_THREADS = kept
+        sign_flips.MOST_THREADS = kept
 
 
 def timed(
@@ -164,7 +164,7 @@ def statistics_figures() -> list[Timed]:
     corpus = simulate()
     # The first call loads scipy.stats, half a second that a run pays once.
     compare_family("ua", corpus.confusions[:2, :8], n_resamples=100)
-    swaps = timed(lambda: compare_categories(corpus, RESAMPLES))
+    sign_flips = timed(lambda: compare_categories(corpus, RESAMPLES))
     with one_thread():
         alone = timed(lambda: compare_categories(corpus, RESAMPLES), clock=time.process_time)
         dimensions_alone = timed(lambda: compare_dimensions(corpus, RESAMPLES), clock=time.process_time)
@@ -182,7 +182,7 @@ def statistics_figures() -> list[Timed]:
     memory = peak_mebibytes() - before
     loop, ratings = loop_over_scikit_learn(corpus, LOOPED), loop_over_ratings(corpus, LOOPED)
     return [
-        Timed("190 pairs, UA + WA + macro-F1, 10,000 swaps, all cores", swaps, "s", "under 2 s on 2 cores"),
+        Timed("190 pairs, UA + WA + macro-F1, 10,000 swaps, all cores", sign_flips, "s", "under 2 s on 2 cores"),
         Timed("the same on one thread, CPU time", alone, "s", ""),
         Timed("190 pairs, CCC of three dimensions, 10,000 swaps", dimensions, "s", "under 2 s on 2 cores"),
         Timed("the same on one thread, CPU time", dimensions_alone, "s", ""),

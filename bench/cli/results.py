@@ -21,10 +21,10 @@ from bench.cli.beside_scores import (
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError, UsageError
-from bench.families import CANNOT_SEPARATE
 from bench.protocols import DIMENSIONS
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
+from bench.statistics.paired_tests import CANNOT_SEPARATE
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ from bench.storage.source_code import package_hash
 
 TEST_MODULES = (
     "bench.comparing",
-    "bench.families",
-    "bench.swaps",
-    "bench.power",
-    "bench.seeds",
-    "bench.intervals",
-    "bench.resampling",
-    "bench.additive",
-    "bench.metric_type",
-    "bench.confusions",
-    "bench.ratings",
+    "bench.statistics.paired_tests",
+    "bench.statistics.sign_flips",
+    "bench.statistics.intervals",
+    "bench.statistics.seed_variance",
+    "bench.statistics.intervals",
+    "bench.statistics.resampling",
+    "bench.statistics.additive",
+    "bench.statistics.metric",
+    "bench.statistics.categorical",
+    "bench.statistics.dimensional",
 )
 """Code that turns statistics into verdicts."""
 DECISIVE = (

@@ -10,13 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.additive import (
-    calibration_statistics,
-    confusion_statistics,
-    moment_statistics,
-    soft_label_statistics,
-)
-from bench.calibration import FINE_EDGES
 from bench.errors import DataError
 from bench.labels import VIEWS, label_table
 from bench.listeners import human_references
@@ -26,6 +19,13 @@ from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import LISTENER, MOMENTS, Block
 from bench.scoring.segments import put_together
 from bench.slices import Axis, axes_of
+from bench.statistics.additive import (
+    calibration_statistics,
+    confusion_statistics,
+    moment_statistics,
+    soft_label_statistics,
+)
+from bench.statistics.calibration import FINE_EDGES
 from bench.storage.hashing import digest
 from bench.task import Task, recheck
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.additive import value
 from bench.errors import CannotSeparate
-from bench.intervals import Unit, interval
 from bench.matrix import Plan
-from bench.metrics import chance
 from bench.protocols import Array
 from bench.records import LISTENER, Block
 from bench.slices import as_json, slice_figures
+from bench.statistics.additive import value
+from bench.statistics.categorical import chance
+from bench.statistics.intervals import Unit, interval
 from bench.storage.hashing import hash_json
 
 CATEGORY_METRICS = ("ua", "wa", "macro_f1")

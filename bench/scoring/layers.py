@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.additive import value
 from bench.errors import CannotSeparate
-from bench.intervals import interval
 from bench.matrix import Plan
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable
@@ -17,6 +15,8 @@ from bench.probes import LAYER_VARIANT
 from bench.records import Block
 from bench.scoring.counting import count, whole_table
 from bench.scoring.variants import variant_names, variant_table
+from bench.statistics.additive import value
+from bench.statistics.intervals import interval
 
 METRIC_OF_CATEGORY, METRIC_OF_DIMENSION = "ua", "ccc"
 

@@ -30,15 +30,15 @@ from bench.task import split_speakers, split_task_name
 
 FIGURE_MODULES = (
     "bench.scoring.figures",
-    "bench.additive",
-    "bench.metric_type",
-    "bench.arguments",
-    "bench.confusions",
-    "bench.ratings",
-    "bench.soft_labels",
-    "bench.calibration",
-    "bench.intervals",
-    "bench.resampling",
+    "bench.statistics.additive",
+    "bench.statistics.metric",
+    "bench.statistics.validation",
+    "bench.statistics.categorical",
+    "bench.statistics.dimensional",
+    "bench.statistics.soft_labels",
+    "bench.statistics.calibration",
+    "bench.statistics.intervals",
+    "bench.statistics.resampling",
     "bench.slices",
 )
 """Code that turns statistics into figures."""

@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import t as student
 
 from bench.across import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
-from bench.additive import value
-from bench.intervals import interval
 from bench.matrix import Plan
 from bench.records import Block, Record
+from bench.statistics.additive import value
+from bench.statistics.intervals import interval
 from tests.bench.test_slices import world
 
 PLAN = Plan().model_dump(mode="json")

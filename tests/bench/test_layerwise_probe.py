@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.confusions import confusion_statistics
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.intervals import interval
 from bench.metrics import unweighted_accuracy
 from bench.predictions import read_table, variant_path
 from bench.probes.layerwise import LayerwiseProbe
 from bench.probes.superb import SuperbProbe
 from bench.records import Record, read_record
+from bench.statistics.categorical import confusion_statistics
+from bench.statistics.intervals import interval
 from tests.bench.test_probes import ignore, make_task, one_fold
 from tests.conftest import write_tone_corpus
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bench import load_task
-from bench.additive import value
 from bench.errors import DataError
-from bench.intervals import interval
 from bench.listeners import human_references, rating_statistics, vote_statistics
 from bench.metrics import concordance_cc
+from bench.statistics.additive import value
+from bench.statistics.intervals import interval
 from tests.conftest import rewrite
 
 

@@ -10,11 +10,9 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from bench import load_task
-from bench.additive import value
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
 from bench.folds import Fold, Leak
-from bench.intervals import interval
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
@@ -23,6 +21,8 @@ from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
 from bench.registry import load_system
 from bench.scoring import figures, score_record
+from bench.statistics.additive import value
+from bench.statistics.intervals import interval
 from bench.task import Task
 from reports.contests import hold_contests
 from tests.conftest import write_tone_corpus

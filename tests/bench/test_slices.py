@@ -13,11 +13,11 @@ from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from bench import load_task
-from bench.additive import METRICS, confusion_statistics
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE
 from bench.scoring import score_record
 from bench.slices import axes_of, gap_interval
+from bench.statistics.additive import METRICS, confusion_statistics
 from bench.task import Task
 from tests.bench.test_scoring import record_plan, tables
 from tests.conftest import write_tone_corpus

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.ranking import AcrossPools, TaskScore, rank_across_pools
+from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from reports.critical_difference import MARGIN, WIDTH, critical_difference_svg, in_words
 
 SVG = "{http://www.w3.org/2000/svg}"

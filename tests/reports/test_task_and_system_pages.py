@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import pyarrow.parquet as pq
 import pytest
 
-from bench.calibration import reliability_points
 from bench.errors import DataError
 from bench.records import Record, read_record, write_record
+from bench.statistics.calibration import reliability_points
 from reports.site import write_report
 from tests.conftest import rewrite, write_tone_corpus
 from tests.reports.paged_run import ASKED, HOSTILE_CLIP, HOSTILE_REPLY, HOSTILE_SPEAKER, LABELS, make_run

@@ -1,0 +1,250 @@
+"""What is simulated, with which seed, and what must come out: committed before the results were made.
+
+A bound is laid on the measured share itself, without allowance for Monte-Carlo error, unless it says so. A figure
+outside its bound stays in the report, as a failure. Figures without a bound are reported for the reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tests.bench.statistics.validity.worlds import World
+
+SEED = 2026112304
+SIMULATIONS = 5000
+DRAWS = 999
+"""Resamples of a bootstrap, and sign patterns above 17 speakers."""
+LEVEL = 0.95
+SPEAKERS = (8, 10, 20, 40, 90)
+BELOW = (4, 6)
+"""Fewer speakers than are vouched for: reported without a bound."""
+FACTOR_SPEAKERS = (10, 40)
+MARGIN = 0.05
+
+Question = Literal["interval", "test", "family", "equivalence", "seeds"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Lowest and highest share that keeps the claim; ``claim`` says it in words."""
+
+    low: float
+    high: float
+    claim: str
+
+    def holds(self, share: float) -> bool:
+        """Whether a measured share keeps the claim (both ends belong to it)."""
+        return self.low <= share <= self.high
+
+
+COVERS = Bound(0.93, 0.97, "holds the truth 93–97 % of the time")
+REJECTS = Bound(0.04, 0.06, "rejects a true null 4–6 % of the time")
+ALLOWANCE = 2 * float(np.sqrt(0.05 * 0.95 / SIMULATIONS))
+"""Twice the Monte-Carlo error of a share of 5 %: 0.6 points."""
+AT_MOST_5 = Bound(0.0, 0.05 + ALLOWANCE, "errs at most 5 % of the time, plus twice the Monte-Carlo error")
+HOLDS = Bound(0.93, 1.0, "holds the truth at least 93 % of the time")
+TOO_NARROW = Bound(0.0, 0.93, "is shown failing: holds the truth less than 93 % of the time")
+TOO_EAGER = Bound(0.06, 1.0, "is shown failing: rejects a true null more than 6 % of the time")
+
+
+def max_t_beats_holm(max_t_power: float, holm_power: float) -> bool:
+    """The claim on every family of which one system is better: more of the true differences are found."""
+    return max_t_power > holm_power
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One set of simulated corpora and what is asked of them; ``methods`` are what is compared on it."""
+
+    question: Question
+    world: World
+    speakers: int
+    methods: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the cell in the results."""
+        return f"{self.question} · {self.world.metric} · {self.world.name} · {self.speakers}"
+
+    @property
+    def seed(self) -> tuple[int, ...]:
+        """Seed of the cell: it does not depend on which other cells there are."""
+        return (SEED, *self.key.encode())
+
+
+def bound_of(cell: Cell, method: str) -> Bound | None:
+    """What the plan demands of one figure."""
+    if cell.speakers in BELOW or cell.world.scripts in ("population", "own"):
+        return None
+    if cell.question == "seeds":
+        return HOLDS if method == "seeds redrawn" and cell.world.seeds > 2 else None
+    if cell.question in ("family", "equivalence"):
+        return AT_MOST_5 if method in ("max-T error", "Holm error", "equivalent") else None
+    if method == "percentile":
+        # It is what others report, and has to be shown failing where corpora are small: up to 20 speakers.
+        return TOO_NARROW if cell.speakers <= 20 else None
+    return {
+        "jackknife-t": COVERS,
+        "clips": TOO_NARROW,
+        "swap test": REJECTS,
+        "difference": COVERS,
+        "clips swap test": TOO_EAGER,
+    }.get(method)
+
+
+LABEL_METRICS = ("ua", "wa", "macro_f1")
+METRICS = (*LABEL_METRICS, "ccc")
+PAIR = (0.0, 0.0)
+
+FACTORS: tuple[tuple[str, World, tuple[str, ...]], ...] = tuple(
+    (world.name, world, metrics)
+    for world, metrics in (
+        (World("ua", "4 classes", classes=4), LABEL_METRICS),
+        (World("ua", "imbalanced", ratio=1.6), LABEL_METRICS),
+        (World("ua", "skewed ratings", skewed=True), ("ccc",)),
+        (World("ua", "near the top", easy=True), METRICS),
+        (World("ua", "log-normal clips per speaker", sizes="lognormal"), METRICS),
+        (World("ua", "one speaker has 40 %", sizes="one40"), METRICS),
+        (World("ua", "classes missing per speaker", lacking=True), LABEL_METRICS),
+        (World("ua", "a class of 8 clips", rare=8), LABEL_METRICS),
+        (World("ua", "crossed sentences, these", scripts="fixed"), METRICS),
+        (World("ua", "crossed sentences, all", scripts="population"), METRICS),
+    )
+)
+"""Every factor varied singly, with the metrics it means something for."""
+PAIR_FACTORS: tuple[tuple[str, World, tuple[str, ...]], ...] = (
+    *((name, world, metrics) for name, world, metrics in FACTORS if world.scripts != "population"),
+    ("systems unlike", World("ua", "systems unlike", unlike=True), METRICS),
+    ("systems alike", World("ua", "systems alike", alike=0.8), METRICS),
+    (
+        "crossed sentences, own difficulty",
+        World("ua", "crossed sentences, own difficulty", scripts="own"),
+        METRICS,
+    ),
+)
+UNEQUAL_AND_UNLIKE = (
+    World("ua", "one speaker has 40 %, unlike", sizes="one40", unlike=True),
+    World("ua", "log-normal clips per speaker, unlike", sizes="lognormal", unlike=True),
+)
+
+
+def _interval_cells() -> list[Cell]:
+    every = ("jackknife-t", "bootstrap-t", "percentile")
+    cells = [Cell("interval", World(m), g, ("jackknife-t",)) for m in METRICS for g in BELOW]
+    for metric in METRICS:
+        by_clip = ("clips",) if metric in ("ua", "ccc") else ()
+        cells += [Cell("interval", World(metric), g, every + by_clip) for g in SPEAKERS]
+    for _, world, metrics in FACTORS:
+        uneven = world.sizes != "equal"
+        cells += [
+            Cell(
+                "interval",
+                replace(world, metric=m),
+                g,
+                every if uneven and m in ("ua", "ccc") else ("jackknife-t",),
+            )
+            for m in metrics
+            for g in FACTOR_SPEAKERS
+        ]
+    return cells
+
+
+def _test_cells() -> list[Cell]:
+    both = ("swap test", "difference")
+    cells = [Cell("test", World(m, offsets=PAIR), g, both) for m in METRICS for g in (BELOW[-1], *SPEAKERS)]
+    for _, world, metrics in PAIR_FACTORS:
+        # Plain accuracy is the unweighted accuracy of one class: it is tested where the two part company.
+        apart = world.unlike or world.ratio != 1
+        cells += [
+            Cell("test", replace(world, metric=m, offsets=PAIR), g, both)
+            for m in metrics
+            for g in FACTOR_SPEAKERS
+            if m != "wa" or apart
+        ]
+    for world in UNEQUAL_AND_UNLIKE:
+        cells += [
+            Cell("test", replace(world, metric=m, offsets=PAIR), g, both)
+            for m in ("ua", "ccc")
+            for g in (10, 20, 40)
+        ]
+    cells += [
+        Cell("test", World(m, "base, clip by clip", offsets=PAIR), g, ("clips swap test",))
+        for m in ("ua", "ccc")
+        for g in (10, 20)
+    ]
+    return cells
+
+
+ONE_BETTER = (0.08, 0.0, 0.0, 0.0, 0.0)
+LITTLE_BETTER = (0.04, 0.0, 0.0, 0.0, 0.0)
+"""With 90 speakers 0.08 is found by every method, which would compare nothing."""
+NONE_BETTER = (0.0, 0.0, 0.0, 0.0, 0.0)
+FAMILY = ("max-T error", "Holm error", "max-T power", "Holm power")
+
+
+def _family_cells() -> list[Cell]:
+    cells = [
+        Cell("family", World(m, "one of five better", offsets=ONE_BETTER), g, FAMILY)
+        for m in ("ua", "ccc")
+        for g in (8, 10, 20, 40)
+    ]
+    cells += [
+        Cell("family", World(m, "one of five better", offsets=ONE_BETTER), 10, FAMILY)
+        for m in ("wa", "macro_f1")
+    ]
+    cells.append(
+        Cell("family", World("ua", "one of five a little better", offsets=LITTLE_BETTER), 90, FAMILY)
+    )
+    cells += [
+        Cell("family", World(m, name, offsets=NONE_BETTER, unlike=unlike), g, FAMILY[:2])
+        for name, unlike in (("five equal", False), ("five equal, unlike", True))
+        for m in ("ua", "ccc")
+        for g in FACTOR_SPEAKERS
+    ]
+    return cells
+
+
+def _equivalence_cells() -> list[Cell]:
+    return [
+        Cell("equivalence", World(m, "worse by the margin", offsets=(0.0, -MARGIN)), g, ("equivalent",))
+        for m in ("ua", "ccc")
+        for g in (10, 40, 90)
+    ]
+
+
+SEEDS = ("seeds redrawn", "seeds held fixed", "swap test")
+
+
+def _seed_cells() -> list[Cell]:
+    """Two systems whose trainings are equal on average, with three seeds each; two, reported without a bound; five."""
+    drawn = [(3, "little", 0.15), (3, "as much as speakers", 0.4), (3, "more than speakers", 0.8)]
+    drawn += [(3, "nothing", 0.0), (2, "as much as speakers", 0.4), (5, "as much as speakers", 0.4)]
+    return [
+        Cell(
+            "seeds",
+            World(
+                m,
+                f"{n} seeds that change {much}",
+                offsets=PAIR,
+                seeds=n,
+                training=sd if m != "ccc" else sd / 2,
+            ),
+            g,
+            SEEDS,
+        )
+        for m in ("ua", "macro_f1", "ccc")
+        for n, much, sd in drawn
+        for g in FACTOR_SPEAKERS
+    ]
+
+
+CELLS: tuple[Cell, ...] = (
+    *_interval_cells(),
+    *_test_cells(),
+    *_equivalence_cells(),
+    *_family_cells(),
+    *_seed_cells(),
+)
