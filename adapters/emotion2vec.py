@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.labels import label_table
 from bench.errors import CannotRun, DataError, UsageError
-from bench.labels import label_table
 from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext, Waveform, Weights
 
 MIN_SAMPLES = 400

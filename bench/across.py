@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.matrix import Plan
 from bench.records import Block, Record, main_view
 from bench.slices import Gap, gap_interval
 from bench.statistics.additive import metric_named, value
@@ -116,7 +116,7 @@ def by_language(records: Iterable[Record]) -> tuple[list[Macro], list[AcrossGap]
     found: list[Macro] = []
     gaps: list[AcrossGap] = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "condition")).items():
-        level = Plan.model_validate(members[0].facts["plan"]).level
+        level = AnalysisPlan.model_validate(members[0].facts["plan"]).level
         for subject in _subjects(members):
             spoken = _languages(members, subject)
             found += [_macro(key, name, subject, terms, level, 1) for name, terms in spoken.items()]
@@ -133,7 +133,7 @@ def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
     """How far apart a system's conditions of one task lie: the same clips and clusters, so their error is a paired one."""
     gaps = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "task")).items():
-        level = Plan.model_validate(members[0].facts["plan"]).level
+        level = AnalysisPlan.model_validate(members[0].facts["plan"]).level
         same = [r for r in members if r.clusters == members[0].clusters]
         for subject in _subjects(same) if len(same) > 1 else ():
             blocks = {str(r.facts["condition"]): b for r in same if (b := subject.block(r)) is not None}
@@ -185,7 +185,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
     """Rank systems across tasks within each track and setting (Friedman, Nemenyi); yardsticks do not compete."""
     found = []
     for key, members in _grouped(records, ("track", "protocol", "training", "condition")).items():
-        plan = Plan.model_validate(members[0].facts["plan"])
+        plan = AnalysisPlan.model_validate(members[0].facts["plan"])
         if key[0] == "reference" or plan.primary_metric == "ccc":
             continue
         subject = Subject(main_view(members[0].facts), plan.primary_metric, "category")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.labels import label_table
 from bench.errors import DataError
 from bench.labelled import LabelledTasks
-from bench.labels import label_table
 from bench.predictions import PredictionTable, read_table
 from bench.protocols import Array
 from bench.records import Record

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards import CorpusCard
+from bench.cards.contamination import Contamination, contamination
+from bench.cards.corpus import CorpusCard
+from bench.cards.labels import label_table
+from bench.cards.registry import corpus_cards, load_system, system_names
 from bench.confounds import find_confounds
-from bench.contamination import Contamination, contamination
 from bench.corpora import Metadata, PreparedCorpus, data_folders, find_corpora, read_metadata
-from bench.labels import label_table
 from bench.protocols import SAMPLE_RATE, Array
-from bench.registry import corpus_cards, load_system, system_names
 from bench.task import open_table
 from bench.task.splitting import no_within, official_sides, too_few_speakers
 

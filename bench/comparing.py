@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
-from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
@@ -167,7 +167,7 @@ def families_across_protocols(
         settings: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
         for r in here:
             settings[r.system].add(_setting(r))
-        planned = Plan.model_validate(here[0].facts["plan"]).across_tracks
+        planned = AnalysisPlan.model_validate(here[0].facts["plan"]).across_tracks
         pairs = [
             p
             for p in dict.fromkeys(planned if asked is None else (*planned, asked))
@@ -188,7 +188,7 @@ def families(
     group: Sequence[Record], asked: tuple[str, str] | None = None
 ) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
     """Return the comparison families of one task: name, records, pairs. ``asked`` adds a pair that is in none."""
-    plan = Plan.model_validate(group[0].facts["plan"])
+    plan = AnalysisPlan.model_validate(group[0].facts["plan"])
     made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
     for track in sorted({str(r.facts["track"]) for r in group}):
         members = [r for r in group if r.facts["track"] == track]
@@ -216,7 +216,7 @@ def run_family(
 
     ``keys`` names the statistics to test on; None means all.
     """
-    plan = Plan.model_validate(records[0].facts["plan"])
+    plan = AnalysisPlan.model_validate(records[0].facts["plan"])
     if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
         raise DataError(
             f"{records[0].task}: the records of {', '.join(r.system for r in records)} were made on different clips or folds; run the matrix again"
@@ -240,7 +240,7 @@ def _run_block(
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
     key: BlockKey,
-    plan: Plan,
+    plan: AnalysisPlan,
     asked: Sequence[str],
 ) -> list[Pairing]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards import CorpusCard, Protocol, SystemCard
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.registry import build
+from bench.cards.system import SystemCard
 from bench.contract_demands import (
     LATE_REACH,
     Violation,
@@ -53,7 +55,6 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
-from bench.registry import build
 from bench.synthetic import write_tiny_corpus
 from bench.task import Task, build_task, decode_missing, open_table
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cards import CorpusCard, check_language
+from bench.cards.corpus import CorpusCard, check_language
+from bench.cards.labels import label_table
+from bench.cards.registry import corpus_cards
+from bench.cards.typed_yaml import read_typed
 from bench.errors import DataError, UsageError, nearest
-from bench.labels import label_table
 from bench.protocols import DIMENSIONS, Array
-from bench.registry import corpus_cards
-from bench.typed_yaml import read_typed
 
 METADATA = "metadata.csv"
 COLUMNS = (

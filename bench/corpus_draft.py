@@ -12,14 +12,14 @@ from pathlib import Path
 
 import yaml
 
-from bench.cards import CorpusCard, Scale, check_language
+from bench.cards.corpus import CorpusCard, Scale, check_language
+from bench.cards.labels import label_table
+from bench.cards.registry import corpus_cards
+from bench.cards.typed_yaml import parse_typed
 from bench.corpora import METADATA, card_of, folder_name, read_rows
 from bench.errors import UsageError
-from bench.labels import label_table
 from bench.protocols import DIMENSIONS
-from bench.registry import corpus_cards
 from bench.storage.atomic import write_text
-from bench.typed_yaml import parse_typed
 
 CARD_FILE = "card.yaml"
 USUAL_SCALES: tuple[Scale, ...] = ((0, 1), (-1, 1), (1, 5), (1, 7), (1, 9))

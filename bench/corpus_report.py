@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.audio_store import DecodedClip
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.confounds import between_share, find_confounds
 from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows
 from bench.corpus_draft import draft_card

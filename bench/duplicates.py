@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
-from bench.contamination import pools_of
+from bench.cards.contamination import pools_of
+from bench.cards.registry import corpus_cards
 from bench.corpora import find_corpora
 from bench.errors import BenchError
 from bench.fingerprints import HOP, corpus_landmarks
 from bench.protocols import SAMPLE_RATE, Waveform
-from bench.registry import corpus_cards
 from bench.task import CorpusTable, open_table
 
 Kind = Literal["equal", "copy", "cut", "overlap"]

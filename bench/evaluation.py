@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cards import Protocol, SystemCard
+from bench.cards.corpus import Protocol
+from bench.cards.registry import load_system
+from bench.cards.system import SystemCard
 from bench.corpora import PreparedCorpus, data_folders, find_corpora, open_corpus
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.execution.hearing import missing_features
@@ -17,7 +19,6 @@ from bench.matrix import Entry, Matrix
 from bench.plan import Wanted, resolve_system
 from bench.predictions import read_table
 from bench.records import Record, read_record, write_record
-from bench.registry import load_system
 from bench.scoring import score_record
 from bench.storage.run_folder import cache_folder
 from bench.synthetic import write_synthetic_corpus

@@ -23,12 +23,12 @@ import psutil
 from packaging.requirements import Requirement
 
 import bench
-from bench.cards import SystemCard
+from bench.cards.registry import load_system, system_names
+from bench.cards.system import SystemCard
 from bench.corpora import PreparedCorpus, data_folders, find_corpora, read_metadata
 from bench.devices import cpu_workers, gpu_count
 from bench.errors import BenchError
 from bench.plan import resolve_system
-from bench.registry import load_system, system_names
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import cache_folder
 from bench.storage.source_code import split_dotted

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.labels import label_table
+from bench.cards.labels import label_table
 from bench.protocols import DIMENSIONS, Array
 from bench.statistics.additive import moment_statistics
 from bench.task import Task

@@ -8,15 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bench.cards import Name, Protocol
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.corpus import Name, Protocol
+from bench.cards.registry import matrix_files
+from bench.cards.typed_yaml import Strict, read_typed
 from bench.conditions import CLEAN, parse_condition
 from bench.errors import DataError, UsageError, nearest
-from bench.registry import matrix_files
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
-from bench.typed_yaml import Strict, read_typed
-
-Metric = Literal["ua", "wa", "macro_f1", "ccc"]
 
 
 class Entry(Strict):
@@ -76,24 +75,6 @@ class Entry(Strict):
         return value
 
 
-class Plan(Strict):
-    """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
-
-    primary_view: Literal["native", "seven", "four"] = "native"
-    primary_metric: Metric = "ua"
-    families: Literal["track"] = "track"
-    """Comparison family: all pairs of one track × task × view × metric."""
-    across_tracks: tuple[tuple[str, str], ...] = ()
-    """Pairs tested across tracks: a family of their own, whose verdict names the difference in supervision."""
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Difference below which two systems count as equivalent (2 points of UA)."""
-    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.95
-    resamples: Annotated[int, Field(ge=1000)] = 10_000
-    permutations: Annotated[int, Field(ge=1000)] = 100_000
-    seed: int = 0
-
-
 class Matrix(Strict):
     """What to run, and how it will be judged."""
 
@@ -104,7 +85,7 @@ class Matrix(Strict):
     """What is done to test audio, in entries that do not say so themselves: a cell and a record for each."""
     synthetic: Literal["when_alone", "always", "never"] = "when_alone"
     """When the built-in synthetic corpus takes part: when no prepared corpus is found, always, or never."""
-    plan: Plan = Plan()
+    plan: AnalysisPlan = AnalysisPlan()
 
     @field_validator("conditions")
     @classmethod

@@ -9,22 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cards import Protocol, SystemCard, regime, training_name
+from bench.cards.corpus import Protocol
+from bench.cards.labels import View
+from bench.cards.probe_names import PROBES
+from bench.cards.registry import load_system, match_systems, with_settings
+from bench.cards.system import SystemCard
+from bench.cards.weights import find_weights, local_weights
 from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_identity, pooled_identity
-from bench.labels import View
 from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
-from bench.probes import PROBES
 from bench.protocols import Weights
-from bench.registry import load_system, match_systems, with_settings
 from bench.serving import PYTHON_VARIABLE, vllm_python
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import adapter_hash, closure_hash
 from bench.task import Task, match_tasks, split_task_name
+from bench.task.names import regime, training_name
 from bench.transfer import trainings
-from bench.weights import find_weights, local_weights
 
 FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
 """Packages whose arithmetic decides features; their versions are part of a feature's key, with those that a card lists."""

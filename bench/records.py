@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.cards import regime
+from bench.cards.labels import VIEWS
 from bench.errors import DataError
-from bench.labels import VIEWS
 from bench.protocols import Array
 from bench.storage.atomic import replacing, write_json
 from bench.storage.hashing import hash_file
+from bench.task.names import regime
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import DataError, UsageError
 from bench.labelled import LabelledTasks
-from bench.matrix import Plan
 from bench.predictions import PredictionTable, read_table
 from bench.records import Block, Record, read_record
 from bench.scoring import count_all, figures, whole_table
@@ -113,7 +113,7 @@ def from_tables(path: Path, folder: Path, tasks: LabelledTasks, *, by_clip: bool
         read = read_table(table)
         parts.setdefault(int(read.identity["seed"]), []).append(read)
     seeds = [whole_table(task, str(facts["protocol"]), seed, own) for seed, own in parts.items()]
-    plan = Plan.model_validate(facts["plan"])
+    plan = AnalysisPlan.model_validate(facts["plan"])
     if by_clip:
         counted = count_all(task, seeds, plan, by_clip=True)
         own = {**facts, **counted.facts(), "cluster": "clip"}

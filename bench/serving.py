@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cards import ServerSpec, SystemCard
+from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json

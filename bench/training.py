@@ -14,16 +14,17 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.cards import Name, SystemCard
+from bench.cards.corpus import Name
+from bench.cards.registry import build, load_system, shipped_files, with_settings
+from bench.cards.system import SystemCard
+from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.worker import Runner
 from bench.features import FeatureStore
 from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
-from bench.registry import build, load_system, shipped_files, with_settings
 from bench.storage.atomic import write_text
 from bench.storage.run_folder import cache_folder
-from bench.typed_yaml import Strict, read_typed
 from bench.unlabelled import Lesson, encode_missing, group_of
 
 CARD = "system.yaml"

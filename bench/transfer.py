@@ -14,10 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
-from bench.labels import View, label_table
 from bench.material import Material, Source
 from bench.protocols import Array
 from bench.storage.hashing import digest, hash_json

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from bench.audio_store import decode_shard, plan_shards, read_shard
-from bench.cards import CorpusCard, Protocol
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.worker import Runner
 from bench.folds import Fold
-from bench.labels import View, label_table
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted

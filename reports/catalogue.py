@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from bench.cards.registry import system_card_files
 from bench.catalogue import CatalogueEntry
 from bench.errors import DataError
-from bench.registry import system_card_files
 from bench.storage.atomic import write_text
 from reports.templating import environment
 from reports.wording import VERIFIED, language_name

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.labels import VIEWS
 from bench.comparing import (
     ACROSS_PROTOCOLS,
     ACROSS_TRACKS,
@@ -18,8 +20,6 @@ from bench.comparing import (
 )
 from bench.conditions import CLEAN
 from bench.errors import DataError
-from bench.labels import VIEWS
-from bench.matrix import Plan
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record
 from bench.statistics.ranking import RankInterval, rank_interval
@@ -69,7 +69,7 @@ class Contest:
     task: str
     protocol: str
     condition: str
-    plan: Plan
+    plan: AnalysisPlan
     records: tuple[Record, ...]
     subjects: tuple[Subject, ...]
     pairings: tuple[Pairing, ...]
@@ -191,7 +191,7 @@ def _with_pairs_across_protocols(
 
 
 def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
-    plan = Plan.model_validate(group[0].facts["plan"])
+    plan = AnalysisPlan.model_validate(group[0].facts["plan"])
     subjects = _subjects(group, plan)
     # Other views are tested by serbench compare.
     keys = {(s.view, s.outside, "all", s.target) for s in subjects}
@@ -217,7 +217,7 @@ def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
     )
 
 
-def _subjects(group: Sequence[Record], plan: Plan) -> list[Subject]:
+def _subjects(group: Sequence[Record], plan: AnalysisPlan) -> list[Subject]:
     """The primary view and metric (the corpus's own classes where the view has none), then CCC by dimension."""
     scores = [s for r in group for s in r.scores if s["rows"] == "all"]
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"

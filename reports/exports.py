@@ -11,8 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from bench.cards.registry import corpus_cards
 from bench.records import Record, main_view
-from bench.registry import corpus_cards
 from bench.scoring import Score
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.leaderboard.checking import BADGES, BoardRecord, Validation
 from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.remembering import RememberedFiles, RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
-from bench.matrix import Entry, Matrix, Plan
+from bench.matrix import Entry, Matrix
 from bench.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.source_code import package_hash
@@ -93,7 +94,7 @@ def published_run(found: Validation, rules: BoardRules) -> Run:
     )
 
 
-def _under(published: BoardRecord, plan: Plan) -> Record:
+def _under(published: BoardRecord, plan: AnalysisPlan) -> Record:
     """The record, to be compared under the board's plan, with the hash that names its content."""
     record = published.record
     added = {"plan": plan.model_dump(mode="json"), "record_hash": hash_file(published.path)}

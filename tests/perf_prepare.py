@@ -20,11 +20,11 @@ import numpy as np
 import psutil
 import soundfile
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.typed_yaml import parse_typed
 from bench.cli.printing import console, print_table
 from bench.preparation.preparing import Preparation, prepare
 from bench.storage.provenance import machine_facts
-from bench.typed_yaml import parse_typed
 
 SECONDS, RATE = 5.0, 24_000
 CARD = r"""

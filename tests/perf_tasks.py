@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.audio_store import plan_shards
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.corpora import PreparedCorpus
 from bench.errors import DataError
 from bench.storage.hashing import digest

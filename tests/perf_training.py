@@ -24,8 +24,8 @@ from adapters.meralion_ser.augmentation import MixUp
 from adapters.meralion_ser.batches import Batch, epoch_batches
 from adapters.meralion_ser.checkpoints import Session
 from adapters.meralion_ser.losses import hybrid_loss
+from bench.cards.registry import load_system
 from bench.protocols import Clips, Examples, FitContext, Weights
-from bench.registry import load_system
 
 CLIPS, FRAMES, LABELS = 160, (60, 180), ("neutral", "happy", "sad", "angry")
 EPOCHS, REPEATS = 8, 3

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.registry import system_names
 from bench.comparing import Pairing, compare_pair
 from bench.matrix import load_matrix
 from bench.records import Record, read_records
-from bench.registry import system_names
 from tests import study_tables
 
 ROOT = Path(__file__).resolve().parent.parent

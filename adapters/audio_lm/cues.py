@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from bench.typed_yaml import Strict, read_typed
+from bench.cards.typed_yaml import Strict, read_typed
 
 WORD = r"[^\W\u0b80-\u0bff\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[\u0300-\u036f]"
 """A character of a word in a script that puts spaces between words (Tamil has its own rule)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adapters.audio_lm.cues import WORD
 from adapters.audio_lm.normalising import plain, visible
-from bench.labels import fold_name, label_table
+from bench.cards.labels import fold_name, label_table
 
 _TAMIL = r"[\u0b80-\u0bff]"
 _TAMIL_DENIAL = re.compile("இல்ல|ில்ல|ற்ற|ின்றி|ல்லாத|ல்லாம|டாத|டாம|டாது|டமாட்ட|டுவ|ட்டால்")

@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from bench.cards.labels import label_table
+from bench.cards.typed_yaml import Strict, parse_typed
 from bench.errors import UsageError, nearest
-from bench.labels import label_table
-from bench.typed_yaml import Strict, parse_typed
 
 Form = Literal["plain", "lettered"]
 Control = Literal["text-only", "audio-free"]

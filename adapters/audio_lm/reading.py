@@ -9,7 +9,7 @@ from typing import Literal
 from adapters.audio_lm.cues import cue_pattern, languages_read
 from adapters.audio_lm.mentions import Lexicon
 from adapters.audio_lm.polarity import Passage, Statement, read_passage
-from bench.labels import label_table
+from bench.cards.labels import label_table
 
 MOST_MENTIONS = 120
 """A reply that names emotions more often than this is a loop, not an answer."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bench.cards.labels import label_table
 from bench.errors import CannotRun
-from bench.labels import label_table
 from bench.protocols import Array
 
 NO_CATEGORIES = ("none",)

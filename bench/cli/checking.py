@@ -6,10 +6,10 @@ import contextlib
 import sys
 import warnings
 
+from bench.cards.registry import load_system
 from bench.cli.printing import console, print_json, print_table
 from bench.contract import ContractReport, check_system
 from bench.execution.worker import quiet_single_thread
-from bench.registry import load_system
 
 
 def check(system: str, *, as_json: bool) -> int:

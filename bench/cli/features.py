@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cards.registry import load_system, system_names, with_settings
 from bench.cli.printing import console, print_json, print_table
 from bench.corpora import data_folders, find_corpora
 from bench.errors import UsageError, nearest
@@ -13,7 +14,6 @@ from bench.estimates import human_bytes
 from bench.feature_upkeep import Explanation, explain, remove, verify, waste
 from bench.features import FeatureStore
 from bench.plan import System, resolve_system
-from bench.registry import load_system, system_names, with_settings
 from bench.storage.run_folder import cache_folder
 from bench.task import open_table, split_task_name
 from bench.task.opening import NOT_YET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.cards import Protocol
+from bench.cards.corpus import Protocol
 from bench.cli.printing import console, figure, print_json
 from bench.importing import import_table
 

@@ -42,7 +42,7 @@ def _cell(value: Any) -> str:
 
 
 def _systems() -> list[dict[str, Any]]:
-    from bench.registry import load_system, system_names
+    from bench.cards.registry import load_system, system_names
 
     rows = []
     for name in system_names():
@@ -76,7 +76,7 @@ def _found(data: Sequence[Path]) -> dict[str, Any]:
 
 
 def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
-    from bench.registry import corpus_cards
+    from bench.cards.registry import corpus_cards
 
     found = _found(data)
     cards = {**corpus_cards(), **{name: c.card for name, c in found.items()}}
@@ -125,8 +125,8 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
 
 
 def _matrices() -> list[dict[str, Any]]:
+    from bench.cards.registry import matrix_files
     from bench.matrix import load_matrix
-    from bench.registry import matrix_files
 
     rows = []
     for name in matrix_files():

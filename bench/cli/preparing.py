@@ -8,15 +8,15 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.registry import corpus_card_file, corpus_cards
+from bench.cards.typed_yaml import read_typed
 from bench.cli.printing import console, print_json, print_table
 from bench.corpora import METADATA, data_folders
 from bench.errors import UsageError, nearest
 from bench.preparation.preparing import Preparation, Watcher, prepare
 from bench.preparation.report import REPORT, PrepareReport
-from bench.registry import corpus_card_file, corpus_cards
 from bench.storage.run_folder import cache_folder
-from bench.typed_yaml import read_typed
 
 PROBLEMS_SHOWN = 40
 """How many problems the table prints before it says how many more there are; the report has them all."""

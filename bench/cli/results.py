@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.agreement import Agreement, agreements
-from bench.cards import regime
 from bench.cli.beside_scores import (
     everything,
     metric_words,
@@ -25,6 +24,7 @@ from bench.protocols import DIMENSIONS
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.task.names import regime
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cards.registry import load_system
+from bench.cards.typed_yaml import Strict
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import DataError, UsageError
 from bench.estimates import human_bytes, human_time
@@ -16,10 +18,8 @@ from bench.execution.forecast import Forecast, forecast
 from bench.execution.progress import Reporter, watcher
 from bench.matrix import read_matrix
 from bench.protocols import STORED
-from bench.registry import load_system
 from bench.storage.journal import CellRow
 from bench.storage.run_folder import RunFolder, open_run
-from bench.typed_yaml import Strict
 
 PLAIN_STATES = ("done", "to do")
 """States of a forecast that need no reason; any other is the reason why nothing can run."""

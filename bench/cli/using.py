@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.labels import View
+from bench.cards.registry import load_system
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.devices import one_device
 from bench.errors import CannotRun, UsageError
 from bench.execution.worker import Runner, quiet_single_thread
-from bench.labels import View
 from bench.plan import resolve_system
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS
-from bench.registry import load_system
 from bench.storage.run_folder import cache_folder
 
 

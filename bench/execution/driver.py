@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cards import Protocol
+from bench.cards.corpus import Protocol
 from bench.corpora import PreparedCorpus, data_folders, find_corpora
 from bench.corpus_verify import remember_hashes
 from bench.devices import worker_devices

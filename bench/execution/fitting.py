@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.registry import build
 from bench.errors import DataError
 from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.probing import run_probe
@@ -19,7 +20,6 @@ from bench.material import Heard, Material
 from bench.plan import Cell, Group
 from bench.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.protocols import Answers, Examples, FitContext
-from bench.registry import build
 from bench.storage.hashing import hash_file
 
 

@@ -9,11 +9,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards import SystemCard
+from bench.cards.parameters import check_parameters
+from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
 from bench.features import FeatureReader
 from bench.material import Heard
-from bench.parameters import check_parameters
 from bench.plan import Group
 from bench.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.protocols import Answers

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.audio_store import DecodedClip, decode_shard
+from bench.cards.registry import build
 from bench.conditions import apply_shard
 from bench.devices import BATCH_SECONDS, batch_seconds
 from bench.errors import BenchError, DataError, NeedsServer
@@ -31,7 +32,6 @@ from bench.features import FeatureStore, Keep, pooled_identity
 from bench.frame_bound import require_room
 from bench.plan import System
 from bench.protocols import SAMPLE_RATE, Clips
-from bench.registry import build
 
 
 class Runner:

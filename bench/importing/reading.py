@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from bench.cards.labels import label_table
 from bench.errors import DataError, UsageError, nearest
-from bench.labels import label_table
 from bench.protocols import DIMENSIONS, STATUSES
 from bench.storage.bounded_files import require_bounded_parquet, require_plain_file
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cards import Protocol, SystemCard
+from bench.cards.corpus import Protocol
+from bench.cards.system import ImportedCard, SystemCard
+from bench.cards.typed_yaml import read_typed
 from bench.corpora import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.importing.reading import Row, read_rows
 from bench.labelled import corpora_at_hand, limit_of
 from bench.layout import make_plan
-from bench.leaderboard.shape import ImportedCard
 from bench.matrix import Matrix, read_matrix
 from bench.plan import Cell, RecordPlan, System, Wanted
 from bench.predictions import PredictionTable, read_table, write_table
@@ -26,7 +27,6 @@ from bench.storage.hashing import hash_file, hash_json
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder, cache_folder, open_run
 from bench.task import Task, build_task, decode_missing, open_table
-from bench.typed_yaml import read_typed
 
 MOST_SEEDS = 100
 CLIPS_SURVEYED = 1000

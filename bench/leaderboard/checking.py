@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
 from bench.labelled import LabelledTasks, corpora_at_hand
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.stored import stored_record
 from bench.leaderboard.tables import require_possible, require_tables
-from bench.matrix import Plan
 from bench.records import Record, read_record
 from bench.rescoring import Checked, from_record, from_tables
 from bench.scoring.recording import figures_code
@@ -165,7 +165,7 @@ def _described(publication: Publication) -> Mapping[str, Any]:
     return described
 
 
-def plan_fault(plan: Plan, wanted: Plan, path: Path) -> None:
+def plan_fault(plan: AnalysisPlan, wanted: AnalysisPlan, path: Path) -> None:
     """Raise :class:`DataError` unless a plan keeps to the board's."""
     for name in BINDING:
         if getattr(plan, name) != getattr(wanted, name):

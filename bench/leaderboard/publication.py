@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import DataError, UsageError
-from bench.matrix import Plan
 from bench.storage.atomic import write_json
 from bench.storage.bounded_files import bounded_json
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import RunFolder
-from bench.typed_yaml import Strict, read_typed
 
 SEAL_SCHEMA = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
@@ -28,7 +28,7 @@ class BoardRules(Strict):
     title: str = "ser-bench leaderboard"
     address: str = ""
     """Where the repository is, for the links by which others publish; blank leaves them out."""
-    plan: Plan = Plan()
+    plan: AnalysisPlan = AnalysisPlan()
     """Its ``across_tracks`` is not asked for: pairs across tracks are those that the publications' own plans name."""
 
 
@@ -172,14 +172,14 @@ class Board:
         return Publication(RunFolder(self.root / name))
 
 
-def plan_of(described: Mapping[str, Any], path: Path) -> Plan:
+def plan_of(described: Mapping[str, Any], path: Path) -> AnalysisPlan:
     """The analysis plan of a publication's matrix.
 
     Raises:
         DataError: it has none that this version knows.
     """
     try:
-        return Plan.model_validate(described["matrix"]["plan"])
+        return AnalysisPlan.model_validate(described["matrix"]["plan"])
     except (KeyError, ValidationError):
         raise DataError(
             f"{path}: its matrix has no analysis plan that this version knows; update ser-bench"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bench.typed_yaml import Strict, parse_typed
+from bench.cards.typed_yaml import Strict, parse_typed
 
 
 class ReportedFigure(Strict):

@@ -8,14 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.cards import CorpusCard, Protocol, SystemCard, Track, regime
-from bench.contamination import contamination
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.contamination import contamination
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.system import ImportedCard, SystemCard, Track
 from bench.errors import DataError
-from bench.matrix import Plan
 from bench.records import SCHEMA_VERSION
 from bench.scoring import publish_obstacles
 from bench.storage.hashing import HASH
 from bench.task import split_task_name
+from bench.task.names import regime
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
@@ -208,7 +210,7 @@ def _doubled(path: Path, facts: Mapping[str, Any]) -> list[tuple[tuple[str, Any]
         (("seeds", len(facts["seeds"])), ("the number of different ones", len(set(facts["seeds"])))),
         (("tested folds", tested), ("the number of folds, at most,", min(tested, facts["folds"]))),
         (("tables", len(facts["tables"])), ("folds times seeds", facts["folds"] * len(facts["seeds"]))),
-        (("plan", facts["plan"].get("coverage_floor")), ("its floor of coverage", Plan.model_validate(facts["plan"]).coverage_floor)),
+        (("plan", facts["plan"].get("coverage_floor")), ("its floor of coverage", AnalysisPlan.model_validate(facts["plan"]).coverage_floor)),
     ]  # fmt: skip
     pairs += [
         ((f"{k} (record)", facts[k]), (f"{k} on the system card", card.get(k)))
@@ -248,7 +250,7 @@ def _require_cards(path: Path, facts: Mapping[str, Any]) -> None:
     try:
         card = (ImportedCard if facts.get("imported") else SystemCard).model_validate(facts["card"])
         corpus = CorpusCard.model_validate(facts["corpus_card"])
-        plan = Plan.model_validate(facts["plan"])
+        plan = AnalysisPlan.model_validate(facts["plan"])
     except ValidationError as error:
         raise DataError(
             f"{path}: a card or the plan inside is not one of this version ({error.errors()[0]['msg']})"
@@ -266,10 +268,3 @@ def _require_cards(path: Path, facts: Mapping[str, Any]) -> None:
         raise DataError(
             f"{path}: calls its contamination {facts['contamination']!r}, but by its cards it is {known!r}; score the run again"
         )
-
-
-class ImportedCard(SystemCard):
-    """The card of a system that ran elsewhere: it need not name code of this suite."""
-
-    def _one_kind(self) -> ImportedCard:  # type: ignore[override]  # the parent's validator is what is replaced
-        return self

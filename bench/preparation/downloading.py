@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from bench.cards.corpus_layout import Download
 from bench.errors import DataError
-from bench.preparation.layout import Download
 from bench.storage.atomic import clear_os_errors
 
 BLOCK = 1 << 18

@@ -14,7 +14,7 @@ from bench.preparation.tree import SourceFile
 from bench.storage.hashing import digest
 
 if TYPE_CHECKING:
-    from bench.preparation.layout import HuggingFace, Part
+    from bench.cards.corpus_layout import HuggingFace, Part
     from bench.preparation.scanning import Listing
     from bench.preparation.tree import SourceTree
 

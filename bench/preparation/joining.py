@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.corpus_layout import Join, fill
 from bench.errors import UsageError
-from bench.preparation.layout import Join, fill
 from bench.preparation.scanning import Listing, path_columns
 from bench.preparation.tables import Row, read_table
 from bench.preparation.tree import SourceTree

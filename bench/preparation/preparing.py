@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.corpora import COLUMNS, METADATA
 from bench.errors import BenchError, DataError, UsageError
 from bench.preparation.joining import complete

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.audio import DECODER
-from bench.cards import CorpusCard
-from bench.labels import label_table
+from bench.cards.corpus import CorpusCard
+from bench.cards.labels import label_table
 from bench.preparation.problems import Kind, Problem, faults
 from bench.preparation.tables import Row
 from bench.preparation.tree import glob_pattern

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from bench.audio import AUDIO_SUFFIXES
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.corpus_layout import Layout, Part, alternatives, fill
 from bench.errors import DataError, UsageError
-from bench.preparation.layout import Layout, Part, alternatives, fill
 from bench.preparation.problems import Problem
 from bench.preparation.tables import Row, decode_text, read_table
 from bench.preparation.tree import SourceTree, glob_pattern

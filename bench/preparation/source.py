@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.audio import AUDIO_SUFFIXES
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.errors import DataError
 from bench.preparation.downloading import download
 from bench.preparation.tree import SourceFile, SourceTree, glob_pattern, walk_folder

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.preparation.layout import fill
+from bench.cards.corpus_layout import fill
 from bench.preparation.problems import Problem
 from bench.preparation.tables import Row
 
 if TYPE_CHECKING:
-    from bench.preparation.layout import Join, Part
+    from bench.cards.corpus_layout import Join, Part
 
 
 def votes_and_ratings(spec: Part | Join, rows: Sequence[Row], problems: list[Problem], where: str) -> Row:

@@ -15,19 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.probe_names import PROBES
 from bench.errors import DataError, UsageError, nearest
 
-PROBES = {
-    "attentive": "bench.probes.attentive:AttentiveProbe",
-    "layerwise": "bench.probes.layerwise:LayerwiseProbe",
-    "linear": "bench.probes.linear:LinearProbe",
-    "superb": "bench.probes.superb:SuperbProbe",
-    "svm": "bench.probes.svm:SvmProbe",
-}
-"""Probe name on a system card → class, built as ``Class(**params)``."""
-
-FRAME_PROBES = ("attentive",)
-"""Probes that read frames; the others read means over frames."""
 LAYER_VARIANT = "layer/"
 """What the variants of a cell that answer from one layer alone are called, before the layer's index."""
 

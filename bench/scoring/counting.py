@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.labels import VIEWS, label_table
 from bench.errors import DataError
-from bench.labels import VIEWS, label_table
 from bench.listeners import human_references
-from bench.matrix import Plan
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.records import LISTENER, MOMENTS, Block
@@ -71,7 +71,7 @@ class Counted:
 def count_all(
     task: Task,
     seeds: Sequence[PredictionTable],
-    plan: Plan,
+    plan: AnalysisPlan,
     *,
     by_clip: bool = False,
     salt: str | None = None,

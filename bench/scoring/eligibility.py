@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench.cards import CorpusCard
-from bench.matrix import Plan
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.corpus import CorpusCard
 
 
-def publish_obstacles(corpus: CorpusCard, limited: bool, coverage: float, plan: Plan) -> list[str]:
+def publish_obstacles(corpus: CorpusCard, limited: bool, coverage: float, plan: AnalysisPlan) -> list[str]:
     """Say why a record must not be published; empty when it may."""
     found = []
     if corpus.synthetic:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.matrix import Plan
 from bench.protocols import Array
 from bench.records import LISTENER, Block
 from bench.slices import as_json, slice_figures
@@ -76,7 +76,7 @@ def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[
 
     ``facts`` are the record's own: its plan, clusters with their folds, seeds and coverage.
     """
-    plan = Plan.model_validate(facts["plan"])
+    plan = AnalysisPlan.model_validate(facts["plan"])
     folds = sorted({str(c["fold"]) for c in facts["clusters"]})
     fold_of = [folds.index(str(c["fold"])) for c in facts["clusters"]]
     scores = [
@@ -115,7 +115,7 @@ def score_block(
     name: str,
     computed: str,
     fold_of: Sequence[int],
-    plan: Plan,
+    plan: AnalysisPlan,
     facts: Mapping[str, Any],
     notes: tuple[str, ...] = (),
 ) -> Score | None:
@@ -164,7 +164,7 @@ def score_block(
 
 
 def _means(
-    blocks: Sequence[Block], fold_of: Sequence[int], plan: Plan, facts: Mapping[str, Any]
+    blocks: Sequence[Block], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
 ) -> list[Score]:
     """Means over dimensions, where there are at least two that have the metric."""
     found = []
@@ -182,7 +182,7 @@ def _means(
 
 
 def human_reference(
-    sliced: Sequence[Block], fold_of: Sequence[int], plan: Plan, facts: Mapping[str, Any]
+    sliced: Sequence[Block], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What one listener scores against the others (``perceived``) or against the intended label, where votes are known."""
     rows = []

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.matrix import Plan
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable
 from bench.probes import LAYER_VARIANT
@@ -21,7 +21,7 @@ from bench.statistics.intervals import interval
 METRIC_OF_CATEGORY, METRIC_OF_DIMENSION = "ua", "ccc"
 
 
-def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: Plan) -> dict[str, Any]:
+def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: AnalysisPlan) -> dict[str, Any]:
     """Return ``layer_curve`` and, where dimensions were answered, ``layer_curve_<dimension>``; {} without layers.
 
     A curve is a list of {layer, ua or ccc, low, high} in the order of the layers: the pooled test clips of all folds,
@@ -59,7 +59,7 @@ def _layer(name: str) -> int:
     return int(name.removeprefix(LAYER_VARIANT))
 
 
-def _point(block: Block, plan: Plan) -> dict[str, Any]:
+def _point(block: Block, plan: AnalysisPlan) -> dict[str, Any]:
     metric = METRIC_OF_CATEGORY if block.categorical else METRIC_OF_DIMENSION
     estimate = float(value(metric, block.averaged.sum(axis=0)))
     point: dict[str, Any] = {metric: estimate if np.isfinite(estimate) else None, "low": None, "high": None}

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.contamination import contamination
+from bench.cards.contamination import contamination
+from bench.cards.labels import label_table
 from bench.errors import BenchError, DataError
-from bench.labels import label_table
 from bench.matrix import Matrix
 from bench.plan import RecordPlan, RunPlan
 from bench.predictions import PredictionTable, read_table
@@ -42,7 +42,7 @@ FIGURE_MODULES = (
     "bench.slices",
 )
 """Code that turns statistics into figures."""
-SCORING_MODULES = (*FIGURE_MODULES, "bench.scoring", "bench.records", "bench.labels", "bench.folds")
+SCORING_MODULES = (*FIGURE_MODULES, "bench.scoring", "bench.records", "bench.cards.labels", "bench.folds")
 
 
 def figures_code() -> str:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
-from bench.cards import CorpusCard, Protocol
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.labels import label_table
 from bench.confounds import find_confounds
 from bench.corpora import Metadata
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import folds_hash
-from bench.labels import label_table
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
 from bench.task.definition import Task

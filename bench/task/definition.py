@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio_store import DecodedClip
-from bench.cards import CorpusCard, Protocol
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.labels import View
 from bench.folds import Fold, Leak
-from bench.labels import View
 from bench.protocols import Array
 from bench.task.segments import clips_of_segments
 

@@ -31,3 +31,22 @@ def match_tasks(pattern: str, known: Sequence[str]) -> list[str]:
     """Return the task names a matrix's pattern means (``*``, ``emodb-*``, ``indowave.id@loso``), keeping its variant."""
     base, at, variant = pattern.partition("@")
     return [name + at + variant for name in known if fnmatch.fnmatchcase(name, base)]
+
+
+def training_name(training: str, view: str, train_condition: str) -> str:
+    """Say in one word what a system learnt from, blank for the clean audio of the task itself.
+
+    >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
+    ('other-pools', 'other-pools-four-trained-noise-10db')
+    """
+    parts = (training, "four" if view == "four" else "", f"trained-{train_condition}")
+    return "-".join(p for p in parts if p and p != "trained-clean")
+
+
+def regime(protocol: str, training: str) -> str:
+    """Protocol and :func:`training_name` in one word, for file names.
+
+    >>> regime("within", ""), regime("transfer", "other-pools")
+    ('within', 'transfer-other-pools')
+    """
+    return f"{protocol}-{training}" if training else protocol

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards import CorpusCard, Protocol
+from bench.cards.corpus import CorpusCard, Protocol
 from bench.crossed_folds import build_crossed_folds, check_scripts
 from bench.errors import DataError
 from bench.folds import (

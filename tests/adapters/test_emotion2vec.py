@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from adapters.emotion2vec import Emotion2vecClassifier, Emotion2vecEncoder, scores_by_label
+from bench.cards.labels import label_table
+from bench.cards.registry import load_system, with_settings
+from bench.cards.weights import folder_hash
 from bench.contract import check_system
 from bench.errors import CannotRun, DataError
-from bench.labels import label_table
 from bench.protocols import Clips, Encoder, Examples, FitContext, Predictor, Weights
-from bench.registry import load_system, with_settings
-from bench.weights import folder_hash
 
 NINE = ["生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad", "吃惊/surprised", "<unk>"]  # fmt: skip
 

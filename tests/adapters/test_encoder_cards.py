@@ -10,11 +10,11 @@ import transformers
 
 from adapters.s3prl_compat import import_s3prl
 from adapters.transformers_encoder import FAMILIES, RandomEncoder, mask_safe
-from bench.cards import SystemCard
-from bench.contamination import contamination
+from bench.cards.contamination import contamination
+from bench.cards.registry import build, corpus_cards, load_system, system_names
+from bench.cards.system import SystemCard
 from bench.errors import UsageError
 from bench.matrix import load_matrix
-from bench.registry import build, corpus_cards, load_system, system_names
 
 CARDS = {n: load_system(n) for n in system_names()}
 ENCODERS = {n: c for n, c in CARDS.items() if c.encoder is not None}

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from adapters.meralion_ser import MatchedSer, MeralionSer, MeralionSerConfig, MeralionSerPredictor, TrainedSer
-from bench.cards import WeightsSpec
+from bench.cards.registry import load_system
+from bench.cards.system import WeightsSpec
+from bench.cards.weights import local_weights
 from bench.errors import CannotRun, DataError, UsageError
 from bench.plan import resolve_system
 from bench.protocols import Answers, Examples, FitContext, Weights
-from bench.registry import load_system
-from bench.weights import local_weights
 from tests.adapters.test_meralion_options import LOGMEL, context, heard
 
 WHISPER = {"d_model": 64, "encoder_layers": 1, "encoder_attention_heads": 1, "encoder_ffn_dim": 64}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from adapters.meralion_ser import MeralionSerPredictor
 from adapters.meralion_ser.batches import LabelledFrames, epoch_batches
 from adapters.meralion_ser.frames import frame_statistics, log_mel
+from bench.cards.registry import build, load_system
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.protocols import Answers, Clips, Examples, FitContext, Predictor, Waveform, Weights
-from bench.registry import build, load_system
 
 LABELS = ("neutral", "happy", "sad")
 DIMS = 16

@@ -11,8 +11,8 @@ import torch
 
 from adapters.meralion_ser import MeralionSerPredictor
 from adapters.transformers_encoder import TransformersEncoder
+from bench.cards.registry import load_system
 from bench.protocols import Weights
-from bench.registry import load_system
 from tests.adapters.test_meralion_options import SIZES, context, heard
 
 RIVALS = {

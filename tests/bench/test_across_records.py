@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import t as student
 
 from bench.across import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
-from bench.matrix import Plan
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.records import Block, Record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from tests.bench.test_slices import world
 
-PLAN = Plan().model_dump(mode="json")
+PLAN = AnalysisPlan().model_dump(mode="json")
 
 
 def made(

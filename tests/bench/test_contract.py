@@ -9,13 +9,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bench.cards import FeatureSpec, SystemCard
+from bench.cards.registry import load_system
+from bench.cards.system import FeatureSpec, SystemCard
 from bench.contract import TestBed, check_system, encoder_checks
 from bench.contract_demands import odd_audio
 from bench.errors import CannotRun, UsageError
 from bench.plan import resolve_system
 from bench.protocols import Answers, Clips, Examples, FitContext
-from bench.registry import load_system
 
 
 class Sound:

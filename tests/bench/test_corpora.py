@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 from bench.audio import decode, pcm_hash
-from bench.cards import CorpusCard, Split
+from bench.cards.corpus import CorpusCard, Split
+from bench.cards.typed_yaml import read_typed
 from bench.confounds import between_share
 from bench.corpora import Metadata, PreparedCorpus, open_corpus, read_metadata
 from bench.corpus_draft import draft_card, usual_scale, write_draft
@@ -21,7 +22,6 @@ from bench.corpus_report import CorpusReport, describe_corpus
 from bench.corpus_verify import Verification, verify_corpus
 from bench.errors import UsageError
 from bench.task import open_table
-from bench.typed_yaml import read_typed
 from tests.conftest import write_tone_corpus
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import load_task
-from bench.cards import CorpusCard, Split
+from bench.cards.corpus import CorpusCard, Split
 from bench.corpora import PreparedCorpus, card_of
 from bench.errors import DataError, UsageError
 from bench.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of

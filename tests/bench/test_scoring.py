@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from bench import load_task
+from bench.cards.registry import load_system
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
 from bench.folds import Fold, Leak
@@ -19,7 +20,6 @@ from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullbac
 from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.predictions import PredictionTable
 from bench.records import Record, read_record, write_record
-from bench.registry import load_system
 from bench.scoring import figures, score_record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval

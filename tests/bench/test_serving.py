@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.cards import ServerSpec
+from bench.cards.system import ServerSpec
 from bench.errors import CannotRun
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter

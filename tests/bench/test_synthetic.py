@@ -18,11 +18,11 @@ import yaml
 from numpy.typing import NDArray
 
 import bench.synthetic as synthetic
+from bench.cards.labels import label_table
 from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.labels import label_table
 from bench.records import read_records
 from bench.synthetic import EMOTIONS, Voice, synthetic_clip, write_synthetic_corpus, write_tiny_corpus
 

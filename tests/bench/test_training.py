@@ -19,12 +19,13 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from bench.cards import CorpusCard, SystemCard
-from bench.contamination import contamination
+from bench.cards.contamination import contamination
+from bench.cards.corpus import CorpusCard
+from bench.cards.registry import load_system, shipped_files
+from bench.cards.system import SystemCard
 from bench.corpora import open_corpus
 from bench.errors import UsageError
 from bench.plan import resolve_system
-from bench.registry import load_system, shipped_files
 from bench.synthetic import write_synthetic_corpus
 from tests.command import Command, command
 
@@ -247,9 +248,9 @@ def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
     """Everything but the fit: weights stand in as an empty folder, the synthetic corpus for the config's tasks."""
     from adapters.meralion_ser import MeralionSerPredictor
     from bench import training
+    from bench.cards.registry import corpus_cards
     from bench.plan import System
     from bench.protocols import Weights
-    from bench.registry import corpus_cards
 
     path = training.find_config(Path(name))
     config = training.read_typed(path, training.TrainConfig)
@@ -337,10 +338,10 @@ def test_training_killed_at_any_time_ends_with_the_same_weights(
 @pytest.mark.parametrize("name", ["small", "one-gpu", "paper"])
 def test_the_ready_configs_name_what_there_is(name: str, tmp_path: Path) -> None:
     from adapters.meralion_ser import MeralionSerPredictor
+    from bench.cards.registry import shipped_files
+    from bench.cards.typed_yaml import read_typed
     from bench.protocols import Weights
-    from bench.registry import shipped_files
     from bench.training import TrainConfig
-    from bench.typed_yaml import read_typed
 
     config_ = read_typed(shipped_files("training")[name], TrainConfig)
     card = load_system(config_.system)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
 from bench.material import own_material

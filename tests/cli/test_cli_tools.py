@@ -12,10 +12,10 @@ import pytest
 import soundfile
 
 from bench import examination
+from bench.cards.registry import load_system
 from bench.contract import TestBed, encoder_checks
 from bench.examination import ImportProbe, run_probe
 from bench.plan import resolve_system
-from bench.registry import load_system
 from tests.command import Command, command
 from tests.conftest import write_tone_corpus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.matrix import Plan
+from bench.cards.analysis_plan import AnalysisPlan
 from bench.records import Record
 from reports.across import rankings_across_pools
 from reports.contests import Contest, Subject
@@ -33,7 +33,7 @@ def contest(task: int) -> Contest:
     skill = {"good": 0.8, "fair": 0.7, "poor": 0.6}
     records = [record(task, s, "probed", v + 0.001 * task) for s, v in skill.items()]
     records += [record(task, "majority", "reference", 0.9), record(task, "alone", "adapted", 0.95)]
-    return Contest(f"corpus{task}.en", "within", "clean", Plan(), tuple(records), (SUBJECT,), (), ())
+    return Contest(f"corpus{task}.en", "within", "clean", AnalysisPlan(), tuple(records), (SUBJECT,), (), ())
 
 
 @pytest.mark.parametrize("tasks", [10, 12])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.labels import label_table
+from bench.cards.registry import corpus_cards
 from bench.corpora import PreparedCorpus, read_rows
-from bench.labels import label_table
 from bench.preparation.preparing import Preparation, prepare
-from bench.registry import corpus_cards
 from tests.command import Command, command
 from tests.tasks.fixture_trees import write_tone
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.cards.registry import corpus_cards
 from bench.corpora import PreparedCorpus, read_metadata
 from bench.errors import DataError, UsageError
 from bench.preparation.preparing import Preparation, prepare
-from bench.registry import corpus_cards
 from bench.task import build_task, decode_missing, open_table
 from tests.tasks.fixture_trees import build, cases
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from adapters.audio_lm.model import store_path
-from bench.cards import ServerSpec
+from bench.cards.system import ServerSpec
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.predictions import PredictionTable, read_table

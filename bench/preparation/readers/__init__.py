@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.preparation.readers import emo_evaluation, nested_dialogues, segments
 
 if TYPE_CHECKING:
-    from bench.preparation.layout import Part
+    from bench.cards.corpus_layout import Part
     from bench.preparation.scanning import Listing
     from bench.preparation.tree import SourceTree
 

@@ -17,7 +17,7 @@ from bench.preparation.tables import Row, decode_text
 from bench.preparation.votes import dump_votes
 
 if TYPE_CHECKING:
-    from bench.preparation.layout import Part
+    from bench.cards.corpus_layout import Part
     from bench.preparation.scanning import Listing
     from bench.preparation.tree import SourceTree
 

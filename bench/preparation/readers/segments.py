@@ -19,7 +19,7 @@ from bench.preparation import scanning
 from bench.preparation.votes import dump_votes
 
 if TYPE_CHECKING:
-    from bench.preparation.layout import Part
+    from bench.cards.corpus_layout import Part
     from bench.preparation.scanning import Draft, Listing
     from bench.preparation.tree import SourceTree
 

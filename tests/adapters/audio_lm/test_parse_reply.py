@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.audio_lm import Reply, parse_reply
-from bench.labels import label_table
+from bench.cards.labels import label_table
 
 SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 ROWS = [

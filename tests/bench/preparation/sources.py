@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
+from bench.cards.typed_yaml import parse_typed
 from bench.preparation.joining import complete
 from bench.preparation.scanning import Listing, scan
 from bench.preparation.source import open_source
-from bench.typed_yaml import parse_typed
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "OGG"}
 

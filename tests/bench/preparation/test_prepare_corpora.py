@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from bench.audio import decode, pcm_hash
-from bench.cards import CorpusCard
+from bench.cards.corpus import CorpusCard
 from bench.corpora import open_corpus
 from bench.corpus_verify import verify_corpus
 from bench.errors import BenchError, UsageError

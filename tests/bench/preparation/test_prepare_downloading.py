@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.corpus_layout import Download
 from bench.errors import DataError
 from bench.preparation.downloading import download
-from bench.preparation.layout import Download
 
 CONTENT = os.urandom(700_000)
 

@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from bench.cards import WeightsSpec
+from bench.cards.system import WeightsSpec
 from bench.errors import CannotRun, UsageError
 from bench.protocols import Weights
 from bench.storage.hashing import digest, hash_file

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from bench.cards.typed_yaml import Strict
 from bench.errors import nearest
-from bench.typed_yaml import Strict
 
 ReaderName = Literal["emo-evaluation", "nested-dialogues", "segments"]
 TableFormat = Literal["csv", "tsv", "json", "jsonl", "parquet"]

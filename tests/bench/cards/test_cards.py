@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cards import CorpusCard, SystemCard, SystemFile
-from bench.errors import UsageError
-from bench.matrix import Matrix, load_matrix
-from bench.registry import (
+from bench.cards.corpus import CorpusCard
+from bench.cards.registry import (
     corpus_cards,
     load_system,
     match_systems,
@@ -20,7 +18,10 @@ from bench.registry import (
     system_names,
     with_settings,
 )
-from bench.typed_yaml import parse_typed, read_typed
+from bench.cards.system import SystemCard, SystemFile
+from bench.cards.typed_yaml import parse_typed, read_typed
+from bench.errors import UsageError
+from bench.matrix import Matrix, load_matrix
 
 SYSTEM = "name: mine\nfamily: acoustic\ntrack: probed\nadapter: my_code:Model\n"
 

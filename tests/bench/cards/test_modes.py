@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.registry import load_system
 from bench.errors import UsageError
-from bench.registry import load_system
 
 CARD = """\
 name: amb

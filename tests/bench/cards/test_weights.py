@@ -11,10 +11,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from bench import weights
-from bench.cards import WeightsSpec
+from bench.cards import weights
+from bench.cards.system import WeightsSpec
+from bench.cards.weights import find_weights, folder_hash
 from bench.errors import CannotRun
-from bench.weights import find_weights, folder_hash
 
 CARD = WeightsSpec(local="wavlm-large", hub="microsoft/wavlm-large", revision="0123abc")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from bench.cards import CorpusCard, SystemCard
-from bench.registry import corpus_cards
+from bench.cards.corpus import CorpusCard
+from bench.cards.registry import corpus_cards
+from bench.cards.system import SystemCard
 
 Contamination = Literal["seen", "same corpus", "unseen", "undisclosed"]
 OTHER_SPEAKERS = ("speaker-disjoint", "other-speakers")

@@ -1,158 +1,18 @@
-"""Typed cards: what a corpus is, what a system is. YAML on disk, validated and frozen in memory."""
+"""System cards: one evaluated system with pinned weights, or a model that is several systems, one per mode."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from bench.errors import nearest
-from bench.labels import label_table
-from bench.preparation.layout import Layout
-from bench.probes import FRAME_PROBES
-from bench.protocols import DIMENSIONS
+from bench.cards.corpus import Name, as_text
+from bench.cards.probe_names import FRAME_PROBES
+from bench.cards.typed_yaml import Strict
 from bench.storage.source_code import split_dotted
-from bench.typed_yaml import Strict
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
-Scale = tuple[float, float]
 Track = Literal["reference", "released", "probed", "adapted"]
-Protocol = Literal["within", "transfer", "zero-shot"]
-
-
-def training_name(training: str, view: str, train_condition: str) -> str:
-    """Say in one word what a system learnt from, blank for the clean audio of the task itself.
-
-    >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
-    ('other-pools', 'other-pools-four-trained-noise-10db')
-    """
-    parts = (training, "four" if view == "four" else "", f"trained-{train_condition}")
-    return "-".join(p for p in parts if p and p != "trained-clean")
-
-
-def regime(protocol: str, training: str) -> str:
-    """Protocol and :func:`training_name` in one word, for file names.
-
-    >>> regime("within", ""), regime("transfer", "other-pools")
-    ('within', 'transfer-other-pools')
-    """
-    return f"{protocol}-{training}" if training else protocol
-
-
-def _text(value: Any) -> Any:
-    """Identifiers are text: YAML's 3, 03 and 2026-01-01 are what was written, as far as YAML still knows it."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class Split(Strict):
-    """How a corpus is split into folds that share no speaker, session or dialogue."""
-
-    folds: Annotated[int, Field(ge=3, le=100)] | Literal["loso"] = 5
-    """Number of folds (three at least: one to train on, one to choose, one to test), or ``loso``: leave one speaker out."""
-    session_scope: Literal["corpus", "speaker"] = "corpus"
-    """``speaker`` when session ids are local to a speaker (everybody has a session 1)."""
-    dialogue_scope: Literal["corpus", "speaker", "session"] = "corpus"
-
-
-class CorpusCard(Strict):
-    """One corpus: where its labels stand, what they mean, who may use it.
-
-    Only ``name`` is needed: raw labels are then matched against the label table, and no dimensions are read.
-    """
-
-    name: Name
-    title: str = ""
-    pool: Name | None = None
-    """The recordings this corpus draws from; corpora of one pool share speakers. Its own name unless given."""
-    languages: tuple[str, ...] = ()
-    """BCP 47. Used for clips whose ``language`` cell is blank when there is exactly one."""
-    accents: tuple[str, ...] = ()
-    """BCP 47 with regions (``en-SG``): whose speech it is. Task names have the language alone."""
-    contains: tuple[Name, ...] = ()
-    """Corpora, or pools, whose recordings this collection holds copies of: it shares their speakers."""
-    elicitation: Literal["acted", "evoked", "natural", "generated", "unknown"] = "unknown"
-    truth: Literal["intended", "perceived", "unknown"] = "unknown"
-    """What the label is: the emotion the speaker was asked for, or what listeners heard."""
-    synthetic: bool = False
-    labels: dict[str, str | None] = {}
-    """Raw label → canonical name; null leaves such clips out of the categories."""
-    scale: Scale | dict[str, Scale] | None = None
-    """Lowest and highest value of the raw dimension scale, for all three or by dimension."""
-    columns: dict[str, str] = {}
-    """Our column → the column of ``metadata.csv`` that holds it, e.g. ``script: sentence_id``."""
-    cluster: Literal["speaker", "session", "dialogue"] = "speaker"
-    split: Split = Split()
-    licence: str = "unknown"
-    access: Literal["open", "form", "private", "unknown"] = "unknown"
-    source: str = ""
-    citation: str = ""
-    verification: Literal["data", "layout", "described"] | None = None
-    clips: Annotated[int, Field(ge=0, le=10**9)] | None = None
-    speakers: Annotated[int, Field(ge=0, le=10**9)] | None = None
-    hours: Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)] | None = None
-    traps: tuple[str, ...] = ()
-    description: str = ""
-    layout: Layout | None = None
-    """How the owner's download becomes clips (``serbench corpus prepare``)."""
-
-    @model_validator(mode="after")
-    def _layout_says_enough(self) -> CorpusCard:
-        if self.layout is not None:
-            self.layout.check(verification=self.verification, access=self.access)
-        return self
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _raw_labels_are_text(cls, value: Any) -> Any:
-        return {str(_text(k)): v for k, v in value.items()} if isinstance(value, dict) else value
-
-    @field_validator("labels")
-    @classmethod
-    def _known_labels(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        table = label_table()
-        for raw, canonical in value.items():
-            if canonical is not None and canonical not in table.names:
-                raise ValueError(
-                    f"raw label {raw!r} is mapped to {canonical!r}, which is no canonical name; {nearest(canonical, table.names)}"
-                )
-        return value
-
-    @field_validator("scale")
-    @classmethod
-    def _sound_scale(cls, value: Any) -> Any:
-        scales = (
-            value if isinstance(value, dict) else {} if value is None else dict.fromkeys(DIMENSIONS, value)
-        )
-        for dimension, (low, high) in scales.items():
-            if dimension not in DIMENSIONS:
-                raise ValueError(f"{dimension!r} is no dimension; {nearest(dimension, DIMENSIONS)}")
-            if not low < high:
-                raise ValueError(f"{dimension}: the scale must run from low to high, found {low} to {high}")
-        return value
-
-    @field_validator("languages", "accents")
-    @classmethod
-    def _language_tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for tag in value:
-            check_language(tag)
-        return value
-
-    @property
-    def pool_name(self) -> str:
-        """The pool, which is the corpus itself unless the card says otherwise."""
-        return self.pool or self.name
-
-    def scale_of(self, dimension: str) -> Scale | None:
-        """Return (low, high) of the raw scale of a dimension, or None when the card gives none."""
-        return self.scale.get(dimension) if isinstance(self.scale, dict) else self.scale
-
-
-def check_language(tag: str) -> None:
-    """Raise ValueError unless a language tag has the shape of BCP 47 (``ms``, ``en-SG``, ``zh-Hans-TW``, ``qaa``)."""
-    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", tag):
-        raise ValueError(f"{tag!r} is no BCP 47 language tag (expected e.g. ms, en-SG, zh)")
 
 
 class WeightsSpec(Strict):
@@ -217,12 +77,12 @@ class ServerSpec(Strict):
     @field_validator("arguments", mode="before")
     @classmethod
     def _arguments_are_text(cls, value: Any) -> Any:
-        return [_text(v) for v in value] if isinstance(value, list) else value
+        return [as_text(v) for v in value] if isinstance(value, list) else value
 
     @field_validator("environment", mode="before")
     @classmethod
     def _environment_is_text(cls, value: Any) -> Any:
-        return {str(k): _text(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return {str(k): as_text(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 class EncoderFacts(Strict):
@@ -352,3 +212,10 @@ class SystemFile(SystemCard):
             title = {"title": f"{self.title or self.name}, {key}"}
             found[name] = SystemCard.model_validate(self._with(name, mode) | title)
         return found
+
+
+class ImportedCard(SystemCard):
+    """The card of a system that ran elsewhere: it need not name code of this suite."""
+
+    def _one_kind(self) -> ImportedCard:  # type: ignore[override]  # the parent's validator is what is replaced
+        return self

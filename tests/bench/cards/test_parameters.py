@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
+from bench.cards.parameters import check_parameters
+from bench.cards.registry import build
 from bench.errors import UsageError
-from bench.parameters import check_parameters
-from bench.registry import build
 
 
 @dataclass(frozen=True)

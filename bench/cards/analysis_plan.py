@@ -1,0 +1,29 @@
+"""How results will be analysed: the part of a matrix that scoring and the board read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bench.cards.typed_yaml import Strict
+
+Metric = Literal["ua", "wa", "macro_f1", "ccc"]
+
+
+class AnalysisPlan(Strict):
+    """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
+
+    primary_view: Literal["native", "seven", "four"] = "native"
+    primary_metric: Metric = "ua"
+    families: Literal["track"] = "track"
+    """Comparison family: all pairs of one track × task × view × metric."""
+    across_tracks: tuple[tuple[str, str], ...] = ()
+    """Pairs tested across tracks: a family of their own, whose verdict names the difference in supervision."""
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Difference below which two systems count as equivalent (2 points of UA)."""
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.95
+    resamples: Annotated[int, Field(ge=1000)] = 10_000
+    permutations: Annotated[int, Field(ge=1000)] = 100_000
+    seed: int = 0

@@ -1,0 +1,234 @@
+"""Finding cards: systems from entry points, corpora from the tree and from prepared folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.cards.corpus import CorpusCard
+from bench.cards.parameters import check_parameters
+from bench.cards.probe_names import PROBES
+from bench.cards.system import SystemCard, SystemFile
+from bench.cards.typed_yaml import Card, parse_typed, read_typed
+from bench.errors import CannotRun, UsageError, nearest
+from bench.storage.source_code import split_dotted
+
+ENTRY_POINTS = "serbench.adapters"
+GIVEN = ("weights", "device")
+"""Parameters of adapters and encoders that no card names: found for them by the suite."""
+
+
+def system_card_files() -> Mapping[str, Path]:
+    """Map the stems of system card files to the files."""
+    return shipped_files("systems")
+
+
+@functools.cache
+def shipped_files(kind: str) -> Mapping[str, Path]:
+    """Map stems to the ``.yaml`` files of one kind, from every module behind the entry-point group ``serbench.adapters``.
+
+    Each such module ships its cards in a folder ``systems/`` beside its code, and what ``serbench train`` knows by name in
+    ``training/``; the suite's own come the same way.
+    """
+    found: dict[str, Path] = {}
+    for entry in sorted(
+        importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: (e.name != "builtin", e.name)
+    ):
+        for folder in _module_folders(entry.value):
+            for path in sorted(folder.joinpath(kind).glob("*.yaml")):
+                other = found.setdefault(path.stem, path)
+                if other != path:
+                    raise UsageError(f"two files for {path.stem!r} in {kind}: {other} and {path}; rename one")
+    return found
+
+
+def _module_folders(module: str) -> list[Path]:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f"the entry point {module!r} ({ENTRY_POINTS}) names no installed module: reinstall its package"
+        )
+    return [Path(spec.origin).parent]
+
+
+def system_names() -> list[str]:
+    """Return the names of all known systems, sorted."""
+    return sorted(name for path in system_card_files().values() for name in _cards_in(path))
+
+
+def match_systems(name_or_pattern: str) -> list[str]:
+    """Return the systems that a matrix's pattern means (``*-superb``), sorted; a plain name or a path means itself.
+
+    Raises:
+        UsageError: a pattern that no known system fits.
+    """
+    if not set(name_or_pattern) & set("*?["):
+        return [name_or_pattern]
+    found = fnmatch.filter(system_names(), name_or_pattern)
+    if not found:
+        raise UsageError(
+            f"no known system fits the pattern {name_or_pattern!r}; serbench list systems names them"
+        )
+    return found
+
+
+def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
+    """Load a system card by name, or from a ``.yaml`` path (relative to ``base``; ``path.yaml:mode`` for one of several).
+
+    A folder of ``serbench train`` stands for the ``system.yaml`` in it.
+
+    Raises:
+        UsageError: no such system (nearest names given), or a card that does not validate.
+    """
+    path_text, _, mode = name_or_path.rpartition(":")
+    if name_or_path.endswith((".yaml", ".yml")):
+        path_text, mode = name_or_path, ""
+    if path_text.endswith((".yaml", ".yml")):
+        path = (base or Path()) / path_text
+        file = read_typed(path, SystemFile)
+        cards = file.cards()
+        if len(cards) == 1 and not mode:
+            return _of_file(next(iter(cards.values())), path)
+        chosen = cards.get(f"{file.name}-{mode}") if mode else None
+        if chosen is None:
+            raise UsageError(
+                f"{path_text} describes several systems ({', '.join(cards)}); say which with {path_text}:MODE"
+            )
+        return _of_file(chosen, path)
+    files = system_card_files()
+    # A model's file is called like the model; its systems are called like the file and one of its modes.
+    for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):
+        cards = _cards_in(files[stem])
+        if name_or_path in cards:
+            return cards[name_or_path]
+    kept = (base or Path()) / name_or_path / "system.yaml"
+    if kept.is_file():
+        return load_system(str(kept))
+    raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
+
+
+def _of_file(card: SystemCard, path: Path) -> SystemCard:
+    if card.weights is None:
+        return card
+    return card.model_copy(update={"weights": card.weights.of_card(path)})
+
+
+def _cards_in(path: Path) -> dict[str, SystemCard]:
+    file = read_typed(path, SystemFile)
+    if file.name != path.stem:
+        raise UsageError(
+            f"{path}: name is {file.name!r}, but the file is called {path.name}; make them equal"
+        )
+    return file.cards()
+
+
+def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
+    """Apply ``--set`` values (YAML text) to a card's ``params``, ``features.params`` or ``server``.
+
+    A parameter that the card leaves at its default can be set too, where the code behind the card takes it.
+
+    Raises:
+        UsageError: the card has no such parameter.
+    """
+    params, feature_params, server = (
+        dict(card.params),
+        dict(card.features.params if card.features else {}),
+        card.server,
+    )
+    for key, text in settings.items():
+        value: Any = yaml.safe_load(text)
+        if key == "server" and card.family == "audio-llm":
+            server = str(value)
+        elif key in params:
+            params[key] = value
+        elif key in feature_params:
+            feature_params[key] = value
+        elif key in (own := _taken(PROBES.get(card.probe, "") if card.probe else card.adapter)):
+            params[key] = value
+        elif key in (encoders := _taken(card.features.encoder if card.features else None)):
+            feature_params[key] = value
+        else:
+            known = {*params, *feature_params, *own, *encoders}
+            raise UsageError(f"{card.name} has no parameter {key!r}; {nearest(key, known)}")
+    features = card.features.model_copy(update={"params": feature_params}) if card.features else None
+    return card.model_copy(update={"params": params, "features": features, "server": server})
+
+
+def _taken(dotted: str | None) -> list[str]:
+    """Names of the parameters that ``package.module:Name`` takes, but for those that the suite itself gives it."""
+    if not dotted:
+        return []
+    try:
+        taken = inspect.signature(_imported(dotted)).parameters.values()
+    except CannotRun:  # not installed here: the card alone tells
+        return []
+    return [
+        p.name for p in taken if p.name not in GIVEN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+
+
+def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
+    """Import ``package.module:Name`` and call it with keyword arguments.
+
+    Raises:
+        CannotRun: the module, or something it imports, is not installed.
+        UsageError: no such name, parameters it does not take, or values of another kind than it says.
+    """
+    made = _imported(dotted)
+    check_parameters(made, kwargs, dotted)
+    try:
+        return made(**kwargs)
+    except TypeError as error:
+        raise UsageError(
+            f"{dotted} does not take these parameters ({error}); given: {', '.join(sorted(kwargs))}"
+        ) from error
+
+
+def _imported(dotted: str) -> Any:
+    module_name, name = split_dotted(dotted)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CannotRun(
+            f"{dotted} cannot be imported: {error}. Install what is missing, then run again"
+        ) from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise UsageError(f"{module_name} has no {name!r}; {nearest(name, public)}") from None
+
+
+@functools.cache
+def corpus_cards() -> Mapping[str, CorpusCard]:
+    """Return all corpus cards shipped in ``tasks/corpora``, by name."""
+    return {c.name: c for c in _shipped("corpora", CorpusCard)}
+
+
+def corpus_card_file(name: str) -> Path:
+    """Return the file of a shipped corpus card."""
+    return Path(str(files("tasks").joinpath("corpora", f"{name}.yaml")))
+
+
+def matrix_files() -> dict[str, Path]:
+    """Return the shipped matrices, by name."""
+    folder = Path(str(files("tasks").joinpath("matrices")))
+    return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+
+
+def _shipped(folder: str, model: type[Card]) -> list[Card]:
+    paths = sorted(Path(str(files("tasks").joinpath(folder))).glob("*.yaml"))
+    return [parse_typed(p.read_text(encoding="utf-8"), f"tasks/{folder}/{p.name}", model) for p in paths]
