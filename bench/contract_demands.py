@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio import pcm_hash, to_float
+from bench.audio.decoding import pcm_hash, to_float
 from bench.errors import DataError
 from bench.predictions import PROBABILITY_TOLERANCE, complete_answers
 from bench.protocols import SAMPLE_RATE, STATUSES, Answers, Clips, Waveform

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.audio_store import DecodedClip
+from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard
 from bench.confounds import between_share, find_confounds
 from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows

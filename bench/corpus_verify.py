@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.audio import AUDIO_SUFFIXES, decode, pcm_hash
-from bench.audio_store import read_shard
+from bench.audio.decoding import AUDIO_SUFFIXES, decode, pcm_hash
+from bench.audio.store import read_shard
 from bench.corpora import METADATA
 from bench.errors import DataError
 from bench.storage.atomic import write_json

@@ -1,6 +1,6 @@
 """The same recording twice: under two names, in two corpora, or cut out of a longer clip.
 
-Landmarks (:mod:`bench.fingerprints`) propose pairs of clips and how far they are shifted; a pair counts when the samples
+Landmarks (:mod:`bench.audio.fingerprints`) propose pairs of clips and how far they are shifted; a pair counts when the samples
 themselves correlate. So a copy is found whatever its name, its start, its level or sampling rate, and two takes of one sentence
 by one speaker are not.
 """
@@ -17,12 +17,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
+from bench.audio.fingerprints import HOP, corpus_landmarks
+from bench.audio.store import DecodedClip
 from bench.cards.contamination import pools_of
 from bench.cards.registry import corpus_cards
 from bench.corpora import find_corpora
 from bench.errors import BenchError
-from bench.fingerprints import HOP, corpus_landmarks
 from bench.protocols import SAMPLE_RATE, Waveform
 from bench.task import CorpusTable, open_table
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.audio.conditioned import condition_facts, voices_hash
+from bench.audio.conditions import CLEAN
 from bench.cards.corpus import Protocol
-from bench.conditions import CLEAN, condition_facts, voices_hash
 from bench.errors import BenchError, CannotRun, DataError
 from bench.material import Material, own_material
 from bench.matrix import Matrix

@@ -9,8 +9,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
-from bench.conditions import CLEAN
+from bench.audio.conditions import CLEAN
+from bench.audio.store import DecodedClip
 from bench.errors import DataError
 from bench.folds import Fold
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.audio.conditions import CLEAN
 from bench.cards.corpus import Protocol
 from bench.cards.labels import View
 from bench.cards.probe_names import PROBES
 from bench.cards.registry import load_system, match_systems, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.weights import find_weights, local_weights
-from bench.conditions import CLEAN
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features import feature_identity, pooled_identity
 from bench.material import Material, Source

@@ -1,4 +1,4 @@
-"""The synthetic corpus: generated vocal sounds (:mod:`bench.vocal_sounds`) of several speakers, as a prepared corpus.
+"""The synthetic corpus: generated vocal sounds (:mod:`bench.audio.synthesis`) of several speakers, as a prepared corpus.
 
 For a machine without real recordings, and for tests that must know the truth.
 """
@@ -16,10 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import DataError, UsageError
-from bench.protocols import DIMENSIONS, SAMPLE_RATE
-from bench.storage.hashing import digest
-from bench.vocal_sounds import (
+from bench.audio.synthesis import (
     DEFAULT_DIFFICULTY,
     EMOTIONS,
     LANGUAGES,
@@ -30,6 +27,9 @@ from bench.vocal_sounds import (
     synthetic_clip,
     typical_length,
 )
+from bench.errors import DataError, UsageError
+from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.storage.hashing import digest
 
 __all__ = [
     "DEFAULT_DIFFICULTY",

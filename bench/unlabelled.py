@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio_store import decode_shard, plan_shards, read_shard
+from bench.audio.store import decode_shard, plan_shards, read_shard
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError

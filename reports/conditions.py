@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.conditions import KINDS, parse_condition
+from bench.audio.conditions import KINDS, parse_condition
 
 HARDER_WHEN_LOWER = ("noise", "white", "babble", "recorded", "opus", "mp3", "cut")
 """Kinds whose number makes it easier the larger it is."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.audio.conditions import CLEAN
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.labels import VIEWS
 from bench.comparing import (
@@ -18,7 +19,6 @@ from bench.comparing import (
     families_across_protocols,
     run_family,
 )
-from bench.conditions import CLEAN
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS
 from bench.records import Block, BlockKey, Record

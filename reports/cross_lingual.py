@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.audio.conditions import CLEAN
 from bench.cards.labels import VIEWS
-from bench.conditions import CLEAN
 from bench.protocols import DIMENSIONS
 from bench.records import Record
 from bench.transfer import OTHER_LANGUAGES, OTHER_POOLS

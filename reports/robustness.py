@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.conditions import CLEAN
+from bench.audio.conditions import CLEAN
 from bench.paired import PairedDifference, paired_difference, same_clips
 from bench.records import Record
 from reports import wording

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.audio.conditions import CLEAN
 from bench.comparing import Pairing, run_family
-from bench.conditions import CLEAN
 from bench.records import Record
 from bench.storage.atomic import clear_os_errors, write_text
 from reports import boards, fits, regression, tables, wording

@@ -144,7 +144,7 @@ def acoustic_figures(jobs: list[JobRow]) -> list[Figure]:
     encodes = [j for j in jobs if j.kind == "encode"]
     suite = sum(j.seconds for j in encodes) / sum(j.clips for j in encodes)
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-    from bench.audio_store import read_shard
+    from bench.audio.store import read_shard
     from bench.corpora import data_folders, find_corpora
     from bench.storage.run_folder import cache_folder
     from bench.task import open_table

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio_store import plan_shards
+from bench.audio.store import plan_shards
 from bench.cards.corpus import CorpusCard
 from bench.corpora import PreparedCorpus
 from bench.errors import DataError

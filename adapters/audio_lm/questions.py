@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.audio import pcm_hash
+from bench.audio.decoding import pcm_hash
 from bench.protocols import SAMPLE_RATE, Waveform
 
 Mode = Literal["choice", "free", "likelihood", "likelihood-sum"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adapters.meralion_ser.batches import Batch
 from adapters.meralion_ser.losses import HybridMasks, HybridTargets
-from bench.audio import decode, to_float
+from bench.audio.decoding import decode, to_float
 from bench.errors import DataError
 from bench.protocols import SAMPLE_RATE, Waveform
 from bench.storage.hashing import digest

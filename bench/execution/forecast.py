@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.conditions import ConditionShard, parse_condition
+from bench.audio.conditioned import ConditionShard
+from bench.audio.conditions import parse_condition
 from bench.devices import worker_devices
 from bench.estimates import (
     FRAME_BYTES_PER_SECOND,

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
-from bench.conditions import CLEAN, ConditionShard, plan_condition
+from bench.audio.conditioned import ConditionShard, plan_condition
+from bench.audio.conditions import CLEAN
+from bench.audio.store import DecodedClip
 from bench.execution.jobs import EncodeJob
 from bench.features import FeatureStore
 from bench.material import Heard

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.audio_store import AudioShard, DecodedClip
-from bench.conditions import ConditionShard
+from bench.audio.conditioned import ConditionShard
+from bench.audio.store import AudioShard, DecodedClip
 from bench.material import Heard
 from bench.plan import Cell, Group, System
 

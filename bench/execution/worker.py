@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.audio_store import DecodedClip, decode_shard
+from bench.audio.conditioned import apply_shard
+from bench.audio.store import DecodedClip, decode_shard
 from bench.cards.registry import build
-from bench.conditions import apply_shard
 from bench.devices import BATCH_SECONDS, batch_seconds
 from bench.errors import BenchError, DataError, NeedsServer
 from bench.execution.fitting import fit

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.audio import DECODER
+from bench.audio.decoding import DECODER
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
 from bench.preparation.problems import Kind, Problem, faults

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from bench.audio import AUDIO_SUFFIXES
+from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus import CorpusCard
 from bench.cards.corpus_layout import Layout, Part, alternatives, fill
 from bench.errors import DataError, UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.audio import AUDIO_SUFFIXES
+from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus import CorpusCard
 from bench.errors import DataError
 from bench.preparation.downloading import download

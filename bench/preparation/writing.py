@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bench.audio import DECODER, Pcm, Recording, pcm_hash, read_recording, to_pcm
+from bench.audio.decoding import DECODER, Pcm, Recording, pcm_hash, read_recording, to_pcm
 from bench.errors import BenchError, DataError
 from bench.preparation.scanning import Draft, Piece
 from bench.preparation.tree import SourceTree

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
+from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
 from bench.confounds import find_confounds

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
+from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View
 from bench.folds import Fold, Leak

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.audio_store import AudioShard, DecodedClip, decode_shard, plan_shards, read_shard
+from bench.audio.store import AudioShard, DecodedClip, decode_shard, plan_shards, read_shard
 from bench.corpora import Metadata, PreparedCorpus, read_metadata
 from bench.errors import DataError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
+from bench.audio.store import DecodedClip
 from bench.errors import DataError
 from bench.folds import Fold
 from bench.protocols import SAMPLE_RATE

@@ -38,7 +38,7 @@ class Bands:
     def __init__(self, device="cpu"):
         pass
     def encode(self, waveforms):
-        from bench.audio import pcm_hash
+        from bench.audio.decoding import pcm_hash
         out = []
         for w in waveforms:
             note("sound " + pcm_hash(np.rint(w * 32768).astype(np.int16)))

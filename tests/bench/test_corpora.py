@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.audio import decode, pcm_hash
+from bench.audio.decoding import decode, pcm_hash
 from bench.cards.corpus import CorpusCard, Split
 from bench.cards.typed_yaml import read_typed
 from bench.confounds import between_share

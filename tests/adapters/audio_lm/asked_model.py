@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adapters.audio_lm.model import AudioLanguageModel
-from bench.audio import pcm_hash
+from bench.audio.decoding import pcm_hash
 from bench.protocols import Answers, Clips, Examples, FitContext
 
 LABELS = ("neutral", "happy", "sad", "angry")

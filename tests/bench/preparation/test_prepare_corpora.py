@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.audio import decode, pcm_hash
+from bench.audio.decoding import decode, pcm_hash
 from bench.cards.corpus import CorpusCard
 from bench.corpora import open_corpus
 from bench.corpus_verify import verify_corpus

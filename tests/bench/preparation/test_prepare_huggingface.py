@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.audio import decode, pcm_hash
+from bench.audio.decoding import decode, pcm_hash
 from bench.errors import DataError, UsageError
 from bench.preparation.preparing import Preparation, prepare
 from tests.bench.preparation.sources import card, write_file, write_sound

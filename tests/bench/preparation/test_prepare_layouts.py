@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.audio import AUDIO_SUFFIXES
+from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.errors import DataError, UsageError
 from bench.preparation.scanning import scan
 from bench.preparation.tree import LITTER, SourceFile, SourceTree

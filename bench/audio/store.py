@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio import DECODER, Pcm, decode, pcm_hash, to_float
+from bench.audio.decoding import DECODER, Pcm, decode, pcm_hash, to_float
 from bench.errors import DataError
 from bench.protocols import Waveform
 from bench.storage.atomic import replacing, write_text

@@ -10,10 +10,11 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
-from bench.audio import pcm_hash
-from bench.audio_store import DecodedClip
-from bench.conditions import EXAMPLES, condition_facts, parse_condition, plan_condition
-from bench.degrading import active_power, degrade, room_response
+from bench.audio.conditioned import condition_facts, plan_condition
+from bench.audio.conditions import EXAMPLES, parse_condition
+from bench.audio.decoding import pcm_hash
+from bench.audio.degradation import active_power, degrade, room_response
+from bench.audio.store import DecodedClip
 from bench.errors import CannotRun, DataError
 from bench.evaluation import load_task
 from bench.matrix import Entry, Matrix

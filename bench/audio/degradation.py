@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio import Pcm, decode, to_float
-from bench.audio_store import DecodedClip
-from bench.conditions import FORMAT, Condition, noise_files
+from bench.audio.conditions import FORMAT, Condition, noise_files
+from bench.audio.decoding import Pcm, decode, to_float
+from bench.audio.store import DecodedClip
 from bench.errors import DataError
 from bench.protocols import SAMPLE_RATE
 from bench.storage.hashing import digest

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audio_store import DecodedClip
+from bench.audio.store import DecodedClip
 from bench.protocols import Waveform
 from bench.storage.atomic import replacing
 from bench.storage.hashing import digest
