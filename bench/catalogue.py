@@ -13,10 +13,11 @@ from bench.cards.contamination import Contamination, contamination
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
 from bench.cards.registry import corpus_cards, load_system, system_names
-from bench.confounds import find_confounds
-from bench.corpora import Metadata, PreparedCorpus, data_folders, find_corpora, read_metadata
+from bench.corpora.confounds import find_confounds
+from bench.corpora.decoded import open_table
+from bench.corpora.metadata import Metadata, read_metadata
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
-from bench.task import open_table
 from bench.task.splitting import no_within, official_sides, too_few_speakers
 
 

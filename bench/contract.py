@@ -34,7 +34,9 @@ from bench.contract_demands import (
     untouched,
     well_shaped,
 )
-from bench.corpora import PreparedCorpus
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import PreparedCorpus
+from bench.corpora.synthetic import write_tiny_corpus
 from bench.errors import CannotRun, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
@@ -55,8 +57,7 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
-from bench.synthetic import write_tiny_corpus
-from bench.task import Task, build_task, decode_missing, open_table
+from bench.task import Task, build_task
 
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip encoded in company and alone, in units of its own largest absolute value (or 1)."""

@@ -12,14 +12,16 @@ import numpy as np
 
 from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard
-from bench.confounds import between_share, find_confounds
-from bench.corpora import METADATA, Metadata, PreparedCorpus, card_of, open_corpus, read_rows
-from bench.corpus_draft import draft_card
-from bench.corpus_verify import Unreadable, remember_hashes, unlisted_audio
-from bench.duplicates import Duplicate, shared_with_others
+from bench.corpora.confounds import between_share, find_confounds
+from bench.corpora.decoded import CorpusTable, decode_missing, open_table
+from bench.corpora.draft_card import draft_card
+from bench.corpora.duplicates import Duplicate, shared_with_others
+from bench.corpora.metadata import Metadata, read_rows
+from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpus
+from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.task import CorpusTable, build_task, decode_missing, open_table
+from bench.task import build_task
 from bench.task.splitting import official_sides
 
 FEW_SPEAKERS = 20

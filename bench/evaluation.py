@@ -9,7 +9,9 @@ from pathlib import Path
 from bench.cards.corpus import Protocol
 from bench.cards.registry import load_system
 from bench.cards.system import SystemCard
-from bench.corpora import PreparedCorpus, data_folders, find_corpora, open_corpus
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora, open_corpus
+from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
@@ -21,8 +23,7 @@ from bench.predictions import read_table
 from bench.records import Record, read_record, write_record
 from bench.scoring import score_record
 from bench.storage.run_folder import cache_folder
-from bench.synthetic import write_synthetic_corpus
-from bench.task import Task, build_task, decode_missing, open_table, split_task_name
+from bench.task import Task, build_task, split_task_name
 
 
 def load_task(

@@ -25,7 +25,8 @@ from packaging.requirements import Requirement
 import bench
 from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
-from bench.corpora import PreparedCorpus, data_folders, find_corpora, read_metadata
+from bench.corpora.metadata import read_metadata
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.devices import cpu_workers, gpu_count
 from bench.errors import BenchError
 from bench.plan import resolve_system

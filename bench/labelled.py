@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.corpora import PreparedCorpus, data_folders, find_corpora
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError
 from bench.storage.run_folder import RunFolder, cache_folder
-from bench.task import Task, build_task, decode_missing, open_table
+from bench.task import Task, build_task
 
 
 class LabelledTasks:

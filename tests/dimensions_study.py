@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.synthetic import write_synthetic_corpus
+from bench.corpora.synthetic import write_synthetic_corpus
 
 SPEAKERS_PER_LANGUAGE, CLIPS_PER_EMOTION, DIFFICULTY = 16, 6, 1.15
 

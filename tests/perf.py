@@ -145,9 +145,9 @@ def acoustic_figures(jobs: list[JobRow]) -> list[Figure]:
     suite = sum(j.seconds for j in encodes) / sum(j.clips for j in encodes)
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     from bench.audio.store import read_shard
-    from bench.corpora import data_folders, find_corpora
+    from bench.corpora.decoded import open_table
+    from bench.corpora.prepared import data_folders, find_corpora
     from bench.storage.run_folder import cache_folder
-    from bench.task import open_table
 
     folders = data_folders([]) or [cache_folder() / "corpora" / "synthetic"]
     tables = [open_table(c, cache_folder()) for c in find_corpora(folders)[0]]

@@ -23,7 +23,7 @@ import soundfile
 from bench.cards.corpus import CorpusCard
 from bench.cards.typed_yaml import parse_typed
 from bench.cli.printing import console, print_table
-from bench.preparation.preparing import Preparation, prepare
+from bench.corpora.preparation.preparing import Preparation, prepare
 from bench.storage.provenance import machine_facts
 
 SECONDS, RATE = 5.0, 24_000

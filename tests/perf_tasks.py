@@ -20,10 +20,11 @@ import numpy as np
 
 from bench.audio.store import plan_shards
 from bench.cards.corpus import CorpusCard
-from bench.corpora import PreparedCorpus
+from bench.corpora.decoded import open_table
+from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError
 from bench.storage.hashing import digest
-from bench.task import VARIANTS, build_task, open_table
+from bench.task import VARIANTS, build_task
 from tests.peak_memory import peak_mebibytes
 
 LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.corpora import find_corpora
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import find_corpora
 from bench.execution.worker import quiet_single_thread
 from bench.features import Keep
 from bench.metrics import unweighted_accuracy
@@ -37,8 +38,7 @@ from bench.protocols import Weights
 from bench.storage.atomic import write_json, write_text
 from bench.storage.provenance import machine_facts
 from bench.storage.run_folder import cache_folder
-from bench.task import build_task, open_table
-from bench.task.opening import decode_missing
+from bench.task import build_task
 
 CORPUS, TASK, WEIGHTS = "emodb-7class-2s", "emodb-7class-2s.de", "whisper-tiny.en-encoder"
 BATCH, LOOK, HIDDEN = 32, 20, 256

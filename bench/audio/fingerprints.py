@@ -1,7 +1,7 @@
 """Landmarks of a recording: three peaks of its spectrogram each, the same in a cut, a re-encoded or a resampled copy.
 
 The idea of Wang (An industrial-strength audio search algorithm, ISMIR 2003), with triples in place of pairs. Landmarks only
-propose; :mod:`bench.duplicates` compares the samples themselves.
+propose; :mod:`bench.corpora.duplicates` compares the samples themselves.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.printing import console, print_json, print_table
-from bench.corpora import METADATA, data_folders, open_corpus
-from bench.corpus_draft import draft_card, write_draft
+from bench.corpora.decoded import CorpusTable, open_table
+from bench.corpora.draft_card import draft_card, write_draft
+from bench.corpora.duplicates import Duplicate, shared_with_others
+from bench.corpora.prepared import METADATA, data_folders, open_corpus
+from bench.corpora.verification import Verification, verify_corpus
 from bench.corpus_report import CorpusReport, describe_corpus
-from bench.corpus_verify import Verification, verify_corpus
-from bench.duplicates import Duplicate, shared_with_others
 from bench.errors import UsageError
 from bench.storage.run_folder import cache_folder
-from bench.task import CorpusTable, open_table
 
 NAMES_SHOWN = 20
 """How many file names a list prints before it says how many more there are; ``--json`` has them all."""

@@ -8,15 +8,15 @@ from typing import Any
 
 from bench.cards.registry import load_system, system_names, with_settings
 from bench.cli.printing import console, print_json, print_table
-from bench.corpora import data_folders, find_corpora
+from bench.corpora.decoded import NOT_YET, open_table
+from bench.corpora.prepared import data_folders, find_corpora
 from bench.errors import UsageError, nearest
 from bench.estimates import human_bytes
 from bench.feature_upkeep import Explanation, explain, remove, verify, waste
 from bench.features import FeatureStore
 from bench.plan import System, resolve_system
 from bench.storage.run_folder import cache_folder
-from bench.task import open_table, split_task_name
-from bench.task.opening import NOT_YET
+from bench.task import split_task_name
 
 
 def why(

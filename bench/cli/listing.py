@@ -69,7 +69,7 @@ def _systems() -> list[dict[str, Any]]:
 
 
 def _found(data: Sequence[Path]) -> dict[str, Any]:
-    from bench.corpora import data_folders, find_corpora
+    from bench.corpora.prepared import data_folders, find_corpora
 
     folders = data_folders(data)
     return {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}

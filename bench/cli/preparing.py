@@ -12,10 +12,10 @@ from bench.cards.corpus import CorpusCard
 from bench.cards.registry import corpus_card_file, corpus_cards
 from bench.cards.typed_yaml import read_typed
 from bench.cli.printing import console, print_json, print_table
-from bench.corpora import METADATA, data_folders
+from bench.corpora.preparation.preparing import Preparation, Watcher, prepare
+from bench.corpora.preparation.report import REPORT, PrepareReport
+from bench.corpora.prepared import METADATA, data_folders
 from bench.errors import UsageError, nearest
-from bench.preparation.preparing import Preparation, Watcher, prepare
-from bench.preparation.report import REPORT, PrepareReport
 from bench.storage.run_folder import cache_folder
 
 PROBLEMS_SHOWN = 40

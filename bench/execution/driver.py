@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.corpus import Protocol
-from bench.corpora import PreparedCorpus, data_folders, find_corpora
-from bench.corpus_verify import remember_hashes
+from bench.corpora.decoded import CorpusTable, open_table
+from bench.corpora.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
+from bench.corpora.synthetic import write_synthetic_corpus
+from bench.corpora.verification import remember_hashes
 from bench.devices import worker_devices
-from bench.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
 from bench.errors import CannotRun, DataError, UsageError
 from bench.estimates import Rates, load_rates, save_rates
 from bench.execution.hearing import Hearing, missing_features
@@ -33,8 +35,7 @@ from bench.storage.hashing import hash_file, hash_json
 from bench.storage.journal import CellRow, JobRow, Journal
 from bench.storage.provenance import code_version, machine_facts, sidecar
 from bench.storage.run_folder import RunFolder, cache_folder
-from bench.synthetic import write_synthetic_corpus
-from bench.task import CorpusTable, Task, build_task, open_table
+from bench.task import Task, build_task
 from bench.transfer import Candidate
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from bench.cards.corpus import Protocol
 from bench.cards.system import ImportedCard, SystemCard
 from bench.cards.typed_yaml import read_typed
-from bench.corpora import PreparedCorpus
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.importing.reading import Row, read_rows
 from bench.labelled import corpora_at_hand, limit_of
@@ -26,7 +27,7 @@ from bench.scoring import score_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder, cache_folder, open_run
-from bench.task import Task, build_task, decode_missing, open_table
+from bench.task import Task, build_task
 
 MOST_SEEDS = 100
 CLIPS_SURVEYED = 1000

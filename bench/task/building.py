@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
-from bench.confounds import find_confounds
-from bench.corpora import Metadata
+from bench.corpora.confounds import find_confounds
+from bench.corpora.decoded import CorpusTable
+from bench.corpora.metadata import Metadata
 from bench.errors import DataError, UsageError, nearest
 from bench.folds import folds_hash
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
 from bench.task.definition import Task
 from bench.task.names import split_task_name
-from bench.task.opening import CorpusTable
 from bench.task.splitting import SplitRows, split_rows
 
 FEW_SPEAKERS = 20

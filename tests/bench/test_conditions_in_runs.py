@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.comparing import compare_pair
+from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import forecast
@@ -20,7 +21,6 @@ from bench.execution.progress import Reporter
 from bench.predictions import read_table
 from bench.records import read_records
 from bench.rescoring import rescore
-from bench.synthetic import write_synthetic_corpus
 from tests.conftest import write_tone_corpus
 
 ADAPTERS = '''

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.corpora import find_corpora
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import find_corpora
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.features import FeatureStore
-from bench.task import decode_missing, open_table
 from tests.bench.test_attentive_probe import CARD, ENCODER, MATRIX
 from tests.conftest import write_tone_corpus
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.corpora import open_corpus
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import open_corpus
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
@@ -16,7 +17,7 @@ from bench.predictions import PredictionTable
 from bench.records import read_facts
 from bench.rescoring import rescore
 from bench.scoring.segments import put_together
-from bench.task import Task, build_task, decode_missing, open_table
+from bench.task import Task, build_task
 from tests.conftest import write_tone_corpus
 
 

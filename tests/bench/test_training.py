@@ -23,10 +23,10 @@ from bench.cards.contamination import contamination
 from bench.cards.corpus import CorpusCard
 from bench.cards.registry import load_system, shipped_files
 from bench.cards.system import SystemCard
-from bench.corpora import open_corpus
+from bench.corpora.prepared import open_corpus
+from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import UsageError
 from bench.plan import resolve_system
-from bench.synthetic import write_synthetic_corpus
 from tests.command import Command, command
 
 CONFIG = """\

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.corpora.synthetic import write_synthetic_corpus
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter
 from bench.records import read_facts
 from bench.storage.journal import Journal
-from bench.synthetic import write_synthetic_corpus
 
 SCORES = Path(__file__).with_name("scores.json")
 MATRIX = """

@@ -11,8 +11,9 @@ import pytest
 
 from bench.cards.labels import label_table
 from bench.cards.registry import corpus_cards
-from bench.corpora import PreparedCorpus, read_rows
-from bench.preparation.preparing import Preparation, prepare
+from bench.corpora.metadata import read_rows
+from bench.corpora.preparation.preparing import Preparation, prepare
+from bench.corpora.prepared import PreparedCorpus
 from tests.command import Command, command
 from tests.tasks.fixture_trees import write_tone
 

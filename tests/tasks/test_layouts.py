@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from bench.cards.registry import corpus_cards
-from bench.corpora import PreparedCorpus, read_metadata
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.metadata import read_metadata
+from bench.corpora.preparation.preparing import Preparation, prepare
+from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError
-from bench.preparation.preparing import Preparation, prepare
-from bench.task import build_task, decode_missing, open_table
+from bench.task import build_task
 from tests.tasks.fixture_trees import build, cases
 
 CASES = cases()

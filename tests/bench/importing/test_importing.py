@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.corpora import open_corpus
+from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.prepared import open_corpus
 from bench.errors import BenchError, DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
@@ -25,7 +26,7 @@ from bench.leaderboard import Board, add_run, validate
 from bench.records import read_record
 from bench.rescoring import rescore
 from bench.storage.run_folder import cache_folder
-from bench.task import build_task, decode_missing, open_table
+from bench.task import build_task
 
 CARD = "name: heard-elsewhere\nfamily: audio-llm\ntrack: released\ntitle: Heard elsewhere\n"
 LABELS = ("happy", "sad", "angry")

@@ -1,0 +1,178 @@
+"""What a download holds, clip by clip: rows of its tables and files of its folders, before anything is decoded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from bench.audio.decoding import AUDIO_SUFFIXES
+from bench.cards.corpus_layout import Part, alternatives, fill
+from bench.corpora.preparation.problems import Problem
+from bench.corpora.preparation.tables import Row, decode_text, read_table
+from bench.corpora.preparation.tree import SourceTree
+from bench.corpora.preparation.votes import votes_and_ratings
+from bench.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a source file: all of it, or ``start`` to ``end`` in seconds.
+
+    ``row`` and ``column`` say where in an Arrow file the encoded audio stands."""
+
+    source: str
+    start: float | None = None
+    end: float | None = None
+    row: int | None = None
+    column: str = ""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A clip as listed: its name (path without suffix), the pieces it is made of, its columns."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    columns: Row
+
+
+@dataclass
+class Listing:
+    """What scanning found: clips in order, problems, files that were used, clips left out because the card says so."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    left_out: int = 0
+
+    def say(self, kind: object, where: str, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(kind, where, message))  # type: ignore[arg-type]
+
+
+def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
+    """List the clips that a part's tables name."""
+    for rel, row in table_rows(part, part.pattern, tree, listing):
+        values = {**part.set, **row}
+        templates = [a for t in part.audio or () for a in alternatives(t, values)]
+        # A text without braces is a column's name where there is such a column, else the path itself.
+        wanted = [fill(t, values) if "{" in t or t in values else t for t in templates]
+        tail, found = next(((w, f) for w in wanted if (f := tree.find(w))), (wanted[0], []))
+        if len(found) == 1:
+            add_clip(part, tree, listing, tail, found[0], {}, seen=row)
+        elif found:
+            listing.say("ambiguous", tail, f"listed in {rel}; {len(found)} files end so, first {found[0]}")
+        elif _kept(part, values, listing):
+            listing.say("missing audio", tail, f"listed in {rel}, but there is no such file")
+
+
+def table_rows(
+    spec: Part, pattern: str | None, tree: SourceTree, listing: Listing
+) -> Iterator[tuple[str, Row]]:
+    """Yield (table, row) of all tables of a part; groups of ``pattern`` over the table's path are columns of its rows."""
+    _, tables = tree.matching(spec.table or ())
+    for rel in tables:
+        groups: Row = {}
+        if pattern is not None:
+            matched = match_tail(re.compile(pattern), rel)
+            if matched is None:
+                continue
+            groups = matched[1]
+        listing.used.add(rel)
+        for row in read_table(tree.files[rel].path, spec, rel):
+            yield rel, {**row, **groups}
+
+
+def match_tail(pattern: re.Pattern[str], rel: str) -> tuple[str, Row] | None:
+    """Match a pattern to the end of a path, from the start of a file or folder name: (that end, its groups), or None.
+
+    >>> match_tail(re.compile(r"(?P<speaker>[^/]+)/(?P<emotion>[a-z])\\d+\\.wav"), "top/DC/a01.WAV")
+    ('DC/a01.WAV', {'speaker': 'DC', 'emotion': 'a'})
+    """
+    path = PurePosixPath(rel)
+    text = rel[: len(rel) - len(path.suffix)] + path.suffix.lower()
+    start = len(text)
+    while start > 0:
+        start = text.rfind("/", 0, start - 1) + 1
+        if found := pattern.fullmatch(text, start):
+            return rel[start:], {k: v or "" for k, v in found.groupdict().items()}
+    return None
+
+
+def add_clip(
+    part: Part,
+    tree: SourceTree,
+    listing: Listing,
+    name: str,
+    source: str,
+    row: Row,
+    pieces: Sequence[Piece] | None = None,
+    seen: Row | None = None,
+    shown: str = "",
+) -> None:
+    """Add a clip with the columns that a part gives it, unless its ``where`` leaves it out.
+
+    ``row`` becomes columns; ``seen`` (a table's row) is only there for templates. ``shown`` is the path that reports
+    name, where it is not the ``source`` itself.
+    """
+    listing.used.add(source)
+    source = shown or source
+    values = {**path_columns(source), **part.set, **(seen or {}), **row}
+    own = {**part.set, **row}
+    for step in part.extract:
+        text = fill(step.from_, values)
+        found = re.search(step.pattern, text)
+        if found is None:
+            listing.say("bad cell", source, f"{step.from_}: {text[:80]!r} does not match {step.pattern}")
+            continue
+        groups = {k: v or "" for k, v in found.groupdict().items()}
+        values |= groups
+        own |= groups
+    taken = {ours: fill(theirs, values) for ours, theirs in part.columns.items()}
+    own |= taken
+    values |= taken
+    for ours, template in part.beside.items():
+        beside = tree.find(fill(template, values))
+        own[ours] = ""
+        if beside:
+            listing.used.add(beside[0])
+            own[ours] = " ".join(decode_text(tree.files[beside[0]].path, part.encoding, beside[0]).split())
+        else:
+            listing.say("no row", source, f"there is no {fill(template, values)!r} beside it ({ours})")
+    own |= votes_and_ratings(part, [values], listing.problems, source)
+    if not _kept(part, {**values, **own}, listing):
+        return
+    start, end = own.pop("start", ""), own.pop("end", "")
+    if pieces is None:
+        pieces = [Piece(source, _seconds(start, source), _seconds(end, source))]
+    listing.drafts.append(Draft(without_suffix(name), tuple(pieces), {**own, "source_path": source}))
+
+
+def without_suffix(name: str) -> str:
+    """A file name less the ending that says which audio format it is in; other endings stay."""
+    suffix = PurePosixPath(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in AUDIO_SUFFIXES else name
+
+
+def path_columns(source: str) -> Row:
+    """Return the columns that every clip has for templates: its source's path, folder, stem and suffix."""
+    path = PurePosixPath(source)
+    folder = "" if path.parent == PurePosixPath(".") else path.parent.as_posix()
+    return {"source_path": source, "folder": folder, "stem": path.stem, "suffix": path.suffix}
+
+
+def _seconds(text: str, source: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise DataError(f"{source}: start and end must be seconds, found {text!r}") from None
+
+
+def _kept(part: Part, values: Row, listing: Listing) -> bool:
+    for column, allowed in part.where.items():
+        if fill(column, values) not in allowed:
+            listing.left_out += 1
+            return False
+    return True

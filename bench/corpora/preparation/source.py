@@ -1,0 +1,89 @@
+"""Opening a source: a folder, an archive, or the card's own downloads, as one tree of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.audio.decoding import AUDIO_SUFFIXES
+from bench.cards.corpus import CorpusCard
+from bench.corpora.preparation.downloading import download
+from bench.corpora.preparation.tree import SourceFile, SourceTree, glob_pattern, walk_folder
+from bench.corpora.preparation.unpacking import FOREIGN, is_archive, unpack
+from bench.errors import DataError
+from bench.storage.run_folder import cache_folder
+
+DEPTH = 3
+"""How deep archives may lie in archives."""
+
+
+def open_source(
+    card: CorpusCard, source: Path | None, work: Path, step: Callable[[int], object] = int
+) -> SourceTree:
+    """Return the tree of a source. Archives are unpacked under ``work``; the source itself is never written to.
+
+    A single archive is unpacked. Inside a folder, those that the layout's ``unpack`` names are; without ``unpack``,
+    all of them if there is no audio beside them.
+
+    Raises:
+        DataError: not reachable, damaged, unsafe, or nothing there.
+    """
+    layout = card.layout
+    assert layout is not None
+    if source is None:
+        source = _fetch(card, step)
+    if source.is_file():
+        if not is_archive(source.name):
+            hint = "; unpack it yourself and give the folder" if source.name.lower().endswith(FOREIGN) else ""
+            raise DataError(f"{source}: expected a folder, or a zip or tar archive{hint}")
+        folder = work / "unpacked" / "source"
+        unpack(source, folder, step=step)
+    else:
+        folder = source
+    files = walk_folder(folder)
+    named = [glob_pattern(g) for g in layout.unpack]
+    opened: set[str] = set()
+    for depth in range(DEPTH):
+        bare = not any(f.lower().endswith(AUDIO_SUFFIXES) for f in files)
+        inner = [
+            rel
+            for rel in sorted(files)
+            if is_archive(rel)
+            and rel not in opened
+            and (bare if not named else any(p.fullmatch(rel) or p.fullmatch(Path(rel).name) for p in named))
+        ]
+        if not inner:
+            break
+        for number, rel in enumerate(inner):
+            place = work / "unpacked" / f"{depth}-{number:04d}"
+            unpack(files[rel].path, place, step=step)
+            opened.add(rel)
+            _mount(files, walk_folder(place), rel)
+    if not files:
+        raise DataError(f"{source}: is empty")
+    return SourceTree(files, folder, work)
+
+
+def _mount(files: dict[str, SourceFile], unpacked: dict[str, SourceFile], archive: str) -> None:
+    """Put an archive's files beside it; where two archives hold one path, under the archive's own name."""
+    beside = archive.rpartition("/")[0]
+    stem = archive.rpartition("/")[2].partition(".")[0]
+    base = f"{beside}/" if beside else ""
+    if any(base + rel in files for rel in unpacked):
+        base = f"{base}{stem}/"
+    files.update({base + rel: file for rel, file in unpacked.items()})
+
+
+def _fetch(card: CorpusCard, step: Callable[[int], object]) -> Path:
+    """Download what the card names into the cache, where it stays until the user removes it."""
+    layout = card.layout
+    assert layout is not None
+    folder = cache_folder() / "downloads" / card.name
+    for what in layout.downloads:
+        download(what, folder, step)
+    for part in layout.parts:
+        if part.huggingface is not None:
+            from bench.corpora.preparation.huggingface import fetch
+
+            folder = fetch(part.huggingface, folder)
+    return folder

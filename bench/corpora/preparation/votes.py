@@ -1,0 +1,64 @@
+"""Listeners' answers: columns of counts, one row per listener, or ratings to be averaged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.cards.corpus_layout import fill
+from bench.corpora.preparation.problems import Problem
+from bench.corpora.preparation.tables import Row
+
+if TYPE_CHECKING:
+    from bench.cards.corpus_layout import Join, Part
+
+
+def votes_and_ratings(spec: Part | Join, rows: Sequence[Row], problems: list[Problem], where: str) -> Row:
+    """Return the columns ``soft_votes`` and ratings that a part or join makes of a clip's rows."""
+    found: Row = {}
+    counts: Counter[str] = Counter()
+    for label, column in spec.votes.items():
+        for row in rows:
+            number = _number(fill(column, row), problems, f"{where}: {column}")
+            if number:
+                counts[label] += number  # type: ignore[assignment]
+    if spec.tally is not None:
+        counts.update(answer for row in rows if (answer := fill(spec.tally, row)))
+    if spec.votes or spec.tally is not None:
+        found["soft_votes"] = dump_votes(counts)
+    for ours, columns in spec.ratings.items():
+        values = [
+            number
+            for row in rows
+            for column in columns
+            if (number := _number(fill(column, row), problems, f"{where}: {column}")) is not None
+        ]
+        # Listeners' ratings are few and coarse; six decimals keep the mean exact enough and its text short.
+        found[ours] = f"{math.fsum(values) / len(values):.6f}".rstrip("0").rstrip(".") if values else ""
+    return found
+
+
+def dump_votes(counts: Counter[str]) -> str:
+    """Write counts as JSON, labels in alphabetical order, whole numbers as such; nothing when nobody voted.
+
+    >>> dump_votes(Counter({"sad": 1, "angry": 2.0}))
+    '{"angry": 2, "sad": 1}'
+    """
+    whole = {k: int(v) if float(v).is_integer() else v for k, v in sorted(counts.items()) if v}
+    return json.dumps(whole, ensure_ascii=False) if whole else ""
+
+
+def _number(text: str, problems: list[Problem], where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        problems.append(Problem("bad cell", where, f"expected a number, found {text[:60]!r}"))
+        return None
+    return value

@@ -1,0 +1,97 @@
+"""What tells the label without listening: found, measured against a plain computation, and put into a sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import normalized_mutual_info_score
+
+from bench import load_task
+from bench.corpora.confounds import associate, find_confounds, length_association
+from tests.conftest import rewrite, write_tone_corpus
+
+
+def test_speakers_with_one_emotion_each_are_named_with_figures() -> None:
+    """The design of URDU: 26 of 29 speakers show one emotion."""
+    names = ["angry", "happy", "neutral", "sad"]
+    speakers, labels = [], []
+    for s in range(29):
+        shown = names if s < 3 else [names[s % 4]]
+        for i in range(12):
+            speakers.append(f"urdu/{s:02d}")
+            labels.append(shown[i % len(shown)])
+    found = associate("speaker", speakers, labels)
+    assert found is not None
+    assert (found.single, found.groups) == (26, 29)
+    assert found.ua > 0.85
+    (said,) = find_confounds(labels, {"speaker": speakers}, np.zeros(len(labels)), speakers)
+    assert "26 of 29 speakers show one emotion only" in said
+    assert f"UA {found.ua:.2f} (chance 0.25, normalised mutual information {found.information:.2f})" in said
+
+
+def test_figures_agree_with_a_plain_computation() -> None:
+    rng = np.random.default_rng(3)
+    groups = [f"g{i}" for i in rng.integers(5, size=400)]
+    labels = [("sad", "happy", "angry")[(int(g[1]) + (rng.random() < 0.4)) % 3] for g in groups]
+    found = associate("gender", groups, labels)
+    assert found is not None
+    recall: dict[str, list[float]] = {"sad": [], "happy": [], "angry": []}
+    for i, (g, label) in enumerate(zip(groups, labels, strict=True)):
+        others = Counter(b for j, (a, b) in enumerate(zip(groups, labels, strict=True)) if a == g and j != i)
+        best = [x for x, n in others.items() if n == max(others.values())]
+        recall[label].append((label in best) / len(best))
+    assert found.ua == pytest.approx(np.mean([np.mean(r) for r in recall.values()]))
+    p = np.array(list(Counter(labels).values())) / 400
+    entropies = [-(q * np.log(q)).sum() for q in (p, np.array(list(Counter(groups).values())) / 400)]
+    reference = normalized_mutual_info_score(labels, groups, average_method="arithmetic")
+    mutual = reference * np.mean(entropies)
+    assert found.information == pytest.approx((mutual - 4 * 2 / 800) / entropies[0])
+
+
+def test_what_is_independent_is_not_warned_about() -> None:
+    rng = np.random.default_rng(0)
+    speakers = [f"s{i}" for i in rng.integers(60, size=600)]
+    labels = [("sad", "happy", "angry", "neutral")[i] for i in rng.integers(4, size=600)]
+    columns = {
+        "speaker": speakers,
+        "gender": [s[-1] for s in speakers],
+        "script": [f"t{i % 7}" for i in range(600)],
+    }
+    assert find_confounds(labels, columns, rng.uniform(1, 5, size=600), speakers) == []
+
+
+def test_a_rule_that_knows_length_alone_is_tried_on_other_speakers() -> None:
+    speakers = [f"s{i % 10}" for i in range(400)]
+    labels = [("sad", "happy")[i // 200] for i in range(400)]
+    told = length_association([3.0 if x == "sad" else 1.0 for x in labels], labels, speakers)
+    assert told is not None
+    assert (told.share, told.ua) == (1.0, 1.0)
+    by_speaker = length_association(
+        [1 + int(s[1]) + 0.01 * (i % 3) for i, s in enumerate(speakers)], labels, speakers
+    )
+    assert by_speaker is not None
+    assert not by_speaker.large
+
+
+def test_a_confounded_corpus_is_warned_about_on_its_task(cache: Path, tmp_path: Path) -> None:
+    folder = write_tone_corpus(tmp_path / "data" / "tones", speakers=12)
+    rewrite(folder, emotion=lambda row: ("happy", "sad", "angry")[int(row["speaker"][-1]) % 3])
+    rewrite(folder, script=lambda row: row["emotion"][:2])
+    task = load_task("tones.ms", data=[tmp_path / "data"])
+    assert any(w.startswith("12 of 12 speakers show one emotion only") for w in task.warnings)
+    assert any(w.startswith("the script alone tells the label with UA 1.00") for w in task.warnings)
+
+
+@pytest.mark.real
+def test_the_real_corpora_show_their_known_confounds(cache: Path, real_corpora: Path) -> None:
+    said = {
+        n: load_task(n, data=[real_corpora]).warnings
+        for n in ("indowave.id", "emodb-4class.de", "nemo-subset.pl")
+    }
+    assert any("36% of the variance of log length" in w for w in said["indowave.id"])
+    assert any("26% of the variance of log length" in w for w in said["emodb-4class.de"])
+    assert not any("length" in w for w in said["nemo-subset.pl"])
+    assert not any("alone tells the label" in w for warnings in said.values() for w in warnings)
