@@ -41,8 +41,8 @@ from bench.errors import CannotRun, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.worker import Runner, build_encoder
-from bench.extraction import compute_features, compute_kept
-from bench.features import FeatureStore, Keep
+from bench.features.extraction import compute_features, compute_kept
+from bench.features.store import FeatureStore, Keep
 from bench.layout import make_plan
 from bench.material import own_material
 from bench.matrix import Entry, Matrix

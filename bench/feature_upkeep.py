@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.features import FeatureStore, shard_fault
+from bench.features.store import FeatureStore, shard_fault
 from bench.plan import System
 
 WRITING = 3600.0

@@ -17,7 +17,7 @@ from bench.cards.registry import load_system, match_systems, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.weights import find_weights, local_weights
 from bench.errors import CannotRun, UsageError, nearest
-from bench.features import feature_identity, pooled_identity
+from bench.features.store import feature_identity, pooled_identity
 from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
 from bench.protocols import Weights
@@ -185,7 +185,11 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
     identity = _feature_identity(card, weights_hash)
     key = hash_json(identity) if identity else None
     code = (
-        adapter_hash(card.adapter) if card.adapter else closure_hash("bench.probes") if card.probe else None
+        adapter_hash(card.adapter)
+        if card.adapter
+        else closure_hash("bench.features.probes")
+        if card.probe
+        else None
     )
     decisive = {
         "adapter": card.adapter,

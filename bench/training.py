@@ -20,7 +20,7 @@ from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.worker import Runner
-from bench.features import FeatureStore
+from bench.features.store import FeatureStore
 from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
 from bench.storage.atomic import write_text

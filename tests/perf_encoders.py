@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from adapters.transformers_encoder import TransformersEncoder
-from bench.extraction import compute_features
-from bench.features import FeatureStore
+from bench.features.extraction import compute_features
+from bench.features.store import FeatureStore
 from bench.protocols import SAMPLE_RATE, Clips, Weights
 from tests.perf_training import whisper
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.probes.heads import Pooled
-from bench.probes.objectives import CategoryObjective
-from bench.probes.search import NO_ROWS
-from bench.probes.training import Lesson, Schedule, train_heads
+from bench.features.probes.batched_adam import Lesson, Schedule, train_heads
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CategoryObjective
+from bench.features.probes.pooled_head import Pooled
 from tests.perf_training import multiplied_per_second
 from tests.superb_parity import BATCH, CORPUS, HIDDEN, WEIGHTS, Material, load, seconds_per_s3prl_step
 

@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import find_corpora
 from bench.execution.worker import quiet_single_thread
-from bench.features import Keep
+from bench.features.probes import ProbeFold, ProbeTask
+from bench.features.probes.batched_adam import Lesson, Schedule, train_heads
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CategoryObjective
+from bench.features.probes.pooled_head import Pooled
+from bench.features.probes.superb import SuperbProbe
+from bench.features.store import Keep
 from bench.metrics import unweighted_accuracy
-from bench.probes import ProbeFold, ProbeTask
-from bench.probes.heads import Pooled
-from bench.probes.objectives import CategoryObjective
-from bench.probes.search import NO_ROWS
-from bench.probes.superb import SuperbProbe
-from bench.probes.training import Lesson, Schedule, train_heads
 from bench.protocols import Weights
 from bench.storage.atomic import write_json, write_text
 from bench.storage.provenance import machine_facts

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 PROBES = {
-    "attentive": "bench.probes.attentive:AttentiveProbe",
-    "layerwise": "bench.probes.layerwise:LayerwiseProbe",
-    "linear": "bench.probes.linear:LinearProbe",
-    "superb": "bench.probes.superb:SuperbProbe",
-    "svm": "bench.probes.svm:SvmProbe",
+    "attentive": "bench.features.probes.attentive:AttentiveProbe",
+    "layerwise": "bench.features.probes.layerwise:LayerwiseProbe",
+    "linear": "bench.features.probes.linear:LinearProbe",
+    "superb": "bench.features.probes.superb:SuperbProbe",
+    "svm": "bench.features.probes.svm:SvmProbe",
 }
 """Probe name on a system card → class, built as ``Class(**params)``."""
 

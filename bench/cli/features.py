@@ -13,7 +13,7 @@ from bench.corpora.prepared import data_folders, find_corpora
 from bench.errors import UsageError, nearest
 from bench.estimates import human_bytes
 from bench.feature_upkeep import Explanation, explain, remove, verify, waste
-from bench.features import FeatureStore
+from bench.features.store import FeatureStore
 from bench.plan import System, resolve_system
 from bench.storage.run_folder import cache_folder
 from bench.task import split_task_name

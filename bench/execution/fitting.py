@@ -15,7 +15,7 @@ from bench.cards.registry import build
 from bench.errors import DataError
 from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.probing import run_probe
-from bench.features import FeatureReader, FeatureStore
+from bench.features.store import FeatureReader, FeatureStore
 from bench.material import Heard, Material
 from bench.plan import Cell, Group
 from bench.predictions import PredictionTable, complete_answers, variant_path, write_table

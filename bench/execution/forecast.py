@@ -20,7 +20,7 @@ from bench.estimates import (
 from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds
 from bench.execution.hearing import Hearing, missing_features
 from bench.execution.jobs import EncodeJob
-from bench.features import FeatureStore
+from bench.features.store import FeatureStore
 from bench.plan import Group, RecordPlan, RunPlan
 from bench.protocols import SAMPLE_RATE
 from bench.storage.journal import Journal

@@ -13,7 +13,7 @@ from bench.audio.conditioned import ConditionShard, plan_condition
 from bench.audio.conditions import CLEAN
 from bench.audio.store import DecodedClip
 from bench.execution.jobs import EncodeJob
-from bench.features import FeatureStore
+from bench.features.store import FeatureStore
 from bench.material import Heard
 from bench.plan import Group, System
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from bench.cards.parameters import check_parameters
 from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
-from bench.features import FeatureReader
+from bench.features.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
+from bench.features.store import FeatureReader
 from bench.material import Heard
 from bench.plan import Group
-from bench.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.protocols import Answers
 
 Line = tuple[int, str]

@@ -27,9 +27,9 @@ from bench.execution.jobs import (
     Progress,
     Stopwatch,
 )
-from bench.extraction import compute_kept
-from bench.features import FeatureStore, Keep, pooled_identity
-from bench.frame_bound import require_room
+from bench.features.disk_budget import require_room
+from bench.features.extraction import compute_kept
+from bench.features.store import FeatureStore, Keep, pooled_identity
 from bench.plan import System
 from bench.protocols import SAMPLE_RATE, Clips
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
+from bench.features.probes import LAYER_VARIANT
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable
-from bench.probes import LAYER_VARIANT
 from bench.records import Block
 from bench.scoring.counting import count, whole_table
 from bench.scoring.variants import variant_names, variant_table

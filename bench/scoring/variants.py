@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from bench.errors import CannotSeparate, DataError
+from bench.features.probes import LAYER_VARIANT
 from bench.metrics import unweighted_accuracy
 from bench.plan import RecordPlan
 from bench.predictions import PredictionTable, read_table, variant_path
-from bench.probes import LAYER_VARIANT
 from bench.scoring.counting import whole_table
 from bench.storage.hashing import hash_file
 

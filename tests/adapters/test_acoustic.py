@@ -12,9 +12,9 @@ import soundfile
 
 from adapters.acoustic import OpenSmile
 from bench.errors import DataError, UsageError
-from bench.extraction import compute_features
+from bench.features.extraction import compute_features
+from bench.features.probes import ProbeFold, ProbeTask, build_probe
 from bench.metrics import unweighted_accuracy
-from bench.probes import ProbeFold, ProbeTask, build_probe
 from bench.protocols import Clips, Encoder
 
 RATE = 16_000

@@ -244,7 +244,7 @@ def test_a_broken_encoder_fails_the_check_that_is_about_it(kind: type, broken: s
 
 
 def test_a_probe_that_peeks_at_test_labels_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.probes import linear
+    from bench.features.probes import linear
 
     honest = linear.LinearProbe.run
 

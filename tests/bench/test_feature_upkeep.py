@@ -15,8 +15,8 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import find_corpora
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.features import FeatureStore
-from tests.bench.test_attentive_probe import CARD, ENCODER, MATRIX
+from bench.features.store import FeatureStore
+from tests.bench.features.test_attentive_probe import CARD, ENCODER, MATRIX
 from tests.conftest import write_tone_corpus
 
 

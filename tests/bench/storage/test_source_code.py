@@ -92,7 +92,7 @@ def parts_of(card: SystemCard) -> list[str]:
     """The modules whose code decides a card's answers."""
     named = [card.adapter, card.features.encoder if card.features else None]
     own = [source_code.split_dotted(d)[0] for d in named if d is not None]
-    return own + (["bench.probes"] if card.probe else [])
+    return own + (["bench.features.probes"] if card.probe else [])
 
 
 def key_of(card: SystemCard) -> tuple[str, str | None]:

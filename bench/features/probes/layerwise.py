@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.probes import LAYER_VARIANT, IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
-from bench.probes.superb import SuperbProbe
+from bench.features.probes import LAYER_VARIANT, IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
+from bench.features.probes.superb import SuperbProbe
 
 
 @dataclass(frozen=True)
 class LayerwiseProbe:
-    """The head of :class:`bench.probes.superb.SuperbProbe` on each layer alone; parameters as there."""
+    """The head of :class:`bench.features.probes.superb.SuperbProbe` on each layer alone; parameters as there."""
 
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
     hidden: int = 256

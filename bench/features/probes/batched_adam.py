@@ -1,9 +1,9 @@
 """Many small heads trained at once: every head is one row of one matrix of parameters.
 
-What a head computes is its :class:`Design`'s affair (:mod:`bench.probes.heads`, :mod:`bench.probes.attention`); here
+What a head computes is its :class:`Design`'s affair (:mod:`bench.features.probes.pooled_head`, :mod:`bench.features.probes.attention_head`); here
 is what all share: minibatches, gradient clipping, Adam, watching validation rows, and dropping heads that have
 stopped. Heads do not touch each other: one trained in a stack equals one trained alone. Steps between two looks are taken in
-compiled code where the design has it (:mod:`bench.probes.compiled`); elsewhere one by one for all heads beside each other, torch's
+compiled code where the design has it (:mod:`bench.features.probes.cpu_kernels`); elsewhere one by one for all heads beside each other, torch's
 fused Adam going over the rows of one learning rate at a time.
 """
 

@@ -13,18 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from bench.errors import DataError, UsageError
+from bench.features.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe, softmax
+from bench.features.probes.batched_adam import Batch, Lesson, Schedule, train_heads
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CategoryObjective, DimensionObjective
+from bench.features.probes.pooled_head import Heads, Pooled
+from bench.features.probes.superb import SuperbProbe
 from bench.metrics import concordance_cc, unweighted_accuracy
-from bench.probes import ProbeFold, ProbeOutcome, ProbeTask, build_probe, softmax
-from bench.probes.heads import Heads, Pooled
-from bench.probes.objectives import CategoryObjective, DimensionObjective
-from bench.probes.search import NO_ROWS
-from bench.probes.superb import SuperbProbe
-from bench.probes.training import (
-    Batch,
-    Lesson,
-    Schedule,
-    train_heads,
-)
 
 QUICK: dict[str, dict[str, Any]] = {
     "superb": {"learning_rates": [1e-3, 1e-2], "hidden": 16, "max_steps": 120, "evaluate_every": 10},
@@ -379,11 +374,11 @@ def test_mistakes_are_answered_in_words() -> None:
 def test_superbs_step_count_is_a_preset_that_patience_does_not_cut_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench.probes import search
+    from bench.features.probes import learning_rate_search
 
-    assert (search.SUPERB_STEPS, search.SUPERB_LOOK) == (30_000, 1_000)
-    monkeypatch.setattr(search, "SUPERB_STEPS", 60)
-    monkeypatch.setattr(search, "SUPERB_LOOK", 20)
+    assert (learning_rate_search.SUPERB_STEPS, learning_rate_search.SUPERB_LOOK) == (30_000, 1_000)
+    monkeypatch.setattr(learning_rate_search, "SUPERB_STEPS", 60)
+    monkeypatch.setattr(learning_rate_search, "SUPERB_LOOK", 20)
     task = one_fold(make_task(clips=60, dims=8), dimensions=np.full((60, 3), np.nan))
     looks: list[float] = []
     probe = SuperbProbe([0.05], hidden=16, max_steps="superb", patience=1, evaluate_every=1, refit=False)

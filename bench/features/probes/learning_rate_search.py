@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.probes.objectives import CategoryObjective, DimensionObjective
-from bench.probes.training import Design, Lesson, Objective, Schedule, Trained, train_heads
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
+from bench.features.probes.batched_adam import Design, Lesson, Objective, Schedule, Trained, train_heads
+from bench.features.probes.losses import CategoryObjective, DimensionObjective
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 TOO_FEW = "this fold has fewer than two training or validation clips with a dimension"

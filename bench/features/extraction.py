@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from bench.errors import CannotRun, DataError
-from bench.features import FloatArray, Keep
+from bench.features.store import FloatArray, Keep
 from bench.protocols import SAMPLE_RATE, Clips, Encoder, Waveform
 
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)

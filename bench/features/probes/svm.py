@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.probes.shallow import Matrix, run_shallow
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
+from bench.features.probes.grid_search import Matrix, run_shallow
 
 C_GRID = (1.0, 3.0, 10.0, 30.0, 100.0)
 """From the library's default upwards: below it a machine on a few hundred clips underfits."""

@@ -16,16 +16,16 @@ from bench.cards.system import SystemFile
 from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.features import FeatureStore, Keep, feature_key
-from bench.frame_bound import require_room
-from bench.probes import ProbeTask, attention
-from bench.probes.attention import Attentive
-from bench.probes.attentive import AttentiveProbe
-from bench.probes.objectives import CategoryObjective
-from bench.probes.search import NO_ROWS
-from bench.probes.training import Lesson, Schedule, _Stream, initial, train_heads
+from bench.features.disk_budget import require_room
+from bench.features.probes import ProbeTask, attention_head
+from bench.features.probes.attention_head import Attentive
+from bench.features.probes.attentive import AttentiveProbe
+from bench.features.probes.batched_adam import Lesson, Schedule, _Stream, initial, train_heads
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CategoryObjective
+from bench.features.store import FeatureStore, Keep, feature_key
 from bench.storage.journal import Journal
-from tests.bench.test_probes import ignore, make_task, one_fold
+from tests.bench.features.test_probes import ignore, make_task, one_fold
 from tests.conftest import write_tone_corpus
 
 
@@ -41,13 +41,13 @@ class Alone(torch.nn.Module):
     """The head as torch would write it: one head, one clip, no padding."""
 
     def __init__(
-        self, theta: torch.Tensor, layers: int, dims: int, hidden: int, attention: int, outputs: int
+        self, theta: torch.Tensor, layers: int, dims: int, hidden: int, attention_head: int, outputs: int
     ):
         super().__init__()
         self.mix = torch.nn.Parameter(torch.zeros(layers))
-        self.v = torch.nn.Parameter(torch.zeros(attention))
+        self.v = torch.nn.Parameter(torch.zeros(attention_head))
         self.first = torch.nn.Linear(dims, hidden)
-        self.score = torch.nn.Linear(hidden, attention)
+        self.score = torch.nn.Linear(hidden, attention_head)
         self.last = torch.nn.Linear(2 * hidden, outputs)
         torch.nn.utils.vector_to_parameters(theta.clone(), self.parameters())
 
@@ -99,13 +99,13 @@ def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the
     """Padded to the longest, a step on 63 clips of a second and one of 71 s took twenty times as long."""
     frames = [np.ones((2, n, 6), dtype=np.float32) for n in (*([3] * 31), 600)]
     taken: list[int] = []
-    answer = attention._answer
+    answer = attention_head._answer
 
     def counted(theta: torch.Tensor, shape: Any, x: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         taken.append(x.shape[1])
         return answer(theta, shape, x, own)
 
-    monkeypatch.setattr(attention, "_answer", counted)
+    monkeypatch.setattr(attention_head, "_answer", counted)
     rows = np.arange(32)
     design = Attentive(frames, hidden=8, attention=4)
     trained = train_heads(
@@ -125,7 +125,7 @@ def test_answers_on_many_clips_do_not_depend_on_how_they_are_cut_into_parts(
     design = Attentive(frames, hidden=8, attention=4)
     heads = design.begin([Lesson(NO_ROWS, NO_ROWS, 1e-3, seed, 1) for seed in (0, 1)], 3)
     whole = design.scores(heads, torch.arange(25))
-    monkeypatch.setattr("bench.probes.attention.ELEMENTS", 300)
+    monkeypatch.setattr("bench.features.probes.attention_head.ELEMENTS", 300)
     torch.testing.assert_close(design.scores(heads, torch.arange(25)), whole, rtol=0, atol=1e-6)
 
 
@@ -149,8 +149,8 @@ def moment_task(clips: int = 144) -> ProbeTask:
 
 
 def test_it_hears_what_the_mean_over_frames_does_not_hold() -> None:
+    from bench.features.probes.superb import SuperbProbe
     from bench.metrics import unweighted_accuracy
-    from bench.probes.superb import SuperbProbe
 
     task = moment_task()
     test = task.folds[0].test

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.errors import UsageError
-from bench.probes import ProbeOutcome, ProbeTask, Progress
-from bench.probes.attention import Attentive
-from bench.probes.search import Run, Search
+from bench.features.probes import ProbeOutcome, ProbeTask, Progress
+from bench.features.probes.attention_head import Attentive
+from bench.features.probes.learning_rate_search import Run, Search
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class AttentiveProbe:
 
     ``attention`` is the width of the hidden layer that scores frames; ``standardise`` scales features by the frames of the
     fitted rows (without it a probe on Whisper tiny.en hardly learns: its features differ little from clip to clip). How long it trains, and how its learning rate is
-    chosen: :class:`bench.probes.search.Search`. Its card keeps frames (``features: {pooled: false}``).
+    chosen: :class:`bench.features.probes.learning_rate_search.Search`. Its card keeps frames (``features: {pooled: false}``).
     """
 
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)

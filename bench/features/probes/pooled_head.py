@@ -7,8 +7,8 @@ Nothing nonlinear precedes the mean, so with h̄_l the mean of layer l over a cl
     z = (W₂ W₁) Σ_l w_l h̄_l + (W₂ b₁ + b₂),   w = softmax(a),
 
 and the two matrices can be multiplied before they meet the data. Gradients are written out rather than recorded,
-so that all parameters of a head lie in one row of one matrix (:mod:`bench.probes.training`). On a CPU the steps are compiled
-(:mod:`bench.probes.compiled`); what is written here in torch's terms trains on other devices.
+so that all parameters of a head lie in one row of one matrix (:mod:`bench.features.probes.batched_adam`). On a CPU the steps are compiled
+(:mod:`bench.features.probes.cpu_kernels`); what is written here in torch's terms trains on other devices.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.objectives import CategoryObjective, DimensionObjective
-from bench.probes.training import (
+from bench.features.probes.batched_adam import (
     BETA_1,
     BETA_2,
     EPSILON,
@@ -36,6 +35,7 @@ from bench.probes.training import (
     initial,
     places,
 )
+from bench.features.probes.losses import CategoryObjective, DimensionObjective
 
 HELD_PARAMETERS = 10_500_000
 """Parameters of the heads that a CPU holds at a time: with Adam's moments and the best so far 170 MB."""
@@ -172,7 +172,7 @@ def _advance(
     stretch: Stretch,
 ) -> None:
     """A share of the heads per thread of torch's; how many there are changes no bit of any head."""
-    from bench.probes.compiled import advance
+    from bench.features.probes.cpu_kernels import advance
 
     x = features.numpy()
     labels, weights = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=x.dtype)

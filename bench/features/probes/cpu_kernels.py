@@ -1,6 +1,6 @@
 """Steps of the pooled head on a CPU, compiled: what one head does between two looks at its validation clips.
 
-The mathematics is that of :mod:`bench.probes.heads` and :mod:`bench.probes.objectives`, which train on other devices and are
+The mathematics is that of :mod:`bench.features.probes.pooled_head` and :mod:`bench.features.probes.losses`, which train on other devices and are
 what this is tested against. Here one head goes through many steps before the next one begins, so that its parameters and
 Adam's moments (1.2 MB for 256 × 384) stay in a core's cache, and the gradient of W₁, an outer product of W₂ and ∂(W₂W₁), is
 never written to memory: it lives a row at a time, between being made and being used. Its norm follows from two small
@@ -57,7 +57,7 @@ def advance(
     """Take ``rows.shape[1]`` Adam steps with each of ``heads``, in place.
 
     ``theta``, ``first``, ``second`` (all heads, parameters): parameters and moments, in the order of
-    :class:`bench.probes.heads.Heads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
+    :class:`bench.features.probes.pooled_head.Heads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
     ``scaling`` (all heads or 0, 2, layers, dims): mean and 1/deviation. ``streams`` (all heads,): which of
     ``rows`` (streams, steps, batch) a head learns from. ``labels`` (clips,) with ``weights`` (all heads or 0, outputs), or
     no labels and ``values`` (clips, outputs), NaN where unknown. ``shape``: layers, dims, hidden, outputs. ``clip``: the gradient's

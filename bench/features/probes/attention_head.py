@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.probes.training import Batch, IntArray, Lesson, Objective, Slope, initial
+from bench.features.probes.batched_adam import Batch, IntArray, Lesson, Objective, Slope, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""

@@ -12,16 +12,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bench.probes import ProbeOutcome, ProbeTask, Progress
-from bench.probes.heads import Pooled
-from bench.probes.search import Run, Search
+from bench.features.probes import ProbeOutcome, ProbeTask, Progress
+from bench.features.probes.learning_rate_search import Run, Search
+from bench.features.probes.pooled_head import Pooled
 
 
 @dataclass(frozen=True)
 class SuperbProbe:
     """s3prl's emotion head (projection to ``hidden`` = 256, Adam, batches of 32, gradient norm at most 1).
 
-    How long it trains, and how its learning rate is chosen: :class:`bench.probes.search.Search`. ``device`` is where
+    How long it trains, and how its learning rate is chosen: :class:`bench.features.probes.learning_rate_search.Search`. ``device`` is where
     the heads train.
     """
 

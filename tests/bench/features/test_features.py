@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, CannotRun, DataError
-from bench.extraction import compute_features
-from bench.features import FeatureStore, feature_identity, feature_key
+from bench.features.extraction import compute_features
+from bench.features.store import FeatureStore, feature_identity, feature_key
 from bench.protocols import Clips, Waveform
 
 KEY = feature_key("m:Encoder", "abc", {"input": "own"}, "w1", True)
@@ -124,7 +124,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_shards_or_none(tmp_path: Pat
     script = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from bench.features import FeatureStore\n"
+        "from bench.features.store import FeatureStore\n"
         "store = FeatureStore(Path(sys.argv[1]))\n"
         "for i in range(10**6):\n"
         "    store.write('k', {f'{i}-{j}': np.full((5, 4000), i, np.float32) for j in range(20)})\n"

@@ -11,14 +11,14 @@ import pytest
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
+from bench.features.probes.layerwise import LayerwiseProbe
+from bench.features.probes.superb import SuperbProbe
 from bench.metrics import unweighted_accuracy
 from bench.predictions import read_table, variant_path
-from bench.probes.layerwise import LayerwiseProbe
-from bench.probes.superb import SuperbProbe
 from bench.records import Record, read_record
 from bench.statistics.categorical import confusion_statistics
 from bench.statistics.intervals import interval
-from tests.bench.test_probes import ignore, make_task, one_fold
+from tests.bench.features.test_probes import ignore, make_task, one_fold
 from tests.conftest import write_tone_corpus
 
 QUICK = {"learning_rates": [1e-2], "hidden": 16, "max_steps": 60, "evaluate_every": 10}

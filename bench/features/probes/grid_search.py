@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate, DataError
+from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
 from bench.metrics import concordance_cc, unweighted_accuracy
-from bench.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
 from bench.protocols import DIMENSIONS
 
 Matrix = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bench.errors import DataError, UsageError
-from bench.features import FeatureStore
+from bench.features.store import FeatureStore
 
 VARIABLE = "SERBENCH_FRAMES_GIB"
 DEFAULT_GIB = "50"

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.probes.heads import Heads, Pooled
-from bench.probes.objectives import CategoryObjective, DimensionObjective
-from bench.probes.search import NO_ROWS
-from bench.probes.training import (
+from bench.features.probes.batched_adam import (
     Lesson,
     Schedule,
     Stretch,
@@ -18,7 +15,10 @@ from bench.probes.training import (
     initial,
     train_heads,
 )
-from tests.bench.test_probes import make_task
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CategoryObjective, DimensionObjective
+from bench.features.probes.pooled_head import Heads, Pooled
+from tests.bench.features.test_probes import make_task
 
 
 class Alone(torch.nn.Module):
@@ -80,7 +80,7 @@ def test_the_batched_trainer_equals_a_probe_alone_at_every_step(monkeypatch: pyt
     fit, other = task.folds[0].train, task.folds[1].train
     every_length = [Lesson(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
     beside = [Lesson(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
-    monkeypatch.setattr("bench.probes.heads.HELD_PARAMETERS", 7 * 12 * 8)
+    monkeypatch.setattr("bench.features.probes.pooled_head.HELD_PARAMETERS", 7 * 12 * 8)
     design = Pooled(x, 8)
     assert design.at_once() == 7, "the heads go in several parts"
     trained = train_heads(
