@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from bench.cards.labels import label_table
 from bench.errors import DataError
-from bench.labelled import LabelledTasks
 from bench.predictions import PredictionTable, read_table
 from bench.protocols import Array
 from bench.records import Record
 from bench.scoring import whole_table
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import RunFolder
-from bench.task import Task
+from bench.tasks import Task
+from bench.tasks.rebuilding import LabelledTasks
+from bench.tasks.segments import scored
 
 NOWHERE = -1
 """Code of a label outside the view, of another answer, and of none."""
@@ -78,7 +79,7 @@ def answered_task(run: Path, records: Sequence[Record], tasks: LabelledTasks) ->
     task = tasks.of(folder.records, first)
     where = tasks.folder(str(first["corpus"]))
     assert where is not None
-    return AnsweredTask(task.scored, where, tuple(Answered(r, _table(folder, r, task)) for r in records))
+    return AnsweredTask(scored(task), where, tuple(Answered(r, _table(folder, r, task)) for r in records))
 
 
 def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:

@@ -44,7 +44,6 @@ from bench.execution.worker import Runner, build_encoder
 from bench.features.extraction import compute_features, compute_kept
 from bench.features.store import FeatureStore, Keep
 from bench.layout import make_plan
-from bench.material import own_material
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted, resolve_system
 from bench.predictions import read_table
@@ -57,7 +56,8 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
-from bench.task import Task, build_task
+from bench.tasks import Task, build_task
+from bench.tasks.training_data import own_material
 
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip encoded in company and alone, in units of its own largest absolute value (or 1)."""

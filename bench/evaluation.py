@@ -23,7 +23,7 @@ from bench.predictions import read_table
 from bench.records import Record, read_record, write_record
 from bench.scoring import score_record
 from bench.storage.run_folder import cache_folder
-from bench.task import Task, build_task, split_task_name
+from bench.tasks import Task, build_task, split_task_name
 
 
 def load_task(

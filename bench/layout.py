@@ -9,12 +9,12 @@ from bench.audio.conditioned import condition_facts, voices_hash
 from bench.audio.conditions import CLEAN
 from bench.cards.corpus import Protocol
 from bench.errors import BenchError, CannotRun, DataError
-from bench.material import Material, own_material
 from bench.matrix import Matrix
 from bench.plan import Cell, Group, RecordPlan, RunPlan, Wanted
 from bench.storage.hashing import hash_json
-from bench.task import Task
-from bench.transfer import Candidate, source_names, transfer_material
+from bench.tasks import Task
+from bench.tasks.training_data import Material, own_material
+from bench.tasks.transfer import Candidate, source_names, transfer_material
 
 CELL_FORMAT = "serbench-cell-1"
 BuildTask = Callable[[str, Protocol], Task]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.cards.labels import label_table
 from bench.protocols import DIMENSIONS, Array
 from bench.statistics.additive import moment_statistics
-from bench.task import Task
+from bench.tasks import Task
 
 Truth = Literal["perceived", "intended"]
 FEWEST_VOTES = 2

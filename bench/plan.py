@@ -18,15 +18,15 @@ from bench.cards.system import SystemCard
 from bench.cards.weights import find_weights, local_weights
 from bench.errors import CannotRun, UsageError, nearest
 from bench.features.store import feature_identity, pooled_identity
-from bench.material import Material, Source
 from bench.matrix import Entry, Matrix
 from bench.protocols import Weights
 from bench.serving import PYTHON_VARIABLE, vllm_python
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import adapter_hash, closure_hash
-from bench.task import Task, match_tasks, split_task_name
-from bench.task.names import regime, training_name
-from bench.transfer import trainings
+from bench.tasks import Task, match_tasks, split_task_name
+from bench.tasks.names import regime, training_name
+from bench.tasks.training_data import Material, Source
+from bench.tasks.transfer import trainings
 
 FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
 """Packages whose arithmetic decides features; their versions are part of a feature's key, with those that a card lists."""

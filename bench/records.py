@@ -22,7 +22,7 @@ from bench.errors import DataError
 from bench.protocols import Array
 from bench.storage.atomic import replacing, write_json
 from bench.storage.hashing import hash_file
-from bench.task.names import regime
+from bench.tasks.names import regime
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)

@@ -28,7 +28,7 @@ from bench.statistics.additive import Metric, metric_named, only_present_classes
 from bench.statistics.intervals import difference_interval, interval, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife
 from bench.storage.hashing import digest
-from bench.task import Task
+from bench.tasks import Task
 
 AXES = ("gender", "duration", "emotion", "speaker")
 DURATIONS = ("short", "middle", "long")

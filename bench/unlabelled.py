@@ -16,13 +16,13 @@ from bench.evaluation import load_task
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.worker import Runner
-from bench.folds import Fold
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted
 from bench.predictions import PredictionTable, read_table
-from bench.task.definition import Task
-from bench.transfer import Candidate
+from bench.tasks.folds import Fold
+from bench.tasks.task import Task
+from bench.tasks.transfer import Candidate
 
 TASK = "audio.und"
 """Name of the task that unlabelled files make."""

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from bench.cards.registry import system_card_files
-from bench.catalogue import CatalogueEntry
 from bench.errors import DataError
 from bench.storage.atomic import write_text
+from bench.tasks.catalogue import CatalogueEntry
 from reports.templating import environment
 from reports.wording import VERIFIED, language_name
 

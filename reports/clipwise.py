@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from bench.answered import Answered, AnsweredTask, answered_task, label_codes
 from bench.errors import BenchError
-from bench.labelled import LabelledTasks
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.records import Record
-from bench.task import Task
+from bench.tasks import Task
+from bench.tasks.rebuilding import LabelledTasks
 from reports.contests import Contest, Subject
 from reports.plots import Chart, unit_scale
 from reports.splits import NAMED

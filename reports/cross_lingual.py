@@ -10,7 +10,7 @@ from bench.audio.conditions import CLEAN
 from bench.cards.labels import VIEWS
 from bench.protocols import DIMENSIONS
 from bench.records import Record
-from bench.transfer import OTHER_LANGUAGES, OTHER_POOLS
+from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 from reports import wording
 from reports.boards import Score, chance_line, score_of
 from reports.contests import Contest, Subject

@@ -24,7 +24,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError
 from bench.storage.hashing import digest
-from bench.task import VARIANTS, build_task
+from bench.tasks import VARIANTS, build_task
 from tests.peak_memory import peak_mebibytes
 
 LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")

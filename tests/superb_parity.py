@@ -38,7 +38,7 @@ from bench.protocols import Weights
 from bench.storage.atomic import write_json, write_text
 from bench.storage.provenance import machine_facts
 from bench.storage.run_folder import cache_folder
-from bench.task import build_task
+from bench.tasks import build_task
 
 CORPUS, TASK, WEIGHTS = "emodb-7class-2s", "emodb-7class-2s.de", "whisper-tiny.en-encoder"
 BATCH, LOOK, HIDDEN = 32, 20, 256

@@ -14,9 +14,9 @@ from bench.corpora.draft_card import draft_card, write_draft
 from bench.corpora.duplicates import Duplicate, shared_with_others
 from bench.corpora.prepared import METADATA, data_folders, open_corpus
 from bench.corpora.verification import Verification, verify_corpus
-from bench.corpus_report import CorpusReport, describe_corpus
 from bench.errors import UsageError
 from bench.storage.run_folder import cache_folder
+from bench.tasks.corpus_report import CorpusReport, describe_corpus
 
 NAMES_SHOWN = 20
 """How many file names a list prints before it says how many more there are; ``--json`` has them all."""

@@ -16,7 +16,7 @@ from bench.feature_upkeep import Explanation, explain, remove, verify, waste
 from bench.features.store import FeatureStore
 from bench.plan import System, resolve_system
 from bench.storage.run_folder import cache_folder
-from bench.task import split_task_name
+from bench.tasks import split_task_name
 
 
 def why(

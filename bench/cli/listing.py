@@ -105,7 +105,7 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
-    from bench.catalogue import catalogue
+    from bench.tasks.catalogue import catalogue
 
     return [entry.as_json() for entry in catalogue(data)]
 
@@ -114,8 +114,8 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
     """Write the task catalogue as a page, or as the table between the markers of a Markdown file."""
     if what != "tasks":
         raise UsageError(f"list {what}: --html and --markdown go with tasks only")
-    from bench.catalogue import catalogue
     from bench.storage.run_folder import cache_folder
+    from bench.tasks.catalogue import catalogue
     from reports.catalogue import update_markdown, write_page
 
     if html is not None:

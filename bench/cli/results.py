@@ -24,7 +24,7 @@ from bench.protocols import DIMENSIONS
 from bench.records import Record, main_view
 from bench.rescoring import Source, rescore
 from bench.statistics.paired_tests import CANNOT_SEPARATE
-from bench.task.names import regime
+from bench.tasks.names import regime
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ from bench.storage.hashing import hash_file, hash_json
 from bench.storage.journal import CellRow, JobRow, Journal
 from bench.storage.provenance import code_version, machine_facts, sidecar
 from bench.storage.run_folder import RunFolder, cache_folder
-from bench.task import Task, build_task
-from bench.transfer import Candidate
+from bench.tasks import Task, build_task
+from bench.tasks.transfer import Candidate
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from bench.audio.conditions import CLEAN
 from bench.audio.store import DecodedClip
 from bench.execution.jobs import EncodeJob
 from bench.features.store import FeatureStore
-from bench.material import Heard
 from bench.plan import Group, System
+from bench.tasks.training_data import Heard
 
 ENCODE_CLIPS = 48
 """Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""

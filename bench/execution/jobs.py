@@ -14,8 +14,8 @@ from typing import Any
 
 from bench.audio.conditioned import ConditionShard
 from bench.audio.store import AudioShard, DecodedClip
-from bench.material import Heard
 from bench.plan import Cell, Group, System
+from bench.tasks.training_data import Heard
 
 Progress = Callable[[float, float], None]
 

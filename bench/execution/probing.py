@@ -14,9 +14,9 @@ from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
 from bench.features.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.features.store import FeatureReader
-from bench.material import Heard
 from bench.plan import Group
 from bench.protocols import Answers
+from bench.tasks.training_data import Heard
 
 Line = tuple[int, str]
 """A row of the material under a condition."""

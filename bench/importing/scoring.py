@@ -16,7 +16,6 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.importing.reading import Row, read_rows
-from bench.labelled import corpora_at_hand, limit_of
 from bench.layout import make_plan
 from bench.matrix import Matrix, read_matrix
 from bench.plan import Cell, RecordPlan, System, Wanted
@@ -27,7 +26,8 @@ from bench.scoring import score_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder, cache_folder, open_run
-from bench.task import Task, build_task
+from bench.tasks import Task, build_task
+from bench.tasks.rebuilding import corpora_at_hand, limit_of
 
 MOST_SEEDS = 100
 CLIPS_SURVEYED = 1000

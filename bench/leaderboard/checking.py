@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
-from bench.labelled import LabelledTasks, corpora_at_hand
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.stored import stored_record
@@ -19,6 +18,7 @@ from bench.rescoring import Checked, from_record, from_tables
 from bench.scoring.recording import figures_code
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.storage.hashing import digest, hash_file, hash_json
+from bench.tasks.rebuilding import LabelledTasks, corpora_at_hand
 
 Badge = Literal["statistics", "tables", "labels"]
 BADGES: Mapping[Badge, str] = {

@@ -16,8 +16,8 @@ from bench.errors import DataError
 from bench.records import SCHEMA_VERSION
 from bench.scoring import publish_obstacles
 from bench.storage.hashing import HASH
-from bench.task import split_task_name
-from bench.task.names import regime
+from bench.tasks import split_task_name
+from bench.tasks.names import regime
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]

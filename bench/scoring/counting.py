@@ -27,7 +27,8 @@ from bench.statistics.additive import (
 )
 from bench.statistics.calibration import FINE_EDGES
 from bench.storage.hashing import digest
-from bench.task import Task, recheck
+from bench.tasks import Task, recheck
+from bench.tasks.segments import scored
 
 Codes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
@@ -82,7 +83,7 @@ def count_all(
     protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
     who ask what that would say; no slices then.
     """
-    task = task.scored
+    task = scored(task)
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
     clusters = sorted(set(names))
     place = {name: i for i, name in enumerate(clusters)}

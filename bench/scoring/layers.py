@@ -17,6 +17,7 @@ from bench.scoring.counting import count, whole_table
 from bench.scoring.variants import variant_names, variant_table
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
+from bench.tasks.segments import scored
 
 METRIC_OF_CATEGORY, METRIC_OF_DIMENSION = "ua", "ccc"
 
@@ -32,7 +33,7 @@ def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: Ana
         DataError: a layer's table is missing, or is not the one that the cell was made with.
     """
     names = [n for n in variant_names(tables) if n.startswith(LAYER_VARIANT)]
-    task = record.task.scored
+    task = scored(record.task)
     clusters = sorted(set(task.clusters))
     place = {name: i for i, name in enumerate(clusters)}
     places = np.array([place[c] for c in task.clusters], dtype=np.intp)

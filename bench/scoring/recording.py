@@ -26,7 +26,8 @@ from bench.storage.journal import CellRow
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder
 from bench.storage.source_code import package_hash
-from bench.task import split_speakers, split_task_name
+from bench.tasks import split_speakers, split_task_name
+from bench.tasks.segments import scored
 
 FIGURE_MODULES = (
     "bench.scoring.figures",
@@ -42,7 +43,13 @@ FIGURE_MODULES = (
     "bench.slices",
 )
 """Code that turns statistics into figures."""
-SCORING_MODULES = (*FIGURE_MODULES, "bench.scoring", "bench.records", "bench.cards.labels", "bench.folds")
+SCORING_MODULES = (
+    *FIGURE_MODULES,
+    "bench.scoring",
+    "bench.records",
+    "bench.cards.labels",
+    "bench.tasks.folds",
+)
 
 
 def figures_code() -> str:
@@ -134,7 +141,7 @@ def score_record(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Block]]:
     """Score one record from its cells' tables. Returns its facts (with all figures) and its statistics."""
-    task = record.task.scored
+    task = scored(record.task)
     answers = [
         whole_table(
             record.task,

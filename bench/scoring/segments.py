@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, Array
-from bench.task import Task
-from bench.task.segments import heaviest, segment_groups, weights_of
+from bench.tasks import Task
+from bench.tasks.segments import heaviest, segment_groups, weights_of
 
 
 def put_together(task: Task, table: PredictionTable) -> PredictionTable:

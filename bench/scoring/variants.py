@@ -19,6 +19,7 @@ from bench.plan import RecordPlan
 from bench.predictions import PredictionTable, read_table, variant_path
 from bench.scoring.counting import whole_table
 from bench.storage.hashing import hash_file
+from bench.tasks.segments import scored
 
 
 def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict[str, Any]:
@@ -50,13 +51,13 @@ def variant_names(tables: Sequence[PredictionTable]) -> list[str]:
 
 def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> dict[str, Any]:
     parts = [variant_table(table, name) for table in tables]
-    task, seed = record.task.scored, record.seeds[0]
+    task, seed = scored(record.task), record.seeds[0]
     whole = whole_table(record.task, record.protocol, seed, parts)
-    scored = [i for i, e in enumerate(task.emotions) if e is not None]
+    labelled = [i for i, e in enumerate(task.emotions) if e is not None]
     try:
         ua: float | None = unweighted_accuracy(
-            [task.emotions[i] for i in scored],
-            [whole.answers[i] if whole.statuses[i] == "ok" else None for i in scored],
+            [task.emotions[i] for i in labelled],
+            [whole.answers[i] if whole.statuses[i] == "ok" else None for i in labelled],
             labels=task.labels,
         )
     except CannotSeparate:

@@ -13,7 +13,6 @@ from bench import load_task
 from bench.cards.registry import load_system
 from bench.comparing import compare_pair, families
 from bench.errors import DataError
-from bench.folds import Fold, Leak
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
@@ -23,7 +22,8 @@ from bench.records import Record, read_record, write_record
 from bench.scoring import figures, score_record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
-from bench.task import Task
+from bench.tasks import Task
+from bench.tasks.folds import Fold, Leak
 from reports.contests import hold_contests
 from tests.conftest import write_tone_corpus
 

@@ -18,7 +18,7 @@ from bench.protocols import SAMPLE_RATE
 from bench.scoring import score_record
 from bench.slices import axes_of, gap_interval
 from bench.statistics.additive import METRICS, confusion_statistics
-from bench.task import Task
+from bench.tasks import Task
 from tests.bench.test_scoring import record_plan, tables
 from tests.conftest import write_tone_corpus
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue import catalogue
 from bench.comparing import run_family
 from bench.leaderboard import Board, retract, validate
+from bench.tasks.catalogue import catalogue
 from reports.catalogue import write_page
 from reports.published import write_board
 from reports.site import write_report, write_single_file

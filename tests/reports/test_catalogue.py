@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue import catalogue
 from bench.errors import DataError
+from bench.tasks.catalogue import catalogue
 from reports.catalogue import markdown_table, page, update_markdown
 from tests.command import Command, command
 from tests.conftest import rewrite

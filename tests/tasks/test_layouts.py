@@ -16,7 +16,7 @@ from bench.corpora.metadata import read_metadata
 from bench.corpora.preparation.preparing import Preparation, prepare
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError
-from bench.task import build_task
+from bench.tasks import build_task
 from tests.tasks.fixture_trees import build, cases
 
 CASES = cases()

@@ -19,7 +19,7 @@ from bench.errors import CannotRun, DataError
 from bench.evaluation import load_task
 from bench.matrix import Entry, Matrix
 from bench.storage.hashing import hash_json
-from bench.task import Task
+from bench.tasks import Task
 from tests.conftest import write_tone_corpus
 
 SECOND = 16_000

@@ -21,8 +21,8 @@ from bench.corpora.draft_card import draft_card, usual_scale, write_draft
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, open_corpus
 from bench.corpora.verification import Verification, verify_corpus
-from bench.corpus_report import CorpusReport, describe_corpus
 from bench.errors import UsageError
+from bench.tasks.corpus_report import CorpusReport, describe_corpus
 from tests.conftest import write_tone_corpus
 
 

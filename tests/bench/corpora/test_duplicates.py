@@ -13,7 +13,7 @@ import soxr
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import find_corpora
-from bench.corpus_report import describe_corpus
+from bench.tasks.corpus_report import describe_corpus
 from tests.command import Command, command
 
 RATE = 16_000

@@ -26,7 +26,7 @@ from bench.leaderboard import Board, add_run, validate
 from bench.records import read_record
 from bench.rescoring import rescore
 from bench.storage.run_folder import cache_folder
-from bench.task import build_task
+from bench.tasks import build_task
 
 CARD = "name: heard-elsewhere\nfamily: audio-llm\ntrack: released\ntitle: Heard elsewhere\n"
 LABELS = ("happy", "sad", "angry")

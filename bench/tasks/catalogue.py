@@ -18,7 +18,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
-from bench.task.splitting import no_within, official_sides, too_few_speakers
+from bench.tasks.splits import no_within, official_sides, too_few_speakers
 
 
 @dataclass(frozen=True)

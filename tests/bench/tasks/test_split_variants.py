@@ -20,11 +20,11 @@ from bench.cards.system import TrainingCorpus
 from bench.comparing import NO_VERDICT, compare_pair
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, card_of
-from bench.corpus_report import describe_corpus
-from bench.crossed_folds import build_crossed_folds
 from bench.errors import DataError
-from bench.folds import build_folds, folds_hash, groups_of, numbered_by_name, value_counts
-from bench.task import Task, build_task, recheck
+from bench.tasks import Task, build_task, recheck
+from bench.tasks.corpus_report import describe_corpus
+from bench.tasks.folds import build_folds, folds_hash, groups_of, numbered_by_name, value_counts
+from bench.tasks.script_folds import build_crossed_folds
 from tests.conftest import rewrite, write_tone_corpus
 
 

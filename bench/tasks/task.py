@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View
-from bench.folds import Fold, Leak
 from bench.protocols import Array
-from bench.task.segments import clips_of_segments
+from bench.tasks.folds import Fold, Leak
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,6 @@ class Task:
         columns: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in ROW_COLUMNS}
         folds = tuple(Fold(f.name, none, none, place[f.test]) for f in self.folds)
         return replace(self, dimensions=self.dimensions[rows], folds=folds, **columns)
-
-    @functools.cached_property
-    def scored(self) -> Task:
-        """What is scored: the tested rows, put together to clips where the task says so."""
-        return clips_of_segments(self.tested) if self.by_clip else self.tested
 
     @property
     def audible(self) -> NDArray[np.bool_]:

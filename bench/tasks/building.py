@@ -16,12 +16,12 @@ from bench.corpora.confounds import find_confounds
 from bench.corpora.decoded import CorpusTable
 from bench.corpora.metadata import Metadata
 from bench.errors import DataError, UsageError, nearest
-from bench.folds import folds_hash
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
-from bench.task.definition import Task
-from bench.task.names import split_task_name
-from bench.task.splitting import SplitRows, split_rows
+from bench.tasks.folds import folds_hash
+from bench.tasks.names import split_task_name
+from bench.tasks.splits import SplitRows, split_rows
+from bench.tasks.task import Task
 
 FEW_SPEAKERS = 20
 _Cell = TypeVar("_Cell")

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio.store import DecodedClip
 from bench.errors import DataError
-from bench.folds import Fold
 from bench.protocols import SAMPLE_RATE
 from bench.storage.hashing import digest
-
-if TYPE_CHECKING:
-    from bench.task.definition import Task
+from bench.tasks.folds import Fold
+from bench.tasks.task import Task
 
 _Value = TypeVar("_Value", bound=Hashable)
+
+
+def scored(task: Task) -> Task:
+    """Return what is scored of a task: the rows that some fold tests, put together to clips where the task says so."""
+    return clips_of_segments(task.tested) if task.by_clip else task.tested
 
 
 def segment_groups(task: Task) -> list[NDArray[np.intp]]:

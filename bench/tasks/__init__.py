@@ -1,9 +1,9 @@
 """Tasks: one corpus in one language, decoded, with folds, ready to be fitted, predicted and scored."""
 
-from bench.task.building import build_task, split_speakers
-from bench.task.definition import Task
-from bench.task.names import VARIANTS, match_tasks, split_task_name
-from bench.task.splitting import recheck
+from bench.tasks.building import build_task, split_speakers
+from bench.tasks.names import VARIANTS, match_tasks, split_task_name
+from bench.tasks.splits import recheck
+from bench.tasks.task import Task
 
 __all__ = [
     "VARIANTS",

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError, nearest
-from bench.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
-from bench.material import Material, Source
 from bench.protocols import Array
 from bench.storage.hashing import digest, hash_json
-from bench.task import Task, match_tasks, split_task_name
+from bench.tasks import Task, match_tasks, split_task_name
+from bench.tasks.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
+from bench.tasks.training_data import Material, Source
 
 _Value = TypeVar("_Value")
 OTHER_POOLS = "other-pools"

@@ -12,10 +12,10 @@ import pytest
 from bench.cards.corpus import CorpusCard
 from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
-from bench.material import own_material
 from bench.plan import expand, filter_wanted
-from bench.task import Task
-from bench.transfer import Candidate, related, source_names, trainings, transfer_material
+from bench.tasks import Task
+from bench.tasks.training_data import own_material
+from bench.tasks.transfer import Candidate, related, source_names, trainings, transfer_material
 from tests.conftest import rewrite, write_tone_corpus
 
 

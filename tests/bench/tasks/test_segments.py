@@ -17,7 +17,8 @@ from bench.predictions import PredictionTable
 from bench.records import read_facts
 from bench.rescoring import rescore
 from bench.scoring.segments import put_together
-from bench.task import Task, build_task
+from bench.tasks import Task, build_task
+from bench.tasks.segments import scored
 from tests.conftest import write_tone_corpus
 
 
@@ -46,7 +47,7 @@ def task_of(corpus: Path, cache: Path, name: str) -> Task:
 
 def test_a_clip_is_a_row_with_its_segments_label_speaker_and_length(tmp_path: Path, cache: Path) -> None:
     task = task_of(cut_corpus(tmp_path / "tones"), cache, "tones.ms@clips")
-    whole = task.scored
+    whole = scored(task)
     assert (len(task), len(whole)) == (48, 24)
     assert whole.clip_ids[0].startswith("long/")
     assert whole.emotions.count("happy") == 12
@@ -99,7 +100,7 @@ def test_segments_of_a_clip_in_several_folds_are_refused_with_the_clips_name(
     text = (corpus / "metadata.csv").read_text()
     (corpus / "metadata.csv").write_text(text.replace("long/01-happy-0", "long/00-happy-0"))
     with pytest.raises(DataError, match="long/00-happy-0"):
-        _ = task_of(corpus, cache, "tones.ms@loso").name and task_of(corpus, cache, "tones.ms@clips").scored
+        _ = task_of(corpus, cache, "tones.ms@loso").name and scored(task_of(corpus, cache, "tones.ms@clips"))
 
 
 def test_a_corpus_without_segments_says_what_it_lacks(tone_corpus: Path, cache: Path) -> None:

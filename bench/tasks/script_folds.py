@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.folds import Fold, build_folds, deal, find_leaks, numbered_by_name, value_counts
 from bench.statistics.validation import coded
+from bench.tasks.folds import Fold, build_folds, deal, find_leaks, numbered_by_name, value_counts
 
 MOST_SCRIPT_GROUPS = 3
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bench.audio.conditions import CLEAN
 from bench.audio.store import DecodedClip
 from bench.errors import DataError
-from bench.folds import Fold
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
-from bench.task import Task
+from bench.tasks import Task
+from bench.tasks.folds import Fold
 
 Heard = Mapping[str, Mapping[str, DecodedClip]]
 """Condition → PCM hash of a clip as it is → the clip as it sounds under that condition. Clean needs no entry."""

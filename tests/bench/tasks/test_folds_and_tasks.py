@@ -15,9 +15,9 @@ from bench.cards.corpus import CorpusCard, Split
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, card_of
 from bench.errors import DataError, UsageError
-from bench.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
-from bench.material import own_material
-from bench.task import Task, build_task, match_tasks, split_task_name
+from bench.tasks import Task, build_task, match_tasks, split_task_name
+from bench.tasks.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
+from bench.tasks.training_data import own_material
 from tests.conftest import rewrite, write_tone_corpus
 
 ids = st.sampled_from(["", "a", "b", "c", "d", "e", "f"])

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.corpus import CorpusCard, Protocol
-from bench.crossed_folds import build_crossed_folds, check_scripts
 from bench.errors import DataError
-from bench.folds import (
+from bench.storage.hashing import digest
+from bench.tasks.folds import (
     MIN_GROUPS,
     REMAINS,
     Fold,
@@ -26,9 +26,9 @@ from bench.folds import (
     unsplittable,
     value_counts,
 )
-from bench.storage.hashing import digest
-from bench.task.definition import Task
-from bench.task.names import split_task_name
+from bench.tasks.names import split_task_name
+from bench.tasks.script_folds import build_crossed_folds, check_scripts
+from bench.tasks.task import Task
 
 OFFICIAL_SIDES = {
     **dict.fromkeys(("train", "training"), "train"),

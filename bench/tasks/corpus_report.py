@@ -21,8 +21,8 @@ from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpu
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.task import build_task
-from bench.task.splitting import official_sides
+from bench.tasks import build_task
+from bench.tasks.splits import official_sides
 
 FEW_SPEAKERS = 20
 
