@@ -46,7 +46,6 @@ from bench.features.store import FeatureStore, Keep
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted, resolve_system
-from bench.predictions import read_table
 from bench.protocols import (
     STATUSES,
     Answers,
@@ -56,6 +55,7 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
+from bench.scoring.predictions import read_table
 from bench.tasks import Task, build_task
 from bench.tasks.training_data import own_material
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.audio.decoding import pcm_hash, to_float
 from bench.errors import DataError
-from bench.predictions import PROBABILITY_TOLERANCE, complete_answers
 from bench.protocols import SAMPLE_RATE, STATUSES, Answers, Clips, Waveform
+from bench.scoring.predictions import PROBABILITY_TOLERANCE, complete_answers
 
 LATE_REACH = 0.3
 """Least movement of a clip's features by another sound at its end, in units of the movement by that sound at its beginning.

@@ -15,13 +15,13 @@ from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.execution.hearing import missing_features
 from bench.execution.jobs import FitJob, Job
+from bench.execution.scoring_stage import score_planned
 from bench.execution.worker import Runner
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Wanted, resolve_system
-from bench.predictions import read_table
-from bench.records import Record, read_record, write_record
-from bench.scoring import score_record
+from bench.scoring.predictions import read_table
+from bench.scoring.records import Record, read_record, write_record
 from bench.storage.run_folder import cache_folder
 from bench.tasks import Task, build_task, split_task_name
 
@@ -96,7 +96,7 @@ def evaluate(
             if outcome.error is not None:
                 raise BenchError(f"{job.name}: {outcome.error}")
         (record,) = plan.records
-        facts, blocks = score_record(
+        facts, blocks = score_planned(
             record, [read_table(tables / f"{c.key}.parquet") for c in record.cells], matrix, {}
         )
         path = Path(scratch) / "record.json"

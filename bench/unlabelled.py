@@ -19,7 +19,7 @@ from bench.execution.worker import Runner
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.plan import Group, System, Wanted
-from bench.predictions import PredictionTable, read_table
+from bench.scoring.predictions import PredictionTable, read_table
 from bench.tasks.folds import Fold
 from bench.tasks.task import Task
 from bench.tasks.transfer import Candidate

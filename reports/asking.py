@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import DataError
-from bench.predictions import PredictionTable, read_table, variant_path
-from bench.records import Record
+from bench.scoring.predictions import PredictionTable, read_table, variant_path
+from bench.scoring.records import Record
 from bench.storage.run_folder import RunFolder
 from reports.plots import Chart, Scale, unit_scale, value_scale
 from reports.wording import LANGUAGES, language_name, number

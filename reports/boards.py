@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import Record
+from bench.scoring.records import Record
 from bench.statistics.additive import METRICS
 from bench.statistics.ranking import RankInterval
 from reports import wording

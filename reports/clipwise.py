@@ -12,10 +12,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.answered import Answered, AnsweredTask, answered_task, label_codes
 from bench.errors import BenchError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
-from bench.records import Record
+from bench.scoring.clip_answers import Answered, AnsweredTask, answered_task, label_codes
+from bench.scoring.records import Record
 from bench.tasks import Task
 from bench.tasks.rebuilding import LabelledTasks
 from reports.contests import Contest, Subject

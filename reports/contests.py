@@ -10,7 +10,9 @@ from typing import Any
 from bench.audio.conditions import CLEAN
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.labels import VIEWS
-from bench.comparing import (
+from bench.errors import DataError
+from bench.protocols import DIMENSIONS
+from bench.scoring.comparisons import (
     ACROSS_PROTOCOLS,
     ACROSS_TRACKS,
     Pairing,
@@ -19,9 +21,7 @@ from bench.comparing import (
     families_across_protocols,
     run_family,
 )
-from bench.errors import DataError
-from bench.protocols import DIMENSIONS
-from bench.records import Block, BlockKey, Record
+from bench.scoring.records import Block, BlockKey, Record
 from bench.statistics.ranking import RankInterval, rank_interval
 from reports.conditions import severity
 
@@ -147,7 +147,7 @@ def plain_contests(contests: Sequence[Contest]) -> list[Contest]:
 TestFamily = Callable[
     [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
 ]
-"""Tests a comparison family: :func:`bench.comparing.run_family`, or the same with a memory."""
+"""Tests a comparison family: :func:`bench.scoring.comparisons.run_family`, or the same with a memory."""
 
 
 def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.audio.conditions import CLEAN
 from bench.cards.labels import VIEWS
 from bench.protocols import DIMENSIONS
-from bench.records import Record
+from bench.scoring.records import Record
 from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 from reports import wording
 from reports.boards import Score, chance_line, score_of

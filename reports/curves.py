@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.fits import fit_order
 from reports.layers import WEIGHTS
 from reports.plots import Chart, Scale, count_scale, value_scale

@@ -9,10 +9,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.agreement import Agreement, between
-from bench.answered import Answered, AnsweredTask, label_codes
-from bench.comparing import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
-from bench.records import Record
+from bench.scoring.clip_answers import Agreement, Answered, AnsweredTask, between, label_codes
+from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
+from bench.scoring.records import Record
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from reports import tables
 from reports.clipwise import ClipReader

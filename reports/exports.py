@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.registry import corpus_cards
-from bench.records import Record, main_view
 from bench.scoring import Score
+from bench.scoring.records import Record, main_view
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
 from reports import wording

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.figures import sparkline
 
 SHOWN_NUMBERS = 6

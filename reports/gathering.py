@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bench.errors import DataError
 from bench.matrix import Matrix
-from bench.records import Record, read_records
+from bench.scoring.records import Record, read_records
 from bench.storage.journal import CellRow, Journal
 from bench.storage.run_folder import RunFolder, open_run
 

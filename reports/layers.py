@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.protocols import DIMENSIONS
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.plots import Chart, count_scale, value_scale
 from reports.wording import METRICS, counted, number
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records import Record
+from bench.scoring.records import Record
 
 
 def results_table(records: Sequence[Record]) -> str:

@@ -14,7 +14,7 @@ from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.remembering import RememberedFiles, RememberedPages
 from bench.leaderboard.reported import ReportedSource, reported_sources
 from bench.matrix import Entry, Matrix
-from bench.records import Record
+from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.source_code import package_hash
 from reports.clipwise import ClipReader

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.agreement import Agreement, between
-from bench.paired import PairedDifference, paired_difference, same_clips
-from bench.records import Record, main_view
+from bench.scoring.clip_answers import Agreement, between
+from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
+from bench.scoring.records import Record, main_view
 from reports.boards import Score, score_of
 from reports.contests import Subject
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.records import Record
+from bench.scoring.records import Record
 from bench.statistics.calibration import ReliabilityPoint, reliability_points
 from reports.boards import Score
 from reports.plots import Chart, unit_scale

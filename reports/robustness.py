@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.audio.conditions import CLEAN
-from bench.paired import PairedDifference, paired_difference, same_clips
-from bench.records import Record
+from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
+from bench.scoring.records import Record
 from reports import wording
 from reports.boards import Score, chance_line, score_of
 from reports.conditions import severity

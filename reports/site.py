@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
-from bench.comparing import Pairing, run_family
-from bench.records import Record
+from bench.scoring.comparisons import Pairing, run_family
+from bench.scoring.records import Record
 from bench.storage.atomic import clear_os_errors, write_text
 from reports import boards, fits, regression, tables, wording
 from reports.across import rankings_across_pools

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.boards import Score
 from reports.contests import Subject
 from reports.figures import Axis, axis_around

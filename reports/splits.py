@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.protocols import Array
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.contests import Contest, Subject
 
 NAMED = 60

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.asking import Asking, askings
 from reports.contests import Contest, Subject
 from reports.curves import Curve, training_curves

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparing import Pairing
 from bench.protocols import STATUSES
-from bench.records import Block, Record
+from bench.scoring.comparisons import Pairing
+from bench.scoring.records import Block, Record
 from bench.statistics.additive import recalls, value
 from reports.boards import Score, score_of
 from reports.contests import Contest, Subject

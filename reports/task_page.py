@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports import tables
 from reports.clipwise import ClipReader, Clipwise
 from reports.contests import Contest, Subject

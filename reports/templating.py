@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.comparing import SUPERVISION
 from bench.estimates import human_time
+from bench.scoring.comparisons import SUPERVISION
 from bench.storage.hashing import digest
 from bench.version import __version__
 from reports import boards, figures, fits, wording

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.comparing import NO_VERDICT, Pairing
+from bench.scoring.comparisons import NO_VERDICT, Pairing
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
 from reports.contests import Contest, Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.boards import Score
 from reports.contests import Contest, Subject
 from reports.wording import number, span

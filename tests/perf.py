@@ -129,7 +129,7 @@ def matrix_figures(folder: Path) -> list[Figure]:
 
 def clip_count(run: Path) -> int:
     """Clips of all tasks of a run."""
-    from bench.records import read_facts
+    from bench.scoring.records import read_facts
 
     return sum(
         {f["task"]: f["clips"] for p in (run / "records").glob("*.json") for f in [read_facts(p)]}.values()

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.leaderboard import Board
-from bench.records import Record, read_record, write_record
 from bench.scoring import figures
+from bench.scoring.records import Record, read_record, write_record
 from bench.storage.hashing import digest, hash_json
 from tests.peak_memory import peak_mebibytes
 

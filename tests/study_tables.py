@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.comparing import Pairing, compare_pair
 from bench.protocols import DIMENSIONS
-from bench.records import Record, read_records
+from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.records import Record, read_records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "proposed_model.md"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bench.matrix import load_matrix
-from bench.records import read_records
+from bench.scoring.records import read_records
 from reports.markdown import results_table
 
 ROOT = Path(__file__).resolve().parent.parent

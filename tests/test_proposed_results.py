@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.cards.registry import system_names
-from bench.comparing import Pairing, compare_pair
 from bench.matrix import load_matrix
-from bench.records import Record, read_records
+from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.records import Record, read_records
 from tests import study_tables
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,9 +12,9 @@ from click.exceptions import UsageError as ClickUsageError
 from typer.main import get_command
 
 from bench.cli.app import app
-from bench.comparing import compare_pair
 from bench.matrix import load_matrix
-from bench.records import read_records
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.records import read_records
 from reports.markdown import results_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import evaluate, load_task
-from bench.comparing import compare_pair
-from bench.records import Record
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.records import Record
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cli.printing import console, figure, print_table
-from bench.records import Record, main_view
+from bench.scoring.records import Record, main_view
 
 
 def metric_words(row: Mapping[str, Any]) -> str:
@@ -27,7 +27,7 @@ def setting_words(row: Mapping[str, Any]) -> str:
 
 def print_languages(records: Sequence[Record]) -> None:
     """Macro scores by language, where there are several: the plan's primary metric and view."""
-    from bench.across import by_language
+    from bench.scoring.aggregates import by_language
 
     rows, _ = by_language(records)
     if not records or len({m.language for m in rows}) < 2:
@@ -55,7 +55,7 @@ def print_languages(records: Sequence[Record]) -> None:
 
 def print_ranking(records: Sequence[Record]) -> None:
     """Average ranks over pools with Friedman's and Nemenyi's tests, per track and setting, from six pools on."""
-    from bench.across import rankings
+    from bench.scoring.aggregates import rankings
 
     for found in rankings(records):
         if isinstance(found.ranks, str):
@@ -76,7 +76,7 @@ def print_ranking(records: Sequence[Record]) -> None:
 
 def everything(records: Sequence[Record]) -> dict[str, Any]:
     """Scores, slices and gaps of every record, and what lies across records, as JSON values."""
-    from bench.across import by_condition, by_language, rankings
+    from bench.scoring.aggregates import by_condition, by_language, rankings
 
     macro, language_gaps = by_language(records)
     return {

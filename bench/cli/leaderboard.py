@@ -121,7 +121,7 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 
 def export(run: Path, out: Path) -> None:
     """Write a run's scores in every form."""
-    from bench.rescoring import rescore
+    from bench.scoring.rescoring import rescore
     from reports.contests import hold_contests
     from reports.exports import write_exports
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.agreement import Agreement, agreements
 from bench.cli.beside_scores import (
     everything,
     metric_words,
@@ -18,11 +17,12 @@ from bench.cli.beside_scores import (
     setting_words,
 )
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.comparing import Pairing, compare_pair
 from bench.errors import BenchError, DataError, UsageError
 from bench.protocols import DIMENSIONS
-from bench.records import Record, main_view
-from bench.rescoring import Source, rescore
+from bench.scoring.clip_answers import Agreement, agreements
+from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.records import Record, main_view
+from bench.scoring.rescoring import Source, rescore
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.tasks.names import regime
 

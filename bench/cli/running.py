@@ -132,7 +132,7 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
 def _print_summary(summary: RunSummary) -> None:
     from bench.cli.beside_scores import setting_words
     from bench.cli.results import headline_rows
-    from bench.records import read_facts
+    from bench.scoring.records import read_facts
 
     out = console()
     records = [read_facts(p) for p in sorted(summary.folder.records.glob("*.json"))]

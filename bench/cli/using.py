@@ -16,8 +16,8 @@ from bench.devices import one_device
 from bench.errors import CannotRun, UsageError
 from bench.execution.worker import Runner, quiet_single_thread
 from bench.plan import resolve_system
-from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS
+from bench.scoring.predictions import PredictionTable
 from bench.storage.run_folder import cache_folder
 
 

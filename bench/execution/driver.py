@@ -25,10 +25,10 @@ from bench.execution.pool import Pool
 from bench.execution.probing import checked_probe
 from bench.execution.progress import Reporter
 from bench.execution.schedule import Step, run_steps
+from bench.execution.scoring_stage import score_plan
 from bench.layout import make_plan
 from bench.matrix import load_matrix
 from bench.plan import Cell, Group, RunPlan, Wanted, expand, filter_wanted
-from bench.scoring import score_plan
 from bench.serving import Server, Serving, serving_of
 from bench.storage.atomic import write_json
 from bench.storage.hashing import hash_file, hash_json

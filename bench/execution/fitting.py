@@ -17,8 +17,8 @@ from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.probing import run_probe
 from bench.features.store import FeatureReader, FeatureStore
 from bench.plan import Cell, Group
-from bench.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.protocols import Answers, Examples, FitContext
+from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
 from bench.tasks.training_data import Heard, Material
 

@@ -15,14 +15,14 @@ from bench.cards.typed_yaml import read_typed
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
+from bench.execution.scoring_stage import score_planned
 from bench.importing.reading import Row, read_rows
 from bench.layout import make_plan
 from bench.matrix import Matrix, read_matrix
 from bench.plan import Cell, RecordPlan, System, Wanted
-from bench.predictions import PredictionTable, read_table, write_table
 from bench.protocols import DIMENSIONS
-from bench.records import Record, read_facts, read_record, write_record
-from bench.scoring import score_record
+from bench.scoring.predictions import PredictionTable, read_table, write_table
+from bench.scoring.records import Record, read_facts, read_record, write_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder, cache_folder, open_run
@@ -81,7 +81,7 @@ def import_table(
     parts = _tables(table, task, plan)
     hashes = _write(folder, matrix, task, plan, parts)
     read = [read_table(folder.tables / f"{c.key}.parquet") for c in plan.cells]
-    facts, blocks = score_record(plan, read, matrix, {})
+    facts, blocks = score_planned(plan, read, matrix, {})
     origin = {"table": table.name[:200], "hash": source, "rows": survey.rows}
     write_record(path, {**facts, "imported": origin, "tables": hashes}, blocks)
     return Imported(path, read_record(path), survey.rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.publication import Board, Publication
-from bench.records import read_facts
-from bench.rescoring import record_paths
+from bench.scoring.records import read_facts
+from bench.scoring.rescoring import record_paths
 from bench.storage.atomic import clear_os_errors, write_json
 from bench.storage.hashing import HASH
 from bench.storage.run_folder import RunFolder

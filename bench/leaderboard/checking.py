@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
+from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.publication import Board, Publication, plan_of
-from bench.leaderboard.shape import require_consistent, require_shape
 from bench.leaderboard.stored import stored_record
 from bench.leaderboard.tables import require_possible, require_tables
-from bench.records import Record, read_record
-from bench.rescoring import Checked, from_record, from_tables
+from bench.scoring.record_schema import require_shape
 from bench.scoring.recording import figures_code
+from bench.scoring.records import Record, read_record
+from bench.scoring.rescoring import Checked, from_record, from_tables
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.storage.hashing import digest, hash_file, hash_json
 from bench.tasks.rebuilding import LabelledTasks, corpora_at_hand

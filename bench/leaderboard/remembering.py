@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.comparing import COMPARED_METRICS, Pairing, run_family, sentence
-from bench.records import BlockKey, Record
+from bench.scoring.comparisons import COMPARED_METRICS, Pairing, run_family, sentence
+from bench.scoring.recording import figures_code
+from bench.scoring.records import BlockKey, Record
 from bench.storage.atomic import write_text
 from bench.storage.hashing import hash_file, hash_json
-from bench.storage.source_code import package_hash
 
-TEST_MODULES = (
-    "bench.comparing",
-    "bench.statistics.paired_tests",
-    "bench.statistics.sign_flips",
-    "bench.statistics.intervals",
-    "bench.statistics.seed_variance",
-    "bench.statistics.intervals",
-    "bench.statistics.resampling",
-    "bench.statistics.additive",
-    "bench.statistics.metric",
-    "bench.statistics.categorical",
-    "bench.statistics.dimensional",
-)
-"""Code that turns statistics into verdicts."""
 DECISIVE = (
     "system",
     "task",
@@ -43,14 +28,8 @@ DECISIVE = (
 """Facts of a record that a comparison depends on, beside its statistics."""
 
 
-@functools.cache
-def tests_code() -> str:
-    """Hash of the code that compares."""
-    return hash_json([package_hash(m) for m in TEST_MODULES])
-
-
 class RememberedTests:
-    """:func:`bench.comparing.run_family` with a memory in a folder of the cache.
+    """:func:`bench.scoring.comparisons.run_family` with a memory in a folder of the cache.
 
     The key is the content: code, plan, statistics of every member (by the hash of their file), pairs, metrics. ``tested``
     and ``remembered`` count families.
@@ -92,7 +71,7 @@ class RememberedTests:
     ) -> str:
         return hash_json(
             {
-                "code": tests_code(),
+                "code": figures_code(),
                 "family": name,
                 "members": [
                     [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import overload
 
 from bench.errors import DataError
-from bench.records import Block, Record, read_blocks, read_facts
+from bench.scoring.records import Block, Record, read_blocks, read_facts
 from bench.storage.hashing import hash_file
 
 KEPT = 128

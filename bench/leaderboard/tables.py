@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from bench.predictions import PredictionTable, read_table
-from bench.records import LISTENER, Record
+from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.records import LISTENER, Record
 from bench.storage.bounded_files import require_bounded_parquet
 from bench.storage.hashing import hash_file
 

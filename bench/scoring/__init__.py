@@ -1,9 +1,8 @@
 """From prediction tables and true labels to records: count once per cluster, compute everything from the counts."""
 
 from bench.scoring.counting import count_all, whole_table
-from bench.scoring.eligibility import publish_obstacles
 from bench.scoring.figures import CATEGORY_METRICS, DIMENSION_METRICS, Score, figures
-from bench.scoring.recording import score_plan, score_record
+from bench.scoring.recording import publish_obstacles, score_record
 
 __all__ = [
     "CATEGORY_METRICS",
@@ -12,7 +11,6 @@ __all__ = [
     "count_all",
     "figures",
     "publish_obstacles",
-    "score_plan",
     "score_record",
     "whole_table",
 ]

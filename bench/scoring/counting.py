@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.labels import VIEWS, label_table
 from bench.errors import DataError
-from bench.listeners import human_references
-from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, STATUSES, Array
-from bench.records import LISTENER, MOMENTS, Block
-from bench.scoring.segments import put_together
-from bench.slices import Axis, axes_of
+from bench.scoring.human_reference import human_references
+from bench.scoring.predictions import PredictionTable
+from bench.scoring.records import LISTENER, MOMENTS, Block
+from bench.scoring.segment_answers import put_together
+from bench.scoring.subgroups import Axis, axes_of
 from bench.statistics.additive import (
     calibration_statistics,
     confusion_statistics,

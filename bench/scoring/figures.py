@@ -14,8 +14,8 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
 from bench.protocols import Array
-from bench.records import LISTENER, Block
-from bench.slices import as_json, slice_figures
+from bench.scoring.records import LISTENER, Block
+from bench.scoring.subgroups import as_json, slice_figures
 from bench.statistics.additive import value
 from bench.statistics.categorical import chance
 from bench.statistics.intervals import Unit, interval

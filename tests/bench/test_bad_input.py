@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.predictions import read_table
+from bench.scoring.predictions import read_table
 from tests.command import Command, command
 from tests.conftest import write_tone_corpus
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparing import compare_pair
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.forecast import forecast
 from bench.execution.progress import Reporter
-from bench.predictions import read_table
-from bench.records import read_records
-from bench.rescoring import rescore
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.predictions import read_table
+from bench.scoring.records import read_records
+from bench.scoring.rescoring import rescore
 from tests.conftest import write_tone_corpus
 
 ADAPTERS = '''

@@ -13,8 +13,8 @@ from bench.cards.system import ServerSpec
 from bench.errors import CannotRun
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter
-from bench.predictions import read_table
-from bench.records import read_facts
+from bench.scoring.predictions import read_table
+from bench.scoring.records import read_facts
 from bench.serving import Server, Serving
 from tests.adapters.audio_lm.pretend_vllm import write_python
 from tests.command import command

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from bench.comparing import run_family
 from bench.leaderboard import Board, retract, validate
+from bench.scoring.comparisons import run_family
 from bench.tasks.catalogue import catalogue
 from reports.catalogue import write_page
 from reports.published import write_board

@@ -15,7 +15,7 @@ import pytest
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.execution.driver import RunSettings, RunSummary, run_matrix
 from bench.execution.progress import Reporter
-from bench.records import read_facts
+from bench.scoring.records import read_facts
 from bench.storage.journal import Journal
 
 SCORES = Path(__file__).with_name("scores.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.cards.analysis_plan import AnalysisPlan
-from bench.records import Record
+from bench.scoring.records import Record
 from reports.across import rankings_across_pools
 from reports.contests import Contest, Subject
 

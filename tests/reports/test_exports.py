@@ -16,7 +16,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from pybtex.database import parse_string
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
-from bench.records import Record, read_records
+from bench.scoring.records import Record, read_records
 from reports.contests import hold_contests
 from reports.exports import bibtex, csv_text, latex_tables, model_index, score_rows, tex, write_exports
 

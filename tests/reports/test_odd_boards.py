@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.comparing import ACROSS_PROTOCOLS
-from bench.records import Record, read_records
+from bench.scoring.comparisons import ACROSS_PROTOCOLS
+from bench.scoring.records import Record, read_records
 from reports.boards import heat_maps, system_boards
 from reports.contests import hold_contests
 from reports.duels import duel, pairs_to_show

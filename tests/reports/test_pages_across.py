@@ -11,10 +11,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from bench.comparing import run_family
 from bench.leaderboard import Board, validate
-from bench.paired import paired_difference
-from bench.records import Record, read_record, read_records
+from bench.scoring.comparisons import paired_difference, run_family
+from bench.scoring.records import Record, read_record, read_records
 from reports.clipwise import ClipReader
 from reports.contests import Subject, hold_contests, plain_contests
 from reports.costs import quality_and_cost

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.comparing import run_family
 from bench.importing import import_table
 from bench.leaderboard import Board, retract, validate
 from bench.leaderboard.remembering import RememberedTests
 from bench.leaderboard.reported import reported_sources
+from bench.scoring.comparisons import run_family
 from reports import boards
 from reports.contests import hold_contests
 from reports.published import published_run, write_board

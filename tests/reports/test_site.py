@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparing import comparable, families, run_family
 from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.records import read_record, read_records, write_record
+from bench.scoring.comparisons import comparable, families, run_family
+from bench.scoring.records import read_record, read_records, write_record
 from bench.statistics.ranking import TaskScore, rank_across_pools
 from reports.across import TrackRanking
 from reports.critical_difference import critical_difference_svg, in_words

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError
-from bench.records import Record, read_record, write_record
+from bench.scoring.records import Record, read_record, write_record
 from bench.statistics.calibration import reliability_points
 from reports.site import write_report
 from tests.conftest import rewrite, write_tone_corpus

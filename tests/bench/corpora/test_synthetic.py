@@ -24,7 +24,7 @@ from bench.errors import DataError, UsageError
 from bench.evaluation import load_task
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.records import read_records
+from bench.scoring.records import read_records
 
 CARD = Path(__file__).parents[3] / "tasks" / "corpora" / "synthetic.yaml"
 one_syllable = functools.partial(synthetic_clip, syllables=["sa"], seconds=(0.6, 0.6), difficulty=0.0)

@@ -14,8 +14,8 @@ from bench.execution.progress import Reporter
 from bench.features.probes.layerwise import LayerwiseProbe
 from bench.features.probes.superb import SuperbProbe
 from bench.metrics import unweighted_accuracy
-from bench.predictions import read_table, variant_path
-from bench.records import Record, read_record
+from bench.scoring.predictions import read_table, variant_path
+from bench.scoring.records import Record, read_record
 from bench.statistics.categorical import confusion_statistics
 from bench.statistics.intervals import interval
 from tests.bench.features.test_probes import ignore, make_task, one_fold
@@ -150,7 +150,7 @@ def test_the_curve_is_what_the_tables_of_the_layers_say(layers_run: Path) -> Non
 
 
 def test_a_layers_table_that_was_changed_is_refused(layers_run: Path, tmp_path: Path) -> None:
-    from bench.scoring.variants import variant_table
+    from bench.scoring.prompt_variants import variant_table
 
     path = next(
         p for p in (layers_run / "tables").glob("*.parquet") if "variant" not in read_table(p).identity

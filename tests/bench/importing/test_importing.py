@@ -23,8 +23,8 @@ from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
 from bench.importing import import_table, read_rows
 from bench.leaderboard import Board, add_run, validate
-from bench.records import read_record
-from bench.rescoring import rescore
+from bench.scoring.records import read_record
+from bench.scoring.rescoring import rescore
 from bench.storage.run_folder import cache_folder
 from bench.tasks import build_task
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, DataError, UsageError
 from bench.leaderboard import Board, Publication, add_run, retract, validate
-from bench.records import read_record
+from bench.scoring.records import read_record
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet
 from bench.storage.hashing import hash_file, hash_json
 
@@ -220,8 +220,8 @@ def change_statistics(
     board: Board, change: Callable[[list[dict[str, Any]]], None], name: str = RECORD
 ) -> None:
     """Change the additive statistics, and make everything in the record follow from them."""
-    from bench.records import write_record
     from bench.scoring import figures
+    from bench.scoring.records import write_record
 
     path = only(board).folder.records / name
     statistics = path.with_suffix(".parquet")

@@ -15,6 +15,7 @@ from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
 from bench.errors import UsageError
 from bench.plan import FEATURE_PACKAGES, resolve_system
+from bench.scoring.recording import figures_code
 from bench.storage import source_code
 from bench.storage.source_code import adapter_hash, closure, closure_hash, package_hash
 
@@ -160,3 +161,27 @@ def test_versions_that_count_are_in_the_key_and_others_are_not(monkeypatch: pyte
         for card in (egemaps, trained):
             counts = package in card.packages or (card.features is not None and package in FEATURE_PACKAGES)
             assert (key_of(card) != before[card.name]) == counts, (card.name, package)
+
+
+def test_what_figures_tests_and_scores_rest_on_is_in_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hashes() -> tuple[str, str]:
+        for cached in (figures_code, package_hash, closure_hash):
+            cached.cache_clear()
+        return figures_code(), closure_hash("bench.scoring.recording")
+
+    before = hashes()
+    read = Path.read_bytes
+    for edited, changed in {
+        "statistics/categorical.py": (True, True),
+        "statistics/intervals.py": (True, True),
+        "scoring/human_reference.py": (True, True),
+        "scoring/comparisons.py": (True, False),
+        "tasks/folds.py": (False, True),
+        "cards/labels.py": (False, True),
+        "cli/app.py": (False, False),
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda p, e=ROOT / "bench" / edited: read(p) + (b"\n# edited\n" if p == e else b""))  # fmt: skip
+            after = hashes()
+        assert tuple(a != b for a, b in zip(after, before, strict=True)) == changed, edited
+    hashes()

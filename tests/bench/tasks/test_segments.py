@@ -13,10 +13,10 @@ from bench.corpora.prepared import open_corpus
 from bench.errors import DataError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.predictions import PredictionTable
-from bench.records import read_facts
-from bench.rescoring import rescore
-from bench.scoring.segments import put_together
+from bench.scoring.predictions import PredictionTable
+from bench.scoring.records import read_facts
+from bench.scoring.rescoring import rescore
+from bench.scoring.segment_answers import put_together
 from bench.tasks import Task, build_task
 from bench.tasks.segments import scored
 from tests.conftest import write_tone_corpus

@@ -17,10 +17,10 @@ from bench.cards.contamination import contamination
 from bench.cards.corpus import CorpusCard, Split
 from bench.cards.registry import load_system
 from bench.cards.system import TrainingCorpus
-from bench.comparing import NO_VERDICT, compare_pair
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, card_of
 from bench.errors import DataError
+from bench.scoring.comparisons import NO_VERDICT, compare_pair
 from bench.tasks import Task, build_task, recheck
 from bench.tasks.corpus_report import describe_corpus
 from bench.tasks.folds import build_folds, folds_hash, groups_of, numbered_by_name, value_counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +9,18 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
 from bench.features.probes import LAYER_VARIANT
-from bench.plan import RecordPlan
-from bench.predictions import PredictionTable
-from bench.records import Block
 from bench.scoring.counting import count, whole_table
-from bench.scoring.variants import variant_names, variant_table
+from bench.scoring.prompt_variants import TablesBySeed, variant_names, variant_table
+from bench.scoring.records import Block
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks.segments import scored
+from bench.tasks.task import Task
 
 METRIC_OF_CATEGORY, METRIC_OF_DIMENSION = "ua", "ccc"
 
 
-def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: AnalysisPlan) -> dict[str, Any]:
+def layer_facts(task: Task, protocol: str, tables: TablesBySeed, plan: AnalysisPlan) -> dict[str, Any]:
     """Return ``layer_curve`` and, where dimensions were answered, ``layer_curve_<dimension>``; {} without layers.
 
     A curve is a list of {layer, ua or ccc, low, high} in the order of the layers: the pooled test clips of all folds,
@@ -33,20 +31,15 @@ def layer_facts(record: RecordPlan, tables: Sequence[PredictionTable], plan: Ana
         DataError: a layer's table is missing, or is not the one that the cell was made with.
     """
     names = [n for n in variant_names(tables) if n.startswith(LAYER_VARIANT)]
-    task = scored(record.task)
+    whole, task = task, scored(task)
     clusters = sorted(set(task.clusters))
     place = {name: i for i, name in enumerate(clusters)}
     places = np.array([place[c] for c in task.clusters], dtype=np.intp)
     curves: dict[str, list[dict[str, Any]]] = {}
     for name in sorted(names, key=_layer):
         answers = [
-            whole_table(
-                record.task,
-                record.protocol,
-                seed,
-                [variant_table(t, name) for c, t in zip(record.cells, tables, strict=True) if c.seed == seed],
-            )
-            for seed in record.seeds
+            whole_table(whole, protocol, seed, [variant_table(t, name) for t in parts])
+            for seed, parts in tables.items()
         ]
         for block in count(
             task, answers, places, len(clusters), views=(task.view,), outsides=("wrong",), kinds=("all",)

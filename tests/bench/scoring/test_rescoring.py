@@ -16,15 +16,15 @@ import pytest
 from bench.errors import DataError, UsageError
 from bench.execution.driver import RunSettings, run_matrix
 from bench.execution.progress import Reporter
-from bench.predictions import METADATA_KEY, SCHEMA, read_table
-from bench.records import read_facts, read_record
-from bench.rescoring import Checked, rescore
+from bench.scoring.predictions import METADATA_KEY, SCHEMA, read_table
+from bench.scoring.records import read_facts, read_record
+from bench.scoring.rescoring import Checked, rescore
 from bench.storage.hashing import hash_file, hash_json
 from tests.conftest import write_tone_corpus
 
 OLD = Path(__file__).with_name("records") / "schema1"
 NEW = OLD.with_name("schema2")
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "quick"
+PUBLISHED = Path(__file__).resolve().parents[3] / "results" / "quick"
 
 
 def figures_of(checked: list[Checked]) -> dict[str, Any]:

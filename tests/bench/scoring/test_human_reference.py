@@ -13,8 +13,8 @@ import pytest
 
 from bench import load_task
 from bench.errors import DataError
-from bench.listeners import human_references, rating_statistics, vote_statistics
 from bench.metrics import concordance_cc
+from bench.scoring.human_reference import human_references, rating_statistics, vote_statistics
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from tests.conftest import rewrite
@@ -109,7 +109,7 @@ def test_the_published_votes_of_crema_d_give_the_figures_in_the_docs(real_corpor
     cluster = np.array([actors.index(r["clip"][:4]) for r in rows])
     code = {"NEU": 0, "HAP": 1, "SAD": 2, "ANG": 3, "FEA": 4, "DIS": 5}
     meant = np.array([code[r["clip"].split("_")[2]] for r in rows])
-    docs = (Path(__file__).parents[2] / "docs/corpora.md").read_text(encoding="utf-8")
+    docs = (Path(__file__).parents[3] / "docs/corpora.md").read_text(encoding="utf-8")
     for truth, intended in (("the other listeners’ majority", None), ("the intended emotion", meant)):
         table, clips, votes = vote_statistics(counts, cluster, len(actors), intended=intended)
         assert (clips, votes, len(actors)) == (7442, 68568, 91)

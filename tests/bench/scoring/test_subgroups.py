@@ -14,12 +14,12 @@ from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from bench import load_task
 from bench.errors import CannotSeparate
+from bench.execution.scoring_stage import score_planned
 from bench.protocols import SAMPLE_RATE
-from bench.scoring import score_record
-from bench.slices import axes_of, gap_interval
+from bench.scoring.subgroups import axes_of, gap_interval
 from bench.statistics.additive import METRICS, confusion_statistics
 from bench.tasks import Task
-from tests.bench.test_scoring import record_plan, tables
+from tests.bench.scoring.test_scoring import record_plan, tables
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -61,7 +61,7 @@ def find(rows: list[dict[str, object]], **wanted: object) -> dict[str, object]:
 def test_each_slice_scores_its_clips_alone(task: Task) -> None:
     answers = noisy(task)
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, answers), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, answers), matrix, {})
     truth, said = np.array(task.emotions), np.array(answers)
     seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
     edges = next(a for a in facts["axes"] if a["axis"] == "duration")["edges_seconds"]
@@ -91,7 +91,7 @@ def test_each_slice_scores_its_clips_alone(task: Task) -> None:
 def test_the_gap_names_the_best_and_the_worst_group(task: Task) -> None:
     answers = [e if g == "female" else None for e, g in zip(noisy(task), task.genders, strict=True)]
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, answers), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, answers), matrix, {})
     gap = find(facts["gaps"], axis="gender", view="native", metric="ua")
     assert (gap["best"], gap["worst"], gap["worst_estimate"]) == ("female", "male", 0.0)
     assert 0 < gap["low"] < gap["gap"] < gap["high"]  # type: ignore[operator]
@@ -117,7 +117,7 @@ def test_a_group_that_lacks_a_class_is_scored_and_kept_out_of_the_gap(task: Task
         emotions=tuple(None if (s, e) == (task.speakers[0], "sad") else e for s, e in zip(task.speakers, task.emotions, strict=True)),
     )  # fmt: skip
     record, matrix = record_plan(lacking)
-    facts, _ = score_record(record, tables(lacking, record, noisy(lacking)), matrix, {})
+    facts, _ = score_planned(record, tables(lacking, record, noisy(lacking)), matrix, {})
     row = find(facts["slices"], axis="gender", group="diverse", view="native", metric="ua")
     assert (row["classes"], row["low"]) == (3, None)
     assert "1 cluster(s)" in str(row["method"])
@@ -212,7 +212,7 @@ def test_speakers_of_a_corpus_clustered_by_session_are_sliced_too(tmp_path: Path
     wrong = task.speakers[3]
     answers = [None if s == wrong else e for s, e in zip(task.speakers, task.emotions, strict=True)]
     record, matrix = record_plan(task)
-    facts, blocks = score_record(record, tables(task, record, answers), matrix, {})
+    facts, blocks = score_planned(record, tables(task, record, answers), matrix, {})
     gap = find(facts["gaps"], axis="speaker", view="native", metric="ua")
     assert (gap["groups"], gap["best_estimate"], gap["worst_estimate"]) == (8, 1.0, 0.0)
     assert len(facts["clusters"]) == 4

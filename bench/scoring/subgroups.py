@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
-from bench.records import Block
+from bench.scoring.records import Block
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
 from bench.statistics.intervals import difference_interval, interval, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife

@@ -13,9 +13,12 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS
-from bench.records import Block, BlockKey, Record
 from bench.scoring import CATEGORY_METRICS
+from bench.scoring.records import Block, BlockKey, Record
+from bench.statistics.additive import metric_named, value
+from bench.statistics.intervals import difference_interval, occupied, t_degrees
 from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
 
 SUPERVISION = {
@@ -375,3 +378,42 @@ def _negative(value: float | None) -> float | None:
 def _figure(value: float, percent: bool) -> str:
     """Write a difference in points or in CCC, with a true minus sign."""
     return (f"{100 * value:.1f}" if percent else f"{value:.2f}").replace("-", "−")
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A value less another, in the metric's own unit; without ends where ``method`` says why."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    method: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def same_clips(a: Record, b: Record) -> bool:
+    """Whether two records were scored on the same clips in the same clusters, so that their sums pair up."""
+    return a.clusters == b.clusters and a.facts["content_hash"] == b.facts["content_hash"]
+
+
+def paired_difference(metric: str, a: Block, b: Block, level: float) -> PairedDifference | None:
+    """Return ``a`` less ``b``, which share their clusters; None where either has no value.
+
+    Statistics are averaged over seeds first, so the two may have other numbers of seeds.
+    """
+    chosen = metric_named(metric)
+    first, second = a.averaged, b.averaged
+    values = [float(value(chosen, x.sum(axis=0))) for x in (first, second)]
+    if not np.isfinite(values).all() or a.labels != b.labels:
+        return None
+    try:
+        table = occupied(chosen, np.stack([first, second]))
+        found = jackknife(chosen, chosen.components(table[0]), chosen.components(table[1]))
+    except CannotSeparate as error:
+        return PairedDifference(values[0] - values[1], None, None, f"none: {error}")
+    low, high = difference_interval(chosen, found, level, t_degrees(chosen, table[0]))
+    return PairedDifference(found.estimate, low, high, f"jackknife-t over {len(table[0])} clusters, paired")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.predictions import PredictionTable
 from bench.protocols import DIMENSIONS, Array
+from bench.scoring.predictions import PredictionTable
 from bench.tasks import Task
 from bench.tasks.segments import heaviest, segment_groups, weights_of
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.records import Block, Record, main_view
-from bench.slices import Gap, gap_interval
+from bench.scoring.records import Block, Record, main_view
+from bench.scoring.subgroups import Gap, gap_interval
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, interval
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools

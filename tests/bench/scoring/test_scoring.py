@@ -11,15 +11,16 @@ from sklearn.metrics import balanced_accuracy_score
 
 from bench import load_task
 from bench.cards.registry import load_system
-from bench.comparing import compare_pair, families
 from bench.errors import DataError
+from bench.execution.scoring_stage import score_planned
 from bench.layout import make_plan
 from bench.matrix import Entry, Matrix
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
 from bench.plan import RecordPlan, Wanted, resolve_system
-from bench.predictions import PredictionTable
-from bench.records import Record, read_record, write_record
-from bench.scoring import figures, score_record
+from bench.scoring import figures
+from bench.scoring.comparisons import compare_pair, families
+from bench.scoring.predictions import PredictionTable
+from bench.scoring.records import Record, read_record, write_record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks import Task
@@ -92,7 +93,7 @@ def test_ua_of_noisy_answers_equals_scikit_learn_in_each_view(task: Task) -> Non
     rng = np.random.default_rng(0)
     answers = [str(rng.choice(LABELS)) if rng.random() < 0.5 else str(e) for e in task.emotions]
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, list(answers)), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, list(answers)), matrix, {})
     native = find(facts["scores"], view="native", outside="wrong", rows="all", metric="ua")
     assert native["estimate"] == pytest.approx(
         balanced_accuracy_score(list(task.emotions), answers), abs=1e-12
@@ -112,7 +113,7 @@ def test_a_failed_clip_is_wrong_among_all_rows_and_absent_from_the_ok_ones(task:
     for i in range(3):
         answers[i], statuses[i] = None, "unparsed"
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, answers, statuses=tuple(statuses)), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, answers, statuses=tuple(statuses)), matrix, {})
     whole = find(facts["scores"], view="native", rows="all", metric="wa")
     answered = find(facts["scores"], view="native", rows="ok", metric="wa")
     assert whole["estimate"] == pytest.approx(1 - 3 / len(task))
@@ -126,7 +127,7 @@ def test_a_record_under_the_coverage_floor_cannot_be_published(task: Task) -> No
     statuses = ("refused",) * 6 + ("ok",) * (len(task) - 6)
     answers: list[str | None] = [None] * 6 + list(task.emotions[6:])
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, answers, statuses=statuses), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, answers, statuses=statuses), matrix, {})
     assert not facts["publishable"]
     assert "under the floor" in facts["obstacles"][0]
 
@@ -140,7 +141,7 @@ def test_masking_takes_the_best_answer_inside_the_view(task: Task) -> None:
         probabilities[i, code[str(e)]] = 0.3 if e != "bored" else 0.5
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     record, matrix = record_plan(task)
-    facts, _ = score_record(
+    facts, _ = score_planned(
         record, tables(task, record, ["bored"] * len(task), probabilities=probabilities), matrix, {}
     )
     assert find(facts["scores"], view="four", outside="wrong", rows="all", metric="ua")["estimate"] == 0.0
@@ -151,7 +152,7 @@ def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
     said = task.dimensions + 0.05
     said[:4] = np.nan
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
     filled = np.where(np.isnan(said), 0.5, said)
     for d, dimension in enumerate(("valence", "arousal")):
         row = find(facts["scores"], metric="ccc", dimension=dimension, rows="all")
@@ -166,7 +167,7 @@ def test_rows_that_are_ok_leave_a_missing_dimension_out(task: Task) -> None:
     said = task.dimensions + 0.05
     said[:4] = np.nan
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
     row = find(facts["scores"], metric="ccc", dimension="valence", rows="ok")
     assert row["estimate"] == pytest.approx(concordance_cc(task.dimensions[4:, 0], said[4:, 0]), abs=1e-10)
     assert row["clips"] == len(task) - 4
@@ -180,7 +181,7 @@ def test_a_dimension_answered_on_no_clip_that_carries_it_has_no_score(task: Task
     said[len(task) // 2 :, 0] = np.nan
     half = replace(task, dimensions=truth)
     record, matrix = record_plan(half)
-    facts, _ = score_record(record, tables(half, record, list(half.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(record, tables(half, record, list(half.emotions), dimensions=said), matrix, {})
     assert {s["dimension"] for s in facts["scores"] if s["metric"] == "ccc"} >= {"arousal"}
     assert not [s for s in facts["scores"] if s["dimension"] == "valence"]
 
@@ -197,7 +198,7 @@ def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp
             if c.key == cell.key
         ]
         made.append(table)
-    facts, blocks = score_record(record, made, matrix, {})
+    facts, blocks = score_planned(record, made, matrix, {})
     write_record(tmp_path / "r.json", facts, blocks)
     again = read_record(tmp_path / "r.json")
     assert len(again.blocks) == len(blocks)
@@ -215,7 +216,7 @@ def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp
 
 def test_changed_statistics_are_noticed(task: Task, tmp_path: Path) -> None:
     record, matrix = record_plan(task)
-    facts, blocks = score_record(record, tables(task, record, list(task.emotions)), matrix, {})
+    facts, blocks = score_planned(record, tables(task, record, list(task.emotions)), matrix, {})
     write_record(tmp_path / "r.json", facts, blocks)
     path = tmp_path / "r.parquet"
     path.write_bytes(path.read_bytes() + b" ")
@@ -228,12 +229,12 @@ def test_a_clip_without_answer_row_is_refused(task: Task) -> None:
     made = tables(task, record, list(task.emotions))
     made[0] = take(made[0], np.arange(len(made[0].clip_ids) - 1))
     with pytest.raises(DataError, match="1 of 60 missing"):
-        score_record(record, made, matrix, {})
+        score_planned(record, made, matrix, {})
 
 
 def scored(task: Task, tmp_path: Path, system: str, answers: list[str | None]) -> Record:
     record, matrix = record_plan(task, system)
-    facts, blocks = score_record(record, tables(task, record, answers), matrix, {})
+    facts, blocks = score_planned(record, tables(task, record, answers), matrix, {})
     write_record(tmp_path / f"{system}.json", facts, blocks)
     return read_record(tmp_path / f"{system}.json")
 
@@ -290,7 +291,7 @@ def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
     answers = [task.labels[int(np.argmax(row))] if i != 20 else None for i, row in enumerate(q)]
     record, matrix = record_plan(voted)
     made = tables(voted, record, list(answers), probabilities=q, statuses=tuple(statuses))
-    facts, _ = score_record(record, made, matrix, {})
+    facts, _ = score_planned(record, made, matrix, {})
     kept = votes.sum(axis=1) > 0
     rows = [list(r) if np.isfinite(r).all() else None for r in q[kept]]
     for metric, reference in (
@@ -319,7 +320,7 @@ def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> N
     heard = replace(task, votes=votes, card=task.card.model_copy(update={"truth": "intended"}))
     record, matrix = record_plan(heard, "chance", (0, 1))
     made = [t for s in (0, 1) for t in tables(heard, record, list(task.emotions))[5 * s : 5 * s + 5]]
-    facts, blocks = score_record(record, made, matrix, {})
+    facts, blocks = score_planned(record, made, matrix, {})
     share = sum(torn) / len(torn)
     intended = next(
         h for h in facts["human"] if (h["truth"], h["view"], h["metric"]) == ("intended", "native", "ua")
@@ -337,7 +338,7 @@ def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
     rng = np.random.default_rng(4)
     said = np.clip(task.dimensions + 0.2 * rng.standard_normal(task.dimensions.shape), 0, 1)
     record, matrix = record_plan(task)
-    facts, _ = score_record(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
     own = [
         find(facts["scores"], metric="rmse", dimension=d, rows="all")
         for d in ("valence", "arousal", "dominance")
@@ -378,7 +379,7 @@ def test_a_trained_and_a_zero_shot_system_are_compared_on_the_same_clips(task: T
     matrix = Matrix(name="m", entries=(Entry(systems=("chance",), protocol="zero-shot"),))
     wanted = Wanted(resolve_system(load_system("chance")), task.name, "zero-shot", (0,))
     (record,) = make_plan(matrix, [wanted], lambda name, protocol: untrained).records
-    facts, blocks = score_record(record, tables(untrained, record, ["bored"] * len(task)), matrix, {})
+    facts, blocks = score_planned(record, tables(untrained, record, ["bored"] * len(task)), matrix, {})
     zero = Record({**facts, "track": "released"}, tuple(b for b in blocks if not b.axis))
     assert set(zero.clusters) == set(trained.clusters)
     (pairing,) = [

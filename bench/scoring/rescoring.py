@@ -17,10 +17,10 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import DataError, UsageError
-from bench.predictions import PredictionTable, read_table
-from bench.records import Block, Record, read_record
 from bench.scoring import count_all, figures, whole_table
+from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.recording import figures_code
+from bench.scoring.records import Block, Record, read_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.run_folder import RunFolder
 from bench.tasks.rebuilding import LabelledTasks

@@ -15,14 +15,17 @@ import yaml
 from bench.errors import CannotSeparate, DataError
 from bench.features.probes import LAYER_VARIANT
 from bench.metrics import unweighted_accuracy
-from bench.plan import RecordPlan
-from bench.predictions import PredictionTable, read_table, variant_path
 from bench.scoring.counting import whole_table
+from bench.scoring.predictions import PredictionTable, read_table, variant_path
 from bench.storage.hashing import hash_file
 from bench.tasks.segments import scored
+from bench.tasks.task import Task
+
+TablesBySeed = Mapping[int, Sequence[PredictionTable]]
+"""The tables of a record: by seed, those of all folds."""
 
 
-def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict[str, Any]:
+def variant_facts(task: Task, protocol: str, tables: TablesBySeed) -> dict[str, Any]:
     """Return UA and coverage of every variant, and what prompts, their language, orders of options and repeats do to UA; {} without variants.
 
     UA is that of the corpus's own classes, with answers other than ok counted as wrong. The spread over prompts is the
@@ -32,9 +35,9 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
         DataError: a variant's table is missing, or is not the one that the cell was made with.
     """
     names = [n for n in variant_names(tables) if not n.startswith(LAYER_VARIANT)]
-    if not names or not record.task.labels:
+    if not names or not task.labels:
         return {}
-    rows = [_row(record, name, tables) for name in names]
+    rows = [_row(task, protocol, name, tables) for name in names]
     facts: dict[str, Any] = {"variants": rows}
     for part in ("prompt", "language", "order", "repeat"):
         means = _means(rows, part)
@@ -44,15 +47,15 @@ def variant_facts(record: RecordPlan, tables: Sequence[PredictionTable]) -> dict
     return facts
 
 
-def variant_names(tables: Sequence[PredictionTable]) -> list[str]:
+def variant_names(tables: TablesBySeed) -> list[str]:
     """Return the names of the variants that lie beside a record's tables."""
-    return list(tables[0].identity.get("variants") or {})
+    return list(next(iter(tables.values()))[0].identity.get("variants") or {})
 
 
-def _row(record: RecordPlan, name: str, tables: Sequence[PredictionTable]) -> dict[str, Any]:
-    parts = [variant_table(table, name) for table in tables]
-    task, seed = scored(record.task), record.seeds[0]
-    whole = whole_table(record.task, record.protocol, seed, parts)
+def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> dict[str, Any]:
+    seed, own = next(iter(tables.items()))
+    whole = whole_table(task, protocol, seed, [variant_table(table, name) for table in own])
+    task = scored(task)
     labelled = [i for i, e in enumerate(task.emotions) if e is not None]
     try:
         ua: float | None = unweighted_accuracy(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from bench.across import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
 from bench.cards.analysis_plan import AnalysisPlan
-from bench.records import Block, Record
+from bench.scoring.aggregates import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
+from bench.scoring.records import Block, Record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
-from tests.bench.test_slices import world
+from tests.bench.scoring.test_subgroups import world
 
 PLAN = AnalysisPlan().model_dump(mode="json")
 

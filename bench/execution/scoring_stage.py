@@ -1,0 +1,124 @@
+"""The last stage of a run: what is complete is scored and written, what is stale goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cards.labels import label_table
+from bench.errors import BenchError, DataError
+from bench.matrix import Matrix
+from bench.plan import RecordPlan, RunPlan
+from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.recording import RecordStamp, score_record
+from bench.scoring.records import Block, read_facts, write_record
+from bench.storage.atomic import write_json
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.journal import CellRow
+from bench.storage.provenance import code_version
+from bench.storage.run_folder import RunFolder
+from bench.storage.source_code import closure_hash
+
+
+def score_plan(
+    plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
+) -> None:
+    """Write the record of everything that is complete; remove records that the plan no longer has."""
+    kept = set()
+    unscored: dict[str, str] = {}
+    for record in plan.records:
+        if not record.cells or any(c.key not in done for c in record.cells):
+            continue
+        path = folder.records / f"{record.stem}.json"
+        rows = [done[c.key] for c in record.cells]
+        inputs = _inputs_hash(record, rows, plan.matrix)
+        kept.add(path.stem)
+        if _is_current(path, inputs):
+            continue
+        tables = [read_table(folder.tables / f"{c.key}.parquet") for c in record.cells]
+        notes = {
+            f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
+        }
+        try:
+            facts, blocks = score_planned(record, tables, plan.matrix, notes)
+        except BenchError as error:
+            note(f"not scored: {record.system.name} on {record.task.name}: {error}")
+            unscored[path.stem] = str(error)
+            kept.discard(path.stem)
+            continue
+        write_record(
+            path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
+        )
+    write_json(folder.unscored, unscored)
+    present = sorted(folder.records.iterdir()) if folder.records.is_dir() else []
+    kept |= {p.stem for p in present if p.suffix == ".json" and p.stem not in kept and _was_imported(p)}
+    stale = [p for p in present if p.stem not in kept]
+    for path in stale:
+        path.unlink()
+    if names := sorted({p.stem for p in stale}):
+        note(
+            f"{len(names)} record(s) of an earlier matrix, limit, data or weights removed from {folder.records}, first "
+            f"{names[0]}; their cells are kept and are scored again when those settings come back"
+        )
+
+
+def score_planned(
+    record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Block]]:
+    """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`."""
+    by_seed: dict[int, list[PredictionTable]] = {seed: [] for seed in record.seeds}
+    for cell, table in zip(record.cells, tables, strict=True):
+        by_seed[cell.seed].append(table)
+    stamp = RecordStamp(
+        card=record.system.card,
+        system_identity=record.system.identity,
+        weights_hash=record.system.weights.content_hash if record.system.weights else None,
+        protocol=record.protocol,
+        training=record.training_name,
+        condition=record.condition,
+        train_condition=record.train_condition,
+        sources=record.sources,
+        matrix=matrix.name,
+        matrix_hash=matrix.hash,
+    )
+    return score_record(record.task, by_seed, matrix.plan, stamp, notes)
+
+
+def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) -> str:
+    return hash_json(
+        {
+            "tables": [r.table_hash for r in rows],
+            "matrix": matrix.hash,
+            "card": record.system.card.model_dump(mode="json"),
+            "corpus": record.task.card.model_dump(mode="json"),
+            "content": record.task.content_hash,
+            "warnings": record.task.warnings,
+            "folds": record.task.folds_hash,
+            "clusters": record.task.clusters,
+            "labels": [label_table().names, label_table().views, label_table().places],
+            "code": [closure_hash("bench.scoring.recording"), code_version()],
+        }
+    )
+
+
+def _is_current(path: Path, inputs: str) -> bool:
+    try:
+        facts = read_facts(path)
+        statistics = path.with_name(facts["statistics"]["file"])
+        return (
+            facts.get("inputs_hash") == inputs
+            and facts["scores_hash"] == hash_json(facts["scores"])
+            and hash_file(statistics) == facts["statistics"]["hash"]
+        )
+    except (DataError, OSError, KeyError):
+        return False
+
+
+def _was_imported(path: Path) -> bool:
+    """Whether a record came from elsewhere (``serbench import``): no plan has it, and none may remove it."""
+    try:
+        return bool(read_facts(path).get("imported"))
+    except DataError:
+        return False
