@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.evaluation import evaluate, load_task
+    from bench.execution.in_process import evaluate, load_task
     from bench.version import __version__
 
 __all__ = ["__version__", "evaluate", "load_task"]
@@ -14,9 +14,9 @@ __all__ = ["__version__", "evaluate", "load_task"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that `serbench --help` and the pure statistics import without the execution stack.
     if name in {"evaluate", "load_task"}:
-        from bench import evaluation
+        from bench.execution import in_process
 
-        return getattr(evaluation, name)
+        return getattr(in_process, name)
     if name == "__version__":
         from bench.version import __version__
 

@@ -27,9 +27,9 @@ from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
 from bench.corpora.metadata import read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
-from bench.devices import cpu_workers, gpu_count
 from bench.errors import BenchError
-from bench.plan import resolve_system
+from bench.execution.devices import cpu_workers, gpu_count
+from bench.execution.planning.systems import resolve_system
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import cache_folder
 from bench.storage.source_code import split_dotted

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.errors import DataError
-from bench.matrix import Matrix
+from bench.execution.planning.matrix import Matrix
 from bench.scoring.records import Record, read_records
 from bench.storage.journal import CellRow, Journal
 from bench.storage.run_folder import RunFolder, open_run

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.estimates import human_time
+from bench.execution.planning.estimates import human_time
 from bench.scoring.comparisons import SUPERVISION
 from bench.storage.hashing import digest
 from bench.version import __version__

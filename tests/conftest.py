@@ -122,7 +122,8 @@ plan: {resamples: 1000, permutations: 1000}
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two systems on a tiny corpus with categories and dimensions; do not change it."""
-    from bench.execution.driver import RunSettings, run_matrix
+    from bench.execution.driver import run_matrix
+    from bench.execution.prepared_run import RunSettings
     from bench.execution.progress import Reporter
 
     folder = tmp_path_factory.mktemp("finished")

@@ -19,10 +19,11 @@ from pathlib import Path
 from transformers.utils.logging import disable_progress_bar
 
 from bench.cli.printing import console, print_table
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
+from bench.execution.vllm_server import PYTHON_VARIABLE
 from bench.execution.worker import quiet_single_thread
-from bench.serving import PYTHON_VARIABLE
 from bench.storage.journal import JobRow, Journal
 from bench.storage.provenance import harness_share, machine_facts
 from bench.storage.run_folder import RunFolder

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.execution.vllm_server import PYTHON_VARIABLE, Server
 from bench.protocols import SAMPLE_RATE, Clips
-from bench.serving import PYTHON_VARIABLE, Server
 from tests.adapters.audio_lm.asked_model import LABELS, ask, clips
 from tests.vllm_server.test_real_server import tiny
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.matrix import load_matrix
+from bench.execution.planning.matrix import load_matrix
 from bench.scoring.records import read_records
 from reports.markdown import results_table
 

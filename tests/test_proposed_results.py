@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cards.registry import system_names
-from bench.matrix import load_matrix
+from bench.execution.planning.matrix import load_matrix
 from bench.scoring.comparisons import Pairing, compare_pair
 from bench.scoring.records import Record, read_records
 from tests import study_tables

@@ -12,7 +12,7 @@ from click.exceptions import UsageError as ClickUsageError
 from typer.main import get_command
 
 from bench.cli.app import app
-from bench.matrix import load_matrix
+from bench.execution.planning.matrix import load_matrix
 from bench.scoring.comparisons import compare_pair
 from bench.scoring.records import read_records
 from reports.markdown import results_table

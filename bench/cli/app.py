@@ -74,7 +74,7 @@ def run(
 ) -> None:
     """Run a matrix, or go on with it: nothing that is finished is computed twice."""
     from bench.cli import running
-    from bench.execution.driver import RunSettings
+    from bench.execution.prepared_run import RunSettings
 
     settings = RunSettings(
         matrix=matrix,

@@ -8,7 +8,7 @@ import warnings
 
 from bench.cards.registry import load_system
 from bench.cli.printing import console, print_json, print_table
-from bench.contract import ContractReport, check_system
+from bench.execution.contract import ContractReport, check_system
 from bench.execution.worker import quiet_single_thread
 
 

@@ -11,10 +11,10 @@ from bench.cli.printing import console, print_json, print_table
 from bench.corpora.decoded import NOT_YET, open_table
 from bench.corpora.prepared import data_folders, find_corpora
 from bench.errors import UsageError, nearest
-from bench.estimates import human_bytes
-from bench.feature_upkeep import Explanation, explain, remove, verify, waste
+from bench.execution.feature_audit import Explanation, explain, remove, verify, waste
+from bench.execution.planning.estimates import human_bytes
+from bench.execution.planning.systems import System, resolve_system
 from bench.features.store import FeatureStore
-from bench.plan import System, resolve_system
 from bench.storage.run_folder import cache_folder
 from bench.tasks import split_task_name
 

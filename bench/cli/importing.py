@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.cards.corpus import Protocol
 from bench.cli.printing import console, figure, print_json
-from bench.importing import import_table
+from bench.execution.imports import import_table
 
 
 def import_predictions(

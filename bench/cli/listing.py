@@ -126,7 +126,7 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
 
 def _matrices() -> list[dict[str, Any]]:
     from bench.cards.registry import matrix_files
-    from bench.matrix import load_matrix
+    from bench.execution.planning.matrix import load_matrix
 
     rows = []
     for name in matrix_files():

@@ -12,11 +12,12 @@ from bench.cards.registry import load_system
 from bench.cards.typed_yaml import Strict
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import DataError, UsageError
-from bench.estimates import human_bytes, human_time
-from bench.execution.driver import RunSettings, RunSummary, run_matrix
-from bench.execution.forecast import Forecast, forecast
+from bench.execution.driver import run_matrix
+from bench.execution.planning.estimates import human_bytes, human_time
+from bench.execution.planning.forecast import Forecast, forecast
+from bench.execution.planning.matrix import read_matrix
+from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter, watcher
-from bench.matrix import read_matrix
 from bench.protocols import STORED
 from bench.storage.journal import CellRow
 from bench.storage.run_folder import RunFolder, open_run

@@ -12,10 +12,10 @@ import numpy as np
 from bench.cards.labels import View
 from bench.cards.registry import load_system
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.devices import one_device
 from bench.errors import CannotRun, UsageError
+from bench.execution.devices import one_device
+from bench.execution.planning.systems import resolve_system
 from bench.execution.worker import Runner, quiet_single_thread
-from bench.plan import resolve_system
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable
 from bench.storage.run_folder import cache_folder
@@ -25,8 +25,8 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
     """Train what a config asks for; returns the exit code."""
     from rich.progress import Progress
 
-    from bench.training import first_process
-    from bench.training import train as train_system
+    from bench.execution.final_training import first_process
+    from bench.execution.final_training import train as train_system
 
     quiet_single_thread()
     device = one_device(device)
@@ -79,7 +79,7 @@ def predict(
     as_json: bool,
 ) -> int:
     """Answer unlabelled audio files; returns the exit code: 1 when a file could not be answered."""
-    from bench.unlabelled import Lesson, answers_of, group_of
+    from bench.execution.unlabelled import Lesson, answers_of, group_of
 
     for path in audio:
         if path.is_dir():

@@ -14,7 +14,8 @@ from typing import Any
 
 from bench.audio.conditioned import ConditionShard
 from bench.audio.store import AudioShard, DecodedClip
-from bench.plan import Cell, Group, System
+from bench.execution.planning.plan import Cell, Group
+from bench.execution.planning.systems import System
 from bench.tasks.training_data import Heard
 
 Progress = Callable[[float, float], None]

@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.estimates import human_time
+from bench.execution.planning.estimates import human_time
 
 
 class Reporter:

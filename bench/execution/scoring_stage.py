@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.cards.labels import label_table
 from bench.errors import BenchError, DataError
-from bench.matrix import Matrix
-from bench.plan import RecordPlan, RunPlan
+from bench.execution.planning.matrix import Matrix
+from bench.execution.planning.plan import RecordPlan, RunPlan
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.recording import RecordStamp, score_record
 from bench.scoring.records import Block, read_facts, write_record

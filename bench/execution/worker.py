@@ -14,8 +14,8 @@ import numpy as np
 from bench.audio.conditioned import apply_shard
 from bench.audio.store import DecodedClip, decode_shard
 from bench.cards.registry import build
-from bench.devices import BATCH_SECONDS, batch_seconds
 from bench.errors import BenchError, DataError, NeedsServer
+from bench.execution.devices import BATCH_SECONDS, batch_seconds
 from bench.execution.fitting import fit
 from bench.execution.jobs import (
     CellOutcome,
@@ -27,10 +27,10 @@ from bench.execution.jobs import (
     Progress,
     Stopwatch,
 )
+from bench.execution.planning.systems import System
 from bench.features.disk_budget import require_room
 from bench.features.extraction import compute_kept
 from bench.features.store import FeatureStore, Keep, pooled_identity
-from bench.plan import System
 from bench.protocols import SAMPLE_RATE, Clips
 
 

@@ -14,8 +14,8 @@ from adapters.emotion2vec import Emotion2vecClassifier, Emotion2vecEncoder, scor
 from bench.cards.labels import label_table
 from bench.cards.registry import load_system, with_settings
 from bench.cards.weights import folder_hash
-from bench.contract import check_system
 from bench.errors import CannotRun, DataError
+from bench.execution.contract import check_system
 from bench.protocols import Clips, Encoder, Examples, FitContext, Predictor, Weights
 
 NINE = ["生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad", "吃惊/surprised", "<unk>"]  # fmt: skip

@@ -14,7 +14,7 @@ from bench.cards.contamination import contamination
 from bench.cards.registry import build, corpus_cards, load_system, system_names
 from bench.cards.system import SystemCard
 from bench.errors import UsageError
-from bench.matrix import load_matrix
+from bench.execution.planning.matrix import load_matrix
 
 CARDS = {n: load_system(n) for n in system_names()}
 ENCODERS = {n: c for n, c in CARDS.items() if c.encoder is not None}

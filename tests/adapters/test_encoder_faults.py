@@ -16,8 +16,8 @@ from adapters import s3prl_compat
 from adapters.acoustic import OpenSmile
 from adapters.s3prl_upstream import S3PRLUpstreamEncoder
 from adapters.transformers_encoder import TransformersEncoder, networks
-from bench.contract_demands import LATE_REACH, Violation, changed_at_the_ends, hears_the_end
 from bench.errors import CannotRun, UsageError
+from bench.execution.contract_demands import LATE_REACH, Violation, changed_at_the_ends, hears_the_end
 from bench.protocols import Weights
 
 TINY: dict[str, Any] = {

@@ -17,7 +17,7 @@ from bench.cards.registry import load_system
 from bench.cards.system import WeightsSpec
 from bench.cards.weights import local_weights
 from bench.errors import CannotRun, DataError, UsageError
-from bench.plan import resolve_system
+from bench.execution.planning.systems import resolve_system
 from bench.protocols import Answers, Examples, FitContext, Weights
 from tests.adapters.test_meralion_options import LOGMEL, context, heard
 

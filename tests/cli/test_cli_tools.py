@@ -13,9 +13,9 @@ import soundfile
 
 from bench import examination
 from bench.cards.registry import load_system
-from bench.contract import TestBed, encoder_checks
 from bench.examination import ImportProbe, run_probe
-from bench.plan import resolve_system
+from bench.execution.contract import TestBed, encoder_checks
+from bench.execution.planning.systems import resolve_system
 from tests.command import Command, command
 from tests.conftest import write_tone_corpus
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.corpora.synthetic import write_synthetic_corpus
-from bench.execution.driver import RunSettings, RunSummary, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter
 from bench.scoring.records import read_facts
 from bench.storage.journal import Journal

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from tests.adapters.audio_lm.asked_model import text
 from tests.adapters.audio_lm.fault_server import Faults, running

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.importing import import_table
+from bench.execution.imports import import_table
 from bench.leaderboard import Board, retract, validate
 from bench.leaderboard.remembering import RememberedTests
 from bench.leaderboard.reported import reported_sources

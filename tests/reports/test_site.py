@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DataError, UsageError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.scoring.comparisons import comparable, families, run_family
 from bench.scoring.records import read_record, read_records, write_record

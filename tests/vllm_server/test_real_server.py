@@ -22,10 +22,11 @@ import pytest
 
 from adapters.audio_lm.model import store_path
 from bench.cards.system import ServerSpec
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
+from bench.execution.vllm_server import PYTHON_VARIABLE, Server, Serving
 from bench.scoring.predictions import PredictionTable, read_table
-from bench.serving import PYTHON_VARIABLE, Server, Serving
 from tests.adapters.audio_lm.asked_model import ask, clips
 from tests.vllm_server.tiny_qwen2_audio import write_model
 

@@ -16,8 +16,8 @@ from bench.audio.decoding import pcm_hash
 from bench.audio.degradation import active_power, degrade, room_response
 from bench.audio.store import DecodedClip
 from bench.errors import CannotRun, DataError
-from bench.evaluation import load_task
-from bench.matrix import Entry, Matrix
+from bench.execution.in_process import load_task
+from bench.execution.planning.matrix import Entry, Matrix
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
 from tests.conftest import write_tone_corpus

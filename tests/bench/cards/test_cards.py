@@ -21,7 +21,7 @@ from bench.cards.registry import (
 from bench.cards.system import SystemCard, SystemFile
 from bench.cards.typed_yaml import parse_typed, read_typed
 from bench.errors import UsageError
-from bench.matrix import Matrix, load_matrix
+from bench.execution.planning.matrix import Matrix, load_matrix
 
 SYSTEM = "name: mine\nfamily: acoustic\ntrack: probed\nadapter: my_code:Model\n"
 

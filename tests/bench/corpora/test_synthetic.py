@@ -21,8 +21,9 @@ import bench.corpora.synthetic as synthetic
 from bench.cards.labels import label_table
 from bench.corpora.synthetic import EMOTIONS, Voice, synthetic_clip, write_synthetic_corpus, write_tiny_corpus
 from bench.errors import DataError, UsageError
-from bench.evaluation import load_task
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.in_process import load_task
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.scoring.records import read_records
 

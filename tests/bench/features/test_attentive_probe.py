@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.cards.system import SystemFile
 from bench.errors import DataError, UsageError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.features.disk_budget import require_room
 from bench.features.probes import ProbeTask, attention_head

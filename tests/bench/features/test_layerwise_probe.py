@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.features.probes.layerwise import LayerwiseProbe
 from bench.features.probes.superb import SuperbProbe

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError, UsageError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.scoring.predictions import METADATA_KEY, SCHEMA, read_table
 from bench.scoring.records import read_facts, read_record

@@ -12,11 +12,13 @@ from sklearn.metrics import balanced_accuracy_score
 from bench import load_task
 from bench.cards.registry import load_system
 from bench.errors import DataError
+from bench.execution.planning.cells import make_plan
+from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.matrix import Entry, Matrix
+from bench.execution.planning.plan import RecordPlan
+from bench.execution.planning.systems import resolve_system
 from bench.execution.scoring_stage import score_planned
-from bench.layout import make_plan
-from bench.matrix import Entry, Matrix
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
-from bench.plan import RecordPlan, Wanted, resolve_system
 from bench.scoring import figures
 from bench.scoring.comparisons import compare_pair, families
 from bench.scoring.predictions import PredictionTable

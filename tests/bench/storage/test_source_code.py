@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import plan
 from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
 from bench.errors import UsageError
-from bench.plan import FEATURE_PACKAGES, resolve_system
+from bench.execution.planning import plan
+from bench.execution.planning.systems import FEATURE_PACKAGES, resolve_system
 from bench.scoring.recording import figures_code
 from bench.storage import source_code
 from bench.storage.source_code import adapter_hash, closure, closure_hash, package_hash

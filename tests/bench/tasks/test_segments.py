@@ -11,7 +11,8 @@ import pytest
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import open_corpus
 from bench.errors import DataError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.scoring.predictions import PredictionTable
 from bench.scoring.records import read_facts

@@ -11,8 +11,8 @@ import pytest
 
 from bench.cards.corpus import CorpusCard
 from bench.errors import DataError, UsageError
-from bench.evaluation import load_task
-from bench.plan import expand, filter_wanted
+from bench.execution.in_process import load_task
+from bench.execution.planning.expansion import expand, filter_wanted
 from bench.tasks import Task
 from bench.tasks.training_data import own_material
 from bench.tasks.transfer import Candidate, related, source_names, trainings, transfer_material
@@ -185,7 +185,7 @@ def test_a_task_that_learns_from_itself_has_its_own_rows(data: Path) -> None:
 
 
 def test_a_list_of_trainings_gives_a_line_each_and_only_picks_among_them(tmp_path: Path) -> None:
-    from bench.matrix import load_matrix
+    from bench.execution.planning.matrix import load_matrix
 
     path = tmp_path / "m.yaml"
     path.write_text(

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import devices
 from bench.errors import UsageError
+from bench.execution import devices
 
 
 def test_each_gpu_gets_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bench.cards.parameters import check_parameters
 from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
+from bench.execution.planning.plan import Group
 from bench.features.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.features.store import FeatureReader
-from bench.plan import Group
 from bench.protocols import Answers
 from bench.tasks.training_data import Heard
 

@@ -11,11 +11,12 @@ import pytest
 
 from bench.cards.system import ServerSpec
 from bench.errors import CannotRun
-from bench.execution.driver import RunSettings, RunSummary, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter
+from bench.execution.vllm_server import Server, Serving
 from bench.scoring.predictions import read_table
 from bench.scoring.records import read_facts
-from bench.serving import Server, Serving
 from tests.adapters.audio_lm.pretend_vllm import write_python
 from tests.command import command
 from tests.conftest import write_tone_corpus

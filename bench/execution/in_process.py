@@ -13,13 +13,14 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora, open_corpus
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, CannotRun, DataError, UsageError
-from bench.execution.hearing import missing_features
+from bench.execution.inputs import missing_features
 from bench.execution.jobs import FitJob, Job
+from bench.execution.planning.cells import make_plan
+from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.matrix import Entry, Matrix
+from bench.execution.planning.systems import resolve_system
 from bench.execution.scoring_stage import score_planned
 from bench.execution.worker import Runner
-from bench.layout import make_plan
-from bench.matrix import Entry, Matrix
-from bench.plan import Wanted, resolve_system
 from bench.scoring.predictions import read_table
 from bench.scoring.records import Record, read_record, write_record
 from bench.storage.run_folder import cache_folder

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
@@ -239,7 +240,7 @@ def test_environment_of_workers_is_single_threaded() -> None:
 
 
 def test_a_task_that_cannot_be_split_is_refused_and_the_others_run(bench_dir: Path) -> None:
-    from bench.execution.forecast import forecast
+    from bench.execution.planning.forecast import forecast
 
     write_tone_corpus(bench_dir / "data" / "duo", speakers=2)
     summary = run_matrix(settings(bench_dir, "one"), Reporter())

@@ -12,13 +12,15 @@ from bench.audio.store import decode_shard, plan_shards, read_shard
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError
-from bench.evaluation import load_task
-from bench.execution.hearing import missing_features
+from bench.execution.in_process import load_task
+from bench.execution.inputs import missing_features
 from bench.execution.jobs import FitJob, Job
+from bench.execution.planning.cells import make_plan
+from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.matrix import Entry, Matrix
+from bench.execution.planning.plan import Group
+from bench.execution.planning.systems import System
 from bench.execution.worker import Runner
-from bench.layout import make_plan
-from bench.matrix import Entry, Matrix
-from bench.plan import Group, System, Wanted
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.tasks.folds import Fold
 from bench.tasks.task import Task

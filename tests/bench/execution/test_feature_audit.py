@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import find_corpora
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.features.store import FeatureStore
 from tests.bench.features.test_attentive_probe import CARD, ENCODER, MATRIX

@@ -19,13 +19,14 @@ from bench.cards.registry import build, load_system, shipped_files, with_setting
 from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.planning.plan import Group
+from bench.execution.planning.systems import resolve_system
+from bench.execution.unlabelled import Lesson, encode_missing, group_of
 from bench.execution.worker import Runner
 from bench.features.store import FeatureStore
-from bench.plan import Group, resolve_system
 from bench.protocols import FitContext, Predictor
 from bench.storage.atomic import write_text
 from bench.storage.run_folder import cache_folder
-from bench.unlabelled import Lesson, encode_missing, group_of
 
 CARD = "system.yaml"
 LONGEST_WAIT = timedelta(days=7)

@@ -8,8 +8,11 @@ from typing import Any
 
 from bench.audio.conditioned import ConditionShard
 from bench.audio.conditions import parse_condition
-from bench.devices import worker_devices
-from bench.estimates import (
+from bench.execution.devices import worker_devices
+from bench.execution.driver import finished_cells
+from bench.execution.inputs import Hearing, missing_features
+from bench.execution.jobs import EncodeJob
+from bench.execution.planning.estimates import (
     FRAME_BYTES_PER_SECOND,
     PCM_BYTES_PER_SECOND,
     POOLED_BYTES_PER_CLIP,
@@ -17,11 +20,10 @@ from bench.estimates import (
     Rates,
     load_rates,
 )
-from bench.execution.driver import Prepared, RunSettings, finished_cells, fit_seconds
-from bench.execution.hearing import Hearing, missing_features
-from bench.execution.jobs import EncodeJob
+from bench.execution.planning.plan import Group, RecordPlan, RunPlan
+from bench.execution.prepared_run import Prepared, RunSettings
+from bench.execution.stages import fit_seconds
 from bench.features.store import FeatureStore
-from bench.plan import Group, RecordPlan, RunPlan
 from bench.protocols import SAMPLE_RATE
 from bench.storage.journal import Journal
 

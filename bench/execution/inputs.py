@@ -13,8 +13,9 @@ from bench.audio.conditioned import ConditionShard, plan_condition
 from bench.audio.conditions import CLEAN
 from bench.audio.store import DecodedClip
 from bench.execution.jobs import EncodeJob
+from bench.execution.planning.plan import Group
+from bench.execution.planning.systems import System
 from bench.features.store import FeatureStore
-from bench.plan import Group, System
 from bench.tasks.training_data import Heard
 
 ENCODE_CLIPS = 48

@@ -14,8 +14,9 @@ import pytest
 
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError
-from bench.execution.driver import RunSettings, RunSummary, run_matrix
-from bench.execution.forecast import forecast
+from bench.execution.driver import run_matrix
+from bench.execution.planning.forecast import forecast
+from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter
 from bench.scoring.comparisons import compare_pair
 from bench.scoring.predictions import read_table
@@ -86,7 +87,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with (folder / "card.yaml").open("a") as card_file:
             card_file.write(f"pool: {pool}\n")
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])]))
     monkeypatch.setenv("HEARD", str(tmp_path / "heard.log"))
     monkeypatch.delenv("SERBENCH_DATA", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -19,9 +19,10 @@ from bench.cli.app import app
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import open_corpus
 from bench.errors import BenchError, DataError, UsageError
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.imports import import_table, read_rows
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
-from bench.importing import import_table, read_rows
 from bench.leaderboard import Board, add_run, validate
 from bench.scoring.records import read_record
 from bench.scoring.rescoring import rescore

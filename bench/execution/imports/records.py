@@ -15,11 +15,13 @@ from bench.cards.typed_yaml import read_typed
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
+from bench.execution.imports.rows import Row, read_rows
+from bench.execution.planning.cells import make_plan
+from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.matrix import Matrix, read_matrix
+from bench.execution.planning.plan import Cell, RecordPlan
+from bench.execution.planning.systems import System
 from bench.execution.scoring_stage import score_planned
-from bench.importing.reading import Row, read_rows
-from bench.layout import make_plan
-from bench.matrix import Matrix, read_matrix
-from bench.plan import Cell, RecordPlan, System, Wanted
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable, read_table, write_table
 from bench.scoring.records import Record, read_facts, read_record, write_record

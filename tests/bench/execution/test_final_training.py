@@ -26,7 +26,7 @@ from bench.cards.system import SystemCard
 from bench.corpora.prepared import open_corpus
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import UsageError
-from bench.plan import resolve_system
+from bench.execution.planning.systems import resolve_system
 from tests.command import Command, command
 
 CONFIG = """\
@@ -63,7 +63,7 @@ def config(folder: Path, epochs: int = 3) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    from bench.training import train
+    from bench.execution.final_training import train
 
     folder = tmp_path_factory.mktemp("trained")
     cache = os.environ.get("SERBENCH_CACHE")
@@ -247,13 +247,13 @@ def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
 ) -> None:
     """Everything but the fit: weights stand in as an empty folder, the synthetic corpus for the config's tasks."""
     from adapters.meralion_ser import MeralionSerPredictor
-    from bench import training
     from bench.cards.registry import corpus_cards
-    from bench.plan import System
+    from bench.execution import final_training
+    from bench.execution.planning.systems import System
     from bench.protocols import Weights
 
-    path = training.find_config(Path(name))
-    config = training.read_typed(path, training.TrainConfig)
+    path = final_training.find_config(Path(name))
+    config = final_training.read_typed(path, final_training.TrainConfig)
     assert {task.rpartition(".")[0] for task in config.tasks} <= set(corpus_cards())
     fitted: list[MeralionSerPredictor] = []
 
@@ -271,11 +271,11 @@ def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
             for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
         )
     )
-    monkeypatch.setattr(training, "resolve_system", resolved)
-    monkeypatch.setattr(training, "encode_missing", lambda *_: None)
-    monkeypatch.setattr(training, "_fit", fit)
+    monkeypatch.setattr(final_training, "resolve_system", resolved)
+    monkeypatch.setattr(final_training, "encode_missing", lambda *_: None)
+    monkeypatch.setattr(final_training, "_fit", fit)
     with pytest.raises(KeyboardInterrupt):
-        training.train(copy, out=tmp_path / "out", data=(corpus,))
+        final_training.train(copy, out=tmp_path / "out", data=(corpus,))
     assert len(fitted) == 1
 
 
@@ -340,8 +340,8 @@ def test_the_ready_configs_name_what_there_is(name: str, tmp_path: Path) -> None
     from adapters.meralion_ser import MeralionSerPredictor
     from bench.cards.registry import shipped_files
     from bench.cards.typed_yaml import read_typed
+    from bench.execution.final_training import TrainConfig
     from bench.protocols import Weights
-    from bench.training import TrainConfig
 
     config_ = read_typed(shipped_files("training")[name], TrainConfig)
     card = load_system(config_.system)

@@ -11,10 +11,10 @@ import pytest
 
 from bench.cards.registry import load_system
 from bench.cards.system import FeatureSpec, SystemCard
-from bench.contract import TestBed, check_system, encoder_checks
-from bench.contract_demands import odd_audio
 from bench.errors import CannotRun, UsageError
-from bench.plan import resolve_system
+from bench.execution.contract import TestBed, check_system, encoder_checks
+from bench.execution.contract_demands import odd_audio
+from bench.execution.planning.systems import resolve_system
 from bench.protocols import Answers, Clips, Examples, FitContext
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.execution.driver import RunSettings, run_matrix
+from bench.execution.driver import run_matrix
+from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from tests.conftest import write_tone_corpus
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.execution.planning.systems import System
 from bench.features.store import FeatureStore, shard_fault
-from bench.plan import System
 
 WRITING = 3600.0
 """Seconds after which a file that was never renamed belongs to nobody."""

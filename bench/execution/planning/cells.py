@@ -9,8 +9,9 @@ from bench.audio.conditioned import condition_facts, voices_hash
 from bench.audio.conditions import CLEAN
 from bench.cards.corpus import Protocol
 from bench.errors import BenchError, CannotRun, DataError
-from bench.matrix import Matrix
-from bench.plan import Cell, Group, RecordPlan, RunPlan, Wanted
+from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.matrix import Matrix
+from bench.execution.planning.plan import Cell, Group, RecordPlan, RunPlan
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
 from bench.tasks.training_data import Material, own_material

@@ -1,0 +1,173 @@
+"""A matrix expanded into its lines, before any audio is decoded."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.audio.conditions import CLEAN
+from bench.cards.corpus import Protocol
+from bench.cards.labels import View
+from bench.cards.registry import load_system, match_systems, with_settings
+from bench.errors import UsageError, nearest
+from bench.execution.planning.matrix import Entry, Matrix
+from bench.execution.planning.systems import System, resolve_system
+from bench.tasks import match_tasks, split_task_name
+from bench.tasks.names import regime, training_name
+from bench.tasks.transfer import trainings
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One line of the expanded matrix, before any audio is decoded."""
+
+    system: System
+    task: str
+    protocol: Protocol
+    seeds: tuple[int, ...]
+    conditions: tuple[str, ...] = (CLEAN,)
+    training: str = ""
+    view: View = "native"
+    train_condition: str = CLEAN
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells lines apart: their records, but for the condition."""
+        return (self.system.name, self.task, self.protocol, self.training, self.view, self.train_condition)
+
+    @property
+    def training_name(self) -> str:
+        """What was learnt from, in one word; blank for the clean audio of the task itself."""
+        return training_name(self.training, self.view, self.train_condition)
+
+    def stem(self, condition: str) -> str:
+        """File name of the record under a condition."""
+        how = regime(self.protocol, self.training_name)
+        return f"{self.system.name}__{self.task}__{how}__{condition}"
+
+
+def expand(
+    matrix: Matrix,
+    base: Path,
+    task_names: Sequence[str],
+    synthetic_names: Sequence[str],
+    settings: Mapping[str, Mapping[str, str]],
+    *,
+    fetch: bool = True,
+) -> list[Wanted]:
+    """Expand a matrix over the tasks at hand.
+
+    Raises:
+        UsageError: an unknown system or task, one that stands twice, ``--set`` for a system the matrix has not.
+    """
+    systems: dict[str, System] = {}
+
+    def resolved(name: str) -> System:
+        card = load_system(name, base=base)
+        if card.name not in systems:
+            systems[card.name] = resolve_system(
+                with_settings(card, settings.get(card.name, {})), fetch=fetch, starts_servers=True
+            )
+        return systems[card.name]
+
+    wanted: dict[tuple[str, ...], Wanted] = {}
+    for entry in matrix.entries:
+        named = [resolved(n) for n in dict.fromkeys(n for p in entry.systems for n in match_systems(p))]
+        if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
+            continue
+        for system in named:
+            if entry.protocol == "zero-shot" and system.card.probe is not None:
+                raise UsageError(
+                    f"matrix {matrix.name!r}: {system.name} is a probe, which must be trained; it cannot run zero-shot"
+                )
+            seeds = entry.seeds if system.card.seeds else entry.seeds[:1]
+            for want in _lines(matrix, entry, system, seeds, task_names, synthetic_names):
+                if wanted.setdefault(want.identity, want) != want:
+                    raise UsageError(
+                        f"matrix {matrix.name!r}: {system.name} on {want.task} ({entry.protocol}) stands in two entries with "
+                        "different seeds or conditions; keep one"
+                    )
+    for name in settings:
+        if name not in systems:
+            raise UsageError(
+                f"--set {name}:…: the matrix {matrix.name!r} has no such system; {nearest(name, systems)}"
+            )
+    for pair in matrix.plan.across_tracks:
+        for name in pair:
+            if name not in systems:
+                raise UsageError(
+                    f"matrix {matrix.name!r}: plan.across_tracks names {name!r}, which it does not run; {nearest(name, systems)}"
+                )
+    return list(wanted.values())
+
+
+def _lines(
+    matrix: Matrix,
+    entry: Entry,
+    system: System,
+    seeds: tuple[int, ...],
+    task_names: Sequence[str],
+    synthetic_names: Sequence[str],
+) -> Iterator[Wanted]:
+    """One line per task, and in transfer per training; a pattern for training skips the target itself."""
+    learnt = [""]
+    view: View = "native"
+    if entry.protocol == "transfer":
+        known = [*task_names, *(synthetic_names if entry.synthetic else [])]
+        learnt, view = trainings(entry.training, known), entry.view
+    for task in _tasks_of(entry, task_names, synthetic_names):
+        for training in learnt:
+            if training != task or training in entry.training:
+                yield Wanted(
+                    system,
+                    task,
+                    entry.protocol,
+                    seeds,
+                    entry.conditions or matrix.conditions,
+                    training,
+                    view,
+                    entry.train_condition,
+                )
+
+
+def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for pattern in entry.tasks:
+        matched = match_tasks(pattern, [*task_names, *(synthetic_names if entry.synthetic else [])])
+        if not matched and not set(pattern) & set("*?["):
+            corpus, _, _ = split_task_name(
+                pattern
+            )  # well formed, at least; its corpus may just not be at hand
+            siblings = [t for t in (*task_names, *synthetic_names) if t.rpartition(".")[0] == corpus]
+            if siblings:
+                raise UsageError(f"no task {pattern!r}; {nearest(pattern, siblings)}")
+        found.update(dict.fromkeys(matched))
+    return list(found)
+
+
+def filter_wanted(wanted: Sequence[Wanted], only: Mapping[str, Sequence[str]]) -> list[Wanted]:
+    """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
+    kept = list(wanted)
+    fields: dict[str, Callable[[Wanted], Sequence[str]]] = {
+        "system": lambda w: [w.system.name],
+        "task": lambda w: [w.task],
+        "protocol": lambda w: [w.protocol],
+        "training": lambda w: [w.training],
+        "condition": lambda w: w.conditions,
+    }
+    for key, patterns in only.items():
+        if key not in fields:
+            raise UsageError(f"--only {key}=…: {nearest(key, fields)}")
+        values = {value for w in wanted for value in fields[key](w) if value}
+        for pattern in patterns:
+            if not fnmatch.filter(values, pattern):
+                raise UsageError(
+                    f"--only {key}={pattern}: the matrix has no such {key}; {nearest(pattern, values)}"
+                )
+        matching = {value for pattern in patterns for value in values if fnmatch.fnmatchcase(value, pattern)}
+        kept = [w for w in kept if matching & set(fields[key](w))]
+        if key == "condition":
+            kept = [replace(w, conditions=tuple(c for c in w.conditions if c in matching)) for w in kept]
+    return kept

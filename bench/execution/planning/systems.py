@@ -1,0 +1,133 @@
+"""Systems resolved: cards with their weights found and what decides their answers hashed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.cards.probe_names import PROBES
+from bench.cards.system import SystemCard
+from bench.cards.weights import find_weights, local_weights
+from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.vllm_server import PYTHON_VARIABLE, vllm_python
+from bench.features.store import feature_identity, pooled_identity
+from bench.protocols import Weights
+from bench.storage.hashing import hash_json
+from bench.storage.source_code import adapter_hash, closure_hash
+
+FEATURE_PACKAGES = ("torch", "transformers", "s3prl", "opensmile", "numpy")
+"""Packages whose arithmetic decides features; their versions are part of a feature's key, with those that a card lists."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system card with its weights found, or the reason why it cannot run here."""
+
+    card: SystemCard
+    weights: Weights | None
+    identity: str
+    """Hash of what decides its answers: code, parameters, weights content. Titles and descriptions do not."""
+    feature_key: str | None
+    feature_identity: Mapping[str, Any] | None
+    """What ``feature_key`` is the hash of."""
+    blocked: str | None
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.card.name
+
+    @property
+    def feature_params(self) -> Mapping[str, Any] | None:
+        """What the card's features section tells its encoder; None without one."""
+        return None if self.card.features is None else self.card.features.params
+
+    @property
+    def pooled_key(self) -> str | None:
+        """Key of the means of the same encoder's frames: ``feature_key`` where means are kept."""
+        return hash_json(pooled_identity(self.feature_identity)) if self.feature_identity else None
+
+
+def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool = False) -> System:
+    """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``.
+
+    ``starts_servers``: the caller starts the server of an Audio-LLM where its card tells how (a run does).
+    """
+    weights, blocked = None, None
+    if card.probe is not None and card.probe not in PROBES:
+        raise UsageError(
+            f"card {card.name!r}: there is no probe {card.probe!r}; {nearest(card.probe, PROBES)}"
+        )
+    if card.family == "audio-llm":
+        # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
+        weights = local_weights(card.weights) if card.weights else None
+        blocked = _without_server(card, starts_servers)
+    elif card.weights is not None:
+        try:
+            weights = find_weights(card.weights, fetch=fetch)
+        except CannotRun as error:
+            blocked = str(error)
+    weights_hash = weights.content_hash if weights else None
+    identity = _feature_identity(card, weights_hash)
+    key = hash_json(identity) if identity else None
+    code = (
+        adapter_hash(card.adapter)
+        if card.adapter
+        else closure_hash("bench.features.probes")
+        if card.probe
+        else None
+    )
+    decisive = {
+        "adapter": card.adapter,
+        "probe": card.probe,
+        "params": card.params,
+        "revision": card.weights.revision if card.weights else None,
+        "code": code,
+        "packages": _versions(card.packages),
+        "features": key,
+        "weights": weights_hash,
+    }
+    return System(card, weights, hash_json(decisive), key, identity, blocked)
+
+
+def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:
+    """What decides a card's features; None without an encoder."""
+    spec = card.features
+    if spec is None:
+        return None
+    return feature_identity(
+        spec.encoder,
+        adapter_hash(spec.encoder),
+        spec.params,
+        weights_hash,
+        spec.pooled,
+        every=spec.every,
+        versions=_versions((*FEATURE_PACKAGES, *card.packages)),
+    )
+
+
+def _without_server(card: SystemCard, starts_servers: bool) -> str | None:
+    """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
+    if card.server is not None and card.adapter is not None:
+        return None
+    address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1"
+    if card.adapter is None:
+        return f"needs a server and an adapter, and its card names no adapter yet; then {address}"
+    if card.serve is None or card.serve.engine == "closed" or not starts_servers:
+        return f"needs a server: {address}"
+    if vllm_python() is None:
+        return f"needs a server: {address}, or name a Python that has vLLM in {PYTHON_VARIABLE} and it is started here"
+    return None
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of the packages that are installed; what is missing stops a system when it is run."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,136 @@
+"""A run before its first job: what was asked for, which corpora are at hand, which plan follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.cards.corpus import Protocol
+from bench.corpora.decoded import CorpusTable, open_table
+from bench.corpora.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
+from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
+from bench.corpora.synthetic import write_synthetic_corpus
+from bench.errors import DataError, UsageError
+from bench.execution.planning.cells import make_plan
+from bench.execution.planning.expansion import Wanted, expand, filter_wanted
+from bench.execution.planning.matrix import load_matrix
+from bench.execution.planning.plan import RunPlan
+from bench.storage.journal import CellRow
+from bench.storage.run_folder import RunFolder, cache_folder
+from bench.tasks import Task, build_task
+from bench.tasks.transfer import Candidate
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What ``serbench run`` was asked to do."""
+
+    matrix: str
+    data: tuple[Path, ...] = ()
+    out: Path | None = None
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    device: str = "auto"
+    workers: int | None = None
+    batch_seconds: float | None = None
+    """Seconds of audio an encoder gets at a time; None: by the device's free memory."""
+    limit: int | None = None
+    max_cost: float | None = None
+    """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
+    cards_from: Path | None = None
+    """Where the matrix's relative card paths start, when it is not the matrix file's own folder."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended."""
+
+    folder: RunFolder
+    computed: int
+    kept: int
+    failed: tuple[CellRow, ...]
+    blocked: Mapping[str, str]
+    refused: Mapping[str, str]
+    """Records whose task cannot be built, with the reason."""
+    notes: tuple[str, ...]
+    wall_seconds: float
+
+
+class Prepared:
+    """A matrix with the corpora it will run on, before any audio is decoded."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self.matrix, folder = load_matrix(settings.matrix)
+        self.base = settings.cards_from or folder
+        self.cache = cache_folder()
+        corpora, self.notes = self._corpora()
+        self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        self.shared: dict[str, list[str]] = {}
+        suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
+        self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
+
+    def _corpora(self) -> tuple[list[PreparedCorpus], list[str]]:
+        folders = data_folders(self.settings.data)
+        corpora, notes = find_corpora(folders) if folders else ([], [])
+        if self.matrix.synthetic == "always" or (self.matrix.synthetic == "when_alone" and not corpora):
+            folder = self.cache / "corpora" / "synthetic"
+            write_synthetic_corpus(folder)
+            # A generated corpus of one's own, of that name, is the one that was asked for.
+            own = {c.card.name for c in corpora}
+            corpora += [c for c in find_corpora([folder])[0] if c.card.name not in own]
+            if not folders:
+                notes.append(
+                    "no prepared corpus named (--data, SERBENCH_DATA): running on the built-in synthetic corpus; its results say nothing about speech"
+                )
+        if not corpora:
+            raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
+        return corpora, notes
+
+    def wanted(self, *, fetch: bool) -> tuple[list[Wanted], list[Wanted]]:
+        """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
+        names: dict[bool, list[str]] = {True: [], False: []}
+        for table in self.tables.values():
+            names[table.corpus.card.synthetic] += table.task_names
+        everything = expand(
+            self.matrix, self.base, names[False], names[True], self.settings.settings, fetch=fetch
+        )
+        if not everything:
+            raise UsageError(
+                f"the matrix {self.matrix.name!r} names no task that the corpora at hand offer: {', '.join(names[False] + names[True])}"
+            )
+        return everything, filter_wanted(everything, self.settings.only)
+
+    def plan(self, wanted: Iterable[Wanted], *, forecast: bool = False) -> RunPlan:
+        """Build the tasks (their audio must be decoded, but for a forecast) and lay out the cells."""
+        built: dict[tuple[str, Protocol], Task] = {}
+
+        def task_of(name: str, protocol: Protocol) -> Task:
+            if (name, protocol) not in built:
+                corpus = name.partition("@")[0].rpartition(".")[0]
+                task = build_task(
+                    self.tables[corpus], name, protocol, limit=self.settings.limit, forecast=forecast
+                )
+                shared = tuple(self.shared.get(corpus, ()))
+                built[name, protocol] = replace(task, warnings=(*task.warnings, *shared))
+            return built[name, protocol]
+
+        candidates = [Candidate(name, t.corpus.card) for t in self.tables.values() for name in t.task_names]
+        return make_plan(self.matrix, wanted, task_of, candidates)
+
+    def compare_corpora(self, tables: Sequence[CorpusTable]) -> list[str]:
+        """Look for recordings that stand in several of the decoded corpora: warned about on their tasks, and returned."""
+        heard = [HeardCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
+        if len(heard) < 2:
+            return []
+        across = [d for d in find_duplicates(heard, self.cache) if len(set(d.corpora)) == 2]
+        self.shared = duplicate_warnings(heard, across)
+        return list(dict.fromkeys(w for warnings in self.shared.values() for w in warnings))
+
+    def corpora_of(self, wanted: Sequence[Wanted]) -> list[CorpusTable]:
+        """Return the corpora that some wanted task reads; a transfer may read all of them."""
+        names = {w.task.partition("@")[0].rpartition(".")[0] for w in wanted}
+        if any(w.training for w in wanted):
+            names = set(self.tables)
+        return [t for name, t in self.tables.items() if name in names]
