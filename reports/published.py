@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.execution.planning.matrix import Entry, Matrix
-from bench.leaderboard.checking import BADGES, BoardRecord, Validation
+from bench.leaderboard.cache import RememberedFiles, RememberedPages
 from bench.leaderboard.publication import Board, BoardRules
-from bench.leaderboard.remembering import RememberedFiles, RememberedPages
-from bench.leaderboard.reported import ReportedSource, reported_sources
+from bench.leaderboard.reported_figures import ReportedSource, reported_sources
+from bench.leaderboard.validation import BADGES, BoardRecord, Validation
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.source_code import package_hash

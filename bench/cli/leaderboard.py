@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Board, Validation, add_run, retract, validate
-from bench.leaderboard.checking import BADGES
+from bench.leaderboard.validation import BADGES
 from bench.storage.run_folder import cache_folder
 
 
@@ -102,7 +102,7 @@ def require_sound(found: Validation) -> None:
 
 def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
     """Build the site of a board, unless something in it is refused."""
-    from bench.leaderboard.remembering import RememberedTests
+    from bench.leaderboard.cache import RememberedTests
     from reports.published import write_board
 
     board = Board(results)

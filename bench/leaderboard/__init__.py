@@ -1,8 +1,8 @@
 """The board: published folders of records, what is checked before they are believed, and what makes them one board."""
 
-from bench.leaderboard.adding import Added, add_run, retract
-from bench.leaderboard.checking import Badge, BoardRecord, Problem, Validation, validate
 from bench.leaderboard.publication import Board, Publication
+from bench.leaderboard.publishing import Added, add_run, retract
+from bench.leaderboard.validation import Badge, BoardRecord, Problem, Validation, validate
 
 __all__ = [
     "Added",

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.execution.imports import import_table
 from bench.leaderboard import Board, retract, validate
-from bench.leaderboard.remembering import RememberedTests
-from bench.leaderboard.reported import reported_sources
+from bench.leaderboard.cache import RememberedTests
+from bench.leaderboard.reported_figures import reported_sources
 from bench.scoring.comparisons import run_family
 from reports import boards
 from reports.contests import hold_contests

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
 from bench.leaderboard.consistency import require_consistent
+from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board, Publication, plan_of
-from bench.leaderboard.stored import stored_record
-from bench.leaderboard.tables import require_possible, require_tables
+from bench.leaderboard.table_evidence import require_possible, require_tables
 from bench.scoring.record_schema import require_shape
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Record, read_record
