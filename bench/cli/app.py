@@ -174,9 +174,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the proposed model on whole tasks and keep it, as a folder that is a system; or go on with it."""
-    from bench.cli import using
+    from bench.cli import train_predict
 
-    raise typer.Exit(using.train(config, out=out, data=tuple(data or ()), device=device, as_json=as_json))
+    raise typer.Exit(
+        train_predict.train(config, out=out, data=tuple(data or ()), device=device, as_json=as_json)
+    )
 
 
 @app.command()
@@ -196,10 +198,10 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Any system on unlabelled audio."""
-    from bench.cli import using
+    from bench.cli import train_predict
 
     raise typer.Exit(
-        using.predict(
+        train_predict.predict(
             system,
             audio,
             trained_on=tuple(trained_on or ()),

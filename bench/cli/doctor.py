@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from bench.cli.doctor_checks import ImportProbe, examine_all
 from bench.cli.printing import console, print_json
-from bench.examination import ImportProbe, examine_all
 
 S3PRL = ImportProbe(
     "s3prl",

@@ -154,8 +154,8 @@ def adapter(
     json_: Json = False,
 ) -> None:
     """Write a working skeleton of a system with its card and its test."""
+    from bench.cli.new_adapter import new_adapter
     from bench.cli.printing import console, print_json
-    from bench.cli.skeleton import new_adapter
 
     paths = new_adapter(name, into, kind)
     if json_:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli.beside_scores import (
+from bench.cli.printing import console, figure, print_json, print_table
+from bench.cli.results_extra import (
     everything,
     metric_words,
     print_languages,
@@ -16,7 +17,6 @@ from bench.cli.beside_scores import (
     print_slices,
     setting_words,
 )
-from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import BenchError, DataError, UsageError
 from bench.protocols import DIMENSIONS
 from bench.scoring.clip_answers import Agreement, agreements

@@ -131,8 +131,8 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
 
 
 def _print_summary(summary: RunSummary) -> None:
-    from bench.cli.beside_scores import setting_words
     from bench.cli.results import headline_rows
+    from bench.cli.results_extra import setting_words
     from bench.scoring.records import read_facts
 
     out = console()

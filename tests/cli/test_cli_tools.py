@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from bench import examination
 from bench.cards.registry import load_system
-from bench.examination import ImportProbe, run_probe
+from bench.cli import doctor_checks
+from bench.cli.doctor_checks import ImportProbe, run_probe
 from bench.execution.contract import TestBed, encoder_checks
 from bench.execution.planning.systems import resolve_system
 from tests.command import Command, command
@@ -28,12 +28,12 @@ def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the fresh interpreters that import torch (half a minute on a busy machine), and this machine's disk."""
-    monkeypatch.setattr(examination, "torch_probe", lambda: ImportProbe("torch and torchaudio", "", ""))
-    monkeypatch.setattr(examination, "adapter_probes", lambda: ())
+    monkeypatch.setattr(doctor_checks, "torch_probe", lambda: ImportProbe("torch and torchaudio", "", ""))
+    monkeypatch.setattr(doctor_checks, "adapter_probes", lambda: ())
     monkeypatch.setattr("bench.cli.doctor.S3PRL", ImportProbe("s3prl", "print('s3prl 0.4.18')", ""))
-    monkeypatch.setattr(examination, "gpu_count", lambda: 0)
-    monkeypatch.setattr(examination, "LEAST_DISK", 0.0)
-    monkeypatch.setattr(examination, "LEAST_MEMORY", 0.0)
+    monkeypatch.setattr(doctor_checks, "gpu_count", lambda: 0)
+    monkeypatch.setattr(doctor_checks, "LEAST_DISK", 0.0)
+    monkeypatch.setattr(doctor_checks, "LEAST_MEMORY", 0.0)
 
 
 def findings(said_json: list[dict[str, str]], name: str) -> list[tuple[str, str, str]]:
@@ -153,10 +153,10 @@ def test_another_package_called_adapters_is_noticed(
 
 @pytest.mark.usefixtures("quick_doctor")
 def test_a_gpu_that_torch_does_not_see_is_wrong(serbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "gpu_count", lambda: 2)
+    monkeypatch.setattr(doctor_checks, "gpu_count", lambda: 2)
     for seen, state in ((0, "wrong"), (2, "ok")):
         probe = ImportProbe("torch and torchaudio", f"print('torch 2, CUDA devices: {seen}')", "")
-        monkeypatch.setattr(examination, "torch_probe", lambda probe=probe: probe)
+        monkeypatch.setattr(doctor_checks, "torch_probe", lambda probe=probe: probe)
         said = serbench("doctor", "--json")
         assert [f[0] for f in findings(said.json, "GPUs")] == [state]
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.cli.skeleton import new_adapter
+from bench.cli.new_adapter import new_adapter
 from bench.errors import UsageError
 from tests.conftest import write_tone_corpus
 
