@@ -46,8 +46,8 @@ def bodies(asked: Clips) -> list[bytes]:
     """The requests the client would send, serialised beforehand."""
     import json
 
-    from adapters.audio_lm.prompts import display_name, prompt, render
-    from adapters.audio_lm.questions import Sound, constrained, messages, with_audio
+    from adapters.audio_lm.requests.prompts import display_name, prompt, render
+    from adapters.audio_lm.requests.questions import Sound, constrained, messages, with_audio
 
     words = [display_name(x, "en", capital=True) for x in LABELS]
     text = render(prompt("paper"), LABELS, LABELS).text

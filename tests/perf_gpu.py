@@ -154,9 +154,9 @@ def training_rows(folder: Path, device: str, tiny: bool, roof: float) -> list[Ro
     """Steps a second of the paper's configuration: the suite's step, and forward, loss, backward, optimiser alone."""
     from accelerate import Accelerator
 
-    from adapters.meralion_ser import training
-    from adapters.meralion_ser.batches import Batch
-    from adapters.meralion_ser.losses import HybridMasks, HybridTargets, hybrid_loss
+    from adapters.meralion_ser.training import loop
+    from adapters.meralion_ser.training.batches import Batch
+    from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets, hybrid_loss
 
     run = _paper_run(folder, device, tiny)
     stage = run.stages[-1]
@@ -170,14 +170,14 @@ def training_rows(folder: Path, device: str, tiny: bool, roof: float) -> list[Ro
         HybridMasks(torch.ones(size, dtype=torch.bool), torch.ones(size, 3, dtype=torch.bool)),
     )
     optimiser = torch.optim.AdamW([p for group, _, _ in stage.parameters for p in group], lr=1e-5, fused=True)
-    accelerator = training.accelerator_for(run) if not tiny else Accelerator(cpu=device == "cpu")
+    accelerator = loop.accelerator_for(run) if not tiny else Accelerator(cpu=device == "cpu")
     network, prepared = accelerator.prepare(run.model, optimiser)
     run.model.train()
     ready = batch.to(device)
     half = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=run.recipe.precision == "bf16")
 
     def suite() -> None:
-        training._step(run, stage, batch, accelerator, network, prepared, None)
+        loop._step(run, stage, batch, accelerator, network, prepared, None)
 
     def bare() -> None:
         with half:

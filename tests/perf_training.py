@@ -19,11 +19,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from adapters.meralion_ser import MeralionSerPredictor, predictor, training
-from adapters.meralion_ser.augmentation import MixUp
-from adapters.meralion_ser.batches import Batch, epoch_batches
-from adapters.meralion_ser.checkpoints import Session
-from adapters.meralion_ser.losses import hybrid_loss
+from adapters.meralion_ser import MeralionSerPredictor, predictor
+from adapters.meralion_ser.training import loop
+from adapters.meralion_ser.training.augmentation import MixUp
+from adapters.meralion_ser.training.batches import Batch, epoch_batches
+from adapters.meralion_ser.training.losses import hybrid_loss
+from adapters.meralion_ser.training.session import Session
 from bench.cards.registry import load_system
 from bench.protocols import Clips, Examples, FitContext, Weights
 
@@ -35,7 +36,7 @@ Row = tuple[str, tuple[float, ...], str, str]
 class Caught(Exception):
     """The run that was about to be trained."""
 
-    def __init__(self, run: training.Run) -> None:
+    def __init__(self, run: loop.Run) -> None:
         self.run = run
 
 
@@ -81,7 +82,7 @@ def caught_run(
     clips: int = CLIPS,
     device: str = "cpu",
     **changed: Any,
-) -> training.Run:
+) -> loop.Run:
     """The stages of a configuration, as the predictor would train them on clips made up."""
     store = Store()
     system = MeralionSerPredictor(**(load_system(card).params | changed), weights=weights)
@@ -95,7 +96,7 @@ def caught_run(
         labels=LABELS, dimensions=False, seed=0, workdir=folder, device=device, features=store
     )
 
-    def catch(run: training.Run, session: Session) -> Session:
+    def catch(run: loop.Run, session: Session) -> Session:
         raise Caught(run)
 
     with patch.object(predictor, "train", catch):
@@ -106,7 +107,7 @@ def caught_run(
     raise AssertionError("the predictor trained nothing")
 
 
-def batches_of(run: training.Run, stage: training.Stage) -> list[Batch]:
+def batches_of(run: loop.Run, stage: loop.Stage) -> list[Batch]:
     """The batches that ``EPOCHS`` epochs of a stage draw from seed 0."""
     rng, made = np.random.default_rng(0), []
     mixup = MixUp(run.recipe.mixup, run.recipe.mixup_alpha)
@@ -123,13 +124,13 @@ def cpu_seconds(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def suite(run: training.Run, stage: training.Stage) -> None:
+def suite(run: loop.Run, stage: loop.Stage) -> None:
     """Train one stage with the suite's loop: batches drawn, crops, MixUp, schedules, epochs kept, checkpoints written."""
     (run.folder / "training.pt").unlink(missing_ok=True)
-    training.train(replace(run, stages=[replace(stage, epochs=EPOCHS)]), Session(np.random.default_rng(0)))
+    loop.train(replace(run, stages=[replace(stage, epochs=EPOCHS)]), Session(np.random.default_rng(0)))
 
 
-def bare(run: training.Run, stage: training.Stage, batches: list[Batch]) -> None:
+def bare(run: loop.Run, stage: loop.Stage, batches: list[Batch]) -> None:
     """Train one stage with nothing but forward, loss, backward and optimiser, on batches that lie ready."""
     optimiser = torch.optim.AdamW(
         [{"params": list(p), "lr": lr, "weight_decay": decay} for p, lr, decay in stage.parameters],
@@ -144,7 +145,7 @@ def bare(run: training.Run, stage: training.Stage, batches: list[Batch]) -> None
         optimiser.step()
 
 
-def operations(run: training.Run, stage: training.Stage, batches: list[Batch]) -> int:
+def operations(run: loop.Run, stage: loop.Stage, batches: list[Batch]) -> int:
     """Floating-point operations of these batches, forward and backward, as torch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -197,7 +198,7 @@ def measure() -> list[Row]:
     return rows
 
 
-def prefix_figure(cached: training.Run, heard: training.Run) -> Row:
+def prefix_figure(cached: loop.Run, heard: loop.Run) -> Row:
     """Epochs of head and LoRA from the stored layer, against what the operations that are left should take.
 
     The bound is the time of the same epochs from log-mel, whole encoder and all, times the share of operations left.

@@ -98,7 +98,7 @@ class FrameWise(torch.nn.Module):
     """s3prl's head for emotion, frame by frame."""
 
     def __init__(self, layers: int, dims: int, outputs: int) -> None:
-        from adapters.s3prl_compat import import_s3prl
+        from adapters.s3prl_upstream.compat import import_s3prl
 
         import_s3prl()
         from s3prl.downstream.model import UtteranceLevel

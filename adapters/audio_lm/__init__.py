@@ -1,5 +1,5 @@
 """Audio-LLMs: from a prompt to a reply, and from a reply to a label."""
 
-from adapters.audio_lm.parsing import Reply, parse_reply
+from adapters.audio_lm.replies.parsing import Reply, parse_reply
 
 __all__ = ["Reply", "parse_reply"]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adapters.audio_lm.completions import Said
-from adapters.audio_lm.questions import Variant
+from adapters.audio_lm.replies.completions import Said
+from adapters.audio_lm.requests.questions import Variant
 from bench.protocols import Answers, Array
 
 Aggregate = Literal["mean", "vote"]

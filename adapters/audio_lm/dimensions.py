@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from adapters.audio_lm.completions import letter_probabilities, text_of
-from adapters.audio_lm.questions import Constrain, Mode, by_schema, letters_only
+from adapters.audio_lm.replies.completions import letter_probabilities, text_of
+from adapters.audio_lm.requests.questions import Constrain, Mode, by_schema, letters_only
 from bench.protocols import DIMENSIONS, Array
 
 Scale = tuple[int, int]

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.audio_lm.aggregation import Aggregate
-from adapters.audio_lm.asking import Asker, Price
-from adapters.audio_lm.endpoint import Endpoint, Patience
-from adapters.audio_lm.prompts import prompt
-from adapters.audio_lm.questions import Constrain, Mode
-from adapters.audio_lm.replies import ReplyStore
+from adapters.audio_lm.requests.client import Endpoint, Patience
+from adapters.audio_lm.requests.dispatch import Asker, Price
+from adapters.audio_lm.requests.prompts import prompt
+from adapters.audio_lm.requests.questions import Constrain, Mode
+from adapters.audio_lm.requests.reply_cache import ReplyStore
 from adapters.audio_lm.session import LacksFeature, Session
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError

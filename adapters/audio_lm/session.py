@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 
 from adapters.audio_lm.aggregation import combine, merge_windows, to_answers, variant_facts
-from adapters.audio_lm.asking import Asker, Outcome, Question
-from adapters.audio_lm.completions import (
+from adapters.audio_lm.dimensions import (
+    Scale,
+    aspects,
+    constraint,
+    digits,
+    prefix,
+    read_dimensions,
+)
+from adapters.audio_lm.replies.completions import (
     Said,
     Usage,
     answer_logprob,
@@ -23,18 +30,11 @@ from adapters.audio_lm.completions import (
     usage_of,
     was_cut,
 )
-from adapters.audio_lm.dimensions import (
-    Scale,
-    aspects,
-    constraint,
-    digits,
-    prefix,
-    read_dimensions,
-)
-from adapters.audio_lm.orders import option_orders
-from adapters.audio_lm.parsing import parse_reply
-from adapters.audio_lm.prompts import Control, PromptText, display_name, render, render_dimensions
-from adapters.audio_lm.questions import (
+from adapters.audio_lm.replies.parsing import parse_reply
+from adapters.audio_lm.requests.dispatch import Asker, Outcome, Question
+from adapters.audio_lm.requests.option_orders import option_orders
+from adapters.audio_lm.requests.prompts import Control, PromptText, display_name, render, render_dimensions
+from adapters.audio_lm.requests.questions import (
     SCORED,
     Sound,
     Variant,
@@ -43,7 +43,7 @@ from adapters.audio_lm.questions import (
     messages,
     windows,
 )
-from adapters.audio_lm.replies import reply_key
+from adapters.audio_lm.requests.reply_cache import reply_key
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun
 from bench.protocols import DIMENSIONS, Answers, Array, Clips, FitContext

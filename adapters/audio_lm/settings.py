@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from adapters.audio_lm.aggregation import Aggregate
-from adapters.audio_lm.questions import Constrain, Mode
+from adapters.audio_lm.requests.questions import Constrain, Mode
 from bench.errors import UsageError, nearest
 
 

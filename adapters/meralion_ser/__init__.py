@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapters.meralion_ser.configuration import MeralionSerConfig
-    from adapters.meralion_ser.kept import MatchedSer, TrainedSer
-    from adapters.meralion_ser.losses import hybrid_loss
-    from adapters.meralion_ser.network import MeralionSer
+    from adapters.meralion_ser.encoder import MeralionEncoder
+    from adapters.meralion_ser.network.configuration import MeralionSerConfig
+    from adapters.meralion_ser.network.model import MeralionSer
     from adapters.meralion_ser.predictor import MeralionSerPredictor
+    from adapters.meralion_ser.trained import MatchedSer, TrainedSer
+    from adapters.meralion_ser.training.losses import hybrid_loss
 
 __all__ = [
     "MatchedSer",
+    "MeralionEncoder",
     "MeralionSer",
     "MeralionSerConfig",
     "MeralionSerPredictor",
@@ -25,12 +27,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MatchedSer": "adapters.meralion_ser.kept",
-    "MeralionSer": "adapters.meralion_ser.network",
-    "MeralionSerConfig": "adapters.meralion_ser.configuration",
+    "MatchedSer": "adapters.meralion_ser.trained",
+    "MeralionEncoder": "adapters.meralion_ser.encoder",
+    "MeralionSer": "adapters.meralion_ser.network.model",
+    "MeralionSerConfig": "adapters.meralion_ser.network.configuration",
     "MeralionSerPredictor": "adapters.meralion_ser.predictor",
-    "TrainedSer": "adapters.meralion_ser.kept",
-    "hybrid_loss": "adapters.meralion_ser.losses",
+    "TrainedSer": "adapters.meralion_ser.trained",
+    "hybrid_loss": "adapters.meralion_ser.training.losses",
 }
 
 

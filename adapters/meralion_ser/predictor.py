@@ -12,13 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters.meralion_ser import whisper_frames
-from adapters.meralion_ser.answering import answers_of
-from adapters.meralion_ser.architecture import WINDOW_SECONDS, build_network
-from adapters.meralion_ser.augmentation import AudioViews
-from adapters.meralion_ser.batches import LabelledFrames, described, joined
-from adapters.meralion_ser.checkpoints import Session
-from adapters.meralion_ser.frames import (
+from adapters.meralion_ser.answers import answers_of
+from adapters.meralion_ser.dimension_matching import matched
+from adapters.meralion_ser.network import whisper_layers
+from adapters.meralion_ser.network.architecture import WINDOW_SECONDS, build_network
+from adapters.meralion_ser.network.frames import (
     WhisperMel,
     checked,
     clip_frames,
@@ -28,12 +26,14 @@ from adapters.meralion_ser.frames import (
     stored_frames,
     windows,
 )
-from adapters.meralion_ser.learnable import Learnable
-from adapters.meralion_ser.losses import HybridWeights, class_weights
-from adapters.meralion_ser.matching import matched
-from adapters.meralion_ser.network import MeralionSerOutput
-from adapters.meralion_ser.recipe import check_seed, settled
-from adapters.meralion_ser.training import Run, Stage, load_kept, train
+from adapters.meralion_ser.network.model import MeralionSerOutput
+from adapters.meralion_ser.training.augmentation import AudioViews
+from adapters.meralion_ser.training.batches import LabelledFrames, described, joined
+from adapters.meralion_ser.training.loop import Run, Stage, load_kept, train
+from adapters.meralion_ser.training.losses import HybridWeights, class_weights
+from adapters.meralion_ser.training.recipe import check_seed, settled
+from adapters.meralion_ser.training.session import Session
+from adapters.meralion_ser.training.targets import Learnable
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, UsageError
 from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
@@ -79,7 +79,7 @@ class MeralionSerPredictor:
 
     def require_keepable(self) -> None:
         """Raise :class:`UsageError` where :meth:`save` would, before anything is trained."""
-        from adapters.meralion_ser.kept import check_keepable
+        from adapters.meralion_ser.trained import check_keepable
 
         check_keepable(self._architecture)
 
@@ -88,7 +88,7 @@ class MeralionSerPredictor:
 
         Raises :class:`UsageError` where the encoder is not part of the network.
         """
-        from adapters.meralion_ser.kept import keep
+        from adapters.meralion_ser.trained import keep
 
         kept = [k.state for k in self._session.kept]
         keep(
@@ -314,7 +314,7 @@ class MeralionSerPredictor:
             return self._model.encode_from(frames, self._stored_layer)
         own = frames.shape[1]
         frames = self._padded(frames)
-        hidden = whisper_frames.stem(self._model.whisper.encoder, frames.transpose(1, 2), None)
+        hidden = whisper_layers.stem(self._model.whisper.encoder, frames.transpose(1, 2), None)
         hidden = self._model.encode_from(hidden, 0)
         return hidden if self._architecture.frames == "all" else hidden[:, : (own + 1) // 2]
 

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from adapters.transformers_encoder.loading import FAMILIES, load_network
-from adapters.transformers_encoder.networks import HOP, MIN_SAMPLES, FloatArray, mask_safe
+from adapters.transformers_encoder.networks import HOP, MIN_SAMPLES, FloatArray, Network, mask_safe
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
@@ -65,12 +65,16 @@ class TransformersEncoder:
             )
         if dtype not in DTYPES:
             raise UsageError(f"dtype is {dtype!r}; {nearest(dtype, DTYPES)}")
-        self._network = load_network(weights, input, torch.device(device), DTYPES[dtype])
+        self._network = self._load(weights, input, torch.device(device), DTYPES[dtype])
         self._wanted = _layer_indices(layers, self._network.n_states)
         if batch is not None and batch < 1:
             raise UsageError(f"batch is {batch}; expected a number of clips from 1 on.")
         self._batch = batch if batch is not None else (1 if device == "cpu" else sys.maxsize)
         self._seconds = float("inf")
+
+    def _load(self, weights: Weights, input_mode: str, device: torch.device, dtype: torch.dtype) -> Network:
+        """Where the network comes from; an encoder of another layout of folder says so here."""
+        return load_network(weights, input_mode, device, dtype)
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[FloatArray]:
         """One (layers, frames, dims) array per waveform; clips below 25 ms are padded with silence to 25 ms.

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from adapters.transformers_encoder.networks import HOP, MelNetwork, Network, WaveformNetwork, WhisperNetwork
+from adapters.transformers_encoder.networks import MelNetwork, Network, WaveformNetwork, WhisperNetwork
 from bench.errors import CannotRun, UsageError
 from bench.protocols import SAMPLE_RATE, Weights
 
@@ -38,9 +38,6 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
     from transformers import AutoConfig, AutoFeatureExtractor
 
     folder = weights.folder
-    if _is_released_meralion(folder):
-        encoder, extractor = _meralion(folder, device, dtype)
-        return WhisperNetwork(encoder, extractor, input_mode == "30s", device)
     try:
         config = AutoConfig.from_pretrained(folder)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
@@ -100,35 +97,6 @@ def _whisper(folder: Any, device: torch.device, dtype: torch.dtype) -> Any:
         return _pretrained("WhisperEncoder", folder, device, dtype)
     # A classifier has no decoder, and of a whole model only the encoder is used.
     return _pretrained("WhisperModel", folder, device, dtype, needed="encoder.").encoder
-
-
-def _is_released_meralion(folder: Path) -> bool:
-    """Whether a folder has the layout of MERaLiON/MERaLiON-SER-v1, told by the names of its tensors."""
-    from safetensors import safe_open
-
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="np") as handle:
-            names = set(handle.keys())
-    except (SafetensorError, OSError):  # whoever reads the weights says so
-        return False
-    return "whisper.encoder.conv1.weight" in names and "emotion_classification_layer.2.weight" in names
-
-
-def _meralion(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Take the Whisper encoder (LoRA merged) out of a released checkpoint, with Whisper's own log-mel."""
-    from transformers import WhisperFeatureExtractor
-
-    from adapters.meralion_ser import MeralionSer
-
-    encoder = MeralionSer.from_released(folder).whisper.encoder
-    window = int(encoder.config.max_source_positions) * HOP // SAMPLE_RATE
-    extractor = WhisperFeatureExtractor(
-        feature_size=int(encoder.config.num_mel_bins), chunk_length=max(1, window)
-    )
-    return encoder.eval().requires_grad_(False).to(device=device, dtype=dtype), extractor
 
 
 def _pretrained(

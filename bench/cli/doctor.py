@@ -11,7 +11,7 @@ from bench.cli.printing import console, print_json
 
 S3PRL = ImportProbe(
     "s3prl",
-    "from importlib.metadata import version; from adapters.s3prl_compat import import_s3prl; "
+    "from importlib.metadata import version; from adapters.s3prl_upstream.compat import import_s3prl; "
     "names = import_s3prl().S3PRLUpstream.available_names(); print(f's3prl {version(\"s3prl\")}, {len(names)} upstreams')",
     "pip install 's3prl==0.4.18' 'torch>=2.11,<2.12' 'torchaudio>=2.11,<2.12'",
 )

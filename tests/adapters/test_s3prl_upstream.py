@@ -12,8 +12,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from adapters.s3prl_compat import import_s3prl
 from adapters.s3prl_upstream import S3PRLUpstreamEncoder
+from adapters.s3prl_upstream.compat import import_s3prl
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, DataError, UsageError
 from bench.protocols import Encoder, Weights

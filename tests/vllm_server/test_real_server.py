@@ -102,7 +102,7 @@ def test_prompts_after_the_first_reuse_the_clips_tokens_where_audio_comes_first(
 
 
 def _english(n: int) -> list[str]:
-    from adapters.audio_lm.prompts import prompts
+    from adapters.audio_lm.requests.prompts import prompts
 
     return [name for name in prompts("en") if name != "paper"][:n]
 

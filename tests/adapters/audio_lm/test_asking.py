@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.audio_lm.asking import Asker, BudgetSpent, Outcome, Price, Question
-from adapters.audio_lm.endpoint import Endpoint, Patience, ServerGone
-from adapters.audio_lm.questions import Sound, messages
-from adapters.audio_lm.replies import ReplyStore, reply_key
+from adapters.audio_lm.requests.client import Endpoint, Patience, ServerGone
+from adapters.audio_lm.requests.dispatch import Asker, BudgetSpent, Outcome, Price, Question
+from adapters.audio_lm.requests.questions import Sound, messages
+from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
 from tests.adapters.audio_lm.fault_server import Faults, FaultServer, running
 
 QUICK = Patience(request_seconds=2.0, attempts=3, longest_wait=0.05, loading_seconds=1.0)

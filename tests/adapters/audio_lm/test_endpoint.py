@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.audio_lm.endpoint import Endpoint, Patience, Rejected, ServerGone
+from adapters.audio_lm.requests.client import Endpoint, Patience, Rejected, ServerGone
 from bench.errors import CannotRun
 from tests.adapters.audio_lm.fault_server import Faults, running
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.audio_lm.prompts import prompts
+from adapters.audio_lm.requests.prompts import prompts
 from bench.errors import CannotRun, NeedsServer, UsageError
 from tests.adapters.audio_lm.asked_model import LABELS, ask, clips, heard, letters, text
 from tests.adapters.audio_lm.fault_server import Faults, completion, running

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from adapters.audio_lm import parse_reply
-from adapters.audio_lm.orders import option_orders
-from adapters.audio_lm.prompts import (
+from adapters.audio_lm.requests.option_orders import option_orders
+from adapters.audio_lm.requests.prompts import (
     parse_prompts,
     prompt,
     prompt_languages,

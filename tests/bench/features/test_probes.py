@@ -182,7 +182,7 @@ def ragged_frames() -> tuple[list[torch.Tensor], torch.Tensor]:
 def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips(
     dtype: torch.dtype, tolerance: float
 ) -> None:
-    from adapters.s3prl_compat import import_s3prl
+    from adapters.s3prl_upstream.compat import import_s3prl
 
     import_s3prl()
     from s3prl.downstream.model import UtteranceLevel

@@ -105,7 +105,7 @@ def test_editing_any_module_of_a_shipped_cards_closure_changes_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cards = [load_system(name) for name in system_names()]
-    modules = sorted({m for card in cards for m in parts_of(card)} | {"adapters.meralion_ser.kept"})
+    modules = sorted({m for card in cards for m in parts_of(card)} | {"adapters.meralion_ser.trained"})
     needed = {m: set(closure(m).values()) for m in modules}
     before = {m: closure_hash(m) for m in modules}
     read = Path.read_bytes
@@ -130,7 +130,7 @@ def test_what_python_runs_for_an_adapter_is_in_its_closure() -> None:
     cards = [load_system(name) for name in system_names()]
     modules = sorted(
         {m for card in cards for m in parts_of(card) if m.startswith("adapters")}
-        | {"adapters.meralion_ser.kept"}
+        | {"adapters.meralion_ser.trained"}
     )
     assert len(modules) >= 7
     program = (

@@ -1,0 +1,143 @@
+"""The shapes an answer comes in: reasoning before it, JSON, a key before a colon, a letter, a line of its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+
+from adapters.audio_lm.replies.cues import cue_pattern
+
+Fields = list[tuple[str, object]]
+"""A JSON object as its pairs in order: a key that stands twice is seen twice."""
+
+_THOUGHT = re.compile(r"<\s*(/?)\s*(think|thinking|reasoning|thought|scratchpad)\s*>", re.IGNORECASE)
+_MOST_OBJECTS = 16
+_LONGEST_LITERAL = 4_000
+_SCORE_PARTS = re.compile(r"[\n;]|,(?=\s)")
+_SCORE = re.compile(
+    r"[\W_]{0,8}(?P<name>[^\W\d][^\n:=|(),;]{0,40}?)[\s:=|(\-–—]{1,8}"
+    r"(?:(?P<share>\d{1,3}(?:\.\d{1,6})?\s?%|[01]?\.\d{1,6})|(?P<verdict>yes|no|true|false))[\W_]{0,8}",
+    re.IGNORECASE,
+)
+_ANSWER_TAG = re.compile(
+    r"<\s*(?:answer|label|emotion|final|output)\s*>([^<]{1,400})<\s*/\s*(?:answer|label|emotion|final|output)\s*>",
+    re.IGNORECASE,
+)
+
+
+def after_reasoning(text: str) -> str | None:
+    """Return the text without its reasoning block; None where reasoning began and never ended.
+
+    >>> after_reasoning("<think>angry? no</think>Sad"), after_reasoning("<think>angry, but")
+    ('Sad', None)
+    """
+    closing, opening = -1, -1
+    first_opening: int | None = None
+    end = 0
+    for match in _THOUGHT.finditer(text):
+        if match.group(1):
+            closing, end = match.start(), match.end()
+        else:
+            opening = match.start()
+            first_opening = match.start() if first_opening is None else first_opening
+    if opening > closing:
+        return None
+    if closing < 0:
+        return text
+    before = "" if first_opening is None else text[:first_opening]
+    return f"{before}\n{text[end:]}" if before else text[end:]
+
+
+def tagged_answers(text: str) -> list[str]:
+    """Return the contents of answer tags (<answer>sad</answer>)."""
+    return [m.group(1) for m in _ANSWER_TAG.finditer(text)]
+
+
+def json_objects(text: str) -> list[Fields]:
+    """Return the outermost JSON objects (or Python dict literals) of a text, at most sixteen."""
+    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
+    found: list[Fields] = []
+    at = 0
+    for _ in range(_MOST_OBJECTS):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = text.find("}", at)
+            value = _literal(text[at : end + 1]) if 0 < end - at < _LONGEST_LITERAL else None
+            at += 1
+        if isinstance(value, _Pairs):
+            found.append(list(value))
+    return found
+
+
+class _Pairs(list[tuple[str, object]]):
+    """Marks a decoded object apart from a JSON array."""
+
+
+def _literal(text: str) -> _Pairs | None:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return _Pairs((str(k), v) for k, v in value.items()) if isinstance(value, dict) else None
+
+
+def scored_names(text: str) -> Iterator[tuple[str, float | None]]:
+    """Yield each line, or part of a line between commas, as (name, score): "Neutral: 88%", "sad (0.05)", "| angry | yes |".
+
+    The score is None where the part is no name with a share or a yes or no; a bare whole number may be a rank and is none.
+
+    >>> list(scored_names("Neutral: 88%, sad (0.05)\\n| angry | no |\\nhappy: 3"))
+    [('Neutral', 88.0), ('sad', 0.05), ('angry', 0.0), ('happy: 3', None)]
+    """
+    for part in _SCORE_PARTS.split(text):
+        scored = _SCORE.fullmatch(part)
+        if scored is None:
+            yield part, None
+        elif scored["verdict"]:
+            yield scored["name"], float(scored["verdict"].lower() in ("yes", "true"))
+        else:
+            yield scored["name"], float(scored["share"].rstrip("% "))
+
+
+def is_object(value: object) -> bool:
+    """Whether a decoded value is an object rather than a list or a scalar."""
+    return isinstance(value, _Pairs)
+
+
+def is_answer_key(key: str, languages: frozenset[str]) -> bool:
+    """Whether a JSON key or a column name heads an answer ("predicted_emotion", "情绪")."""
+    folded = " ".join(re.sub(r"[_\s.:/-]+", " ", key.casefold()).split())
+    stripped = _without_answer_words(folded, languages)
+    return any(
+        cue_pattern(kind, languages).fullmatch(part) is not None
+        for kind in ("answer_keys", "final_keys")
+        for part in (folded, stripped)
+    )
+
+
+def _without_answer_words(text: str, languages: frozenset[str]) -> str:
+    return " ".join(cue_pattern("answer_words", languages).sub(" ", text).split())
+
+
+def headed_answers(text: str, kind: str, languages: frozenset[str]) -> Iterator[str]:
+    """Yield what stands behind each answer key ("Final answer: sad"), to the end of its line or the next key."""
+    key = cue_pattern(kind, languages).pattern
+    words = cue_pattern("answer_words", languages).pattern
+    head = re.compile(
+        rf"(?:^|(?<=[.,;!?()\n。>\"'{{]))[\s\"']{{0,4}}(?:(?:{words})\s{{0,3}}){{0,3}}(?:{key})[\s\"')]{{0,4}}"
+        r"(?:\b(?:is|ialah|adalah)\b\s{0,3}|是|为)?(?:[:=]|[-=]{0,4}>|→|⇒|–|—|\s-\s)[\s:]{0,8}",
+        re.MULTILINE | re.IGNORECASE,
+    )
+    heads = list(head.finditer(text))
+    for i, match in enumerate(heads):
+        line_end = text.find("\n", match.end())
+        stop = len(text) if line_end < 0 else line_end
+        if i + 1 < len(heads):
+            stop = min(stop, heads[i + 1].start())
+        yield text[match.end() : stop]

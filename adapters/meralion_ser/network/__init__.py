@@ -1,0 +1,1 @@
+"""The network of the proposed model: encoder, head, and the layout of released checkpoints."""

@@ -1,0 +1,1 @@
+"""How the proposed model is trained: recipe, targets, losses, batches, the loop."""

@@ -1,0 +1,80 @@
+"""The state of a running training, written after every epoch, so that a killed fit goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.storage.atomic import replacing
+
+_FILE = "training.pt"
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Trained weights of one epoch, and the dev loss that they were kept for (None when the last epochs are kept)."""
+
+    epoch: int
+    loss: float | None
+    state: State
+
+
+@dataclass
+class Session:
+    """Where a training stands: epochs done, over all stages, and everything that the next one depends on."""
+
+    rng: np.random.Generator
+    epoch: int = 0
+    stage: int = 0
+    epochs_in_stage: int = 0
+    stalled: int = 0
+    losses: list[float] = field(default_factory=list)
+    dev_losses: list[float] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+
+def save_session(
+    folder: Path, fingerprint: str, session: Session, weights: State, optimiser: dict[str, Any]
+) -> None:
+    """Write the session atomically. ``fingerprint`` names the fit that may go on from it."""
+    state = {
+        "fingerprint": fingerprint,
+        "rng": json.dumps(session.rng.bit_generator.state),
+        "torch_rng": torch.get_rng_state(),
+        "counters": [session.epoch, session.stage, session.epochs_in_stage, session.stalled],
+        "losses": session.losses,
+        "dev_losses": session.dev_losses,
+        "kept": [(kept.epoch, kept.loss, kept.state) for kept in session.kept],
+        "weights": weights,
+        "optimiser": optimiser,
+    }
+    with replacing(folder / _FILE) as temporary:
+        torch.save(state, temporary)
+
+
+def resume_session(folder: Path, fingerprint: str, session: Session) -> tuple[State, dict[str, Any]] | None:
+    """Bring ``session`` to where the fit of this fingerprint stopped; return its weights and optimiser state.
+
+    None, and the session untouched, when the folder holds no such fit. The file is read as plain tensors and numbers:
+    a checkpoint cannot run code.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    if state["fingerprint"] != fingerprint:
+        return None
+    session.rng.bit_generator.state = json.loads(state["rng"])
+    torch.set_rng_state(state["torch_rng"])
+    session.epoch, session.stage, session.epochs_in_stage, session.stalled = state["counters"]
+    session.losses, session.dev_losses = state["losses"], state["dev_losses"]
+    session.kept = [Kept(*kept) for kept in state["kept"]]
+    return state["weights"], state["optimiser"]
