@@ -16,8 +16,8 @@ from bench.scoring import Score
 from bench.scoring.records import Record, main_view
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
-from reports import wording
-from reports.contests import Contest, Subject
+from reports import formatting
+from reports.data.comparisons import Contest, Subject
 
 COLUMNS = (*(f.name for f in fields(Score) if f.name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
 FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
@@ -117,7 +117,7 @@ def latex_tables(contests: Sequence[Contest]) -> str:
 
 def latex_table(contest: Contest, subject: Subject) -> str:
     """A table of one task in one metric, best first within each track."""
-    percent = wording.is_percent(subject)
+    percent = formatting.is_percent(subject)
     lines = []
     for track in contest.tracks:
         for record in contest.members(subject, track):
@@ -127,8 +127,8 @@ def latex_table(contest: Contest, subject: Subject) -> str:
             rank = contest.rank(subject, track, record.system) if track != "reference" else None
             mark = r"\,\textsuperscript{i}" if record.facts.get("imported") else ""
             cells = (
-                tex(record.system) + mark, tex(track), tex(wording.number(row["estimate"], percent=percent)),
-                tex(wording.span(row["low"], row["high"], percent=percent)), tex(wording.rank_words(rank)),
+                tex(record.system) + mark, tex(track), tex(formatting.number(row["estimate"], percent=percent)),
+                tex(formatting.span(row["low"], row["high"], percent=percent)), tex(formatting.rank_words(rank)),
             )  # fmt: skip
             lines.append("    " + " & ".join(cells) + r" \\" + "\n")
     label = re.sub(r"[^A-Za-z0-9]+", "-", f"{contest.task} {contest.protocol} {contest.condition} {subject.view} {subject.metric} {subject.dimension or ''}").strip("-")  # fmt: skip
@@ -138,11 +138,11 @@ def latex_table(contest: Contest, subject: Subject) -> str:
         else ""
     )
     setting = f"{contest.task}, {contest.protocol}, {contest.condition}"
-    caption = f"{tex(setting)}. {tex(wording.board_caption(contest, subject))}{notes}"
-    level = tex(wording.level_words(contest.plan.level))
+    caption = f"{tex(setting)}. {tex(formatting.board_caption(contest, subject))}{notes}"
+    level = tex(formatting.level_words(contest.plan.level))
     return (
         f"\n\\begin{{table}}[t]\n  \\centering\n  \\caption{{{caption}}}\n  \\label{{tab:{label}}}\n  \\begin{{tabular}}{{llrll}}\n    \\toprule\n"
-        f"    system & track & {tex(wording.subject_title(subject))} & {level} interval & rank \\\\\n    \\midrule\n{''.join(lines)}"
+        f"    system & track & {tex(formatting.subject_title(subject))} & {level} interval & rank \\\\\n    \\midrule\n{''.join(lines)}"
         "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n"
     )
 
@@ -163,7 +163,7 @@ def model_index(system: str, records: Sequence[Record]) -> str:
             shown = (s["metric"] in ("ua", "wa") and s["view"] == main_view(facts)) or s["metric"] == "ccc"
             if not shown or s["rows"] != "all" or s["outside"] != "wrong":
                 continue
-            name = wording.METRICS[s["metric"]] + (f", {s['dimension']}" if s["dimension"] else "")
+            name = formatting.METRICS[s["metric"]] + (f", {s['dimension']}" if s["dimension"] else "")
             results.append(
                 EvalResult(
                     task_type="audio-classification",
@@ -212,3 +212,32 @@ def _entry(name: str, card: Mapping[str, Any]) -> str:
     key = re.sub(r"[^A-Za-z0-9.:+-]", "-", name)
     body = "".join(f"  {k} = {{{tex(v)}}},\n" for k, v in fields_.items() if v)
     return f"@misc{{{key},\n{body}}}\n\n"
+
+
+def results_table(records: Sequence[Record]) -> str:
+    """Return one row per system and one column per task: UA in the native view with its interval, in percent.
+
+    Systems stand by track, then by name: no ranks.
+    """
+    tasks = sorted({r.task for r in records})
+    order = {"reference": 0, "released": 1, "probed": 2, "adapted": 3}
+    systems = sorted({(order[str(r.facts["track"])], str(r.facts["track"]), r.system) for r in records})
+    cells = {(r.system, r.task): _markdown_cell(r) for r in records}
+    lines = [
+        "| track | system | " + " | ".join(tasks) + " |",
+        "|---|---|" + "---|" * len(tasks),
+    ]
+    for _, track, system in systems:
+        lines.append(
+            f"| {track} | `{system}` | " + " | ".join(cells.get((system, t), "") for t in tasks) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cell(record: Record) -> str:
+    wanted = ("ua", "native", "wrong", "all")
+    for row in record.scores:
+        if (row["metric"], row["view"], row["outside"], row["rows"]) == wanted:
+            interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})" if row["low"] is not None else ""
+            return f"{100 * row['estimate']:.1f}{interval}"
+    return "–"

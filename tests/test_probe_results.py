@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.execution.planning.matrix import load_matrix
 from bench.scoring.records import read_records
-from reports.markdown import results_table
+from reports.exports import results_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "results" / "studies" / "probes" / "records"

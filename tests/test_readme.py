@@ -15,7 +15,7 @@ from bench.cli.app import app
 from bench.execution.planning.matrix import load_matrix
 from bench.scoring.comparisons import compare_pair
 from bench.scoring.records import read_records
-from reports.markdown import results_table
+from reports.exports import results_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -251,7 +251,7 @@ def report(
 
         results.report_as_one_file(run, single_file, tuple(data or ()), against, audio=audio, out=out)
     else:
-        from reports.site import write_report
+        from reports.pages.report import write_report
 
         typer.echo(
             write_report(run, out or run / "report", data=tuple(data or ()), audio=audio, against=against)

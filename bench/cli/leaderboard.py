@@ -103,7 +103,7 @@ def require_sound(found: Validation) -> None:
 def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
     """Build the site of a board, unless something in it is refused."""
     from bench.leaderboard.cache import RememberedTests
-    from reports.published import write_board
+    from reports.pages.board import write_board
 
     board = Board(results)
     found = validate(board, data, cache=checked_folder())
@@ -122,7 +122,7 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 def export(run: Path, out: Path) -> None:
     """Write a run's scores in every form."""
     from bench.scoring.rescoring import rescore
-    from reports.contests import hold_contests
+    from reports.data.comparisons import hold_contests
     from reports.exports import write_exports
 
     records = [c.record for c in rescore(run)]

@@ -116,7 +116,7 @@ def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markd
         raise UsageError(f"list {what}: --html and --markdown go with tasks only")
     from bench.storage.run_folder import cache_folder
     from bench.tasks.catalogue import catalogue
-    from reports.catalogue import update_markdown, write_page
+    from reports.pages.catalogue import update_markdown, write_page
 
     if html is not None:
         print(write_page(catalogue(data, cache=cache_folder()), html))

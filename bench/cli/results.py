@@ -96,7 +96,7 @@ def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
 def _missing(run: Path) -> list[str]:
     """Say what was planned and has no record, and why."""
     from bench.storage.run_folder import RunFolder
-    from reports.gathering import gather
+    from reports.data.run_data import gather
 
     if not RunFolder(run).journal.exists():
         return []
@@ -124,7 +124,7 @@ PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all"
 
 
 def _print_scores(records: Sequence[Record], asked: Asked) -> None:
-    from reports.contests import hold_contests
+    from reports.data.comparisons import hold_contests
 
     scores = [row for r in records for row in r.scores]
     ranks = _ranks(hold_contests(records))
@@ -287,7 +287,7 @@ def report_as_one_file(
     run: Path, path: Path, data: tuple[Path, ...], against: Path | None, *, audio: bool, out: Path | None
 ) -> None:
     """Write a run's report into one file, and say how large it is."""
-    from reports.site import write_single_file
+    from reports.pages.report import write_single_file
 
     if audio or out is not None:
         raise UsageError(

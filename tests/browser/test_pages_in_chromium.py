@@ -19,9 +19,9 @@ import pytest
 from bench.leaderboard import Board, retract, validate
 from bench.scoring.comparisons import run_family
 from bench.tasks.catalogue import catalogue
-from reports.catalogue import write_page
-from reports.published import write_board
-from reports.site import write_report, write_single_file
+from reports.pages.board import write_board
+from reports.pages.catalogue import write_page
+from reports.pages.report import write_report, write_single_file
 from tests.conftest import write_tone_corpus
 from tests.reports.paged_run import make_run
 

@@ -17,7 +17,7 @@ from pybtex.database import parse_string
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from bench.scoring.records import Record, read_records
-from reports.contests import hold_contests
+from reports.data.comparisons import hold_contests
 from reports.exports import bibtex, csv_text, latex_tables, model_index, score_rows, tex, write_exports
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results/quick/records"

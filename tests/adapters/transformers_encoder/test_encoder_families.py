@@ -217,7 +217,7 @@ def test_the_encoder_of_meralion_ser_is_its_own_frozen_encoder(tmp_path: Path, r
 def test_a_folder_of_another_layout_is_no_encoder_of_meralion_ser(tmp_path: Path) -> None:
     from adapters.meralion_ser import MeralionEncoder
 
-    with pytest.raises(CannotRun, match="a model.safetensors is needed"):
+    with pytest.raises(CannotRun, match=r"a model\.safetensors is needed"):
         MeralionEncoder(Weights(tmp_path, "x"))
 
 

@@ -27,7 +27,7 @@ from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks import Task
 from bench.tasks.folds import Fold, Leak
-from reports.contests import hold_contests
+from reports.data.comparisons import hold_contests
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry", "bored")

@@ -1,0 +1,1 @@
+"""Pictures as SVG: geometry, axes, forest plots, critical differences."""

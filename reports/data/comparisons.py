@@ -1,0 +1,229 @@
+"""Systems that met on the same clips: what is compared, which differences stand, and what follows for ranks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bench.audio.conditions import CLEAN
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.labels import VIEWS
+from bench.errors import DataError
+from bench.protocols import DIMENSIONS
+from bench.scoring.comparisons import (
+    ACROSS_PROTOCOLS,
+    ACROSS_TRACKS,
+    Pairing,
+    comparable,
+    families,
+    families_across_protocols,
+    run_family,
+)
+from bench.scoring.records import Block, BlockKey, Record
+from bench.statistics.ranking import RankInterval, rank_interval
+from reports.data.conditions import severity
+
+TRACKS = ("adapted", "probed", "released", "reference")
+"""In the order of a board: most supervision first, the yardsticks last."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared: a metric of one view (categories), or of one dimension."""
+
+    view: str
+    outside: str
+    metric: str
+    dimension: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The target of the statistics it is computed from."""
+        return self.dimension or "category"
+
+    def row(self, record: Record, *, rows: str = "all") -> Mapping[str, Any] | None:
+        """Return the record's score row for this subject, or None when it has none such."""
+        wanted = {
+            "view": self.view,
+            "outside": self.outside,
+            "metric": self.metric,
+            "dimension": self.dimension,
+            "rows": rows,
+        }
+        return next((s for s in record.scores if all(s[k] == v for k, v in wanted.items())), None)
+
+    def block(self, record: Record) -> Block | None:
+        """Return the statistics behind :meth:`row`."""
+        return record.block(self.view, self.outside, "all", self.target)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The records of one task, protocol and condition, with every planned test of the subjects shown.
+
+    ``untested`` says why a family could not be tested, by family name.
+    """
+
+    task: str
+    protocol: str
+    condition: str
+    plan: AnalysisPlan
+    records: tuple[Record, ...]
+    subjects: tuple[Subject, ...]
+    pairings: tuple[Pairing, ...]
+    untested: tuple[str, ...]
+    _seen: dict[tuple[Subject, str], dict[str, dict[str, Pairing]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Facts that all its records share: corpus, clips, folds."""
+        return self.records[0].facts
+
+    @property
+    def tracks(self) -> list[str]:
+        """Tracks present, in the board's order."""
+        present = {str(r.facts["track"]) for r in self.records}
+        return [t for t in TRACKS if t in present] + sorted(present - set(TRACKS))
+
+    def members(self, subject: Subject, track: str) -> list[Record]:
+        """Records of a track that have the subject's score, best first (the name decides equal scores)."""
+        scored = [
+            (row["estimate"], r)
+            for r in self.records
+            if r.facts["track"] == track and (row := subject.row(r)) is not None
+        ]
+        return [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
+
+    def tested(self, subject: Subject) -> list[Pairing]:
+        """Pairings of the subject, in every family of the plan."""
+        wanted = (subject.view, subject.outside, subject.metric, subject.dimension)
+        return [p for p in self.pairings if (p.view, p.outside, p.metric, p.dimension) == wanted]
+
+    def within(self, subject: Subject, track: str) -> list[Pairing]:
+        """Pairings of one track's family."""
+        return [p for p in self.tested(subject) if p.family == f"track {track}"]
+
+    def across(self, subject: Subject) -> list[Pairing]:
+        """Pairings that the plan names across tracks; where the two ran under different protocols, it is the first one's contest."""
+        return [p for p in self.tested(subject) if p.family in (ACROSS_TRACKS, ACROSS_PROTOCOLS)]
+
+    def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
+        """A system's pairings inside its track, by the other's name, seen from the system."""
+        if (subject, track) not in self._seen:
+            seen: dict[str, dict[str, Pairing]] = defaultdict(dict)
+            for p in self.within(subject, track):
+                seen[p.system_a][p.system_b] = p
+                seen[p.system_b][p.system_a] = p.turned()
+            self._seen[subject, track] = dict(seen)
+        return self._seen[subject, track].get(system, {})
+
+    def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
+        """From 1 + (significantly better systems) to N − (significantly worse ones).
+
+        None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
+        """
+        if self.facts.get("leaks"):
+            return None
+        n = len(self.members(subject, track))
+        seen = self.against(subject, track, system)
+        if len(seen) != n - 1:
+            return None
+        ahead = sum(p.verdict == "worse" for p in seen.values())
+        behind = sum(p.verdict == "better" for p in seen.values())
+        return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
+
+
+def plain_contests(contests: Sequence[Contest]) -> list[Contest]:
+    """Contests of an overview: of a task and protocol that was run on clean audio, that one alone."""
+    clean = {(c.task, c.protocol) for c in contests if c.condition == CLEAN}
+    return [c for c in contests if c.condition == CLEAN or (c.task, c.protocol) not in clean]
+
+
+TestFamily = Callable[
+    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
+]
+"""Tests a comparison family: :func:`bench.scoring.comparisons.run_family`, or the same with a memory."""
+
+
+def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
+    """Group records by task, protocol and condition, and run each planned family once.
+
+    Of a task, what is ``within`` comes first, and of each protocol clean audio, then conditions kind by kind.
+    """
+    groups = list(comparable(records))
+    tasks = list(dict.fromkeys(group[0].task for group in groups))
+    regimes = list(dict.fromkeys(group[0].regime for group in groups))
+
+    def place(group: Sequence[Record]) -> tuple[object, ...]:
+        first = group[0]
+        trained = first.facts["protocol"] != "within", regimes.index(first.regime)
+        return tasks.index(first.task), *trained, severity(str(first.facts["condition"]))
+
+    groups = sorted(groups, key=place)
+    return _with_pairs_across_protocols([_hold(group, test) for group in groups], records, test)
+
+
+def _with_pairs_across_protocols(
+    contests: Sequence[Contest], records: Sequence[Record], test: TestFamily
+) -> list[Contest]:
+    """Add the pairs that the plan names and that met under different protocols only, to the contest of the first of each."""
+    place = {id(r): i for i, c in enumerate(contests) for r in c.records}
+    added: dict[int, list[Pairing]] = defaultdict(list)
+    untested: dict[int, list[str]] = defaultdict(list)
+    for name, members, pairs in families_across_protocols(records):
+        at = {r.system: place[id(r)] for r in members}
+        subjects = [s for i in dict.fromkeys(at.values()) for s in contests[i].subjects]
+        keys = {(s.view, s.outside, "all", s.target) for s in subjects}
+        try:
+            for p in test(name, members, pairs, list(dict.fromkeys(s.metric for s in subjects)), keys):
+                added[at[p.system_a]].append(p)
+        except DataError as error:
+            untested[at[pairs[0][0]]].append(f"{name}: {error}")
+    return [
+        replace(c, pairings=(*c.pairings, *added[i]), untested=(*c.untested, *untested[i]))
+        for i, c in enumerate(contests)
+    ]
+
+
+def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
+    plan = AnalysisPlan.model_validate(group[0].facts["plan"])
+    subjects = _subjects(group, plan)
+    # Other views are tested by serbench compare.
+    keys = {(s.view, s.outside, "all", s.target) for s in subjects}
+    pairings: list[Pairing] = []
+    untested: list[str] = []
+    for name, members, pairs in families(group):
+        if name == "track reference":
+            continue  # yardsticks do not compete
+        try:
+            pairings += test(name, members, pairs, [s.metric for s in subjects], keys)
+        except DataError as error:
+            untested.append(f"{name}: {error}")
+    facts = group[0].facts
+    return Contest(
+        str(facts["task"]),
+        group[0].regime,
+        str(facts["condition"]),
+        plan,
+        tuple(group),
+        tuple(subjects),
+        tuple(pairings),
+        tuple(untested),
+    )
+
+
+def _subjects(group: Sequence[Record], plan: AnalysisPlan) -> list[Subject]:
+    """The primary view and metric (the corpus's own classes where the view has none), then CCC by dimension."""
+    scores = [s for r in group for s in r.scores if s["rows"] == "all"]
+    metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
+    views = {s["view"] for s in scores if s["metric"] == metric}
+    chosen = [v for v in (plan.primary_view, *VIEWS) if v in views][:1]
+    dimensions = {s["dimension"] for s in scores if s["metric"] == "ccc"}
+    categories = [Subject(v, "wrong", metric) for v in chosen]
+    agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]
+    return agreement + categories if plan.primary_metric == "ccc" else categories + agreement

@@ -1,0 +1,265 @@
+"""Numbers and sentences of a report: one way to write a score, an interval, a language, a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.scoring.comparisons import NO_VERDICT, Pairing
+from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.ranking import RankInterval
+from reports.data.comparisons import Contest, Subject
+
+METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
+TRACK_TITLES = {
+    "adapted": "Adapted",
+    "probed": "Probed",
+    "released": "Released",
+    "reference": "Reference",
+}
+TRACK_GLOSS = {
+    "adapted": "weights trained on the corpus",
+    "probed": "frozen features, a probe trained on the corpus",
+    "released": "weights as released, nothing trained here",
+    "reference": "yardsticks that do not listen",
+}
+LANGUAGES = {
+    "am": "Amharic", "ar": "Arabic", "bn": "Bengali", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "et": "Estonian", "fa": "Persian", "fil": "Filipino", "fr": "French", "hi": "Hindi", "id": "Indonesian",
+    "it": "Italian", "ja": "Japanese", "jv": "Javanese", "km": "Khmer", "ko": "Korean", "lo": "Lao",
+    "ms": "Malay", "mul": "Several languages", "my": "Burmese", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "qu": "Quechua", "ru": "Russian",
+    "su": "Sundanese", "ta": "Tamil", "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish",
+    "ur": "Urdu", "vi": "Vietnamese", "yue": "Cantonese", "zh": "Mandarin",
+}  # fmt: skip
+VIEWS = {
+    "native": "the corpus’s own classes",
+    "seven": "seven classes",
+    "four": "four classes",
+}
+OUTSIDE = {
+    "wrong": "an answer outside the view counts as wrong",
+    "masked": "the likeliest class inside the view counts as the answer",
+}
+VERIFIED = {
+    "data": "prepared here from real files",
+    "layout": "prepared rightly from a tree built from its published file listing",
+    "described": "written from public descriptions, never prepared",
+}
+"""What a corpus card's ``verification`` means."""
+MINUS = "−"
+
+
+def number(
+    value: float | None, *, percent: bool = True, digits: int | None = None, signed: bool = False
+) -> str:
+    """Write a score: per cent with one decimal, or a correlation with two; a dash where there is none.
+
+    >>> number(0.7667), number(-0.031, percent=False, signed=True), number(None)
+    ('76.7', '−0.03', '–')
+    """
+    if value is None:
+        return "–"
+    places = digits if digits is not None else 1 if percent else 2
+    rounded = round(value * 100 if percent else value, places) + 0.0  # + 0.0: no "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
+
+
+def span(low: float | None, high: float | None, *, percent: bool = True) -> str:
+    """Write an interval, or say why there is none: a width of zero is no certainty, only clusters that do not differ.
+
+    >>> span(0.68, 0.836), span(None, None), span(1.0, 1.0)
+    ('68.0 to 83.6', 'no interval', 'no spread')
+    """
+    if low is None or high is None:
+        return "no interval"
+    if low == high:
+        return "no spread"
+    return f"{number(low, percent=percent)} to {number(high, percent=percent)}"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value with two significant digits, never as zero.
+
+    >>> p_value(0.00195), p_value(0.5), p_value(0.00001)
+    ('0.0019', '0.5', '< 0.0001')
+    """
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def coverage(share: float) -> str:
+    """Write the share of answered clips; only all of them is 100 %.
+
+    >>> coverage(1.0), coverage(0.9999)
+    ('100 %', '99.9 %')
+    """
+    return "100 %" if share == 1 else f"{math.floor(share * 1000) / 10:.1f} %"
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """Write a count with its noun.
+
+    >>> counted(1, "clip"), counted(1651, "clip"), counted(2, "corpus", "corpora")
+    ('1 clip', '1,651 clips', '2 corpora')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def size(parameters: int | None) -> str:
+    """Write a number of parameters shortly; nothing where there are none, or none is stated.
+
+    >>> size(8_633_714), size(315_000_000), size(8_400_000_000), size(0), size(None)
+    ('8.6 M', '315 M', '8.4 B', '', '')
+    """
+    if not parameters:
+        return ""
+    unit, letter = next(((u, x) for u, x in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if parameters >= u), (1, ""))
+    return f"{parameters / unit:.{1 if parameters < 100 * unit and unit > 1 else 0}f} {letter}".strip()
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as prose does.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def language_name(tag: str) -> str:
+    """Name a language by its tag, the tag itself where it is not among the names known here.
+
+    >>> language_name("id"), language_name("zh-Hans"), language_name("qaa")
+    ('Indonesian', 'Mandarin', 'qaa')
+    """
+    return LANGUAGES.get(tag.partition("-")[0], tag)
+
+
+def is_percent(subject: Subject) -> bool:
+    """Whether a subject's unit is per cent (else a correlation)."""
+    return subject.metric != "ccc"
+
+
+def subject_title(subject: Subject) -> str:
+    """Name what is compared: ``UA, %`` or ``CCC, valence``."""
+    return (
+        f"{METRICS[subject.metric]}, %"
+        if subject.dimension is None
+        else f"{METRICS[subject.metric]}, {subject.dimension}"
+    )
+
+
+def estimate(subject: Subject, row: Mapping[str, Any], level: float) -> str:
+    """Write a score with its interval, inside a sentence."""
+    percent = is_percent(subject)
+    value = number(row["estimate"], percent=percent) + (" %" if percent else "")
+    if row["low"] is None or row["low"] == row["high"]:
+        return f"{value} (no interval: too few clusters, or clusters that do not differ)"
+    return f"{value} ({level_words(level)} interval {span(row['low'], row['high'], percent=percent)})"
+
+
+def level_words(level: float) -> str:
+    """Write a confidence level.
+
+    >>> level_words(0.95), level_words(0.995)
+    ('95 %', '99.5 %')
+    """
+    return f"{level * 100:.4g} %"
+
+
+def margin_words(subject: Subject, margin: float) -> str:
+    """Write a margin of equivalence in the subject's unit.
+
+    >>> margin_words(Subject("native", "wrong", "ua"), 0.02)
+    '2.0 points'
+    """
+    return f"{number(margin)} points" if is_percent(subject) else number(margin, percent=False)
+
+
+def board_caption(contest: Contest, subject: Subject) -> str:
+    """Say what a board shows and on how much data."""
+    facts = contest.facts
+    clusters = len(facts["clusters"])
+    data = f"{counted(int(facts['clips']), 'clip')}, {counted(int(facts['speakers']), 'speaker')}"
+    if facts["cluster"] != "speaker":
+        data += f", {counted(clusters, str(facts['cluster']))}"
+    view = "" if subject.dimension else f", view {subject.view} ({VIEWS.get(subject.view, subject.view)})"
+    marks = [m for m, on in (("SYNTHETIC", facts["synthetic"]), ("LIMITED", facts["limited"])) if on]
+    head = f"{' '.join(marks)}: " if marks else ""
+    intervals = f"{level_words(contest.plan.level)} intervals by {facts['cluster']}"
+    return f"{head}{subject_title(subject)}{view}: {data}, {intervals}."
+
+
+def rank_words(rank: RankInterval | None) -> str:
+    """Write a rank interval.
+
+    >>> rank_words(RankInterval(1, 2, 4)), rank_words(RankInterval(3, 3, 4)), rank_words(None)
+    ('1–2 of 4', '3 of 4', '–')
+    """
+    if rank is None:
+        return "–"
+    return (
+        f"{rank.best}–{rank.worst} of {rank.of}" if rank.best != rank.worst else f"{rank.best} of {rank.of}"
+    )
+
+
+def lead(contest: Contest, subject: Subject, track: str) -> str:
+    """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it."""
+    members = contest.members(subject, track)
+    best = members[0]
+    row = subject.row(best)
+    assert row is not None
+    what = METRICS[subject.metric] + (f" for {subject.dimension}" if subject.dimension else "")
+    figure = estimate(subject, row, contest.plan.level)
+    if len(members) == 1:
+        return f"{best.system} is the only {track} system scored: {what} {figure}."
+    said = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
+    seen = contest.against(subject, track, best.system)
+    groups = {
+        verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
+        for verdict in ("better", "equivalent", CANNOT_SEPARATE)
+    }
+    if groups["better"]:
+        rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
+        named = [f"{s} (for these seeds only)" if seen[s].rests_on_seeds else s for s in groups["better"]]
+        said += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
+    if groups["equivalent"]:
+        said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
+    if any(p.verdict == NO_VERDICT for p in seen.values()):
+        said += " The official split leaks: no verdict."
+    if best.has_one_seed_of_many and (groups["better"] or groups["equivalent"]):
+        said += f" Of {best.system} one seed is known, and not what others would give."
+    if groups[CANNOT_SEPARATE]:
+        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
+    return said
+
+
+def verdict_words(p: Pairing) -> str:
+    """Write a verdict in a table's cell."""
+    said = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
+    return f"{said}, for these seeds" if p.rests_on_seeds else said
+
+
+def tally(pairings: Sequence[Pairing]) -> str:
+    """Count verdicts of planned pairs in words.
+
+    >>> tally([])
+    'No pair of systems was tested.'
+    """
+    if not pairings:
+        return "No pair of systems was tested."
+    apart = sum(p.verdict in ("better", "worse") for p in pairings)
+    seeds = sum(p.rests_on_seeds for p in pairings)
+    once = sum(bool(p.one_seed) and p.verdict in ("better", "worse") for p in pairings)
+    limits = ", ".join(
+        f"{count} {words}"
+        for count, words in ((seeds, "for these seeds only"), (once, "where a system has one seed"))
+        if count
+    )
+    same = sum(p.verdict == "equivalent" for p in pairings)
+    withheld = sum(p.verdict == NO_VERDICT for p in pairings)
+    open_ = len(pairings) - apart - same - withheld
+    return (
+        f"Of {counted(len(pairings), 'planned pair')}, {apart} {'differs' if apart == 1 else 'differ'} significantly{f' ({limits})' if limits else ''},"
+        f" {same} {'is' if same == 1 else 'are'} equivalent within the margin, and {open_} cannot be separated{f'; {withheld} on leaking official splits have no verdict' if withheld else ''}."
+    )

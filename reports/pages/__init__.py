@@ -1,0 +1,1 @@
+"""Whole pages and sites: the report of a run, the board, and how they are written."""

@@ -1,0 +1,112 @@
+"""The board: the pages of a report over everything that is published, and a page of what stands there and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.execution.planning.matrix import Entry, Matrix
+from bench.leaderboard.cache import RememberedFiles, RememberedPages
+from bench.leaderboard.publication import Board, BoardRules
+from bench.leaderboard.reported_figures import ReportedSource, reported_sources
+from bench.leaderboard.validation import BADGES, BoardRecord, Validation
+from bench.scoring.records import Record
+from bench.storage.hashing import hash_file, hash_json
+from bench.storage.source_code import package_hash
+from reports.data.comparisons import TestFamily
+from reports.data.run_data import Outcome, Run, Work
+from reports.exports import write_exports
+from reports.pages.report import Site, write_pages
+from reports.sections.clip_errors import ClipReader
+
+EXPORTS = "exports"
+RECORDS_ALONE = (
+    "a board is made of records, the same on every machine; serbench report shows the clips of a run"
+)
+
+
+@dataclass(frozen=True)
+class PublishedPage:
+    """What ``published.html`` is filled with; ``downloads`` are addresses relative to the page."""
+
+    rules: BoardRules
+    records: tuple[BoardRecord, ...]
+    reported: tuple[ReportedSource, ...]
+    downloads: tuple[str, ...]
+
+    @property
+    def badges(self) -> list[tuple[str, str]]:
+        """Badges that occur, with what they say was checked."""
+        present = {r.badge for r in self.records}
+        return [(b, text) for b, text in BADGES.items() if b in present]
+
+
+def write_board(
+    found: Validation, board: Board, out: Path, test: TestFamily, pages_made: Path | None = None
+) -> Path:
+    """Build the site of a board that passed validation, its exports included; returns its first page.
+
+    ``pages_made`` is a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+    """
+    rules = board.rules
+    reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
+    site = Site(published_run(found, rules), reader, board.root, test)
+    if pages_made is None:
+        downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
+    else:
+        code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
+        shared = [site.run.matrix.hash, site.versions, rules.title]
+        site.remember = RememberedPages(pages_made, code, shared)
+        downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
+            site.run.records,
+            out / EXPORTS,
+            lambda: write_exports(site.run.records, site.contests, out / EXPORTS),
+        )
+    names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
+    page = PublishedPage(rules, found.records, reported_sources(), names)
+    site.board = page
+    pages = site.pages()
+    pages["published.html"] = site.render("published.html.j2", page=page)
+    return write_pages(pages, out)
+
+
+def published_run(found: Validation, rules: BoardRules) -> Run:
+    """All standing records as one run under the board's plan, with every pair across tracks that their plans name."""
+    records = found.standing
+    pairs = sorted({tuple(p) for r in records for p in r.facts["plan"]["across_tracks"]})
+    plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
+    systems = tuple(sorted({r.system for r in records})) or ("none",)
+    matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
+    standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
+    return Run(
+        matrix=matrix,
+        limit=None,
+        corpora=tuple(sorted({str(r.facts["corpus"]) for r in records})),
+        records=standing,
+        outcomes=_outcomes(standing),
+        failures=(),
+        machine=None,
+        work={s: Work(0.0, 0.0) for s in systems},
+    )
+
+
+def _under(published: BoardRecord, plan: AnalysisPlan) -> Record:
+    """The record, to be compared under the board's plan, with the hash that names its content."""
+    record = published.record
+    added = {"plan": plan.model_dump(mode="json"), "record_hash": hash_file(published.path)}
+    return replace(record, facts={**record.facts, **added})
+
+
+def _templates_hash() -> str:
+    folder = files("reports").joinpath("templates")
+    return hash_json(
+        [[p.name, p.read_text(encoding="utf-8")] for p in sorted(folder.iterdir(), key=lambda p: p.name)]
+    )
+
+
+def _outcomes(records: Sequence[Record]) -> tuple[Outcome, ...]:
+    return tuple(Outcome(r.system, r.task, r.regime, str(r.facts["condition"]), "scored") for r in records)

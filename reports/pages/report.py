@@ -1,0 +1,369 @@
+"""The HTML report of a run: static, self-contained pages that work offline.
+
+The one script on a page is ours, sorts and filters boards, and is let through by its hash alone.
+
+Everything that comes from a run is hostile input: names, titles, notes, errors and warnings are escaped by the
+template engine without exception, and characters that reorder or hide text are written out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from bench.audio.conditions import CLEAN
+from bench.scoring.comparisons import Pairing, run_family
+from bench.scoring.records import Record
+from bench.storage.atomic import clear_os_errors, write_text
+from reports import formatting
+from reports.data.comparisons import TRACKS, Contest, Subject, TestFamily, hold_contests, plain_contests
+from reports.data.conditions import condition_words, severity
+from reports.data.run_data import Outcome, Run, gather
+from reports.pages.single_file import single_file
+from reports.pages.system_page import system_sections
+from reports.pages.task_page import task_sections
+from reports.pages.templating import GENERATOR, environment, page_name, pair_page, squeezed
+from reports.sections import fits, forest_boards, run_changes, tables
+from reports.sections.average_ranks import rankings_across_pools
+from reports.sections.clip_errors import ClipReader
+from reports.sections.costs import quality_and_cost
+from reports.sections.cross_lingual import OWN, cross_lingual
+from reports.sections.folds import siblings, split_words
+from reports.sections.pairwise import duel, pairs_to_show
+from reports.sections.prompting import asked_fits
+from reports.sections.robustness import robust_tasks
+
+OWN_PAGES = (
+    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
+)  # fmt: skip
+WRITTEN_OUT = 100
+"""Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
+TESTS_SHOWN = 400
+"""Tests on a system's page."""
+
+
+def write_report(
+    run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False, against: Path | None = None
+) -> Path:
+    """Render the report of a run into ``out`` and return the path of its first page.
+
+    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
+    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
+    the corpus's own files by relative address; such pages are for this machine. ``against`` is an earlier run of the same
+    systems, for a page that says which scores moved.
+
+    The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
+
+    Raises:
+        UsageError: ``run`` is no run.
+        DataError: its plan or a record cannot be read.
+        BenchError: ``out`` cannot be written.
+    """
+    reader = ClipReader(run, data, out, audio=audio)
+    return write_pages(_pages(run, reader, against), out)
+
+
+def write_single_file(
+    run: Path, path: Path, *, data: Sequence[Path] = (), against: Path | None = None
+) -> int:
+    """Render the whole report into one file, for mail; returns its bytes. As :func:`write_report`, without players."""
+    html = single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
+    write_text(path, html)
+    return len(html.encode())
+
+
+def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str]:
+    earlier = gather(against).records if against is not None else ()
+    site = Site(gather(run), reader, run)
+    if against is not None:
+        site.against = run_changes.against(run, site.run.records, against, earlier)
+    return site.pages()
+
+
+def write_pages(pages: Mapping[str, str], out: Path) -> Path:
+    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
+    for name, html in pages.items():
+        write_text(out / name, html)
+    _remove_stale(out, set(pages))
+    return out / "index.html"
+
+
+def _remove_stale(out: Path, current: set[str]) -> None:
+    mark = f'<meta name="generator" content="{GENERATOR}'
+    with clear_os_errors(out):
+        for path in sorted(p for pattern in OWN_PAGES for p in out.glob(pattern)):
+            if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+                path.unlink()
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Who leads a track, in words, and the test against the second."""
+
+    track: str
+    text: str
+    second: Pairing | None
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """What the tests say of one contest: who leads each track, then the planned pairs across tracks."""
+
+    contest: Contest
+    leads: tuple[Lead, ...]
+    across: tuple[Pairing, ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Planned records of one system that were not scored for one and the same reason."""
+
+    system: str
+    protocol: str
+    condition: str
+    state: str
+    reason: str
+    tasks: tuple[str, ...]
+
+
+def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
+    """Group what was planned and not scored by system and reason."""
+    groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
+    for o in outcomes:
+        if o.state != "scored":
+            groups[o.system, o.protocol, o.condition, o.state, o.reason].append(o.task)
+    return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
+
+
+RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
+"""Gives a page back that was made before of the same records: what it is, its records, how it is made, of what."""
+
+
+class Site:
+    """All pages of one run. Comparisons are made once, here."""
+
+    def __init__(self, run: Run, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
+        self.run = run
+        self.board: object | None = None
+        self.remember: RememberPage = lambda key, records, make, name: make(name)
+        self.against: run_changes.Against | None = None
+        self._reader, self._folder = reader, folder
+        self.contests = hold_contests(run.records, test)
+        self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
+        self.tasks = list(dict.fromkeys(c.task for c in self.contests))
+        self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
+        self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
+        self.pairs = pairs_to_show(self.contests)
+        self.pair_pages = [(a, b, quote(pair_page(a, b))) for a, b in self.pairs]
+        """Two systems, and the address of their page, for the chooser."""
+        self.robust = robust_tasks(self.contests)
+        self.cross = cross_lingual(self.contests)
+        self._templates = environment()
+
+    def pages(self) -> dict[str, str]:
+        """Render every page: file name → HTML."""
+        overview = self.remember(
+            "overview", self.run.records, lambda _: self.render("index.html.j2", **self._index()), "index"
+        )
+        made = {"index.html": overview}
+        for task in self.tasks:
+            own = [r for c in self.contests if c.task == task for r in c.records]
+            made[page_name("task", task)] = self.remember(
+                " ".join(["task", task, *(name for name, _ in siblings(task, self.tasks))]),
+                own,
+                lambda t: self.render("task.html.j2", **self._task(t)),
+                task,
+            )
+        for system in self.systems:
+            met = [r for c in self.contests if any(r.system == system for r in c.records) for r in c.records]
+            made[page_name("system", system)] = self.remember(
+                f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
+            )
+        return made | self._pages_across()
+
+    def _pages_across(self) -> dict[str, str]:
+        """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
+        made = {}
+        for a, b in self.pairs:
+            met = [r for c in self.contests for r in c.records if self._meet(c, a, b)]
+            made[pair_page(a, b)] = self.remember(
+                f"compare {a} {b}",
+                met,
+                lambda _, a=a, b=b: self.render(  # type: ignore[misc]
+                    "compare.html.j2", duel=duel(self.contests, a, b, self._reader)
+                ),
+                f"{a}--{b}",
+            )
+        if self.robust:
+            names = dict.fromkeys(c for t in self.robust for c in t.conditions)
+            listed = [(c, condition_words(c)) for c in sorted(names, key=severity)]
+            made["robustness.html"] = self.render(
+                "robustness.html.j2", robust=self.robust, condition_list=listed
+            )
+        if self.cross:
+            made["cross-lingual.html"] = self.render("cross_lingual.html.j2", cross=self.cross, own=OWN)
+        if self.against is not None:
+            made["against.html"] = self.render("against.html.j2", against=self.against)
+        return made
+
+    def _meet(self, contest: Contest, a: str, b: str) -> bool:
+        """Whether two systems met here, or the plan compares the two and one of them ran here."""
+        systems = {r.system for r in contest.records}
+        return {a, b} <= systems or bool({a, b} & systems and (a, b) in contest.plan.across_tracks)
+
+    def render(self, template: str, **context: Any) -> str:
+        """Fill a template."""
+        html = self._templates.get_template(template).render(
+            site=self, run=self.run, versions=self.versions, **context
+        )
+        return squeezed(html)
+
+    def _index(self) -> dict[str, Any]:
+        plain = plain_contests(self.contests)
+        shown = [
+            (c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary and c in plain
+        ]
+        plots, cut = forest_boards.shortened([forest_boards.task_board(c, s) for c, s in shown])
+        primary_pairs = [p for c, s in shown for p in c.tested(s)]
+        return {
+            "verdicts": [self.verdict(c, s) for c, s in shown],
+            "summary": self._summary(shown),
+            "tally": formatting.tally(primary_pairs),
+            "rankings": rankings_across_pools(shown),
+            "boards": list(zip([c for c, _ in shown], plots, strict=True)),
+            "best": forest_boards.BEST if cut else None,
+            "heat_maps": forest_boards.heat_maps(shown),
+            "agreement": [
+                (c, forest_boards.task_board(c, s), self.verdict(c, s))
+                for c in plain
+                for s in c.subjects
+                if s.metric == "ccc"
+            ],
+            "clips": {c.task: int(c.facts["clips"]) for c in self.contests},
+            "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
+            "missing": gather_missing(self.run.outcomes),
+            "costs": quality_and_cost(shown, self.run.work, self._hours_heard()),
+            "pools": {str(c.facts["pool"]) for c in self.contests},
+        }
+
+    def _hours_heard(self) -> dict[str, float]:
+        """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
+        heard: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+        for r in self.run.records:
+            hours = r.facts.get("corpus_card", {}).get("hours")
+            heard[r.system][str(r.facts["corpus"]), str(r.facts["condition"])] = hours
+        return {s: sum(h for h in own.values() if h) for s, own in heard.items() if all(own.values())}
+
+    def _summary(self, shown: Sequence[tuple[Contest, Subject]]) -> list[str]:
+        """Say, for each track, how often which system is first, and how often nobody else can be."""
+        said = []
+        for track in formatting.TRACK_TITLES:
+            led: dict[str, list[bool]] = {}
+            for contest, subject in shown:
+                members = contest.members(subject, track)
+                if len(members) > 1 and track != "reference":
+                    rank = contest.rank(subject, track, members[0].system)
+                    led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
+            total = sum(map(len, led.values()))
+            if not total:
+                continue
+            parts = [
+                f"{name} on {len(sure)} of {formatting.counted(total, 'task')}"
+                + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
+                for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
+            ]
+            said.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+        return said
+
+    def verdict(self, contest: Contest, subject: Subject) -> TaskVerdict:
+        """Gather the sentences of one contest."""
+        leads = []
+        for track in contest.tracks:
+            members = contest.members(subject, track)
+            if track == "reference" or not members:
+                continue
+            seen = contest.against(subject, track, members[0].system)
+            second = seen.get(members[1].system) if len(members) > 1 else None
+            leads.append(Lead(track, formatting.lead(contest, subject, track), second))
+        return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
+
+    def _task(self, task: str) -> dict[str, Any]:
+        own = [c for c in self.contests if c.task == task]
+        brief = sum(len(c.records) for c in own) > WRITTEN_OUT
+        plain = plain_contests(own)
+        return {
+            "task": task,
+            "parts_of": [
+                self._task_part(c, brief=brief and i > 0) | {"folded": i > 0 and c not in plain}
+                for i, c in enumerate(own)
+            ],
+            "siblings": siblings(task, self.tasks),
+            "split_words": split_words(task),
+        }
+
+    def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:
+        by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
+        main = contest.subjects[0] if contest.subjects else None
+        ordered = (
+            [r for t in contest.tracks for r in contest.members(main, t)] if main is not None else by_track
+        )
+        categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        return {
+            "contest": contest,
+            "brief": brief,
+            "subjects": [
+                {
+                    "subject": s,
+                    "board": forest_boards.task_board(contest, s),
+                    "verdict": self.verdict(contest, s),
+                    "matrices": tables.verdict_matrices(contest, s),
+                    "spreads": [x for r in ordered if (x := tables.spread(r, s)) is not None],
+                }
+                for s in contest.subjects
+            ],
+            "scores": tables.score_tables(contest),
+            "recall": tables.recall_table(ordered, categorical) if categorical else None,
+            "more": task_sections(contest, ordered, None if brief else self._reader),
+            "statuses": tables.status_table(ordered),
+        }
+
+    def _system(self, system: str) -> dict[str, Any]:
+        own = [r for c in self.contests for r in c.records if r.system == system]
+        # What a fit is like, and how sure it is, once: conditions are other test audio for the same fits.
+        clean = {(r.task, r.regime) for r in own if r.facts["condition"] == CLEAN}
+        plain = [r for r in own if r.facts["condition"] == CLEAN or (r.task, r.regime) not in clean]
+        won = self._outcomes_of(system)
+        return {
+            "system": system,
+            "records": own,
+            "card": own[0].facts["card"] if own else None,
+            "boards": forest_boards.system_boards(self.contests, system, self.primary),
+            "won": won[:TESTS_SHOWN],
+            "won_left_out": max(0, len(won) - TESTS_SHOWN),
+            "degraded": len(own) - len(plain),
+            "met": list(dict.fromkeys((r.task, str(r.facts["contamination"])) for r in own)),
+            "more": system_sections(self._folder, plain, self.contests),
+            "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
+            "statuses": tables.status_table(own) if own else None,
+            "outcomes": [o for o in self.run.outcomes if o.system == system],
+            "failures": [f for f in self.run.failures if f.system == system],
+            "work": self.run.work.get(system),
+        }
+
+    def _outcomes_of(self, system: str) -> list[Pairing]:
+        """Every planned test of the primary subjects that the system took part in, seen from it."""
+        found = []
+        for i, contest in enumerate(self.contests):
+            if i in self.primary:
+                for p in contest.tested(self.primary[i]):
+                    if system in (p.system_a, p.system_b):
+                        found.append(p if p.system_a == system else p.turned())
+        return found
+
+    def records_of(self, task: str) -> list[Record]:
+        """The records of a task, for what they all state alike."""
+        return [r for r in self.run.records if r.task == task]

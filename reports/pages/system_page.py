@@ -1,0 +1,49 @@
+"""What a system's page shows beside its board and card, gathered for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.scoring.records import Record
+from reports.data.comparisons import Contest, Subject
+from reports.sections.layers import Layers, layer_figures
+from reports.sections.prompting import Asking, askings
+from reports.sections.reliability import Reliability, reliabilities
+from reports.sections.tables import CONFUSIONS, Confusion, confusion
+from reports.sections.training_curves import Curve, training_curves
+
+
+@dataclass(frozen=True)
+class SystemSections:
+    """One system, over all its records."""
+
+    reliabilities: tuple[Reliability, ...]
+    layers: tuple[Layers, ...]
+    askings: tuple[Asking, ...]
+    curves: tuple[Curve, ...]
+    confusions: tuple[tuple[str, Confusion], ...]
+    """Task and matrix."""
+
+
+def system_sections(run: Path, records: Sequence[Record], contests: Sequence[Contest]) -> SystemSections:
+    """Gather what a system's records have to show. ``run`` is where its prediction tables lie."""
+    return SystemSections(
+        reliabilities=tuple(reliabilities(records)),
+        layers=tuple(layer_figures(records)),
+        askings=tuple(askings(run, records)),
+        curves=tuple(training_curves(records)),
+        confusions=tuple(_confusions(records, contests))[:CONFUSIONS],
+    )
+
+
+def _confusions(records: Sequence[Record], contests: Sequence[Contest]) -> list[tuple[str, Confusion]]:
+    """Confusion matrices in the view that each task's page shows."""
+    found = []
+    for contest in contests:
+        subject: Subject | None = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        own = [r for r in contest.records if any(r is mine for mine in records)]
+        if subject is not None:
+            found += [(r.task, confusion(r, b)) for r in own if (b := subject.block(r)) is not None]
+    return found

@@ -1,0 +1,47 @@
+"""What a task's page shows beside boards and verdicts, gathered for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.scoring.records import Record
+from reports.data.comparisons import Contest, Subject
+from reports.sections import tables
+from reports.sections.clip_errors import ClipReader, Clipwise
+from reports.sections.folds import FoldTable, fold_table
+from reports.sections.reference_levels import Yardstick, yardsticks
+from reports.sections.subgroups import SliceTable, slice_tables
+
+
+@dataclass(frozen=True)
+class TaskSections:
+    """One contest of a task. Sequences go with the contest's subjects where they say so."""
+
+    folds: FoldTable
+    yardsticks: tuple[tuple[Subject, tuple[Yardstick, ...]], ...]
+    slices: tuple[SliceTable, ...]
+    slices_absent: tuple[str, ...]
+    confusions: tuple[tables.Confusion, ...]
+    confusions_left_out: int
+    differences: tuple[tables.Difference, ...]
+    clips: Clipwise
+
+
+def task_sections(contest: Contest, ordered: Sequence[Record], reader: ClipReader | None) -> TaskSections:
+    """Gather what a contest has to show; ``ordered`` are its records, best of each track first. No reader: nothing clip by clip."""
+    categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
+    sliced = [slice_tables(ordered, s) for s in contest.subjects]
+    confusions: list[tables.Confusion] = []
+    if categorical is not None:
+        confusions = [tables.confusion(r, b) for r in ordered if (b := categorical.block(r)) is not None]
+    return TaskSections(
+        folds=fold_table(contest),
+        yardsticks=tuple((s, tuple(yardsticks(contest, s))) for s in contest.subjects),
+        slices=tuple(t for own, _ in sliced for t in own),
+        slices_absent=tuple(dict.fromkeys(a for _, absent in sliced for a in absent)),
+        confusions=tuple(confusions[: tables.CONFUSIONS]),
+        confusions_left_out=max(0, len(confusions) - tables.CONFUSIONS),
+        differences=tuple(tables.differences(contest, categorical, confusions)) if categorical else (),
+        clips=reader.read(contest, ordered, categorical) if reader else Clipwise(None, (), "boards only", 0),
+    )

@@ -1,0 +1,330 @@
+"""Clip by clip, where a run's tables and labels are at hand: what everybody misses, and where valence and arousal land."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.scoring.clip_answers import Answered, AnsweredTask, answered_task, label_codes
+from bench.scoring.records import Record
+from bench.tasks import Task
+from bench.tasks.rebuilding import LabelledTasks
+from reports.charts.chart import Chart, unit_scale
+from reports.data.comparisons import Contest, Subject
+from reports.formatting import counted, number
+from reports.sections.folds import NAMED
+
+SYSTEMS_READ = 24
+"""Systems whose answers are read clip by clip, the best of each track first."""
+CLIPS_SHOWN = 30
+PLANES = 8
+DOTS = 400
+"""Dots drawn in one plane, evenly chosen."""
+PLANE = (0, 1)
+"""Valence and arousal among the dimensions."""
+
+
+@dataclass(frozen=True)
+class MissedClip:
+    """A clip that systems miss. ``clip`` is None where the corpus is not open; ``audio`` is an address for a player."""
+
+    clip: str | None
+    truth: str
+    seconds: float
+    missed: int
+    answers: tuple[tuple[str, int], ...]
+    votes: str
+    audio: str | None
+
+
+@dataclass(frozen=True)
+class MissedClass:
+    """A class, its clips, those that every system misses, and how many that would be if misses were independent."""
+
+    label: str
+    clips: int
+    missed: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class Missed:
+    """What the systems of a contest have in common in their errors."""
+
+    systems: tuple[str, ...]
+    clips: int
+    by_all: int
+    by_nobody: int
+    expected: float
+    classes: tuple[MissedClass, ...]
+    hardest: tuple[MissedClip, ...]
+    named: bool
+    players: bool
+
+
+@dataclass(frozen=True)
+class PlaneRow:
+    """A class: clips, mean valence and arousal as labelled and as answered."""
+
+    label: str
+    clips: int
+    truth: tuple[float, float]
+    answered: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where one system puts the clips on the plane of valence and arousal."""
+
+    record: Record
+    chart: Chart | None
+    ccc: tuple[str, ...]
+    rows: tuple[PlaneRow, ...]
+    drawn: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class Clipwise:
+    """Both, for one contest; ``absent`` says why there is neither, ``left_out`` counts systems that were not read."""
+
+    missed: Missed | None
+    planes: tuple[Plane, ...]
+    absent: str
+    left_out: int
+    who: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Names of the clusters that each fold tests, where the corpus is open."""
+
+
+class ClipReader:
+    """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``.
+
+    ``absent`` says why nothing is read, where nothing is to be: pages that must be the same on every machine.
+
+    Raises:
+        BenchError: a folder of ``data`` is none, or holds no prepared corpus.
+    """
+
+    def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool, absent: str = "") -> None:
+        self.run, self._out, self._audio = run, out, audio
+        self._tasks: LabelledTasks | None = None
+        self._held: dict[tuple[str, str, str], dict[str, AnsweredTask]] = {}
+        self._why = absent
+        if absent:
+            return
+        try:
+            self._tasks = LabelledTasks.of_run(run, data, decode=False)
+        except BenchError:
+            if data:
+                raise
+            self._why = "SERBENCH_DATA names no folder with prepared corpora"
+
+    def read(self, contest: Contest, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
+        """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
+        competing = [r for r in ordered if r.facts["track"] != "reference"]
+        chosen = competing[:SYSTEMS_READ]
+        left_out = len(competing) - len(chosen)
+        if not chosen:
+            return Clipwise(None, (), "no system competes here", 0)
+        answered = self.answered(contest, chosen)
+        if isinstance(answered, str):
+            return Clipwise(None, (), answered, left_out)
+        missed = self._missed(answered, subject) if subject is not None else None
+        return Clipwise(missed, tuple(_planes(answered, subject)), "", left_out, _who(answered.task))
+
+    def answered(self, contest: Contest, records: Sequence[Record]) -> AnsweredTask | str:
+        """Read what systems of a contest answered to each clip, once, or say why that cannot be shown."""
+        if self._tasks is None:
+            return self._why
+        place = (contest.task, contest.protocol, contest.condition)
+        held = self._held.setdefault(place, {})
+        try:
+            if new := [r for r in records if r.system not in held]:
+                found = answered_task(self.run, new, self._tasks)
+                held.update({s.record.system: replace(found, systems=(s,)) for s in found.systems})
+        except BenchError as error:
+            return _reason(error, contest)
+        chosen = [held[r.system] for r in records]
+        return replace(chosen[0], systems=tuple(s for a in chosen for s in a.systems))
+
+    def _missed(self, answered: AnsweredTask, subject: Subject) -> Missed | None:
+        block = next((b for s in answered.systems if (b := subject.block(s.record)) is not None), None)
+        if block is None:
+            return None
+        task, labels = answered.task, block.labels
+        truth = label_codes(task.emotions, subject.view, labels)
+        rows = np.flatnonzero(truth >= 0)
+        said = np.stack([s.codes(subject.view, labels) for s in answered.systems])
+        wrong = said[:, rows] != truth[rows]
+        misses = wrong.sum(axis=0)
+        classes = []
+        for k, label in enumerate(labels):
+            own = truth[rows] == k
+            if own.any():
+                independent = float(own.sum() * wrong[:, own].mean(axis=1).prod())
+                everyone = int((misses[own] == len(said)).sum())
+                classes.append(MissedClass(label, int(own.sum()), everyone, independent))
+        order = sorted(range(len(rows)), key=lambda j: (-int(misses[j]), task.clip_ids[rows[j]]))
+        hardest = [j for j in order if misses[j] > len(said) / 2][:CLIPS_SHOWN]
+        named = task.card.access == "open"
+        return Missed(
+            systems=tuple(s.record.system for s in answered.systems),
+            clips=len(rows),
+            by_all=int((misses == len(said)).sum()),
+            by_nobody=int((misses == 0).sum()),
+            expected=sum(c.expected for c in classes),
+            classes=tuple(classes),
+            hardest=tuple(
+                self._clip(answered, int(rows[j]), labels, truth, said, int(misses[j]), named=named)
+                for j in hardest
+            ),
+            named=named or self._audio,
+            players=self._audio,
+        )
+
+    def _clip(
+        self,
+        answered: AnsweredTask,
+        row: int,
+        labels: tuple[str, ...],
+        truth: NDArray[np.intp],
+        said: NDArray[np.intp],
+        missed: int,
+        *,
+        named: bool,
+    ) -> MissedClip:
+        task, names = answered.task, (*labels, "other / none")
+        answers = Counter(names[c] for c in said[:, row])
+        votes = task.votes[row] or {}
+        heard = sorted(votes.items(), key=lambda v: (-v[1], v[0]))[:3]
+        clip = task.clip_ids[row]
+        return MissedClip(
+            clip if named or self._audio else None,
+            labels[truth[row]],
+            task.decoded[row].samples / SAMPLE_RATE,
+            missed,
+            tuple(answers.most_common(3)),
+            ", ".join(f"{name or 'another'} {n:g}" for name, n in heard),
+            self._address(answered.folder, clip) if self._audio else None,
+        )
+
+    def _address(self, folder: Path, clip: str) -> str | None:
+        """Address a clip's file from the report's folder; none where it is gone. Colons are quoted, so no scheme can begin it."""
+        path = folder.absolute() / clip
+        return quote(os.path.relpath(path, self._out.absolute())) if path.is_file() else None
+
+
+def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if task.card.access != "open":
+        return ()
+    return tuple(
+        (f.name, tuple(sorted({task.clusters[i] for i in f.test.tolist()}))[:NAMED]) for f in task.folds
+    )
+
+
+def _reason(error: BenchError, contest: Contest) -> str:
+    """Say why labels or tables are not at hand, without the paths of this machine."""
+    said = str(error)
+    for found, words in (
+        (
+            "is not decoded yet",
+            "the audio of its corpus was never decoded on this machine; serbench score RUN --from tables does that",
+        ),
+        (
+            "no prepared folder of it is at hand",
+            f"the labels of {contest.facts['corpus']} are not at hand; name its folder with --data or SERBENCH_DATA",
+        ),
+        (
+            "was scored on other",
+            f"the prepared folder of {contest.facts['corpus']} is not the one that was scored",
+        ),
+        ("missing, though", "the prediction tables of this run are not at hand"),
+        ("changed since", "prediction tables of this run were changed after they were scored"),
+    ):
+        if found in said:
+            return words
+    return "its tables or labels cannot be read; serbench score RUN --from tables says why"
+
+
+def _planes(answered: AnsweredTask, subject: Subject | None) -> list[Plane]:
+    """One plane per system that answers valence and arousal, where the task has both."""
+    true = answered.task.dimensions[:, PLANE]
+    if not np.isfinite(true).all(axis=1).any():
+        return []
+    found: list[Plane] = []
+    for system in answered.systems:
+        given = system.dimensions[:, PLANE]
+        both = np.asarray(np.isfinite(np.hstack([true, given])).all(axis=1))
+        if both.any():
+            found.append(_plane(answered, system, subject, both, drawn=len(found) < PLANES))
+    return found
+
+
+def _plane(
+    answered: AnsweredTask, system: Answered, subject: Subject | None, both: NDArray[np.bool_], *, drawn: bool
+) -> Plane:
+    true, given = answered.task.dimensions[:, PLANE], system.dimensions[:, PLANE]
+    rows = [_plane_row(label, own, true, given) for label, own in _classes(answered, system, subject, both)]
+    kept = np.flatnonzero(both)
+    shown = kept[np.linspace(0, len(kept) - 1, min(len(kept), DOTS)).round().astype(int)]
+    ccc = tuple(
+        f"{d} {number(row['estimate'], percent=False)}"
+        for d in (DIMENSIONS[i] for i in PLANE)
+        if (row := Subject("dimensions", "wrong", "ccc", d).row(system.record)) is not None
+    )
+    chart = _plane_chart(system, rows, given[shown], true[shown], ccc) if drawn else None
+    return Plane(system.record, chart, ccc, tuple(rows), len(shown), int(both.sum()))
+
+
+def _classes(
+    answered: AnsweredTask, system: Answered, subject: Subject | None, both: NDArray[np.bool_]
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Clips of each class; all clips as one where the task has no categories."""
+    block = subject.block(system.record) if subject is not None else None
+    if subject is None or block is None:
+        return [("all clips", both)]
+    truth = label_codes(answered.task.emotions, subject.view, block.labels)
+    return [(label, own) for k, label in enumerate(block.labels) if (own := both & (truth == k)).any()]
+
+
+def _plane_row(
+    label: str, own: NDArray[np.bool_], true: NDArray[np.float64], given: NDArray[np.float64]
+) -> PlaneRow:
+    at, put = true[own].mean(axis=0), given[own].mean(axis=0)
+    return PlaneRow(label, int(own.sum()), (float(at[0]), float(at[1])), (float(put[0]), float(put[1])))
+
+
+def _plane_chart(
+    system: Answered,
+    rows: Sequence[PlaneRow],
+    given: NDArray[np.float64],
+    true: NDArray[np.float64],
+    ccc: Sequence[str],
+) -> Chart:
+    alt = (
+        f"Valence and arousal by {system.record.system}: {counted(len(given), 'clip')} as answered, as labelled in the background, and for "
+        f"each class an arrow from its mean label to its mean answer. CCC {', '.join(ccc) or 'none'}."
+    )
+    chart = Chart(alt, unit_scale("valence"), unit_scale("arousal"), width=300, height=290)
+    chart.dots("cloud truth", _distinct(true))
+    chart.dots("cloud", _distinct(given))
+    for r in rows:
+        chart.arrow("arrow", r.truth, r.answered)
+        chart.dots("anchor", [r.truth])
+    for r in rows:
+        chart.word(*r.truth, r.label, anchor="end" if r.truth[0] > 0.7 else "start", style="name", up=6)
+    return chart
+
+
+def _distinct(points: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Points of a plane, those that would fall on one pixel once."""
+    return [(float(x), float(y)) for x, y in dict.fromkeys(map(tuple, points.round(3).tolist()))]

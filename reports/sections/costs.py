@@ -1,0 +1,158 @@
+"""What a score costs: parameters, and seconds of computing for an hour of audio as this run measured them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports import formatting
+from reports.charts.chart import Chart, Scale, value_scale
+from reports.data.comparisons import Contest, Subject
+from reports.data.run_data import Work
+
+NAMED = 12
+LETTER = 7.0
+"""Width of a letter of a name, px."""
+"""Systems named inside a chart; the table names all."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One system: mean score over pools, over how many tasks, and what it costs. None where it is not known."""
+
+    system: str
+    track: str
+    score: float
+    tasks: int
+    parameters: int | None
+    seconds_per_hour: float | None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The table and the charts that show it; a chart needs two systems with a figure."""
+
+    rows: tuple[Cost, ...]
+    tasks: int
+    metric: str
+    charts: tuple[Chart, ...]
+
+
+def quality_and_cost(
+    shown: Sequence[tuple[Contest, Subject]], work: Mapping[str, Work], hours: Mapping[str, float]
+) -> Costs | None:
+    """Average each system's primary score over pools of clean ``within`` and zero-shot tasks, beside its cost.
+
+    Systems are compared on the tasks that all of them have where there is one; ``hours`` is the audio a system heard.
+    """
+    usable = [
+        (c, s) for c, s in shown if c.condition == "clean" and c.protocol != "transfer" and s.metric != "ccc"
+    ]
+    of_system: dict[str, dict[str, tuple[str, float]]] = defaultdict(dict)
+    cards: dict[str, tuple[str, int | None]] = {}
+    features: dict[str, str] = {}
+    for contest, subject in usable:
+        for r in contest.records:
+            row = subject.row(r)
+            if row is not None and r.facts["track"] != "reference" and "@" not in r.task:
+                of_system[r.system][r.task] = (str(r.facts["pool"]), float(row["estimate"]))
+                cards[r.system] = (str(r.facts["track"]), r.facts["card"].get("parameters"))
+                made = r.facts["card"].get("features")
+                features[r.system] = (
+                    json.dumps([made, r.facts.get("weights_hash")], sort_keys=True) if made else ""
+                )
+    if not of_system:
+        return None
+    everywhere = max(len(t) for t in of_system.values())
+    kept = {s: t for s, t in of_system.items() if len(t) == everywhere}
+    tasks = set.intersection(*(set(t) for t in kept.values()))
+    rows = []
+    for system, scores in kept.items():
+        pools: dict[str, list[float]] = defaultdict(list)
+        for task in sorted(tasks):
+            pool, estimate = scores[task]
+            pools[pool].append(estimate)
+        if not pools:
+            return None
+        mean = sum(sum(p) / len(p) for p in pools.values()) / len(pools)
+        track, parameters = cards[system]
+        rate = _seconds_per_hour(system, features, work, hours)
+        rows.append(Cost(system, track, mean, len(tasks), parameters, rate))
+    rows.sort(key=lambda c: (-c.score, c.system))
+    metric = formatting.METRICS[usable[0][1].metric]
+    charts = (
+        _chart(rows, [c.parameters for c in rows], "parameters", metric),
+        _chart(rows, [c.seconds_per_hour for c in rows], "seconds per hour of audio", metric),
+    )
+    return Costs(tuple(rows), len(tasks), metric, tuple(c for c in charts if c is not None))
+
+
+def _seconds_per_hour(
+    system: str, features: Mapping[str, str], work: Mapping[str, Work], hours: Mapping[str, float]
+) -> float | None:
+    """Encoding, which systems on the same features share, and fitting; None where features came from an earlier run."""
+    if not hours.get(system) or system not in work:
+        return None
+    fitting = work[system].fit_seconds / hours[system]
+    if not features[system]:
+        return fitting or None
+    sharing = [s for s, f in features.items() if f == features[system] and s in work]
+    encoding = sum(work[s].encode_seconds for s in sharing)
+    return encoding / max(hours.get(s, 0.0) for s in sharing) + fitting if encoding else None
+
+
+def _chart(rows: Sequence[Cost], costs: Sequence[float | None], title: str, metric: str) -> Chart | None:
+    known = [(r, math.log10(c)) for r, c in zip(rows, costs, strict=True) if c]
+    if len(known) < 2:
+        return None
+    low, high = math.floor(min(c for _, c in known)), math.ceil(max(c for _, c in known) + 1e-9)
+    if high <= low:
+        high = low + 1
+    ticks = tuple((float(i), power(i)) for i in range(low, high + 1))
+    y = value_scale([r.score for r, _ in known], f"{metric}, %", percent=True)
+    alt = f"{metric} against {title}: " + "; ".join(
+        f"{r.system} {formatting.number(r.score)} at {short(10**c)}" for r, c in known
+    )
+    chart = Chart(alt, Scale(low, high, ticks, title), y, width=340, height=260)
+    for track in dict.fromkeys(r.track for r, _ in known):
+        chart.dots(f"dots of-{track}", [(c, r.score) for r, c in known if r.track == track])
+    _name(chart, [(r.system, c, r.score) for r, c in known[:NAMED]], (low + high) / 2)
+    return chart
+
+
+def _name(chart: Chart, named: Sequence[tuple[str, float, float]], middle: float) -> None:
+    """Write names beside their dots, above or below, wherever no earlier name stands; else not at all."""
+    taken: list[tuple[float, float, float]] = []
+    for name, x, y in named:
+        width = LETTER * len(name)
+        start = chart.x(x) - (width if x > middle else 0)
+        for up in (8.0, -17.0, 22.0, -31.0):
+            height = chart.y(y) - up
+            if all(abs(height - h) > 13 or start > b or start + width < a for a, b, h in taken):
+                chart.word(x, y, name, anchor="end" if x > middle else "start", style="name", up=up)
+                taken.append((start, start + width, height))
+                break
+
+
+def power(exponent: int) -> str:
+    """Write a power of ten shortly.
+
+    >>> power(7), power(2), power(-1)
+    ('10 M', '100', '0.1')
+    """
+    return short(10.0**exponent)
+
+
+def short(value: float) -> str:
+    """Write a large number with three digits at most.
+
+    >>> short(8208384), short(94_700_000), short(0.5)
+    ('8.21 M', '94.7 M', '0.5')
+    """
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"

@@ -1,0 +1,149 @@
+"""What was learnt from which languages beside what it is tested on: a matrix per system, every score with its interval."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.audio.conditions import CLEAN
+from bench.cards.labels import VIEWS
+from bench.protocols import DIMENSIONS
+from bench.scoring.records import Record
+from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
+from reports import formatting
+from reports.data.comparisons import Contest, Subject
+from reports.sections.forest_boards import Score, chance_line, score_of
+
+OWN = "its own corpus, other speakers"
+NOWHERE = "nothing here (zero-shot)"
+RULES = {OTHER_LANGUAGES: "all other languages", OTHER_POOLS: "all other corpora"}
+BOTH_RULES = "all other corpora, all in other languages"
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """A score after learning elsewhere, how deep its colour is, and what was learnt from."""
+
+    score: Score
+    depth: float
+    learnt_from: str
+    above_chance: bool | None
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """One row of a matrix: what was learnt from, and the score on each task tested (None: not run)."""
+
+    title: str
+    cells: tuple[Transferred | None, ...]
+
+
+@dataclass(frozen=True)
+class LanguageMatrix:
+    """One system: train language × test language."""
+
+    record: Record
+    rows: tuple[Learnt, ...]
+
+
+@dataclass(frozen=True)
+class CrossLingual:
+    """All of them in one view. ``tasks`` are the columns, by language, with the chance line of each."""
+
+    subject: Subject
+    tasks: tuple[tuple[str, str, float | None], ...]
+    systems: tuple[LanguageMatrix, ...]
+
+
+def cross_lingual(contests: Sequence[Contest]) -> list[CrossLingual]:
+    """Lay out every record of transfer with those of the same systems that learnt on the corpus itself.
+
+    A score stands in the view in which the transfer was learnt, where both kinds of record have it.
+    """
+    records = [r for c in contests if c.condition == CLEAN for r in c.records]
+    records = [r for r in records if r.facts["track"] != "reference"]
+    moved = [r for r in records if r.facts["protocol"] == "transfer"]
+    found = []
+    for subject in _subjects(moved):
+        names = {r.system for r in moved if subject.row(r) is not None}
+        own = [r for r in records if r.system in names and subject.row(r) is not None]
+        tasks = {r.task for r in own if r.facts["protocol"] == "transfer"}
+        own = [r for r in own if r.task in tasks]
+        if own:
+            found.append(_laid_out(own, subject))
+    return found
+
+
+def _subjects(moved: Sequence[Record]) -> list[Subject]:
+    """The finest view that each was learnt in, then the dimensions."""
+    views = {str(r.facts.get("learnt_view", "native")) for r in moved}
+    chosen = [Subject(v, "wrong", "ua") for v in VIEWS if v in views]
+    chosen += [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS]
+    return [s for s in chosen if any(s.row(r) is not None for r in moved)]
+
+
+def _laid_out(records: Sequence[Record], subject: Subject) -> CrossLingual:
+    language = {r.task: str(r.facts["language"]) for r in records}
+    tasks = sorted(language, key=lambda t: (formatting.language_name(language[t]), t))
+    chance = {r.task: chance_line(subject, r) for r in records}
+    by_system: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        by_system[r.system].append(r)
+    order = {t: i for i, t in enumerate(formatting.TRACK_TITLES)}
+    systems = sorted(by_system, key=lambda s: (order.get(str(by_system[s][0].facts["track"]), len(order)), s))
+    return CrossLingual(
+        subject,
+        tuple((t, language[t], chance[t]) for t in tasks),
+        tuple(_matrix(by_system[s], tasks, subject) for s in systems),
+    )
+
+
+def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> LanguageMatrix:
+    rows: dict[str, dict[str, Record]] = defaultdict(dict)
+    for r in own:
+        rows[_title(r)][r.task] = r
+    languages, pools = (rows.get(RULES[rule], {}) for rule in (OTHER_LANGUAGES, OTHER_POOLS))
+    if languages and _learnt_by_task(languages) == _learnt_by_task(pools):
+        # Where no two corpora share a language, the two rules are one, and so are their scores.
+        rows[BOTH_RULES] = rows.pop(RULES[OTHER_LANGUAGES])
+        del rows[RULES[OTHER_POOLS]]
+    ordered = sorted(rows, key=lambda t: (t != OWN, t in (*RULES.values(), BOTH_RULES), t == NOWHERE, t))
+    return LanguageMatrix(
+        own[0],
+        tuple(
+            Learnt(t, tuple(_cell(rows[t][task], subject) if task in rows[t] else None for task in tasks))
+            for t in ordered
+        ),
+    )
+
+
+def _learnt_by_task(row: Mapping[str, Record]) -> dict[str, set[str]]:
+    return {task: {str(s["task"]) for s in r.facts.get("sources", ())} for task, r in row.items()}
+
+
+def _title(record: Record) -> str:
+    protocol, training = str(record.facts["protocol"]), str(record.facts.get("training", ""))
+    if protocol == "within":
+        return OWN
+    if protocol == "zero-shot":
+        return NOWHERE
+    if training in RULES:
+        return RULES[training]
+    return f"{', '.join(_languages([training]))}: {training}"
+
+
+def _cell(record: Record, subject: Subject) -> Transferred:
+    row = subject.row(record)
+    assert row is not None
+    chance = chance_line(subject, record)
+    floor = chance or 0.0
+    depth = min(max((row["estimate"] - floor) / (1 - floor), 0.0), 1.0)
+    sources = [str(s["task"]) for s in record.facts.get("sources", ())]
+    above = None if chance is None or row["low"] is None else bool(row["low"] > chance)
+    return Transferred(score_of(row), round(depth, 3), ", ".join(_languages(sources)), above)
+
+
+def _languages(tasks: Sequence[str]) -> list[str]:
+    """Languages of tasks, by the name that ends a task's id."""
+    return sorted({formatting.language_name(t.split("@")[0].rpartition(".")[2]) for t in tasks})

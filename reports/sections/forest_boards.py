@@ -1,0 +1,250 @@
+"""Forest boards and the heat map as typed values: the templates only place them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bench.scoring.records import Record
+from bench.statistics.additive import METRICS
+from bench.statistics.ranking import RankInterval
+from reports import formatting
+from reports.charts.geometry import Axis, Bar, axis_around, bar
+from reports.data.comparisons import Contest, Subject
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure and its interval, written out."""
+
+    estimate: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One system (or, on a system's page, one task) of a forest plot."""
+
+    record: Record
+    track: str
+    score: Score
+    bar: Bar
+    rank: RankInterval | None
+    others: tuple[Score, ...]
+    above_chance: bool | None
+    """Whether the whole interval lies above chance; None where there is no such line or no interval."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A forest plot in the form of a table, rows in groups."""
+
+    subject: Subject
+    axis: Axis
+    groups: tuple[tuple[str, tuple[BoardRow, ...]], ...]
+    other_titles: tuple[str, ...]
+    chance: float | None
+    human: float | None = None
+    """What one listener scores, where votes or ratings are known."""
+
+    @property
+    def rows(self) -> list[BoardRow]:
+        """All rows."""
+        return [row for _, rows in self.groups for row in rows]
+
+
+ROWS_ON_ONE_PAGE = 500
+"""Rows of all boards together beyond which the first page shows the best of each track, at 1.3 KB a row."""
+BEST = 5
+
+
+def shortened(boards: Sequence[Board]) -> tuple[list[Board], bool]:
+    """The boards as a first page can carry them: whole, or the best of each track; says whether any was cut."""
+    if sum(len(b.rows) for b in boards) <= ROWS_ON_ONE_PAGE:
+        return list(boards), False
+    cut = [replace(b, groups=tuple((name, rows[:BEST]) for name, rows in b.groups)) for b in boards]
+    return cut, any(len(a.rows) != len(b.rows) for a, b in zip(cut, boards, strict=True))
+
+
+def chance_line(subject: Subject, record: Record) -> float | None:
+    """1/K for UA, K the classes of the view with true clips; no metric else has a chance line without an answer rule."""
+    if subject.metric != "ua":
+        return None
+    noted = [c["ua"] for c in record.facts.get("chance", ()) if c["view"] == subject.view]
+    if noted:
+        return float(noted[0])  # schema 1 had none
+    block = subject.block(record)
+    if block is None:
+        return None
+    return 1 / int((block.averaged.sum(axis=(0, 2)) > 0).sum())
+
+
+def human_line(subject: Subject, record: Record) -> float | None:
+    """One listener's score against what the labels are, if known, else against the other listeners."""
+    wanted = (subject.view, subject.metric, subject.dimension)
+    given = {
+        str(h["truth"]): float(h["estimate"])
+        for h in record.facts.get("human", [])
+        if (h["view"], h["metric"], h["dimension"]) == wanted
+    }
+    meant = str(record.facts.get("corpus_card", {}).get("truth", ""))
+    return given.get(meant, given.get("perceived"))
+
+
+def task_board(contest: Contest, subject: Subject) -> Board:
+    """All systems of a contest, by track, best first."""
+    members = {t: contest.members(subject, t) for t in contest.tracks}
+    everyone = [r for group in members.values() for r in group]
+    human = human_line(subject, everyone[0]) if everyone else None
+    axis = _axis(subject, everyone, *([human] if human is not None else []))
+    groups = tuple(
+        (t, tuple(_board_row(subject, r, axis, contest.rank(subject, t, r.system)) for r in group))
+        for t, group in members.items()
+        if group
+    )
+    return Board(
+        subject,
+        axis,
+        groups,
+        tuple(_other_titles(subject)),
+        chance_line(subject, everyone[0]) if everyone else None,
+        human,
+    )
+
+
+def system_boards(contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]) -> list[Board]:
+    """One system on all its tasks, a board per metric, each row with its own chance line.
+
+    ``subject_of`` is by position of the contest: the subject shown first there.
+    """
+    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject, Record]]] = {}
+    for i, c in enumerate(contests):
+        if (s := subject_of.get(i)) is None:
+            continue
+        found = [(c, s, r) for r in c.records if r.system == system and s.row(r) is not None]
+        by_metric.setdefault((s.metric, s.dimension), []).extend(found)
+    return [_board_of_tasks(found, system) for found in by_metric.values() if found]
+
+
+def _board_of_tasks(found: Sequence[tuple[Contest, Subject, Record]], system: str) -> Board:
+    subject = found[0][1]
+    axis = _axis(subject, [r for _, _, r in found])
+    rows = tuple(_board_row(s, r, axis, c.rank(s, str(r.facts["track"]), system)) for c, s, r in found)
+    return Board(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
+
+
+def _axis(subject: Subject, records: Iterable[Record], *also: float) -> Axis:
+    values: list[float] = list(also)
+    for record in records:
+        row = subject.row(record)
+        if row is not None:
+            values += [row[k] for k in ("estimate", "low", "high") if row[k] is not None]
+            values += [c for c in (chance_line(subject, record),) if c is not None]
+    metric = METRICS[subject.metric]
+    return axis_around(values, minimum=metric.minimum, maximum=metric.maximum)
+
+
+def _board_row(subject: Subject, record: Record, axis: Axis, rank: RankInterval | None) -> BoardRow:
+    row = subject.row(record)
+    assert row is not None
+    track = str(record.facts["track"])
+    chance = chance_line(subject, record)
+    low, high = row["low"], row["high"]
+    return BoardRow(
+        record=record,
+        track=track,
+        score=score_of(row),
+        bar=bar(axis, row["estimate"], low, high, track=track, chance=chance),
+        rank=None if track == "reference" else rank,
+        others=tuple(score_of(_beside(subject, m).row(record)) for m in _others(subject)),
+        above_chance=None if chance is None or low is None or track == "reference" else bool(low > chance),
+    )
+
+
+def _others(subject: Subject) -> list[str]:
+    """Metrics that stand beside the primary one."""
+    if subject.metric == "ccc":
+        return ["pearson"]
+    return [m for m in ("ua", "wa", "macro_f1") if m != subject.metric]
+
+
+def _other_titles(subject: Subject) -> list[str]:
+    return [
+        formatting.METRICS[m] + (", %" if formatting.is_percent(subject) else "") for m in _others(subject)
+    ]
+
+
+def _beside(subject: Subject, metric: str) -> Subject:
+    return Subject(subject.view, subject.outside, metric, subject.dimension)
+
+
+def score_of(row: Mapping[str, Any] | None) -> Score:
+    """Write a score row; dashes where there is none."""
+    if row is None:
+        return Score("–", "")
+    percent = row["dimension"] is None
+    return Score(
+        formatting.number(row["estimate"], percent=percent),
+        formatting.span(row["low"], row["high"], percent=percent),
+    )
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A score of a heat map and how deep its colour is: 0 at chance or below, 1 at a perfect score."""
+
+    score: Score
+    depth: float
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A task and the scores of the systems in the map's columns (None: not scored)."""
+
+    contest: Contest
+    subject: Subject
+    cells: tuple[HeatCell | None, ...]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Tasks × systems; ``columns`` are (track, systems)."""
+
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+    rows: tuple[HeatRow, ...]
+
+
+def heat_maps(shown: Sequence[tuple[Contest, Subject]]) -> list[HeatMap]:
+    """Put every task's primary score side by side, tasks by language, a map per metric."""
+    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject]]] = {}
+    for contest, subject in shown:
+        by_metric.setdefault((subject.metric, subject.dimension), []).append((contest, subject))
+    return [_heat_map(scored) for scored in by_metric.values()]
+
+
+def _heat_map(scored: list[tuple[Contest, Subject]]) -> HeatMap:
+    scored.sort(key=lambda pair: (formatting.language_name(str(pair[0].facts["language"])), pair[0].task))
+    tracks: dict[str, dict[str, None]] = {}
+    for contest, subject in scored:
+        for track in contest.tracks:
+            names = [r.system for r in contest.members(subject, track)]
+            tracks.setdefault(track, {}).update(dict.fromkeys(names))
+    order = [t for t in formatting.TRACK_TITLES if t in tracks] + [
+        t for t in tracks if t not in formatting.TRACK_TITLES
+    ]
+    columns = tuple((t, tuple(sorted(tracks[t]))) for t in order)
+    names = [name for _, systems in columns for name in systems]
+    rows = tuple(HeatRow(c, s, tuple(_heat_cell(c, s, name) for name in names)) for c, s in scored)
+    return HeatMap(columns, rows)
+
+
+def _heat_cell(contest: Contest, subject: Subject, system: str) -> HeatCell | None:
+    record = next((r for r in contest.records if r.system == system), None)
+    row = subject.row(record) if record is not None else None
+    if record is None or row is None:
+        return None
+    chance = chance_line(subject, record) or 0.0
+    return HeatCell(score_of(row), round(float(np.clip((row["estimate"] - chance) / (1 - chance), 0, 1)), 3))

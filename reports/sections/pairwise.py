@@ -1,0 +1,193 @@
+"""Two systems side by side: every planned test, where their confusions differ, and clip by clip who is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.clip_answers import Agreement, Answered, AnsweredTask, between, label_codes
+from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
+from bench.scoring.records import Record
+from bench.statistics.paired_tests import CANNOT_SEPARATE
+from reports.data.comparisons import Contest, Subject, plain_contests
+from reports.formatting import counted, listed
+from reports.sections import tables
+from reports.sections.clip_errors import ClipReader
+
+PAGES = 60
+"""Pairs within tracks up to which each has a page; pairs that the plan names always have one."""
+CLIPS = 15
+"""Clips shown of each kind of change."""
+CONFUSIONS = 8
+
+
+@dataclass(frozen=True)
+class ChangedClip:
+    """A clip that one of the two has right and the other wrong. ``clip`` is None where the corpus is not open."""
+
+    clip: str | None
+    truth: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of one task by who is right, those with one answer, and the first of those that tell the two apart.
+
+    Where labels are not at hand ``absent`` says so, and ``agreement`` says what tables alone can.
+    """
+
+    contest: Contest
+    clips: int = 0
+    both: int = 0
+    only_first: int = 0
+    only_second: int = 0
+    same: int = 0
+    classes: tuple[tuple[str, int, int, int], ...] = ()
+    """Class, its clips, those that only the first has right, those that only the second has."""
+    won: tuple[ChangedClip, ...] = ()
+    lost: tuple[ChangedClip, ...] = ()
+    absent: str = ""
+    agreement: Agreement | None = None
+
+    @property
+    def neither(self) -> int:
+        """Clips that both miss."""
+        return self.clips - self.both - self.only_first - self.only_second
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Everything about two systems."""
+
+    first: str
+    second: str
+    tests: tuple[tuple[Contest, Subject, Pairing], ...]
+    confusions: tuple[tuple[Contest, tables.Difference], ...]
+    clips: tuple[Clips, ...]
+
+    @property
+    def tally(self) -> str:
+        """How often which verdict fell on the first subject of a task, in words; degraded audio is not counted again."""
+        plain = {id(c) for c in plain_contests([c for c, _, _ in self.tests])}
+        found: dict[str, list[str]] = {}
+        for contest, subject, p in self.tests:
+            if id(contest) in plain and subject == contest.subjects[0]:
+                found.setdefault(p.verdict, []).append(contest.task)
+        said = [f"{words} on {_tasks(found[v])}" for v, words in self._verdicts.items() if v in found]
+        return f"{'. '.join(said)}." if said else "They met in no planned test."
+
+    @property
+    def _verdicts(self) -> Mapping[str, str]:
+        return {
+            "better": f"{self.first} is better than {self.second}",
+            "worse": f"{self.second} is better than {self.first}",
+            "equivalent": "The two are equivalent",
+            CANNOT_SEPARATE: "They cannot be separated",
+            NO_VERDICT: "There is no verdict",
+        }
+
+
+def _tasks(names: Sequence[str]) -> str:
+    """A few tasks by name, many by number.
+
+    >>> _tasks(["a.de", "b.id"]), _tasks(["a.de", "b.id", "c.pl", "d.en"])
+    ('a.de and b.id', '4 tasks')
+    """
+    different = list(dict.fromkeys(names))
+    return listed(different) if len(different) <= 3 else counted(len(different), "task")
+
+
+def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:
+    """Pairs that the plan names and that met; then all pairs of the tracks, where these are not too many."""
+    named: dict[tuple[str, str], None] = {}
+    inside: dict[tuple[str, str], None] = {}
+    for contest in contests:
+        systems = {r.system for r in contest.records}
+        named |= {(a, b): None for a, b in contest.plan.across_tracks if {a, b} <= systems}
+        named |= {(p.system_a, p.system_b): None for p in contest.pairings if p.family == ACROSS_PROTOCOLS}
+        for track in contest.tracks:
+            if track != "reference":
+                members = sorted(r.system for r in contest.records if r.facts["track"] == track)
+                inside |= dict.fromkeys(combinations(members, 2))
+    return list(named) + ([p for p in inside if p not in named] if len(inside) <= PAGES else [])
+
+
+def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Duel:
+    """Put two systems side by side wherever they met."""
+    met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
+    tests = []
+    for contest in contests:
+        for subject in contest.subjects:
+            for p in contest.tested(subject):
+                if {p.system_a, p.system_b} == {a, b}:
+                    tests.append((contest, subject, p if p.system_a == a else p.turned()))
+                    break
+    confusions, clips = [], []
+    for contest in [c for c in met if c.condition == "clean"]:
+        categories = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        if categories is None:
+            continue
+        first, second = (next(r for r in contest.records if r.system == s) for s in (a, b))
+        blocks = categories.block(first), categories.block(second)
+        if blocks[0] is not None and blocks[1] is not None:
+            difference = tables.difference(
+                tables.confusion(first, blocks[0]), tables.confusion(second, blocks[1])
+            )
+            confusions.append((contest, difference))
+            clips.append(_clips(contest, categories, first, second, reader))
+    return Duel(a, b, tuple(tests), tuple(confusions[:CONFUSIONS]), tuple(clips))
+
+
+def _clips(contest: Contest, subject: Subject, first: Record, second: Record, reader: ClipReader) -> Clips:
+    answered = reader.answered(contest, (first, second))
+    if isinstance(answered, str):
+        return Clips(contest, absent=answered, agreement=between(reader.run, first, reader.run, second))
+    block = subject.block(first)
+    assert block is not None
+    return compared(contest, subject.view, block.labels, answered)
+
+
+def compared(contest: Contest, view: str, labels: tuple[str, ...], answered: AnsweredTask) -> Clips:
+    """Count and list the clips on which two systems (the two of ``answered``) part, in a view."""
+    task = answered.task
+    truth = label_codes(task.emotions, view, labels)
+    rows = np.flatnonzero(truth >= 0)
+    said = np.stack([s.codes(view, labels) for s in answered.systems])[:, rows]
+    right = said == truth[rows]
+    one, two = right[0] & ~right[1], right[1] & ~right[0]
+    named = task.card.access == "open"
+    words = [_words(s) for s in answered.systems]
+
+    def listed(which: NDArray[np.bool_]) -> tuple[ChangedClip, ...]:
+        return tuple(
+            ChangedClip(task.clip_ids[r] if named else None, labels[truth[r]], words[0][r], words[1][r])
+            for r in rows[np.flatnonzero(which)][:CLIPS].tolist()
+        )
+
+    return Clips(
+        contest,
+        len(rows),
+        int(right.all(axis=0).sum()),
+        int(one.sum()),
+        int(two.sum()),
+        int((said[0] == said[1]).sum()),
+        tuple(
+            (label, int(own.sum()), int((one & own).sum()), int((two & own).sum()))
+            for k, label in enumerate(labels)
+            if (own := truth[rows] == k).any()
+        ),
+        listed(one),
+        listed(two),
+    )
+
+
+def _words(system: Answered) -> list[str]:
+    """What was answered to each clip, or how it ended."""
+    table = system.table
+    return [a or s for a, s in zip(table.answers, table.statuses, strict=True)]

@@ -1,0 +1,61 @@
+"""What a score is to be held against: guessing, and what one human listener makes of the same clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.scoring.records import Record
+from reports.data.comparisons import Contest, Subject
+from reports.formatting import number, span
+from reports.sections.forest_boards import Score
+
+TRUTHS = {
+    "perceived": "one listener against the majority of the others",
+    "intended": "one listener against the emotion that was asked for",
+}
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A reference value of one subject. ``value`` is None where the rule has none."""
+
+    name: str
+    truth: str
+    value: float
+    score: Score
+    clips: int | None
+
+
+def yardsticks(contest: Contest, subject: Subject) -> list[Yardstick]:
+    """List chance, then every human reference that the records hold for a subject."""
+    found: list[Yardstick] = []
+    first = next((r for r in contest.records if subject.block(r) is not None), None)
+    if first is None:
+        return []
+    percent = subject.metric != "ccc"
+    for line in first.facts.get("chance", []):
+        if line["view"] == subject.view and subject.metric in line:
+            value = float(line[subject.metric])
+            words = (
+                "a blind guess, any class alike"
+                if subject.metric == "ua"
+                else "a blind guess, classes as often as they are"
+            )
+            found.append(Yardstick("chance", words, value, Score(number(value), ""), None))
+    for row in human_rows(first, subject):
+        score = Score(
+            number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent)
+        )
+        truth = TRUTHS.get(str(row["truth"]), str(row["truth"]))
+        found.append(Yardstick("listener", truth, float(row["estimate"]), score, int(row["clips"])))
+    return found
+
+
+def human_rows(record: Record, subject: Subject) -> list[dict[str, Any]]:
+    """Return the record's human references for a subject."""
+    return [
+        h
+        for h in record.facts.get("human", [])
+        if (h["view"], h["metric"], h["dimension"]) == (subject.view, subject.metric, subject.dimension)
+    ]

@@ -1,0 +1,152 @@
+"""What degraded audio costs: every condition of a system on a task beside clean audio, on the same clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.audio.conditions import CLEAN
+from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
+from bench.scoring.records import Record
+from reports import formatting
+from reports.charts.chart import Chart, Scale, value_scale
+from reports.data.comparisons import Contest, Subject
+from reports.data.conditions import severity
+from reports.sections.forest_boards import Score, chance_line, score_of
+
+CHARTS = 12
+"""Systems drawn for a task, the best on clean audio first; the table has them all."""
+ROW = 20
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """One system under one condition. ``loss`` is its score less that on clean audio; None where they do not pair up."""
+
+    condition: str
+    score: Score
+    estimate: float
+    low: float | None
+    high: float | None
+    loss: PairedDifference | None
+
+
+@dataclass(frozen=True)
+class Sturdiness:
+    """One system on one task under every condition it was run in, by condition, clean first."""
+
+    record: Record
+    subject: Subject
+    conditions: tuple[Degraded, ...]
+    chart: Chart | None
+
+    def under(self, condition: str) -> Degraded | None:
+        """Return what was measured under a condition."""
+        return next((d for d in self.conditions if d.condition == condition), None)
+
+    @property
+    def worst(self) -> Degraded | None:
+        """The condition that costs most."""
+        return min(
+            (d for d in self.conditions if d.loss is not None),
+            key=lambda d: d.loss.difference if d.loss else 0.0,
+            default=None,
+        )
+
+
+@dataclass(frozen=True)
+class RobustTask:
+    """A task under one protocol: its conditions and its systems, the best on clean audio first."""
+
+    contest: Contest
+    subject: Subject
+    conditions: tuple[str, ...]
+    systems: tuple[Sturdiness, ...]
+    not_drawn: int
+
+
+def robust_tasks(contests: Sequence[Contest]) -> list[RobustTask]:
+    """Lay out every task that was run in more than one condition."""
+    found = []
+    for task, protocol in dict.fromkeys((c.task, c.protocol) for c in contests):
+        own = sorted(
+            (c for c in contests if (c.task, c.protocol) == (task, protocol)),
+            key=lambda c: severity(c.condition),
+        )
+        if len(own) > 1 and own[0].subjects:
+            found.append(_robust_task(own, own[0].subjects[0]))
+    return found
+
+
+def _robust_task(own: Sequence[Contest], subject: Subject) -> RobustTask:
+    records = {(r.system, c.condition): r for c in own for r in c.records}
+    first = own[0]
+    best = [r.system for t in first.tracks for r in first.members(subject, t)]
+    systems = list(dict.fromkeys([*best, *(s for s, _ in records)]))
+    conditions = tuple(c.condition for c in own)
+    measured = [
+        (s, found)
+        for s in systems
+        if (sum((s, c) in records for c in conditions) > 1)
+        and (found := _measured(s, conditions, records, subject, first.plan.level))
+    ]
+    values = [v for _, ds in measured for d in ds for v in (d.estimate, d.low, d.high) if v is not None]
+    scale = (
+        value_scale(values, formatting.subject_title(subject), percent=subject.metric != "ccc")
+        if values
+        else None
+    )
+    made = []
+    for i, (system, ds) in enumerate(measured):
+        record = records[system, ds[0].condition]
+        drawn = _chart(record, subject, ds, scale) if scale is not None and i < CHARTS else None
+        made.append(Sturdiness(record, subject, tuple(ds), drawn))
+    return RobustTask(first, subject, conditions, tuple(made), max(0, len(made) - CHARTS))
+
+
+def _measured(
+    system: str,
+    conditions: Sequence[str],
+    records: dict[tuple[str, str], Record],
+    subject: Subject,
+    level: float,
+) -> list[Degraded]:
+    clean = records.get((system, CLEAN))
+    found = []
+    for condition in conditions:
+        record = records.get((system, condition))
+        row = subject.row(record) if record is not None else None
+        if record is None or row is None:
+            continue
+        loss = _loss(subject, record, clean, level) if condition != CLEAN else None
+        found.append(Degraded(condition, score_of(row), row["estimate"], row["low"], row["high"], loss))
+    return found
+
+
+def _loss(subject: Subject, record: Record, clean: Record | None, level: float) -> PairedDifference | None:
+    if clean is None or not same_clips(record, clean):
+        return None
+    here, there = subject.block(record), subject.block(clean)
+    return paired_difference(subject.metric, here, there, level) if here and there else None
+
+
+def _chart(record: Record, subject: Subject, ds: Sequence[Degraded], scale: Scale) -> Chart:
+    ticks = tuple((float(-i), d.condition) for i, d in enumerate(ds))
+    alt = f"{record.system} on {record.task}: {formatting.subject_title(subject)} by condition. " + "; ".join(
+        f"{d.condition} {d.score.estimate} ({d.score.interval})" for d in ds
+    )
+    chart = Chart(
+        alt, scale, Scale(-len(ds) + 0.5, 0.5, ticks, ""), width=320, height=ROW * len(ds) + 46, left=92
+    )
+    clean = ds[0]
+    if clean.condition == CLEAN:
+        chart.line("guide", [(clean.estimate, 0.5), (clean.estimate, -len(ds) + 0.5)])
+    chance = chance_line(subject, record)
+    if chance is not None and scale.low <= chance <= scale.high:
+        chart.line("chance", [(chance, 0.5), (chance, -len(ds) + 0.5)])
+    for i, d in enumerate(ds):
+        if d.low is not None and d.high is not None:
+            chart.line("reach", [(d.low, -i), (d.high, -i)])
+        worse = d.loss is not None and d.loss.shown and d.loss.difference < 0
+        chart.dots("dots lost" if worse else "dots", [(d.estimate, -i)])
+    return chart

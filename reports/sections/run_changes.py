@@ -1,0 +1,122 @@
+"""Two runs beside each other: which scores moved, by how much, and what was not the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.scoring.clip_answers import Agreement, between
+from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
+from bench.scoring.records import Record, main_view
+from reports.data.comparisons import Subject
+from reports.sections.forest_boards import Score, score_of
+
+INPUTS: Mapping[str, str] = {
+    "content_hash": "clips, labels or speakers",
+    "folds_hash": "folds",
+    "system_identity": "the system (its card and the code of its adapter)",
+    "weights_hash": "weights",
+    "seeds": "seeds",
+    "labels_offered": "labels offered",
+    "plan": "analysis plan",
+    "figures_code": "code of the figures",
+    "code_version": "version of the suite",
+    "matrix_hash": "matrix",
+}
+"""What a record states of how it was made, in words, the weightiest first."""
+OUTCOMES = ("worse", "better", "moved", "within noise", "identical")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One figure in both runs. ``outcome`` is one of :data:`OUTCOMES`; ``difference`` is this run less the other."""
+
+    record: Record
+    subject: Subject
+    now: Score
+    then: Score
+    difference: PairedDifference
+    outcome: str
+    changed: tuple[str, ...]
+    same_answers: Agreement | None
+
+
+@dataclass(frozen=True)
+class Against:
+    """A run against another of the same systems. ``only_here`` and ``only_there`` are records without a partner."""
+
+    name: str
+    other: str
+    figures: tuple[Moved, ...]
+    only_here: tuple[str, ...]
+    only_there: tuple[str, ...]
+
+    def count(self, outcome: str) -> int:
+        """How many figures had that outcome."""
+        return sum(m.outcome == outcome for m in self.figures)
+
+
+def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence[Record]) -> Against:
+    """Compare every record of a run with the one of the other run that has its system, task, protocol and condition.
+
+    ``worse`` and ``better``: the paired interval of the difference leaves out zero. Where clips or folds changed nothing
+    pairs up, and ``moved`` says that the new score lies outside the old one's interval.
+    """
+    here, there = ({_place(r): r for r in rs} for rs in (records, earlier))
+    both = [p for p in here if p in there]
+    found = [m for p in both for m in _moved(run, here[p], other, there[p])]
+    found.sort(key=lambda m: (OUTCOMES.index(m.outcome), m.difference.difference))
+    return Against(
+        run.resolve().name,
+        other.resolve().name,
+        tuple(found),
+        tuple(", ".join(p) for p in here if p not in there),
+        tuple(", ".join(p) for p in there if p not in here),
+    )
+
+
+def _place(record: Record) -> tuple[str, str, str, str]:
+    return record.system, record.task, record.regime, str(record.facts["condition"])
+
+
+def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
+    changed = tuple(words for fact, words in INPUTS.items() if now.facts.get(fact) != then.facts.get(fact))
+    answers = between(run, now, other, then)
+    found = []
+    for subject in _subjects(now):
+        rows = subject.row(now), subject.row(then)
+        blocks = subject.block(now), subject.block(then)
+        if rows[0] is None or rows[1] is None or blocks[0] is None or blocks[1] is None:
+            continue
+        level = float(now.facts["plan"]["level"])
+        paired = (
+            paired_difference(subject.metric, blocks[0], blocks[1], level) if same_clips(now, then) else None
+        )
+        difference = paired or PairedDifference(
+            rows[0]["estimate"] - rows[1]["estimate"], None, None, "none: made on other clips or folds"
+        )
+        outcome = _outcome(difference, rows[0]["estimate"], rows[1])
+        found.append(
+            Moved(now, subject, score_of(rows[0]), score_of(rows[1]), difference, outcome, changed, answers)
+        )
+    return found
+
+
+def _subjects(record: Record) -> list[Subject]:
+    plan = record.facts["plan"]
+    views = (main_view(record.facts), "native")
+    metric = "ua" if plan["primary_metric"] == "ccc" else str(plan["primary_metric"])
+    candidates = [Subject(v, "wrong", metric) for v in views]
+    categorical = [s for s in candidates if s.row(record) is not None][:1]
+    dimensions = sorted({s["dimension"] for s in record.scores if s["metric"] == "ccc" and s["dimension"]})
+    return categorical + [Subject("dimensions", "wrong", "ccc", d) for d in dimensions if d != "mean"]
+
+
+def _outcome(difference: PairedDifference, estimate: float, then: Mapping[str, float | None]) -> str:
+    if difference.difference == 0:
+        return "identical"
+    if difference.low is not None:
+        return ("better" if difference.difference > 0 else "worse") if difference.shown else "within noise"
+    low, high = then["low"], then["high"]
+    return "moved" if low is None or high is None or not low <= estimate <= high else "within noise"

@@ -1,0 +1,60 @@
+"""Boards of what is seldom run together: metrics side by side, pairs that met under different protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.scoring.comparisons import ACROSS_PROTOCOLS
+from bench.scoring.records import Record, read_records
+from reports.data.comparisons import hold_contests
+from reports.sections.forest_boards import heat_maps, system_boards
+from reports.sections.pairwise import duel, pairs_to_show
+
+RESULTS = Path(__file__).parents[3] / "results"
+SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
+
+
+def test_tasks_scored_in_different_metrics_have_a_board_and_a_heat_map_each() -> None:
+    contests = hold_contests(read_records(RESULTS / "studies/dimensions/records"))
+    contest = next(c for c in contests if {s.metric for s in c.subjects} == {"ua", "ccc"})
+    of = {s.metric: s for s in contest.subjects}
+    for order in (("ccc", "ua"), ("ua", "ccc")):
+        shown = [(contest, of[metric]) for metric in order]
+        boards = system_boards(
+            [contest, contest], "meralion-ser-logmel", {i: s for i, (_, s) in enumerate(shown)}
+        )
+        assert [b.subject.metric for b in boards] == list(order)
+        for board in boards:
+            (row,) = board.rows
+            assert len(row.others) == len(board.other_titles)
+            scored = board.subject.row(row.record)
+            assert scored is not None
+            assert board.axis.low <= scored["estimate"] <= board.axis.high
+        assert [m.rows[0].subject.metric for m in heat_maps(shown)] == list(order)
+
+
+def test_a_pair_that_the_plan_names_is_shown_where_its_systems_ran_under_different_protocols() -> None:
+    records = [
+        r
+        for r in read_records(RESULTS / "quick/records")
+        if r.task == "indowave.id" and r.system in (SMALL, PROBE)
+    ]
+    apart = [
+        Record({**r.facts, "protocol": "zero-shot"}, r.blocks) if r.system == PROBE else r for r in records
+    ]
+    (together,), (first, second) = hold_contests(records), hold_contests(apart)
+    assert [c.records[0].system for c in (first, second)] == [SMALL, PROBE]
+    subject = together.subjects[0]
+    (usual,), (found,) = together.across(subject), first.across(subject)
+    assert (found.system_a, found.system_b, found.family) == (SMALL, PROBE, ACROSS_PROTOCOLS)
+    assert (found.difference, found.low, found.high, found.p_value) == (
+        usual.difference,
+        usual.low,
+        usual.high,
+        usual.p_value,
+    )
+    assert "They differ in protocol" in found.sentence
+    assert second.across(subject) == []
+    assert pairs_to_show([first, second]) == [(SMALL, PROBE)]
+    (test,) = [t for t in duel([first, second], PROBE, SMALL, None).tests if t[1] == subject]  # type: ignore[arg-type]
+    assert test[2].difference == -found.difference

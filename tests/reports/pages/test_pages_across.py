@@ -1,0 +1,399 @@
+"""Pages between tasks and systems: degraded audio, other languages, two systems, an earlier run, what a score costs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from bench.leaderboard import Board, validate
+from bench.scoring.comparisons import paired_difference, run_family
+from bench.scoring.records import Record, read_record, read_records
+from reports.data.comparisons import Subject, hold_contests, plain_contests
+from reports.data.run_data import Work
+from reports.formatting import lead, tally, verdict_words
+from reports.pages.board import write_board
+from reports.pages.report import write_report
+from reports.sections.clip_errors import ClipReader
+from reports.sections.costs import quality_and_cost
+from reports.sections.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
+from reports.sections.pairwise import PAGES, duel, pairs_to_show
+from reports.sections.robustness import robust_tasks
+from reports.sections.run_changes import against
+from tests.reports.paged_run import HOSTILE_CLIP, make_run
+from tests.reports.pages.test_report import Page
+
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+SEVEN = Subject("seven", "wrong", "ua")
+
+
+def published(folder: str, pattern: str) -> list[Record]:
+    return [read_record(p) for p in sorted((RESULTS / folder / "records").glob(f"{pattern}.json"))]
+
+
+@pytest.fixture(scope="module")
+def degraded() -> list[Record]:
+    """Two systems on one task: clean from the published quick run, eleven conditions from the robustness run."""
+    names = ("egemaps-linear", "whisper-tiny.en-superb")
+    clean = [r for s in names for r in published("quick", f"{s}__emodb-4class.de__within__clean")]
+    return clean + published("robustness", "*__emodb-4class.de__within__*")
+
+
+def test_a_paired_difference_is_what_the_planned_comparison_says() -> None:
+    names = ("egemaps-linear", "egemaps-svm")
+    records = [r for s in names for r in published("quick", f"{s}__indowave.id__within__clean")]
+    planned = next(p for p in run_family("track probed", records, [names], ["ua"]) if p.view == "native")
+    blocks = [r.block("native", "wrong", "all", "category") for r in records]
+    assert blocks[0]
+    assert blocks[1]
+    found = paired_difference("ua", blocks[0], blocks[1], planned.level)
+    assert found
+    assert (found.difference, found.low, found.high) == pytest.approx(
+        (planned.difference, planned.low, planned.high)
+    )
+
+
+def test_every_condition_stands_beside_clean_with_its_paired_loss(degraded: list[Record]) -> None:
+    (task,) = robust_tasks(hold_contests(degraded))
+    assert task.conditions[:4] == ("clean", "noise-20db", "noise-10db", "noise-0db")
+    assert len(task.conditions) == 12
+    for system in task.systems:
+        clean = system.under("clean")
+        assert clean
+        assert clean.loss is None
+        for d in system.conditions[1:]:
+            assert d.loss
+            assert d.loss.difference == pytest.approx(d.estimate - clean.estimate)
+        loudest = system.under("noise-0db")
+        assert loudest
+        assert loudest.loss
+        assert loudest.loss.shown, "noise as loud as the voice takes 44 points and more"
+        assert system.chart
+        assert "noise-0db" in system.chart.alt
+        assert loudest.score.estimate in system.chart.alt
+    by_name = {s.record.system: s for s in task.systems}
+    worst = by_name["egemaps-linear"].worst
+    assert worst
+    assert worst.condition == "telephone"
+
+
+def test_losses_need_the_same_clips(degraded: list[Record]) -> None:
+    other = [
+        replace(r, facts={**r.facts, "content_hash": "0" * 32}) if r.facts["condition"] != "clean" else r
+        for r in degraded
+    ]
+    (task,) = robust_tasks(hold_contests(other))
+    assert all(d.loss is None for s in task.systems for d in s.conditions)
+
+
+def test_an_overview_shows_clean_audio_alone(degraded: list[Record]) -> None:
+    contests = hold_contests(degraded)
+    assert [c.condition for c in plain_contests(contests)] == ["clean"]
+    noisy = [c for c in contests if c.condition != "clean"]
+    assert plain_contests(noisy) == noisy, "without clean audio nothing is hidden"
+
+
+def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path: Path) -> None:
+    """A visitor of a robustness run sees clean audio, then conditions from mild to severe; fits and confusions once each."""
+    root = tmp_path / "results"
+    for name in ("quick", "robustness"):
+        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables"))
+        for path in (root / name / "records").iterdir():
+            if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
+                path.unlink()
+    board = Board(root)
+    for publication in board.publications():
+        publication.seal()
+    pages = write_board(validate(board), board, tmp_path / "site", run_family).parent
+    task = (pages / "task-indowave.id.html").read_text()
+    folded = re.findall(r'<details class="setting"><summary><h2>within, ([^<]+)</h2>', task)
+    assert folded[:3] == ["noise-20db", "noise-10db", "noise-0db"]
+    assert len(folded) == 11
+    assert task.index('id="s1-1">UA</h2>') < task.index('<details class="setting">')
+    system = (pages / "system-whisper-tiny.en-superb.html").read_text()
+    board_rows = re.findall(r"<small>Indonesian, within(?:, ([^<]+))?</small>", system)
+    assert board_rows[:2] == ["", "noise-20db"]
+    assert system.count("<h3>indowave.id</h3>") == 1, (
+        "one table of fits: conditions are other audio for the same fits"
+    )
+    assert "<h3>indowave.id ·" not in system
+    assert re.search(r"<td class=\"nb\">within, telephone</td>", system), (
+        "a test says which audio it is about"
+    )
+    compared = (pages / "compare-egemaps-linear--whisper-tiny.en-superb.html").read_text()
+    assert (
+        '<p class="lead-line">whisper-tiny.en-superb is better than egemaps-linear on indowave.id.</p>'
+        in compared
+    ), "eleven conditions of a task are not eleven tasks"
+    assert compared.count("a board is made of records") == 1
+
+
+def transferred(record: Record, training: str, sources: tuple[str, ...]) -> Record:
+    facts = {
+        **record.facts,
+        "protocol": "transfer",
+        "training": training,
+        "learnt_view": "seven",
+        "sources": [{"task": s, "clips": 1, "left_out": 0, "speakers": 1} for s in sources],
+        "scores": [{**s, "protocol": "transfer", "training": training} for s in record.facts["scores"]],
+    }
+    return replace(record, facts=facts)
+
+
+def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    for name in ("quick", "robustness"):
+        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables"))
+        for path in (root / name / "records").iterdir():
+            if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
+                path.unlink()
+    board = Board(root)
+    for publication in board.publications():
+        publication.seal()
+    found = validate(board)
+    assert not found.problems
+    pages = write_board(found, board, tmp_path / "site", run_family).parent
+    index = (pages / "index.html").read_text()
+    assert 'href="robustness.html"' in index
+    assert "noise-0db" not in index, "the overview is about clean audio"
+    assert 'href="published.html#records"' in index
+    for name in ("robustness.html", "compare-egemaps-linear--whisper-tiny.en-superb.html"):
+        page = Page((pages / name).read_text())
+        ids = page.having("id")
+        assert len(ids) == len(set(ids))
+        for address in page.having("href"):
+            assert address.lstrip("#") in ids or (pages / unquote(address)).is_file(), address
+    text = Page((pages / "robustness.html").read_text()).text
+    assert "300–3400 Hz" in text
+    for record in published("robustness", "*__indowave.id__within__telephone"):
+        row = Subject("native", "wrong", "ua").row(record)
+        assert row
+        assert f"{100 * row['estimate']:.1f}" in text
+
+
+def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
+    within = published("quick", "whisper-tiny.en-superb__*__within__clean")
+    yardstick = published("quick", "majority__*__within__clean")
+    by_task = {r.task: r for r in within}
+    moved = [
+        transferred(by_task["indowave.id"], "other-languages", ("emodb-4class.de", "nemo-subset.pl")),
+        transferred(by_task["emodb-4class.de"], "indowave.id", ("indowave.id",)),
+    ]
+    (found,) = cross_lingual(hold_contests(within + yardstick + moved))
+    assert found.subject == SEVEN
+    assert [(t, lang) for t, lang, _ in found.tasks] == [("emodb-4class.de", "de"), ("indowave.id", "id")]
+    (matrix,) = found.systems  # yardsticks are the chance line of each column
+    assert [r.title for r in matrix.rows] == [OWN, "Indonesian: indowave.id", RULES["other-languages"]]
+    own, named, rule = matrix.rows
+    assert all(own.cells)
+    assert named.cells[1] is None
+    assert rule.cells[0] is None
+    assert rule.cells[1]
+    assert rule.cells[1].learnt_from == "German, Polish"
+    row = SEVEN.row(by_task["indowave.id"])
+    assert row
+    assert rule.cells[1].score.estimate == f"{100 * row['estimate']:.1f}"
+    assert cross_lingual(hold_contests(within)) == []
+
+
+def test_two_rules_that_learn_from_the_same_corpora_are_one_row() -> None:
+    indonesian = [
+        r for r in published("quick", "whisper-tiny.en-superb__*__within__clean") if r.task == "indowave.id"
+    ]
+    (record,) = indonesian
+    german = ("emodb-4class.de",)
+    one = [transferred(record, rule, german) for rule in ("other-languages", "other-pools")]
+    (found,) = cross_lingual(hold_contests(one))
+    assert [r.title for r in found.systems[0].rows] == [BOTH_RULES]
+    more = [
+        transferred(record, "other-languages", german),
+        transferred(record, "other-pools", (*german, "x.id")),
+    ]
+    (found,) = cross_lingual(hold_contests(more))
+    assert {r.title for r in found.systems[0].rows} == set(RULES.values())
+
+
+@pytest.fixture(scope="module")
+def paged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("across")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SERBENCH_DATA", raising=False)
+        run = make_run(folder)
+        patch.setenv("SERBENCH_CACHE", str(folder / "cache"))
+        yield run
+
+
+def test_two_systems_are_told_apart_clip_by_clip(paged: Path) -> None:
+    contests = hold_contests(read_records(paged / "records"))
+    reader = ClipReader(paged, (), paged / "report", audio=False)
+    found = duel(contests, "sharp", "dull", reader)
+    (clips,) = found.clips
+    assert not clips.absent
+    records = {r.system: r for c in contests for r in c.records}
+    for system, right in (("sharp", clips.both + clips.only_first), ("dull", clips.both + clips.only_second)):
+        block = records[system].block("native", "wrong", "all", "category")
+        assert block
+        first_seed = block.values[0].sum(axis=0)
+        assert right == first_seed[:, :-1].trace()
+        assert clips.clips == first_seed.sum()
+    assert sum(n for _, n, _, _ in clips.classes) == clips.clips
+    assert sum(one for _, _, one, _ in clips.classes) == clips.only_first
+    assert clips.neither >= 0
+    assert clips.won
+    for clip in clips.won:
+        assert clip.first == clip.truth != clip.second
+    # Without labels the tables still say how often the two agree.
+    (paged.parent / "data").rename(paged.parent / "away")
+    try:
+        (blind,) = duel(contests, "sharp", "dull", ClipReader(paged, (), paged, audio=False)).clips
+    finally:
+        (paged.parent / "away").rename(paged.parent / "data")
+    assert blind.absent
+    assert blind.agreement
+    assert (blind.agreement.answered, blind.agreement.same) == (clips.clips, clips.same)
+    turned = duel(contests, "dull", "sharp", reader)
+    assert turned.clips[0].only_first == clips.only_second
+    (contest, subject, test), *_ = found.tests
+    assert test.system_a == "sharp"
+    assert test in [p if p.system_a == "sharp" else p.turned() for p in contest.tested(subject)]
+
+
+def test_pages_of_pairs_are_written_for_the_plan_and_for_few(paged: Path) -> None:
+    contests = hold_contests(read_records(paged / "records"))
+    assert ("dull", "sharp") in pairs_to_show(contests)
+    first = next(c for c in contests if c.records[0].facts["track"] == "adapted" or len(c.records) > 2)
+    record = next(r for r in first.records if r.system == "sharp")
+    crowd = tuple(replace(record, facts={**record.facts, "system": f"s{i:02}"}) for i in range(12))
+    plan = first.plan.model_copy(update={"across_tracks": (("s00", "s07"),)})
+    many = replace(first, records=crowd, plan=plan)
+    assert PAGES < 12 * 11 / 2
+    assert pairs_to_show([many]) == [("s00", "s07")]
+
+
+def test_an_earlier_run_says_which_scores_moved_and_what_was_not_the_same(
+    paged: Path, tmp_path: Path
+) -> None:
+    records = read_records(paged / "records")
+    same = against(paged, records, paged, records)
+    assert {m.outcome for m in same.figures} == {"identical"}
+    assert all(m.changed == () and m.same_answers and m.same_answers.share == 1.0 for m in same.figures)
+
+    by_name = {r.system: r for r in records}
+    weaker = replace(
+        by_name["dull"], facts={**by_name["dull"].facts, "system": "sharp", "weights_hash": "old"}
+    )
+    earlier = [weaker if r.system == "sharp" else r for r in records if r.system != "majority"]
+    found = against(paged, records, paged, earlier)
+    moved = [m for m in found.figures if m.record.system == "sharp" and m.subject.metric == "ua"]
+    assert [m.outcome for m in moved] == ["better"], "skill 0.8 against 0.5"
+    assert moved[0].difference.difference > 0
+    assert "weights" in moved[0].changed
+    assert "the system (its card and the code of its adapter)" in moved[0].changed
+    assert {m.outcome for m in found.figures if m.record.system == "dull"} == {"identical"}
+    assert len(found.only_here) == 1
+    assert found.only_here[0].startswith("majority")
+
+    page = write_report(paged, tmp_path / "report", against=paged).parent / "against.html"
+    assert "0 better, 0 worse" in page.read_text()
+    assert 'href="against.html"' in (page.parent / "index.html").read_text()
+    duels = (page.parent / "compare-dull--sharp.html").read_text()
+    assert HOSTILE_CLIP not in duels
+    write_report(paged, tmp_path / "report")
+    assert not page.exists(), "a page that this report no longer has is removed"
+
+
+def test_scores_on_other_folds_do_not_pair_up(paged: Path) -> None:
+    records = [r for r in read_records(paged / "records") if r.system == "sharp"]
+    clusters = [{**c, "name": f"x{i}"} for i, c in enumerate(records[0].facts["clusters"])]
+    earlier = [
+        replace(r, facts={**r.facts, "clusters": clusters, "folds_hash": "other"}, blocks=r.blocks)
+        for r in records
+    ]
+    (first, *_) = against(paged, records, paged, earlier).figures
+    assert first.difference.low is None
+    assert "folds" in first.changed
+    assert first.outcome in ("identical", "within noise")
+
+
+def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
+    names = ("egemaps-linear", "egemaps-svm", "whisper-tiny.en-superb", "meralion-ser-small", "majority")
+    records = [r for s in names for r in published("quick", f"{s}__*__within__clean")]
+    shown = [(c, c.subjects[0]) for c in hold_contests(records)]
+    work = {
+        "egemaps-linear": Work(60.0, 2.0),
+        "egemaps-svm": Work(0.0, 4.0),
+        "whisper-tiny.en-superb": Work(0.0, 9.0),
+    }
+    found = quality_and_cost(shown, work, dict.fromkeys(names, 2.0))
+    assert found
+    by_name = {c.system: c for c in found.rows}
+    assert set(by_name) == set(names) - {"majority"}
+    assert by_name["egemaps-linear"].seconds_per_hour == 31.0
+    assert by_name["egemaps-svm"].seconds_per_hour == 32.0, "it uses the features that the other one made"
+    assert by_name["whisper-tiny.en-superb"].seconds_per_hour is None, "its features came from an earlier run"
+    assert by_name["meralion-ser-small"].seconds_per_hour is None
+    scores = {
+        r.task: Subject("native", "wrong", "ua").row(r) for r in records if r.system == "egemaps-linear"
+    }
+    value = {t: s["estimate"] for t, s in scores.items() if s}
+    emodb = (value["emodb-4class.de"] + value["emodb-7class-2s.de"]) / 2
+    assert by_name["egemaps-linear"].score == pytest.approx(
+        (emodb + value["indowave.id"] + value["nemo-subset.pl"]) / 3
+    )
+    parameters, seconds = found.charts
+    assert "8.21 M" in parameters.alt
+    assert "egemaps-svm" in seconds.alt
+
+
+def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    """Trained on the other languages with three seeds, the probe reached 30 to 64 % on German."""
+    name = "proposed"
+    shutil.copytree(
+        RESULTS / "studies" / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables")
+    )
+    for path in (tmp_path / "results" / name / "records").iterdir():
+        if "__emodb-4class.de__transfer" not in path.name:
+            path.unlink()
+    board = Board(tmp_path / "results")
+    for publication in board.publications():
+        publication.seal()
+    found = validate(board)
+    assert not found.problems
+    (contest,) = hold_contests(read_records(tmp_path / "results" / name / "records"))
+    subject = next(s for s in contest.subjects if s.metric == "ua")
+    probe = contest.against(subject, "probed", "whisper-tiny.en-superb")["egemaps-linear"]
+    assert probe.rests_on_seeds
+    assert verdict_words(probe) == "better, for these seeds"
+    assert "It beats egemaps-linear (for these seeds only)." in lead(contest, subject, "probed")
+    assert "1 differs significantly (1 for these seeds only)" in tally([probe])
+    pages = write_board(found, board, tmp_path / "site", run_family).parent
+    words = {p.name: " ".join(Page(p.read_text()).text.split()) for p in pages.glob("*.html")}
+    assert "better, for these seeds" in words["task-emodb-4class.de.html"]
+    assert "seeds drawn anew: −14.1 to 59.0" in words["task-emodb-4class.de.html"]
+    assert "worse, for these seeds" in words["system-egemaps-linear.html"]
+    pair = words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
+    assert "with seeds drawn anew" in pair
+    assert "−26.9 to 51.8" in pair
+
+
+def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
+    name = "quick"
+    shutil.copytree(RESULTS / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables"))
+    for path in (tmp_path / "results" / name / "records").iterdir():
+        if "__indowave.id__within" not in path.name or path.name.startswith("mfcc"):
+            path.unlink()
+    board = Board(tmp_path / "results")
+    for publication in board.publications():
+        publication.seal()
+    pages = write_board(validate(board), board, tmp_path / "site", run_family).parent
+    said = "Of meralion-ser-small one seed is known"
+    words = {p.name: " ".join(Page(p.read_text()).text.split()) for p in pages.glob("*.html")}
+    assert f"{said}, taken as it is" in words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
+    assert f"{said}, and not what others would give" in words["task-indowave.id.html"]
+    assert "where a system has one seed)" in words["index.html"]
+    assert "one seed" not in words["compare-egemaps-linear--egemaps-svm.html"]
