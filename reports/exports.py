@@ -17,7 +17,7 @@ from bench.scoring.records import Record, main_view
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
 from reports import formatting
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 
 COLUMNS = (*(f.name for f in fields(Score) if f.name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
 FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
@@ -33,7 +33,7 @@ _UNSEEN = re.compile(
 TEX_HEAD = "% Made by ser-bench; needs \\usepackage[T1]{fontenc}, \\usepackage[utf8]{inputenc} and \\usepackage{booktabs}.\n"
 
 
-def write_exports(records: Sequence[Record], contests: Sequence[Contest], out: Path) -> list[Path]:
+def write_exports(records: Sequence[Record], contests: Sequence[TaskComparison], out: Path) -> list[Path]:
     """Write every form into ``out``; the same records give the same bytes. Returns the files, the folder's first.
 
     ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per contest
@@ -110,12 +110,12 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in _UNSEEN.sub(" ", text))
 
 
-def latex_tables(contests: Sequence[Contest]) -> str:
+def latex_tables(contests: Sequence[TaskComparison]) -> str:
     """One ``table`` per contest and subject: systems by track, score, interval, rank interval."""
     return TEX_HEAD + "".join(latex_table(c, s) for c in contests for s in c.subjects)
 
 
-def latex_table(contest: Contest, subject: Subject) -> str:
+def latex_table(contest: TaskComparison, subject: Subject) -> str:
     """A table of one task in one metric, best first within each track."""
     percent = formatting.is_percent(subject)
     lines = []

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.scoring.comparisons import NO_VERDICT, Pairing
+from bench.scoring.comparisons import NO_VERDICT, PairResult
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 
 METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
@@ -176,7 +176,7 @@ def margin_words(subject: Subject, margin: float) -> str:
     return f"{number(margin)} points" if is_percent(subject) else number(margin, percent=False)
 
 
-def board_caption(contest: Contest, subject: Subject) -> str:
+def board_caption(contest: TaskComparison, subject: Subject) -> str:
     """Say what a board shows and on how much data."""
     facts = contest.facts
     clusters = len(facts["clusters"])
@@ -203,7 +203,7 @@ def rank_words(rank: RankInterval | None) -> str:
     )
 
 
-def lead(contest: Contest, subject: Subject, track: str) -> str:
+def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
     """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it."""
     members = contest.members(subject, track)
     best = members[0]
@@ -234,13 +234,13 @@ def lead(contest: Contest, subject: Subject, track: str) -> str:
     return said
 
 
-def verdict_words(p: Pairing) -> str:
+def verdict_words(p: PairResult) -> str:
     """Write a verdict in a table's cell."""
     said = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
     return f"{said}, for these seeds" if p.rests_on_seeds else said
 
 
-def tally(pairings: Sequence[Pairing]) -> str:
+def tally(pairings: Sequence[PairResult]) -> str:
     """Count verdicts of planned pairs in words.
 
     >>> tally([])

@@ -155,14 +155,14 @@ def training_rows(folder: Path, device: str, tiny: bool, roof: float) -> list[Ro
     from accelerate import Accelerator
 
     from adapters.meralion_ser.training import loop
-    from adapters.meralion_ser.training.batches import Batch
+    from adapters.meralion_ser.training.batches import TrainingBatch
     from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets, hybrid_loss
 
     run = _paper_run(folder, device, tiny)
     stage = run.stages[-1]
     size = 2 if tiny else run.recipe.batch
     torch.manual_seed(0)
-    batch = Batch(
+    batch = TrainingBatch(
         tuple(range(size)),
         torch.randn(size, stage.longest, 80),
         None,

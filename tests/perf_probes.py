@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.features.probes.batched_adam import Lesson, Schedule, train_heads
+from bench.features.probes.batched_adam import Schedule, Trial, train_heads
 from bench.features.probes.learning_rate_search import NO_ROWS
-from bench.features.probes.losses import CategoryObjective
-from bench.features.probes.pooled_head import Pooled
+from bench.features.probes.losses import CrossEntropy
+from bench.features.probes.pooled_head import PooledHead
 from tests.perf_training import multiplied_per_second
 from tests.superb_parity import BATCH, CORPUS, HIDDEN, WEIGHTS, Material, load, seconds_per_s3prl_step
 
@@ -52,7 +52,7 @@ def one_after_another(
     x: torch.Tensor,
     labels: torch.Tensor,
     outputs: int,
-    lessons: list[Lesson],
+    lessons: list[Trial],
     clock: Clock = time.process_time,
 ) -> float:
     """Seconds to train these heads alone, with torch's modules, autograd and Adam."""
@@ -74,12 +74,12 @@ def all_at_once(
     x: torch.Tensor,
     labels: torch.Tensor,
     outputs: int,
-    lessons: list[Lesson],
+    lessons: list[Trial],
     clock: Clock = time.process_time,
 ) -> float:
     """Seconds to train these heads with the suite's trainer."""
     started = clock()
-    train_heads(Pooled(x, HIDDEN), lessons, CategoryObjective(labels, outputs), Schedule(batch_size=BATCH))
+    train_heads(PooledHead(x, HIDDEN), lessons, CrossEntropy(labels, outputs), Schedule(batch_size=BATCH))
     return clock() - started
 
 
@@ -117,12 +117,12 @@ def measure() -> list[Row]:
 def _figures(material: Material) -> list[Row]:
     x, labels = torch.from_numpy(material.pooled), torch.from_numpy(material.labels)
     lessons = [
-        Lesson(fold.train, NO_ROWS, rate, seed, STEPS)
+        Trial(fold.train, NO_ROWS, rate, seed, STEPS)
         for fold in material.folds
         for rate in RATES
         for seed in SEEDS
     ]
-    few = [Lesson(material.folds[0].train, NO_ROWS, 1e-3, 0, 3)]
+    few = [Trial(material.folds[0].train, NO_ROWS, 1e-3, 0, 3)]
     for warm_up in (one_after_another, all_at_once):
         warm_up(x, labels, material.n_labels, few)
     ratios, walks, floors, s3prl_ratios = [], [], [], []
@@ -169,7 +169,7 @@ def _figures(material: Material) -> list[Row]:
 
 
 def with_all_cores(
-    x: torch.Tensor, labels: torch.Tensor, outputs: int, lessons: list[Lesson], cores: int
+    x: torch.Tensor, labels: torch.Tensor, outputs: int, lessons: list[Trial], cores: int
 ) -> tuple[float, ...]:
     """How many times faster by the clock, torch's threads and the suite's being as many as cores."""
     before = torch.get_num_threads()

@@ -22,9 +22,9 @@ import torch
 from adapters.meralion_ser import MeralionSerPredictor, predictor
 from adapters.meralion_ser.training import loop
 from adapters.meralion_ser.training.augmentation import MixUp
-from adapters.meralion_ser.training.batches import Batch, epoch_batches
+from adapters.meralion_ser.training.batches import TrainingBatch, epoch_batches
 from adapters.meralion_ser.training.losses import hybrid_loss
-from adapters.meralion_ser.training.session import Session
+from adapters.meralion_ser.training.session import TrainingSession
 from bench.cards.registry import load_system
 from bench.protocols import Clips, Examples, FitContext, Weights
 
@@ -96,7 +96,7 @@ def caught_run(
         labels=LABELS, dimensions=False, seed=0, workdir=folder, device=device, features=store
     )
 
-    def catch(run: loop.Run, session: Session) -> Session:
+    def catch(run: loop.Run, session: TrainingSession) -> TrainingSession:
         raise Caught(run)
 
     with patch.object(predictor, "train", catch):
@@ -107,7 +107,7 @@ def caught_run(
     raise AssertionError("the predictor trained nothing")
 
 
-def batches_of(run: loop.Run, stage: loop.Stage) -> list[Batch]:
+def batches_of(run: loop.Run, stage: loop.Stage) -> list[TrainingBatch]:
     """The batches that ``EPOCHS`` epochs of a stage draw from seed 0."""
     rng, made = np.random.default_rng(0), []
     mixup = MixUp(run.recipe.mixup, run.recipe.mixup_alpha)
@@ -127,10 +127,12 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 def suite(run: loop.Run, stage: loop.Stage) -> None:
     """Train one stage with the suite's loop: batches drawn, crops, MixUp, schedules, epochs kept, checkpoints written."""
     (run.folder / "training.pt").unlink(missing_ok=True)
-    loop.train(replace(run, stages=[replace(stage, epochs=EPOCHS)]), Session(np.random.default_rng(0)))
+    loop.train(
+        replace(run, stages=[replace(stage, epochs=EPOCHS)]), TrainingSession(np.random.default_rng(0))
+    )
 
 
-def bare(run: loop.Run, stage: loop.Stage, batches: list[Batch]) -> None:
+def bare(run: loop.Run, stage: loop.Stage, batches: list[TrainingBatch]) -> None:
     """Train one stage with nothing but forward, loss, backward and optimiser, on batches that lie ready."""
     optimiser = torch.optim.AdamW(
         [{"params": list(p), "lr": lr, "weight_decay": decay} for p, lr, decay in stage.parameters],
@@ -145,7 +147,7 @@ def bare(run: loop.Run, stage: loop.Stage, batches: list[Batch]) -> None:
         optimiser.step()
 
 
-def operations(run: loop.Run, stage: loop.Stage, batches: list[Batch]) -> int:
+def operations(run: loop.Run, stage: loop.Stage, batches: list[TrainingBatch]) -> int:
     """Floating-point operations of these batches, forward and backward, as torch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.protocols import DIMENSIONS
-from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.records import Record, read_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +137,7 @@ def _of_small(system: str) -> bool:
     return system == SMALL or system.startswith(ABLATION)
 
 
-def _decisive(p: Pairing) -> bool:
+def _decisive(p: PairResult) -> bool:
     return (p.metric, p.view, p.outside, p.protocol) == ("ua", "native", "wrong", "within")
 
 
@@ -158,7 +158,7 @@ def _decimals(s: dict[str, Any]) -> str:
     return f"{s['estimate']:.2f} ({s['low']:.2f} to {s['high']:.2f})".replace("-", "−")
 
 
-def _difference(p: Pairing) -> str:
+def _difference(p: PairResult) -> str:
     points = f"{100 * p.difference:+.1f} ({100 * p.low:+.1f} to {100 * p.high:+.1f})".replace("-", "−")
     said = "not separated" if "separate" in p.verdict else p.verdict
     return f"{points}, adjusted p = {p.p_adjusted:.2g}: {said}"

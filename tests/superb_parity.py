@@ -27,10 +27,10 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import find_corpora
 from bench.execution.worker import quiet_single_thread
 from bench.features.probes import ProbeFold, ProbeTask
-from bench.features.probes.batched_adam import Lesson, Schedule, train_heads
+from bench.features.probes.batched_adam import Schedule, Trial, train_heads
 from bench.features.probes.learning_rate_search import NO_ROWS
-from bench.features.probes.losses import CategoryObjective
-from bench.features.probes.pooled_head import Pooled
+from bench.features.probes.losses import CrossEntropy
+from bench.features.probes.pooled_head import PooledHead
 from bench.features.probes.superb import SuperbProbe
 from bench.features.store import Keep
 from bench.metrics import unweighted_accuracy
@@ -172,9 +172,9 @@ def train_pooled(
 ) -> list[tuple[float, float]]:
     """The same two figures per seed from our heads: the last step, and the step with the lowest validation loss."""
     x = torch.from_numpy(material.pooled)
-    objective = CategoryObjective(torch.from_numpy(material.labels), material.n_labels)
-    lessons = [Lesson(fold.train, NO_ROWS, rate, seed, steps) for seed in seeds]
-    design = Pooled(x, HIDDEN)
+    objective = CrossEntropy(torch.from_numpy(material.labels), material.n_labels)
+    lessons = [Trial(fold.train, NO_ROWS, rate, seed, steps) for seed in seeds]
+    design = PooledHead(x, HIDDEN)
     heads = train_heads(design, lessons, objective, Schedule(batch_size=BATCH)).heads
     last = design.scores(heads, torch.from_numpy(fold.test)).argmax(dim=2).numpy()  # type: ignore[arg-type]
     hidden = material.labels.copy()

@@ -9,7 +9,7 @@ import pytest
 
 from bench.cards.registry import system_names
 from bench.execution.planning.matrix import load_matrix
-from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.records import Record, read_records
 from tests import study_tables
 
@@ -30,13 +30,13 @@ def records_of(study: str) -> list[Record]:
     return read_records(ROOT / "results" / "studies" / study / "records")
 
 
-def decisive(p: Pairing) -> bool:
+def decisive(p: PairResult) -> bool:
     """UA in the classes that were learnt, with answers outside them counted as wrong."""
     view = "seven" if p.protocol == "transfer" else "native"
     return (p.metric, p.outside, p.view) == ("ua", "wrong", view)
 
 
-def line(p: Pairing) -> str:
+def line(p: PairResult) -> str:
     return f"- {'Trained on the other languages: ' if p.protocol == 'transfer' else ''}{p.sentence}"
 
 

@@ -19,7 +19,7 @@ from adapters.audio_lm.requests.dispatch import Asker, Price
 from adapters.audio_lm.requests.prompts import prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
-from adapters.audio_lm.session import LacksFeature, Session
+from adapters.audio_lm.session import LacksFeature, PromptSession
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
@@ -156,12 +156,12 @@ class AudioLanguageModel:
     async def _ask(self, clips: Clips, context: FitContext, asker: Asker) -> Answers:
         """Ask as the card says, or, where the server cannot and the card allows it, in the fallback's mode."""
         try:
-            return await Session(self._settings, self._prompts, clips, context, asker).run()
+            return await PromptSession(self._settings, self._prompts, clips, context, asker).run()
         except LacksFeature as error:
             if self._settings.fallback is None:
                 raise
             other = replace(self._settings, mode=self._settings.fallback, fallback=None)
-            answers = await Session(other, self._prompts, clips, context, asker).run()
+            answers = await PromptSession(other, self._prompts, clips, context, asker).run()
             return replace(answers, notes=answers.notes | {"fallback": f"asked as {other.mode}: {error}"})
 
     def _connect(self, context: FitContext) -> Endpoint:

@@ -31,7 +31,7 @@ from adapters.audio_lm.replies.completions import (
     was_cut,
 )
 from adapters.audio_lm.replies.parsing import parse_reply
-from adapters.audio_lm.requests.dispatch import Asker, Outcome, Question
+from adapters.audio_lm.requests.dispatch import Asker, Question, RequestOutcome
 from adapters.audio_lm.requests.option_orders import option_orders
 from adapters.audio_lm.requests.prompts import Control, PromptText, display_name, render, render_dimensions
 from adapters.audio_lm.requests.questions import (
@@ -65,7 +65,7 @@ class Slot:
 
 
 @dataclass
-class Row:
+class AskedClip:
     """What is known of a clip while it is asked about."""
 
     slots: list[Slot] = field(default_factory=list)
@@ -78,7 +78,7 @@ class LacksFeature(CannotRun):
     """The server cannot be asked in this mode; another may do, where the card allows it."""
 
 
-class Session:
+class PromptSession:
     """Asks a task's clips. Made for one call of ``predict``."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Session:
         self._tokens: dict[str, list[int]] = {}
         self._scale = settings.dimensions if context.dimensions else None
         self._rated: Array = np.full((len(clips), len(DIMENSIONS)), np.nan)
-        self._rows = [Row() for _ in range(len(clips))]
+        self._rows = [AskedClip() for _ in range(len(clips))]
         self._said: list[dict[Variant, Said]] = [{} for _ in range(len(clips))]
         self._problems: list[str] = []
         self._usage = Usage()
@@ -111,7 +111,7 @@ class Session:
         await self._learn_tokens()
         done = 0
 
-        def keep(row: int, outcomes: list[Outcome]) -> None:
+        def keep(row: int, outcomes: list[RequestOutcome]) -> None:
             nonlocal done
             self._read(row, outcomes)
             done += 1
@@ -314,7 +314,7 @@ class Session:
 
     # --------------------------------------------------------------------------------------------------- replies
 
-    def _read(self, row: int, outcomes: Sequence[Outcome]) -> None:
+    def _read(self, row: int, outcomes: Sequence[RequestOutcome]) -> None:
         """Read a clip's replies into one answer per variant."""
         entry = self._rows[row]
         if entry.status is not None:
@@ -334,7 +334,7 @@ class Session:
         if self._scale:
             self._rated[row] = self._rating_of(entry, replies, self._scale)
 
-    def _rating_of(self, entry: Row, replies: Mapping[Slot, Outcome], scale: Scale) -> Array:
+    def _rating_of(self, entry: AskedClip, replies: Mapping[Slot, RequestOutcome], scale: Scale) -> Array:
         """Mean over the windows, weighted by their seconds, of what could be read."""
         parts = []
         for window in range(len(entry.seconds)):
@@ -346,7 +346,7 @@ class Session:
         mean = (np.nan_to_num(rated) * weights).sum(axis=0) / np.where(total > 0, total, 1)
         return np.where(total > 0, mean, np.nan)
 
-    def _said_in(self, window: int, variant: Variant, replies: Mapping[Slot, Outcome]) -> Said:
+    def _said_in(self, window: int, variant: Variant, replies: Mapping[Slot, RequestOutcome]) -> Said:
         if self._settings.mode == "likelihood-sum":
             return self._summed(window, variant, replies)
         outcome = replies[Slot(window, variant)]
@@ -377,7 +377,7 @@ class Session:
         place = {label: i for i, label in enumerate(order)}
         return Said(said.status, said.label, said.text, said.probabilities[[place[x] for x in self._labels]])
 
-    def _summed(self, window: int, variant: Variant, replies: Mapping[Slot, Outcome]) -> Said:
+    def _summed(self, window: int, variant: Variant, replies: Mapping[Slot, RequestOutcome]) -> Said:
         """Log-probability of each label as the answer, less that without audio; then normalised over the labels."""
         scores = []
         prompt = self._prompts[variant.prompt]

@@ -29,10 +29,10 @@ from adapters.meralion_ser.network.frames import (
 from adapters.meralion_ser.network.model import MeralionSerOutput
 from adapters.meralion_ser.training.augmentation import AudioViews
 from adapters.meralion_ser.training.batches import LabelledFrames, described, joined
-from adapters.meralion_ser.training.loop import Run, Stage, load_kept, train
+from adapters.meralion_ser.training.loop import Stage, TrainingRun, load_kept, train
 from adapters.meralion_ser.training.losses import HybridWeights, class_weights
 from adapters.meralion_ser.training.recipe import check_seed, settled
-from adapters.meralion_ser.training.session import Session
+from adapters.meralion_ser.training.session import TrainingSession
 from adapters.meralion_ser.training.targets import Learnable
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, UsageError
@@ -159,7 +159,7 @@ class MeralionSerPredictor:
             self._model.gradient_checkpointing_enable()
         self._model.to(context.device)
         run = self._run(training, judged)
-        self._session = train(run, Session(np.random.default_rng(context.seed)))
+        self._session = train(run, TrainingSession(np.random.default_rng(context.seed)))
         self._matching = self._matched(training) if self._recipe.match_dimensions else None
         self._notes = self._told(training, judged is not None, left_out)
 
@@ -239,10 +239,10 @@ class MeralionSerPredictor:
                 )
         return frames
 
-    def _run(self, training: LabelledFrames, dev: LabelledFrames | None) -> Run:
+    def _run(self, training: LabelledFrames, dev: LabelledFrames | None) -> TrainingRun:
         recipe, context = self._recipe, self._context
         balance = class_weights([c if c >= 0 else None for c in training.categories.tolist()], self._classes)
-        return Run(
+        return TrainingRun(
             model=self._model,
             stages=self._stages(training, dev),
             recipe=recipe,

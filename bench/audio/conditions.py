@@ -27,7 +27,7 @@ MP3_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 @dataclass(frozen=True)
-class Kind:
+class ConditionKind:
     """One kind of condition: the number it takes, in which unit and range, and the packages whose code decides the samples."""
 
     says: str
@@ -39,23 +39,23 @@ class Kind:
     packages: tuple[str, ...] = ()
 
 
-KINDS: Mapping[str, Kind] = {
-    CLEAN: Kind("the audio as it is", number=False),
-    "noise": Kind("pink noise at a signal-to-noise ratio", "db", -20, 60, packages=("numpy",)),
-    "white": Kind("white noise at a signal-to-noise ratio", "db", -20, 60, packages=("numpy",)),
-    "babble": Kind("six other voices of the same task", "db", -20, 60, packages=("numpy",)),
-    "recorded": Kind(f"a recording from the folder {NOISE_VARIABLE}", "db", -20, 60, packages=("numpy",)),
-    "reverb": Kind(
+KINDS: Mapping[str, ConditionKind] = {
+    CLEAN: ConditionKind("the audio as it is", number=False),
+    "noise": ConditionKind("pink noise at a signal-to-noise ratio", "db", -20, 60, packages=("numpy",)),
+    "white": ConditionKind("white noise at a signal-to-noise ratio", "db", -20, 60, packages=("numpy",)),
+    "babble": ConditionKind("six other voices of the same task", "db", -20, 60, packages=("numpy",)),
+    "recorded": ConditionKind(f"a recording from the folder {NOISE_VARIABLE}", "db", -20, 60, packages=("numpy",)),
+    "reverb": ConditionKind(
         "a room of that reverberation time (Sabine)", "s", 0.1, 0.8, 0.5,
         packages=("numpy", "scipy", "pyroomacoustics"),
     ),
-    "telephone": Kind("300–3400 Hz at 8 kHz through G.711 µ-law", number=False, packages=("scipy", "soxr", "av")),
-    "opus": Kind("Opus at that many kbit/s", "k", 6, 256, packages=("soxr", "av")),
-    "mp3": Kind("MP3 at that many kbit/s", "k", 8, 160, packages=("soxr", "av")),
-    "speed": Kind("played faster or slower, pitch included", "", 0.5, 2.0, packages=("soxr",)),
-    "cut": Kind("at most the middle so many seconds", "s", 0.1, 3600),
-    "pad": Kind("trailing silence up to a length", "s", 0.1, 3600),
-    "tile": Kind("repeated up to a length", "s", 0.1, 3600),
+    "telephone": ConditionKind("300–3400 Hz at 8 kHz through G.711 µ-law", number=False, packages=("scipy", "soxr", "av")),
+    "opus": ConditionKind("Opus at that many kbit/s", "k", 6, 256, packages=("soxr", "av")),
+    "mp3": ConditionKind("MP3 at that many kbit/s", "k", 8, 160, packages=("soxr", "av")),
+    "speed": ConditionKind("played faster or slower, pitch included", "", 0.5, 2.0, packages=("soxr",)),
+    "cut": ConditionKind("at most the middle so many seconds", "s", 0.1, 3600),
+    "pad": ConditionKind("trailing silence up to a length", "s", 0.1, 3600),
+    "tile": ConditionKind("repeated up to a length", "s", 0.1, 3600),
 }  # fmt: skip
 EXAMPLES = (
     CLEAN, "noise-20db", "white-10db", "babble-10db", "recorded-10db", "reverb", "reverb-0.3s", "telephone", "opus-16k",

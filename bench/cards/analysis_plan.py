@@ -8,14 +8,14 @@ from pydantic import Field
 
 from bench.cards.typed_yaml import Strict
 
-Metric = Literal["ua", "wa", "macro_f1", "ccc"]
+PrimaryMetric = Literal["ua", "wa", "macro_f1", "ccc"]
 
 
 class AnalysisPlan(Strict):
     """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
 
     primary_view: Literal["native", "seven", "four"] = "native"
-    primary_metric: Metric = "ua"
+    primary_metric: PrimaryMetric = "ua"
     families: Literal["track"] = "track"
     """Comparison family: all pairs of one track × task × view × metric."""
     across_tracks: tuple[tuple[str, str], ...] = ()

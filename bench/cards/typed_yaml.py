@@ -31,7 +31,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         return mapping
 
 
-Lines = dict[tuple[str | int, ...], int]
+LineNumbers = dict[tuple[str | int, ...], int]
 MOST_CHARACTERS = 4 << 20
 MOST_PLACES = 200_000
 """Keys and entries of a file once its aliases are written out: a few lines of aliases of aliases can mean billions."""
@@ -61,7 +61,7 @@ def read_typed(path: Path, model: type[Card]) -> Card:
 
 def parse_typed(text: str, source: str, model: type[Card]) -> Card:
     """Parse YAML text into ``model``; ``source`` names it in errors."""
-    lines: Lines = {}
+    lines: LineNumbers = {}
     try:
         _require_shallow(text, source)
         node = yaml.compose(text, Loader=_Loader)
@@ -98,7 +98,7 @@ def _require_shallow(text: str, source: str) -> None:
             raise UsageError(f"{source}: nested deeper than {DEEPEST} levels; no file of this suite is")
 
 
-def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:
+def _collect_lines(node: Any, path: tuple[str | int, ...], lines: LineNumbers, source: str) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if len(lines) > MOST_PLACES:
         raise UsageError(
@@ -122,7 +122,7 @@ def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, source:
             _collect_lines(value, (*path, i), lines, source)
 
 
-def _explain(error: Any, model: type[BaseModel], lines: Lines, source: str) -> str:
+def _explain(error: Any, model: type[BaseModel], lines: LineNumbers, source: str) -> str:
     location = tuple(error["loc"])
     line = next((lines[location[:n]] for n in range(len(location), -1, -1) if location[:n] in lines), None)
     where = source if line is None else f"{source}, line {line}"

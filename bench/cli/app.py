@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from bench.cli.groups import board_app, corpus_app, features_app, new_app
-from bench.cli.options import Data, ItemLevel, Json, RunPath, ScoredPath, Source
+from bench.cli.options import Data, ItemLevel, Json, RunPath, ScoredPath, SourceFolder
 
 app = typer.Typer(
     name="serbench",
@@ -135,7 +135,7 @@ def score(
         bool,
         typer.Option("--slices", help="Also by gender, duration, emotion, speaker, language and condition."),
     ] = False,
-    source: Source = "records",
+    source: SourceFolder = "records",
     data: Data = None,
     item_level: ItemLevel = False,
     json_: Json = False,
@@ -153,7 +153,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A system of the run.")],
     b: Annotated[str, typer.Argument(help="Another.")],
     task: Annotated[str | None, typer.Option(help="One task only.")] = None,
-    source: Source = "records",
+    source: SourceFolder = "records",
     data: Data = None,
     item_level: ItemLevel = False,
     json_: Json = False,

@@ -102,13 +102,13 @@ def require_sound(found: Validation) -> None:
 
 def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
     """Build the site of a board, unless something in it is refused."""
-    from bench.leaderboard.cache import RememberedTests
+    from bench.leaderboard.cache import ComparisonCache
     from reports.pages.board import write_board
 
     board = Board(results)
     found = validate(board, data, cache=checked_folder())
     require_sound(found)
-    tests = RememberedTests(cache_folder() / "board" / "comparisons")
+    tests = ComparisonCache(cache_folder() / "board" / "comparisons")
     index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
     if as_json:
         print_json(

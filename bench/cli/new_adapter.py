@@ -10,7 +10,7 @@ from typing import Literal
 from bench.errors import UsageError
 from bench.storage.atomic import clear_os_errors, write_text
 
-Kind = Literal["predictor", "encoder"]
+AdapterKind = Literal["predictor", "encoder"]
 
 PYPROJECT = Template("""\
 [build-system]
@@ -181,7 +181,7 @@ entries:
 """)
 
 
-def new_adapter(name: str, folder: Path, kind: Kind) -> list[Path]:
+def new_adapter(name: str, folder: Path, kind: AdapterKind) -> list[Path]:
     """Write the skeleton as ``folder/name``; returns its files.
 
     Raises:

@@ -19,7 +19,7 @@ RunPath = Annotated[Path, typer.Argument(help="The folder of a run.")]
 ScoredPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run, or of published records.")
 ]
-Source = Annotated[
+SourceFolder = Annotated[
     Literal["records", "tables"],
     typer.Option(
         "--from",

@@ -20,9 +20,9 @@ from bench.cli.results_extra import (
 from bench.errors import BenchError, DataError, UsageError
 from bench.protocols import DIMENSIONS
 from bench.scoring.clip_answers import Agreement, agreements
-from bench.scoring.comparisons import Pairing, compare_pair
+from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.records import Record, main_view
-from bench.scoring.rescoring import Source, rescore
+from bench.scoring.rescoring import RescoringSource, rescore
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.tasks.names import regime
 
@@ -32,7 +32,7 @@ class Asked:
     """Where results are to come from: records or tables, the folders of prepared corpora, clips as units or not."""
 
     run: Path
-    source: Source = "records"
+    source: RescoringSource = "records"
     data: tuple[Path, ...] = ()
     item_level: bool = False
 
@@ -253,16 +253,16 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
 
 
-def _agreement(p: Pairing, same: Mapping[tuple[str, str, str], Agreement]) -> dict[str, float | None]:
+def _agreement(p: PairResult, same: Mapping[tuple[str, str, str], Agreement]) -> dict[str, float | None]:
     found = same.get((p.task, regime(p.protocol, p.training), p.condition))
     return {"agreement": found.share if found else None}
 
 
-def _heading(p: Pairing) -> str:
+def _heading(p: PairResult) -> str:
     return f"{p.task}, {setting_words(p.as_json())}, {p.clusters} {p.unit}"
 
 
-def _comparison(p: Pairing) -> tuple[str, ...]:
+def _comparison(p: PairResult) -> tuple[str, ...]:
     return (
         p.view,
         p.outside,

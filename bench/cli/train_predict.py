@@ -79,7 +79,7 @@ def predict(
     as_json: bool,
 ) -> int:
     """Answer unlabelled audio files; returns the exit code: 1 when a file could not be answered."""
-    from bench.execution.unlabelled import Lesson, answers_of, group_of
+    from bench.execution.unlabelled import TrainOn, answers_of, group_of
 
     for path in audio:
         if path.is_dir():
@@ -99,7 +99,7 @@ def predict(
     if resolved.blocked is not None:
         raise CannotRun(f"{card.name}: {resolved.blocked}")
     quiet_single_thread()
-    lesson = Lesson(trained_on, view, data) if trained_on else None
+    lesson = TrainOn(trained_on, view, data) if trained_on else None
     cache = cache_folder()
     out = console()
     group = group_of(resolved, audio, cache, lesson, seed)

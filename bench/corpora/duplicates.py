@@ -26,7 +26,7 @@ from bench.corpora.prepared import find_corpora
 from bench.errors import BenchError
 from bench.protocols import SAMPLE_RATE, Waveform
 
-Kind = Literal["equal", "copy", "cut", "overlap"]
+DuplicateKind = Literal["equal", "copy", "cut", "overlap"]
 KINDS = {
     "equal": "equal sample by sample",
     "copy": "the same recording, processed otherwise",
@@ -75,7 +75,7 @@ class Duplicate:
 
     corpora: tuple[str, str]
     clips: tuple[str, str]
-    kind: Kind
+    kind: DuplicateKind
     start: float
     seconds: float
     correlation: float
@@ -163,7 +163,7 @@ def _pair(
     clips: Sequence[tuple[HeardCorpus, DecodedClip]],
     a: int,
     b: int,
-    kind: Kind,
+    kind: DuplicateKind,
     start: float,
     seconds: float,
     correlation: float,
@@ -233,7 +233,7 @@ def _compare(
     if correlation < LEAST_CORRELATION:
         return None
     shares = (end - start) / len(x), (end - start) / len(y)
-    kind: Kind = "copy" if min(shares) >= WHOLE else "cut" if max(shares) >= WHOLE else "overlap"
+    kind: DuplicateKind = "copy" if min(shares) >= WHOLE else "cut" if max(shares) >= WHOLE else "overlap"
     return _pair(clips, a, b, kind, lag / SAMPLE_RATE, (end - start) / SAMPLE_RATE, correlation)
 
 

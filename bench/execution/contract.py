@@ -41,7 +41,7 @@ from bench.execution.contract_demands import (
 from bench.execution.inputs import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System, resolve_system
@@ -59,7 +59,7 @@ from bench.protocols import (
 )
 from bench.scoring.predictions import read_table
 from bench.tasks import Task, build_task
-from bench.tasks.training_data import own_material
+from bench.tasks.training_data import own_training_data
 
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip encoded in company and alone, in units of its own largest absolute value (or 1)."""
@@ -147,7 +147,7 @@ class TestBed:
     @property
     def test_clips(self) -> Clips:
         """The clips the first fold is tested on."""
-        return own_material(self.task).clips(self.task.folds[0].test)
+        return own_training_data(self.task).clips(self.task.folds[0].test)
 
     def encoder(self) -> Encoder:
         """Build the system's frozen encoder anew."""
@@ -158,14 +158,14 @@ class TestBed:
         """Lay out the system's cells on a task, as a run would."""
         name = self.system.name
         matrix = Matrix(name="contract", entries=(Entry(systems=(name,), tasks=(task.name,)),))
-        wanted = Wanted(self.system, task.name, task.protocol, (0,))
+        wanted = MatrixRow(self.system, task.name, task.protocol, (0,))
         return make_plan(matrix, [wanted], lambda _name, _protocol: task).groups[0]
 
     def answers(self, task: Task) -> Answers:
         """Fit anew on the first fold and answer its test clips."""
         if self.system.card.probe:
             return self._probe_answers(task)
-        return self.fitted(task).predict(own_material(task).clips(task.folds[0].test))
+        return self.fitted(task).predict(own_training_data(task).clips(task.folds[0].test))
 
     def _probe_answers(self, task: Task) -> Answers:
         """By way of the very jobs of a run; all folds are computed together, the first is handed out."""
@@ -196,7 +196,7 @@ class TestBed:
                 features=self.features,
                 feature_params=system.feature_params,
             )
-            material = own_material(task)
+            material = own_training_data(task)
             predictor.fit(material.examples(fold.train), material.examples(fold.dev), context)
         return predictor
 
@@ -207,7 +207,7 @@ class TestBed:
         if key is None or spec is None:
             return None
         store, encoder = FeatureStore(self.folder / "features"), self.encoder()
-        for clips in (own_material(self.task).clips(np.arange(len(self.task))), odd_audio()):
+        for clips in (own_training_data(self.task).clips(np.arange(len(self.task))), odd_audio()):
             keep = Keep(spec.pooled, spec.every)
             (arrays,), failures = compute_kept(encoder, clips, range(len(clips)), [keep])
             store.write(key, arrays, failures)

@@ -13,10 +13,10 @@ from bench.execution.devices import worker_devices
 from bench.execution.planning.estimates import save_rates
 from bench.execution.planning.plan import RunPlan
 from bench.execution.pool import Pool
-from bench.execution.prepared_run import Prepared, RunSettings, RunSummary
+from bench.execution.prepared_run import PreparedRun, RunSettings, RunSummary
 from bench.execution.progress import Reporter
 from bench.execution.scoring_stage import score_plan
-from bench.execution.stages import Work
+from bench.execution.stages import RunStages
 from bench.storage.atomic import write_json
 from bench.storage.hashing import hash_file
 from bench.storage.journal import CellRow, Journal
@@ -27,7 +27,7 @@ from bench.storage.run_folder import RunFolder
 def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
     """Run a matrix to the end, or go on with it, and score what is complete."""
     started = time.perf_counter()
-    prepared = Prepared(settings)
+    prepared = PreparedRun(settings)
     devices = worker_devices(settings.device, settings.workers)
     everything, chosen = prepared.wanted(fetch=True)
     folder = prepared.folder
@@ -38,7 +38,7 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
         facts = machine_facts(devices) | {"batch_seconds": settings.batch_seconds or "automatic"}
         journal.begin(session, len(devices), json.dumps(facts))
         with Pool(devices, folder.log, settings.batch_seconds) as pool:
-            work = Work(prepared, folder, journal, session, pool, watch)
+            work = RunStages(prepared, folder, journal, session, pool, watch)
             work.decode(prepared.corpora_of(everything))
             for table in prepared.corpora_of(everything):
                 remember_hashes(table, prepared.cache)
@@ -85,7 +85,7 @@ def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[s
     return done
 
 
-def _remember_matrix(folder: RunFolder, prepared: Prepared, plan: RunPlan) -> None:
+def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) -> None:
     described: dict[str, Any] = {
         "matrix": prepared.matrix.model_dump(mode="json"),
         "matrix_hash": prepared.matrix.hash,

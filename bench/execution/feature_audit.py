@@ -32,7 +32,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """A stored key of the same encoder that is not the wanted one, and every ingredient that tells them apart."""
 
     key: str
@@ -49,7 +49,7 @@ class Explanation:
     identity: Mapping[str, Any] | None
     blocked: str | None
     tasks: tuple[Held, ...]
-    others: tuple[Difference, ...]
+    others: tuple[KeyDifference, ...]
     empty: bool = False
     """Nothing at all is stored under the key."""
 
@@ -128,7 +128,7 @@ def explain(system: System, tasks: Mapping[str, Sequence[str]], store: FeatureSt
     )
 
 
-def _others(system: System, store: FeatureStore) -> tuple[Difference, ...]:
+def _others(system: System, store: FeatureStore) -> tuple[KeyDifference, ...]:
     """Stored keys of the same encoder, those that differ in least first."""
     wanted = dict(system.feature_identity or {})
     found = []
@@ -137,7 +137,7 @@ def _others(system: System, store: FeatureStore) -> tuple[Difference, ...]:
         if key == system.feature_key or stored is None or stored.get("encoder") != wanted.get("encoder"):
             continue
         pairs = _differences(stored, wanted)
-        found.append(Difference(key, pairs))
+        found.append(KeyDifference(key, pairs))
     return tuple(sorted(found, key=lambda d: (len(d.differs), d.key)))
 
 

@@ -21,7 +21,7 @@ from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import resolve_system
-from bench.execution.unlabelled import Lesson, encode_missing, group_of
+from bench.execution.unlabelled import TrainOn, encode_missing, group_of
 from bench.execution.worker import Runner
 from bench.features.store import FeatureStore
 from bench.protocols import FitContext, Predictor
@@ -63,7 +63,7 @@ class Keepable(Protocol):
 
 
 @dataclass(frozen=True)
-class Trained:
+class KeptTraining:
     """What training left behind."""
 
     folder: Path
@@ -94,7 +94,7 @@ def train(
     device: str = "cpu",
     progress: Callable[[float, float], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
-) -> Trained:
+) -> KeptTraining:
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
     Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it. Under a
@@ -125,7 +125,7 @@ def train(
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
     cache = cache_folder()
-    lesson = Lesson(config.tasks, config.view, data)
+    lesson = TrainOn(config.tasks, config.view, data)
     group = group_of(system, (), cache, lesson, config.seed)
     weights = {"weights": system.weights} if system.weights else {}
     predictor: Predictor = build(str(card.adapter), card.params | weights)
@@ -147,7 +147,7 @@ def train(
     if first:
         adapter = predictor.save(out)
         write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
-    return Trained(out, out / CARD, clips, notes, unused)
+    return KeptTraining(out, out / CARD, clips, notes, unused)
 
 
 def left_out(group: Group) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ def _fit(
 def _card(
     config: TrainConfig,
     base: SystemCard,
-    lesson: Lesson,
+    lesson: TrainOn,
     adapter: str,
     notes: dict[str, Any],
     out: Path,

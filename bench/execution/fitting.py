@@ -16,11 +16,11 @@ from bench.errors import DataError
 from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.probe_runs import run_probe
-from bench.features.store import FeatureReader, FeatureStore
+from bench.features.store import FeatureStore, StoredFeatures
 from bench.protocols import Answers, Examples, FitContext
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
-from bench.tasks.training_data import Heard, Material
+from bench.tasks.training_data import ConditionedClips, TrainingData
 
 
 def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[CellOutcome]:
@@ -51,11 +51,11 @@ def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[
 
 
 def _usable(
-    material: Material,
+    material: TrainingData,
     rows: NDArray[np.intp],
     condition: str,
-    heard: Heard,
-    features: FeatureReader | None,
+    heard: ConditionedClips,
+    features: StoredFeatures | None,
 ) -> NDArray[np.bool_]:
     """Which of these rows can be heard under a condition, by the encoder too where there is one."""
     clips = [material.hear(int(i), condition, heard) for i in rows]
@@ -111,7 +111,7 @@ def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
 
 
 def _table(
-    material: Material, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
+    material: TrainingData, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
 ) -> PredictionTable:
     """Lay out answers on the usable rows as a table of all rows; ``usable`` is (rows,)."""
     clips = [material.decoded[i] for i in rows]
@@ -125,7 +125,7 @@ def _table(
 def _run_predictor(
     job: FitJob,
     device: str,
-    features: FeatureReader | None,
+    features: StoredFeatures | None,
     watch: Stopwatch,
     progress: Progress,
 ) -> list[Answers]:

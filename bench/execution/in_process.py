@@ -16,7 +16,7 @@ from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.execution.inputs import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.systems import resolve_system
 from bench.execution.scoring_stage import score_planned
@@ -85,7 +85,7 @@ def evaluate(
     chosen = tuple(seeds) if card.seeds else tuple(seeds[:1])
     matrix = Matrix(name="evaluate", entries=(Entry(systems=(card.name,), tasks=(task.name,), seeds=chosen),))
     plan = make_plan(
-        matrix, [Wanted(resolved, task.name, task.protocol, chosen)], lambda name, protocol: task
+        matrix, [MatrixRow(resolved, task.name, task.protocol, chosen)], lambda name, protocol: task
     )
     runner = Runner(device)
     with tempfile.TemporaryDirectory() as scratch:

@@ -16,7 +16,7 @@ from bench.execution.jobs import EncodeJob
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System
 from bench.features.store import FeatureStore
-from bench.tasks.training_data import Heard
+from bench.tasks.training_data import ConditionedClips
 
 ENCODE_CLIPS = 48
 """Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""
@@ -31,7 +31,7 @@ def rows_heard(group: Group) -> Iterator[tuple[str, NDArray[np.intp]]]:
         yield condition, np.unique(np.concatenate(tested))
 
 
-class Hearing:
+class GroupInputs:
     """The conditioned clips in a cache. What was read or planned once is kept."""
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +61,7 @@ class Hearing:
         wanted = {s.target.samples_path: s for g in groups for s in self.shards(g)}
         return [s for s in wanted.values() if self._read(s) is None]
 
-    def heard(self, group: Group) -> Heard:
+    def heard(self, group: Group) -> ConditionedClips:
         """What a group hears, as far as it is made; rows it does not ask for are left out."""
         by_condition: dict[str, dict[str, DecodedClip]] = {}
         for shard in self.shards(group):
@@ -84,7 +84,7 @@ class Hearing:
 
 
 def missing_features(
-    groups: Sequence[Group], cache: Path, hearing: Hearing | None = None
+    groups: Sequence[Group], cache: Path, hearing: GroupInputs | None = None
 ) -> list[tuple[EncodeJob, frozenset[str]]]:
     """Return the encoder jobs that groups wait for, each with the keys of the groups that need it.
 
@@ -92,7 +92,7 @@ def missing_features(
     condition is not made yet are left out.
     """
     store = FeatureStore(cache / "features")
-    hearing = hearing or Hearing(cache / "audio")
+    hearing = hearing or GroupInputs(cache / "audio")
     wanted: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
     users: dict[tuple[str, str], set[str]] = defaultdict(set)
     systems: dict[str, System] = {}
@@ -121,7 +121,7 @@ def missing_features(
     return jobs
 
 
-def _listened(group: Group, hearing: Hearing) -> Iterator[tuple[DecodedClip, str]]:
+def _listened(group: Group, hearing: GroupInputs) -> Iterator[tuple[DecodedClip, str]]:
     """Yield every clip a group listens to, as it sounds, with its language."""
     heard, material = hearing.heard(group), group.material
     for condition, rows in rows_heard(group):

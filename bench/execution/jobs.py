@@ -16,7 +16,7 @@ from bench.audio.conditioned import ConditionShard
 from bench.audio.store import AudioShard, DecodedClip
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
-from bench.tasks.training_data import Heard
+from bench.tasks.training_data import ConditionedClips
 
 Progress = Callable[[float, float], None]
 
@@ -95,7 +95,7 @@ class FitJob:
     server: str | None = None
     """Address of the server that the suite started for this job's system; the card's own comes first."""
     max_cost: float | None = None
-    heard: Heard = field(default_factory=dict)
+    heard: ConditionedClips = field(default_factory=dict)
     """The clips as they sound under the group's conditions."""
     kind = "fit"
 

@@ -13,7 +13,7 @@ from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError, UsageError
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted, expand, filter_wanted
+from bench.execution.planning.expansion import MatrixRow, expand, filter_wanted
 from bench.execution.planning.matrix import load_matrix
 from bench.execution.planning.plan import RunPlan
 from bench.storage.journal import CellRow
@@ -57,7 +57,7 @@ class RunSummary:
     wall_seconds: float
 
 
-class Prepared:
+class PreparedRun:
     """A matrix with the corpora it will run on, before any audio is decoded."""
 
     def __init__(self, settings: RunSettings) -> None:
@@ -88,7 +88,7 @@ class Prepared:
             raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
         return corpora, notes
 
-    def wanted(self, *, fetch: bool) -> tuple[list[Wanted], list[Wanted]]:
+    def wanted(self, *, fetch: bool) -> tuple[list[MatrixRow], list[MatrixRow]]:
         """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
         names: dict[bool, list[str]] = {True: [], False: []}
         for table in self.tables.values():
@@ -102,7 +102,7 @@ class Prepared:
             )
         return everything, filter_wanted(everything, self.settings.only)
 
-    def plan(self, wanted: Iterable[Wanted], *, forecast: bool = False) -> RunPlan:
+    def plan(self, wanted: Iterable[MatrixRow], *, forecast: bool = False) -> RunPlan:
         """Build the tasks (their audio must be decoded, but for a forecast) and lay out the cells."""
         built: dict[tuple[str, Protocol], Task] = {}
 
@@ -128,7 +128,7 @@ class Prepared:
         self.shared = duplicate_warnings(heard, across)
         return list(dict.fromkeys(w for warnings in self.shared.values() for w in warnings))
 
-    def corpora_of(self, wanted: Sequence[Wanted]) -> list[CorpusTable]:
+    def corpora_of(self, wanted: Sequence[MatrixRow]) -> list[CorpusTable]:
         """Return the corpora that some wanted task reads; a transfer may read all of them."""
         names = {w.task.partition("@")[0].rpartition(".")[0] for w in wanted}
         if any(w.training for w in wanted):

@@ -14,9 +14,9 @@ from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
 from bench.execution.planning.plan import Group
 from bench.features.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
-from bench.features.store import FeatureReader
+from bench.features.store import StoredFeatures
 from bench.protocols import Answers
-from bench.tasks.training_data import Heard
+from bench.tasks.training_data import ConditionedClips
 
 Line = tuple[int, str]
 """A row of the material under a condition."""
@@ -25,7 +25,7 @@ Line = tuple[int, str]
 class FrameRows(Sequence[NDArray[np.float32]]):
     """Frames of a task's clips, (layers, frames, dims) each, read from the store's mapped files when asked for."""
 
-    def __init__(self, features: FeatureReader, pcm_hashes: Sequence[str]) -> None:
+    def __init__(self, features: StoredFeatures, pcm_hashes: Sequence[str]) -> None:
         self._features, self._hashes = features, pcm_hashes
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class FrameRows(Sequence[NDArray[np.float32]]):
         return self._features[self._hashes[row]]
 
 
-def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask:
+def probe_task(group: Group, features: StoredFeatures, heard: ConditionedClips) -> ProbeTask:
     """Stack the features a probe learns from and answers on. Clips without features are left out everywhere.
 
     A fold's test rows are its clips under the group's conditions, one condition after the other. The labels of a
@@ -99,8 +99,8 @@ def probe_task(group: Group, features: FeatureReader, heard: Heard) -> ProbeTask
 
 def run_probe(
     group: Group,
-    features: FeatureReader,
-    heard: Heard,
+    features: StoredFeatures,
+    heard: ConditionedClips,
     device: str,
     progress: Callable[[float, float], None],
 ) -> list[Answers]:
@@ -146,7 +146,7 @@ def checked_probe(card: SystemCard) -> Probe:
 
 
 def _known(
-    group: Group, rows: NDArray[np.intp], condition: str, features: FeatureReader, heard: Heard
+    group: Group, rows: NDArray[np.intp], condition: str, features: StoredFeatures, heard: ConditionedClips
 ) -> int:
     clips = [group.material.hear(int(i), condition, heard) for i in rows]
     return sum(c.message is None and c.pcm_hash in features for c in clips)

@@ -29,7 +29,7 @@ class Reporter:
         """Print a line that stays."""
 
 
-class Bars(Reporter):
+class ProgressBars(Reporter):
     """Bars on a terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -45,7 +45,7 @@ class Bars(Reporter):
         self._whole: TaskID | None = None
         self._slots: dict[int, TaskID] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> ProgressBars:
         self._progress.start()
         return self
 
@@ -81,7 +81,7 @@ class Bars(Reporter):
         self._progress.console.print(text, highlight=False)
 
 
-class Lines(Reporter):
+class ProgressLines(Reporter):
     """One line every few seconds, for logs and pipes."""
 
     EVERY = 10.0
@@ -91,7 +91,7 @@ class Lines(Reporter):
         self._last = 0.0
         self._title = ""
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> ProgressLines:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -113,6 +113,6 @@ class Lines(Reporter):
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def watcher(console: Console) -> Bars | Lines:
+def watcher(console: Console) -> ProgressBars | ProgressLines:
     """Bars where somebody watches, lines where nobody does."""
-    return Bars(console) if console.is_terminal else Lines(console)
+    return ProgressBars(console) if console.is_terminal else ProgressLines(console)

@@ -13,7 +13,7 @@ from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import RecordPlan, RunPlan
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.recording import RecordStamp, score_record
-from bench.scoring.records import Block, read_facts, write_record
+from bench.scoring.records import Counts, read_facts, write_record
 from bench.storage.atomic import write_json
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.journal import CellRow
@@ -66,7 +66,7 @@ def score_plan(
 
 def score_planned(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Block]]:
+) -> tuple[dict[str, Any], list[Counts]]:
     """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`."""
     by_seed: dict[int, list[PredictionTable]] = {seed: [] for seed in record.seeds}
     for cell, table in zip(record.cells, tables, strict=True):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bench.corpora.decoded import CorpusTable
 from bench.errors import CannotRun, DataError
-from bench.execution.inputs import Hearing, missing_features
+from bench.execution.inputs import GroupInputs, missing_features
 from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job, JobOutcome
 from bench.execution.planning.estimates import Rates, load_rates
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.pool import Pool
-from bench.execution.prepared_run import Prepared
+from bench.execution.prepared_run import PreparedRun
 from bench.execution.probe_runs import checked_probe
 from bench.execution.progress import Reporter
 from bench.execution.schedule import Step, run_steps
@@ -26,10 +26,10 @@ from bench.storage.run_folder import RunFolder
 
 
 @dataclass
-class Work:
+class RunStages:
     """The stages that need workers, and how their outcomes are written down."""
 
-    prepared: Prepared
+    prepared: PreparedRun
     folder: RunFolder
     journal: Journal
     session: str
@@ -55,7 +55,7 @@ class Work:
             return
         for card in {g.system.name: g.system.card for g in pending if g.system.card.probe}.values():
             checked_probe(card)
-        hearing = Hearing(self.prepared.cache / "audio")
+        hearing = GroupInputs(self.prepared.cache / "audio")
         pending = self._condition(pending, hearing)
         encodes = missing_features(pending, self.prepared.cache, hearing)
         rates = load_rates(self.prepared.cache)
@@ -110,7 +110,7 @@ class Work:
                     lambda job, out: self._note(job, out, []),
                 )
 
-    def _fit_job(self, group: Group, identity: dict[str, str], hearing: Hearing) -> FitJob:
+    def _fit_job(self, group: Group, identity: dict[str, str], hearing: GroupInputs) -> FitJob:
         cache = self.prepared.cache
         limit = self.prepared.settings.max_cost
         heard = hearing.heard(group)
@@ -118,7 +118,7 @@ class Work:
             group, self.folder.tables, self.folder.work, cache, identity, max_cost=limit, heard=heard
         )
 
-    def _condition(self, pending: Sequence[Group], hearing: Hearing) -> list[Group]:
+    def _condition(self, pending: Sequence[Group], hearing: GroupInputs) -> list[Group]:
         """Put test clips (and training clips, where asked for) through their conditions. Returns the groups that can go on."""
         shards = {
             s.target.samples_path: ConditionJob(g.task.name, s) for g in pending for s in hearing.shards(g)

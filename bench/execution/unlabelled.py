@@ -16,7 +16,7 @@ from bench.execution.in_process import load_task
 from bench.execution.inputs import missing_features
 from bench.execution.jobs import FitJob, Job
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System
@@ -29,11 +29,11 @@ from bench.tasks.transfer import Candidate
 TASK = "audio.und"
 """Name of the task that unlabelled files make."""
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainOn:
     """What to learn from: tasks by name, the view their labels are learnt in, where their corpora lie."""
 
     tasks: tuple[str, ...]
@@ -90,7 +90,7 @@ def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view
     )
 
 
-def group_of(system: System, files: Sequence[Path], cache: Path, lesson: Lesson | None, seed: int) -> Group:
+def group_of(system: System, files: Sequence[Path], cache: Path, lesson: TrainOn | None, seed: int) -> Group:
     """Lay out one system's answers to some files: zero-shot, or learnt from other tasks first.
 
     Raises:
@@ -104,7 +104,7 @@ def group_of(system: System, files: Sequence[Path], cache: Path, lesson: Lesson 
     matrix = Matrix(name="audio", entries=(Entry(systems=(name,), tasks=(TASK,)),))
     rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
     learnt = {"training": rule, "view": view} if lesson else {}
-    wanted = Wanted(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
+    wanted = MatrixRow(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
     try:
         plan = make_plan(
             matrix,
@@ -127,16 +127,14 @@ def run_job(runner: Runner, job: Job, told: Callable[[float, float], None]) -> N
         raise DataError(f"{job.name}: {outcome.error}")
 
 
-def encode_missing(group: Group, runner: Runner, cache: Path, progress: Progress) -> None:
+def encode_missing(group: Group, runner: Runner, cache: Path, progress: Say) -> None:
     """Put the group's clips through its frozen encoder, where the store does not hold them yet."""
     for job, _ in missing_features([group], cache):
         progress(f"{job.name}: {job.clips} clips")
         run_job(runner, job, lambda done, total: None)
 
 
-def answers_of(
-    group: Group, runner: Runner, cache: Path, scratch: Path, progress: Progress
-) -> PredictionTable:
+def answers_of(group: Group, runner: Runner, cache: Path, scratch: Path, progress: Say) -> PredictionTable:
     """Fit and answer in this process; return the answers, a row per file."""
     encode_missing(group, runner, cache, progress)
     tables = scratch / "tables"

@@ -110,7 +110,7 @@ def feature_key(
     return hash_json(identity)
 
 
-class FeatureReader:
+class StoredFeatures:
     """The clips stored under one key: arrays read from memory-mapped shards, and the failures.
 
     A reader sees the shards that were complete when it was opened.
@@ -168,9 +168,9 @@ class FeatureStore:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def reader(self, key: str) -> FeatureReader:
+    def reader(self, key: str) -> StoredFeatures:
         """Open what is stored under a key now (an unknown key is an empty reader)."""
-        return FeatureReader(self.root / key)
+        return StoredFeatures(self.root / key)
 
     def missing(self, key: str, pcm_hashes: Iterable[str], *, retry_failures: bool = False) -> list[str]:
         """Clips still to encode, each once, in the order given. Recorded failures count as done unless retried."""

@@ -2,14 +2,14 @@
 
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.publishing import Added, add_run, retract
-from bench.leaderboard.validation import Badge, BoardRecord, Problem, Validation, validate
+from bench.leaderboard.validation import Badge, BoardProblem, BoardRecord, Validation, validate
 
 __all__ = [
     "Added",
     "Badge",
     "Board",
+    "BoardProblem",
     "BoardRecord",
-    "Problem",
     "Publication",
     "Validation",
     "add_run",

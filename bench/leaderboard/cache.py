@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.scoring.comparisons import COMPARED_METRICS, Pairing, run_family, sentence
+from bench.scoring.comparisons import COMPARED_METRICS, PairResult, run_family, sentence
 from bench.scoring.recording import figures_code
-from bench.scoring.records import BlockKey, Record
+from bench.scoring.records import CountsKey, Record
 from bench.storage.atomic import write_text
 from bench.storage.hashing import hash_file, hash_json
 
@@ -28,7 +28,7 @@ DECISIVE = (
 """Facts of a record that a comparison depends on, beside its statistics."""
 
 
-class RememberedTests:
+class ComparisonCache:
     """:func:`bench.scoring.comparisons.run_family` with a memory in a folder of the cache.
 
     The key is the content: code, plan, statistics of every member (by the hash of their file), pairs, metrics. ``tested``
@@ -46,8 +46,8 @@ class RememberedTests:
         records: Sequence[Record],
         pairs: Sequence[tuple[str, str]],
         metrics: Sequence[str] = COMPARED_METRICS,
-        keys: Collection[BlockKey] | None = None,
-    ) -> list[Pairing]:
+        keys: Collection[CountsKey] | None = None,
+    ) -> list[PairResult]:
         """Test a family, or give back what came of it; raises what :func:`run_family` raises."""
         path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
         try:
@@ -67,7 +67,7 @@ class RememberedTests:
         records: Sequence[Record],
         pairs: Sequence[tuple[str, str]],
         metrics: Sequence[str],
-        keys: Collection[BlockKey] | None,
+        keys: Collection[CountsKey] | None,
     ) -> str:
         return hash_json(
             {
@@ -90,7 +90,7 @@ class RememberedTests:
             }
         )
 
-    def _write(self, path: Path, found: Sequence[Pairing]) -> None:
+    def _write(self, path: Path, found: Sequence[PairResult]) -> None:
         # Sentences are made again: they are a third of the bytes.
         names = [n for n in (vars(found[0]) if found else ()) if n != "sentence"]
         rows = [[_plain(getattr(p, n)) for n in names] for p in found]
@@ -150,7 +150,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _pairing(row: dict[str, Any]) -> Pairing:
-    made = Pairing(**row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""})
+def _pairing(row: dict[str, Any]) -> PairResult:
+    made = PairResult(
+        **row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""}
+    )
     object.__setattr__(made, "sentence", sentence(made))
     return made

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import overload
 
 from bench.errors import DataError
-from bench.scoring.records import Block, Record, read_blocks, read_facts
+from bench.scoring.records import Counts, Record, read_blocks, read_facts
 from bench.storage.hashing import hash_file
 
 KEPT = 128
@@ -17,31 +17,31 @@ KEPT = 128
 
 
 @dataclass(frozen=True)
-class StoredBlocks(Sequence[Block]):
+class StoredBlocks(Sequence[Counts]):
     """The blocks of a record (those of its slices with ``sliced``), read when they are asked for."""
 
     path: Path
     sliced: bool
 
-    def _read(self) -> tuple[Block, ...]:
+    def _read(self) -> tuple[Counts, ...]:
         return tuple(b for b in _blocks(self.path) if bool(b.axis) == self.sliced)
 
     def __len__(self) -> int:
         return len(self._read())
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Counts]:
         return iter(self._read())
 
     @overload
-    def __getitem__(self, index: int) -> Block: ...
+    def __getitem__(self, index: int) -> Counts: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Block]: ...
-    def __getitem__(self, index: int | slice) -> Block | Sequence[Block]:
+    def __getitem__(self, index: slice) -> Sequence[Counts]: ...
+    def __getitem__(self, index: int | slice) -> Counts | Sequence[Counts]:
         return self._read()[index]
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _blocks(path: Path) -> tuple[Block, ...]:
+def _blocks(path: Path) -> tuple[Counts, ...]:
     facts = read_facts(path)
     return tuple(read_blocks(path.with_name(facts["statistics"]["file"]), facts))
 

@@ -19,7 +19,7 @@ from bench.scoring.records import Record, read_record
 from bench.scoring.rescoring import Checked, from_record, from_tables
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.storage.hashing import digest, hash_file, hash_json
-from bench.tasks.rebuilding import LabelledTasks, corpora_at_hand
+from bench.tasks.rebuilding import RebuiltTasks, corpora_at_hand
 
 Badge = Literal["statistics", "tables", "labels"]
 BADGES: Mapping[Badge, str] = {
@@ -65,7 +65,7 @@ class BoardRecord:
 
 
 @dataclass(frozen=True)
-class Problem:
+class BoardProblem:
     """Why something published is refused: one sentence, and where."""
 
     publication: str
@@ -82,7 +82,7 @@ class Validation:
     """What passed and what did not; a board is built only when nothing was refused."""
 
     records: tuple[BoardRecord, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[BoardProblem, ...]
 
     @property
     def standing(self) -> list[Record]:
@@ -127,7 +127,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
     rules = board.rules
     believed = Believed(cache)
     records: list[BoardRecord] = []
-    problems: list[Problem] = []
+    problems: list[BoardProblem] = []
     corpora = corpora_at_hand(board.root, data)
     for publication in board.publications():
         try:
@@ -135,18 +135,18 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             described, retracted = _described(publication), publication.retractions()
             plan_fault(plan_of(described, publication.folder.matrix), rules.plan, publication.folder.matrix)
         except BenchError as error:
-            problems.append(Problem(publication.name, "", str(error)))
+            problems.append(BoardProblem(publication.name, "", str(error)))
             continue
         if fault := publication.broken_seal():
-            problems.append(Problem(publication.name, "", fault))
-        tasks = LabelledTasks(corpora, None)
+            problems.append(BoardProblem(publication.name, "", fault))
+        tasks = RebuiltTasks(corpora, None)
         for path in publication.record_paths():
             try:
                 record, badge = _check(
                     path, publication, described, believed, tasks, {c.card.name for c in corpora}
                 )
             except BenchError as error:
-                problems.append(Problem(publication.name, path.stem, str(error)))
+                problems.append(BoardProblem(publication.name, path.stem, str(error)))
             else:
                 records.append(
                     BoardRecord(publication.name, path, record, badge, retracted.get(path.stem, ""))
@@ -190,7 +190,7 @@ def _check(
     publication: Publication,
     described: Mapping[str, Any],
     believed: Believed,
-    tasks: LabelledTasks,
+    tasks: RebuiltTasks,
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
@@ -220,7 +220,7 @@ def _check(
         ) from None
 
 
-def _disagreements(records: Sequence[BoardRecord]) -> Iterator[Problem]:
+def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
     """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task."""
     places: dict[tuple[str, ...], BoardRecord] = {}
     splits: dict[tuple[str, str], BoardRecord] = {}
@@ -229,14 +229,14 @@ def _disagreements(records: Sequence[BoardRecord]) -> Iterator[Problem]:
         place = (r.record.system, r.record.task, r.record.regime, str(facts["condition"]))
         first = places.setdefault(place, r)
         if first is not r:
-            yield Problem(
+            yield BoardProblem(
                 r.publication, r.path.stem,
                 f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, str(facts["protocol"])), r)
         for name, said in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
             if facts[name] != first.record.facts[name]:
-                yield Problem(
+                yield BoardProblem(
                     r.publication, r.path.stem,
                     f"{r.path}: was scored on other {said} of {r.record.task} than {first.path}; one board has one version of a task",
                 )  # fmt: skip

@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.scoring.records import Block, Record, main_view
+from bench.scoring.records import Counts, Record, main_view
 from bench.scoring.subgroups import Gap, gap_interval
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, interval
@@ -48,7 +48,7 @@ class Subject:
         """The dimension, if it is one."""
         return None if self.target == "category" else self.target
 
-    def block(self, record: Record) -> Block | None:
+    def block(self, record: Record) -> Counts | None:
         """Return the statistics it is computed from: all rows, an answer outside the view wrong."""
         return record.block(self.view, "wrong", "all", self.target)
 

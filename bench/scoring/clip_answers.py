@@ -19,7 +19,7 @@ from bench.scoring.records import Record
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import RunFolder
 from bench.tasks import Task
-from bench.tasks.rebuilding import LabelledTasks
+from bench.tasks.rebuilding import RebuiltTasks
 from bench.tasks.segments import scored
 
 NOWHERE = -1
@@ -27,7 +27,7 @@ NOWHERE = -1
 
 
 @dataclass(frozen=True)
-class Answered:
+class ClipAnswers:
     """One system's answers to the clips of a task, of its first seed, in the task's row order."""
 
     record: Record
@@ -47,7 +47,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class AnsweredTask:
+class TaskAnswers:
     """The clips of a task with their labels, and what systems answered.
 
     ``folder`` is where its audio lies on this machine.
@@ -55,7 +55,7 @@ class AnsweredTask:
 
     task: Task
     folder: Path
-    systems: tuple[Answered, ...]
+    systems: tuple[ClipAnswers, ...]
 
 
 def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -> NDArray[np.intp]:
@@ -69,7 +69,7 @@ def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -
     return np.array([places[n] for n in names], dtype=np.intp)
 
 
-def answered_task(run: Path, records: Sequence[Record], tasks: LabelledTasks) -> AnsweredTask:
+def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> TaskAnswers:
     """Read what the systems of some records, which share their task and protocol, answered to each clip.
 
     Raises:
@@ -80,7 +80,7 @@ def answered_task(run: Path, records: Sequence[Record], tasks: LabelledTasks) ->
     task = tasks.of(folder.records, first)
     where = tasks.folder(str(first["corpus"]))
     assert where is not None
-    return AnsweredTask(scored(task), where, tuple(Answered(r, _table(folder, r, task)) for r in records))
+    return TaskAnswers(scored(task), where, tuple(ClipAnswers(r, _table(folder, r, task)) for r in records))
 
 
 def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:

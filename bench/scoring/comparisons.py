@@ -14,7 +14,7 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS
 from bench.scoring import CATEGORY_METRICS
-from bench.scoring.records import Block, BlockKey, Record
+from bench.scoring.records import Counts, CountsKey, Record
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
 from bench.statistics.paired_tests import Comparison, compare_family
@@ -35,7 +35,7 @@ COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
 @dataclass(frozen=True)
-class Pairing:
+class PairResult:
     """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B.
 
     All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
@@ -86,7 +86,7 @@ class Pairing:
         """Return JSON values."""
         return {**asdict(self), "one_seed": list(self.one_seed), "notes": list(self.notes)}
 
-    def turned(self) -> Pairing:
+    def turned(self) -> PairResult:
         """The same pairing seen from B."""
         opposite = {"better": "worse", "worse": "better"}
         turned: dict[str, Any] = {
@@ -109,7 +109,7 @@ class Pairing:
         return self.redrawn_low <= 0 <= self.redrawn_high and not self.low <= 0 <= self.high
 
 
-def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[Pairing]:
+def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = None) -> list[PairResult]:
     """Compare two systems wherever both were run, each pair inside the family the plan puts it in.
 
     A pair outside every family of the plan is a family of its own, and its pairings say so.
@@ -213,8 +213,8 @@ def run_family(
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
     metrics: Sequence[str] = COMPARED_METRICS,
-    keys: Collection[BlockKey] | None = None,
-) -> list[Pairing]:
+    keys: Collection[CountsKey] | None = None,
+) -> list[PairResult]:
     """Test a family on every view and outside rule that its members share, in the metrics asked for.
 
     ``keys`` names the statistics to test on; None means all.
@@ -242,10 +242,10 @@ def _run_block(
     name: str,
     records: Sequence[Record],
     pairs: Sequence[tuple[str, str]],
-    key: BlockKey,
+    key: CountsKey,
     plan: AnalysisPlan,
     asked: Sequence[str],
-) -> list[Pairing]:
+) -> list[PairResult]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]
     place = {r.system: i for i, r in enumerate(records)}
     possible = {"category": CATEGORY_METRICS, **dict.fromkeys(DIMENSIONS, ("ccc",))}.get(blocks[0].target, ())
@@ -273,16 +273,16 @@ def _run_block(
 def _pairing(
     name: str,
     records: Sequence[Record],
-    blocks: Sequence[Block],
+    blocks: Sequence[Counts],
     seeds: Sequence[SeedVariance | None],
     metric: str,
     c: Comparison,
     size: int,
-) -> Pairing:
+) -> PairResult:
     a, b, block = records[c.a], records[c.b], blocks[c.a]
     redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
     leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
-    made = Pairing(
+    made = PairResult(
         system_a=a.system,
         system_b=b.system,
         task=a.task,
@@ -325,7 +325,7 @@ def _pairing(
     return replace(made, sentence=sentence(made))
 
 
-def sentence(p: Pairing) -> str:
+def sentence(p: PairResult) -> str:
     """Say a pairing's outcome in plain words, its difference in supervision included."""
     percent = p.metric != "ccc"
     unit = "points of " + p.metric.upper().replace("_", "-") if percent else f"of CCC ({p.dimension})"
@@ -364,7 +364,7 @@ def sentence(p: Pairing) -> str:
     return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
 
 
-def _redrawn(p: Pairing, percent: bool) -> str:
+def _redrawn(p: PairResult, percent: bool) -> str:
     assert p.redrawn_low is not None
     assert p.redrawn_high is not None
     low, high = (p.redrawn_low, p.redrawn_high) if p.difference >= 0 else (-p.redrawn_high, -p.redrawn_low)
@@ -400,7 +400,7 @@ def same_clips(a: Record, b: Record) -> bool:
     return a.clusters == b.clusters and a.facts["content_hash"] == b.facts["content_hash"]
 
 
-def paired_difference(metric: str, a: Block, b: Block, level: float) -> PairedDifference | None:
+def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:
     """Return ``a`` less ``b``, which share their clusters; None where either has no value.
 
     Statistics are averaged over seeds first, so the two may have other numbers of seeds.

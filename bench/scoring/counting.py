@@ -16,9 +16,9 @@ from bench.errors import DataError
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.scoring.human_reference import human_references
 from bench.scoring.predictions import PredictionTable
-from bench.scoring.records import LISTENER, MOMENTS, Block
+from bench.scoring.records import LISTENER, MOMENTS, Counts
 from bench.scoring.segment_answers import put_together
-from bench.scoring.subgroups import Axis, axes_of
+from bench.scoring.subgroups import SubgroupAxis, axes_of
 from bench.statistics.additive import (
     calibration_statistics,
     confusion_statistics,
@@ -30,7 +30,7 @@ from bench.storage.hashing import digest
 from bench.tasks import Task, recheck
 from bench.tasks.segments import scored
 
-Codes = NDArray[np.intp]
+ClipCodes = NDArray[np.intp]
 """One number per clip, (clips,): where it is counted. −1 leaves the clip out."""
 CONFIDENCES = tuple(str(i) for i in range(len(FINE_EDGES)))
 """Names of the fine bins of confidence."""
@@ -48,10 +48,10 @@ class Counted:
     clusters: tuple[str, ...]
     folds: tuple[str, ...]
     speaker_names: tuple[str, ...]
-    axes: tuple[Axis, ...]
+    axes: tuple[SubgroupAxis, ...]
     statuses: Mapping[str, int]
-    blocks: tuple[Block, ...]
-    slices: tuple[Block, ...]
+    blocks: tuple[Counts, ...]
+    slices: tuple[Counts, ...]
 
     @property
     def coverage(self) -> float:
@@ -181,18 +181,18 @@ def _missing_folds(task: Task, missing: set[str]) -> str:
 def count(
     task: Task,
     seeds: Sequence[PredictionTable],
-    places: Codes,
+    places: ClipCodes,
     n_places: int,
     *,
     views: Collection[str] = VIEWS,
     outsides: Collection[str] = ("wrong", "masked"),
     kinds: Collection[str] = ("all", "ok"),
-) -> list[Block]:
+) -> list[Counts]:
     """Count what scores are made of, for each view, outside rule and choice of rows, and for each dimension.
 
     ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
     """
-    blocks: list[Block] = []
+    blocks: list[Counts] = []
     for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
@@ -202,20 +202,20 @@ def count(
                 continue
             for rows in kinds:
                 values = [_confusions(task, s, view, labels, outside, rows, places, n_places) for s in seeds]
-                blocks.append(Block(view, outside, rows, "category", labels, np.stack(values)))
+                blocks.append(Counts(view, outside, rows, "category", labels, np.stack(values)))
     for d, dimension in enumerate(DIMENSIONS):
         known = np.isfinite(task.dimensions[:, d])
         # A system that answers it on none of the clips that carry it has no score, rather than that of mid-scale.
         if all(np.isfinite(s.dimensions[known, d]).any() for s in seeds):
             for rows in kinds:
                 values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
-                blocks.append(Block("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
+                blocks.append(Counts("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
     return blocks
 
 
 def count_probabilities(
-    task: Task, seeds: Sequence[PredictionTable], places: Codes, n_places: int
-) -> list[Block]:
+    task: Task, seeds: Sequence[PredictionTable], places: ClipCodes, n_places: int
+) -> list[Counts]:
     """Count how far probabilities are to be trusted, and how far they are from listeners' votes where there are any.
 
     Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
@@ -252,7 +252,7 @@ def count_probabilities(
             if own.any():
                 sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
             agreement.append(sums)
-        block = Block(
+        block = Counts(
             task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
         )
         found.append(block)
@@ -263,7 +263,7 @@ def count_probabilities(
     return found
 
 
-def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Block]:
+def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Counts]:
     """Count what one listener answers where the others' majority, or the intended label, is the truth.
 
     ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
@@ -273,7 +273,7 @@ def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str)
         values = np.zeros((len(place), *human.statistics.shape[1:]))
         values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
         found.append(
-            Block(
+            Counts(
                 human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
                 () if human.target == "category" else MOMENTS, LISTENER, human.truth,
             )
@@ -284,13 +284,13 @@ def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str)
 def count_slices(
     task: Task,
     seeds: Sequence[PredictionTable],
-    cluster_of: Codes,
+    cluster_of: ClipCodes,
     n_clusters: int,
-    axes: Sequence[Axis],
+    axes: Sequence[SubgroupAxis],
     views: Collection[str],
-) -> list[Block]:
+) -> list[Counts]:
     """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass."""
-    found: list[Block] = []
+    found: list[Counts] = []
     for axis in axes:
         codes, groups = axis.codes, axis.groups
         if axis.absent or codes is None:
@@ -311,7 +311,7 @@ def count_slices(
 
 def _confusions(
     task: Task, seed: PredictionTable, view: str, labels: tuple[str, ...], outside: str, rows: str,
-    places: Codes, n_places: int,
+    places: ClipCodes, n_places: int,
 ) -> Array:  # fmt: skip
     """Confusion counts of one seed, (places, K, K + 1)."""
     table = label_table()
@@ -334,12 +334,12 @@ def _confusions(
     return counts
 
 
-def _counted(seed: PredictionTable, rows: str, places: Codes) -> NDArray[np.bool_]:
+def _counted(seed: PredictionTable, rows: str, places: ClipCodes) -> NDArray[np.bool_]:
     inside = places >= 0
     return inside & np.array([s == "ok" for s in seed.statuses]) if rows == "ok" else inside
 
 
-def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> Codes:
+def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> ClipCodes:
     """Answer with the class of the view that holds the most probability; −1 where there is none."""
     assert table.probabilities is not None
     mass = np.zeros((len(table.clip_ids), k))
@@ -357,7 +357,7 @@ def _distributions(seed: PredictionTable) -> Array:
     return np.where(ok[:, np.newaxis], seed.probabilities, np.nan)
 
 
-def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: Codes, n_places: int) -> Array:
+def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: ClipCodes, n_places: int) -> Array:
     """Six sums of one dimension and seed, (places, 6): a missing answer counts as mid-scale, or not at all (rows ``ok``)."""
     truth = task.dimensions[:, d]
     kept = np.isfinite(truth) & _counted(seed, rows, places)

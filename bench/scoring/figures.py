@@ -14,7 +14,7 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
 from bench.protocols import Array
-from bench.scoring.records import LISTENER, Block
+from bench.scoring.records import LISTENER, Counts
 from bench.scoring.subgroups import as_json, slice_figures
 from bench.statistics.additive import value
 from bench.statistics.categorical import chance
@@ -71,7 +71,7 @@ class Score:
     seeds: int
 
 
-def figures(facts: Mapping[str, Any], blocks: Sequence[Block], sliced: Sequence[Block]) -> dict[str, Any]:
+def figures(facts: Mapping[str, Any], blocks: Sequence[Counts], sliced: Sequence[Counts]) -> dict[str, Any]:
     """Compute what a record says: ``scores``, ``slices``, ``gaps``, ``chance`` and ``human``, as JSON values.
 
     ``facts`` are the record's own: its plan, clusters with their folds, seeds and coverage.
@@ -111,7 +111,7 @@ def _as_json(score: Score) -> dict[str, Any]:
 
 
 def score_block(
-    block: Block,
+    block: Counts,
     name: str,
     computed: str,
     fold_of: Sequence[int],
@@ -164,7 +164,7 @@ def score_block(
 
 
 def _means(
-    blocks: Sequence[Block], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
+    blocks: Sequence[Counts], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
 ) -> list[Score]:
     """Means over dimensions, where there are at least two that have the metric."""
     found = []
@@ -182,7 +182,7 @@ def _means(
 
 
 def human_reference(
-    sliced: Sequence[Block], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
+    sliced: Sequence[Counts], fold_of: Sequence[int], plan: AnalysisPlan, facts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What one listener scores against the others (``perceived``) or against the intended label, where votes are known."""
     rows = []
@@ -194,7 +194,7 @@ def human_reference(
     return rows
 
 
-def chance_lines(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+def chance_lines(blocks: Sequence[Counts]) -> list[dict[str, Any]]:
     """What guessing scores in each view: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
     return [
         {"view": b.view, **{m: chance(m, b.averaged.sum(axis=0)) for m in ("ua", "wa")}}

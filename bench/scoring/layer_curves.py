@@ -11,7 +11,7 @@ from bench.errors import CannotSeparate
 from bench.features.probes import LAYER_VARIANT
 from bench.scoring.counting import count, whole_table
 from bench.scoring.prompt_variants import TablesBySeed, variant_names, variant_table
-from bench.scoring.records import Block
+from bench.scoring.records import Counts
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks.segments import scored
@@ -53,7 +53,7 @@ def _layer(name: str) -> int:
     return int(name.removeprefix(LAYER_VARIANT))
 
 
-def _point(block: Block, plan: AnalysisPlan) -> dict[str, Any]:
+def _point(block: Counts, plan: AnalysisPlan) -> dict[str, Any]:
     metric = METRIC_OF_CATEGORY if block.categorical else METRIC_OF_DIMENSION
     estimate = float(value(metric, block.averaged.sum(axis=0)))
     point: dict[str, Any] = {metric: estimate if np.isfinite(estimate) else None, "low": None, "high": None}

@@ -15,13 +15,13 @@ from bench.scoring.counting import count_all, whole_table
 from bench.scoring.figures import figures
 from bench.scoring.layer_curves import layer_facts
 from bench.scoring.prompt_variants import TablesBySeed, variant_facts
-from bench.scoring.records import SCHEMA_VERSION, Block
+from bench.scoring.records import SCHEMA_VERSION, Counts
 from bench.storage.hashing import hash_json
 from bench.storage.provenance import code_version
 from bench.storage.source_code import package_hash
 from bench.tasks import Task, split_speakers, split_task_name
 from bench.tasks.segments import scored
-from bench.tasks.training_data import Source
+from bench.tasks.training_data import TrainingSource
 
 FIGURE_PACKAGES = ("bench.statistics", "bench.scoring")
 """Code that turns statistics into figures and verdicts."""
@@ -45,7 +45,7 @@ class RecordStamp:
     """What was learnt from, in one word; blank for the clean audio of the task itself."""
     condition: str
     train_condition: str
-    sources: tuple[Source, ...]
+    sources: tuple[TrainingSource, ...]
     matrix: str
     matrix_hash: str
 
@@ -56,7 +56,7 @@ def score_record(
     plan: AnalysisPlan,
     stamp: RecordStamp,
     notes: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[Block]]:
+) -> tuple[dict[str, Any], list[Counts]]:
     """Score one record from its cells' tables.
 
     Args:

@@ -33,7 +33,7 @@ MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 LISTENER = "listener"
 """The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
 
-BlockKey = tuple[str, str, str, str]
+CountsKey = tuple[str, str, str, str]
 """View, outside rule, rows and target: what tells the blocks of a record apart."""
 
 _SCHEMA = pa.schema(
@@ -56,7 +56,7 @@ _SINCE_2 = ("axis", "group")
 
 
 @dataclass(frozen=True)
-class Block:
+class Counts:
     """Additive statistics of one view × outside rule × rows (categories), or of one dimension × rows.
 
     ``target`` says what ``values`` are: ``category``, (seeds, clusters, K, K + 1) counts of true × answered ``labels``, last
@@ -76,7 +76,7 @@ class Block:
     group: str = ""
 
     @property
-    def key(self) -> BlockKey:
+    def key(self) -> CountsKey:
         """What tells blocks of one slice (or of no slice) apart."""
         return (self.view, self.outside, self.rows, self.target)
 
@@ -102,8 +102,8 @@ class Record:
     """A record's JSON and its statistics."""
 
     facts: Mapping[str, Any]
-    blocks: Sequence[Block]
-    slices: Sequence[Block] = ()
+    blocks: Sequence[Counts]
+    slices: Sequence[Counts] = ()
 
     @property
     def system(self) -> str:
@@ -140,7 +140,7 @@ class Record:
         """What is taken as independent: the task's clusters; single clips only where somebody asked for it."""
         return "clips" if self.facts["cluster"] == "clip" else "clusters"
 
-    def block(self, view: str, outside: str, rows: str, target: str) -> Block | None:
+    def block(self, view: str, outside: str, rows: str, target: str) -> Counts | None:
         """Return one block, or None when the record has none such."""
         return next((b for b in self.blocks if b.key == (view, outside, rows, target)), None)
 
@@ -151,7 +151,7 @@ def main_view(facts: Mapping[str, Any]) -> str:
     return max(primary, learnt, key=VIEWS.index)
 
 
-def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Block]) -> None:
+def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Counts]) -> None:
     """Write ``path`` (JSON) and its statistics (``.parquet`` beside it), the statistics first."""
     statistics = path.with_suffix(".parquet")
     rows = [row for block in blocks for row in _long(block, facts["seeds"], cluster_names(facts, block.axis))]
@@ -188,7 +188,7 @@ def cluster_names(facts: Mapping[str, Any], axis: str) -> list[str]:
     return [str(c["name"]) for c in facts["clusters"]]
 
 
-def _long(block: Block, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
+def _long(block: Counts, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     columns: tuple[str | None, ...] = block.sums or (*block.labels, None)
     for seed, cluster, *inner in np.argwhere(block.values != 0).tolist():
@@ -228,7 +228,7 @@ def read_record(path: Path) -> Record:
     return Record(facts, tuple(b for b in blocks if not b.axis), tuple(b for b in blocks if b.axis))
 
 
-def read_blocks(statistics: Path, facts: Mapping[str, Any]) -> list[Block]:
+def read_blocks(statistics: Path, facts: Mapping[str, Any]) -> list[Counts]:
     """Read the statistics of a record whose facts are ``facts``, slices last or wherever the record announces them.
 
     Raises:
@@ -256,7 +256,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Block]:
+def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Counts]:
     """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
     blocks = [_empty_block(b, facts) for b in facts["blocks"]]
     place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
@@ -300,7 +300,7 @@ def _coded(table: pa.Table, name: str) -> _Coded:
     return codes.astype(np.intp), [*known, None]
 
 
-def _fill(block: Block, columns: Mapping[str, _Coded], values: Array, facts: Mapping[str, Any]) -> None:
+def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: Mapping[str, Any]) -> None:
     """Put the rows of one block into its array, in which every name has its place."""
 
     def places(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
@@ -319,11 +319,11 @@ def _fill(block: Block, columns: Mapping[str, _Coded], values: Array, facts: Map
     block.values[tuple(where)] = values
 
 
-def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Block:
+def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Counts:
     labels, axis = tuple(described["labels"]), described.get("axis", "")
     sums = tuple(described.get("sums", () if labels else MOMENTS))
     shape = (*((len(labels),) if labels else ()), len(sums) or len(labels) + 1)
-    return Block(
+    return Counts(
         described["view"],
         described["outside"],
         described["rows"],

@@ -20,12 +20,12 @@ from bench.errors import DataError, UsageError
 from bench.scoring import count_all, figures, whole_table
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.recording import figures_code
-from bench.scoring.records import Block, Record, read_record
+from bench.scoring.records import Counts, Record, read_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.run_folder import RunFolder
-from bench.tasks.rebuilding import LabelledTasks
+from bench.tasks.rebuilding import RebuiltTasks
 
-Source = Literal["records", "tables"]
+RescoringSource = Literal["records", "tables"]
 
 TOLERANCE = 1e-9
 """How far a stored figure may lie from the computed one: other processors round otherwise."""
@@ -70,7 +70,7 @@ def record_paths(path: Path) -> list[Path]:
 
 
 def rescore(
-    path: Path, source: Source = "records", data: Sequence[Path] = (), *, by_clip: bool = False
+    path: Path, source: RescoringSource = "records", data: Sequence[Path] = (), *, by_clip: bool = False
 ) -> list[Checked]:
     """Compute everything again that the records of a folder say.
 
@@ -87,7 +87,7 @@ def rescore(
     tables = RunFolder(path).tables
     if not tables.is_dir():
         raise UsageError(f"{path}: holds no prediction tables; use --from records")
-    tasks = LabelledTasks.of_run(path, data)
+    tasks = RebuiltTasks.of_run(path, data)
     return [from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
@@ -97,7 +97,7 @@ def from_record(path: Path) -> Checked:
     return _checked(path, record, figures(record.facts, record.blocks, record.slices))
 
 
-def from_tables(path: Path, folder: Path, tasks: LabelledTasks, *, by_clip: bool = False) -> Checked:
+def from_tables(path: Path, folder: Path, tasks: RebuiltTasks, *, by_clip: bool = False) -> Checked:
     """Count a record's statistics again from its prediction tables and its task's labels, and its figures from these."""
     record = read_record(path)
     facts = record.facts
@@ -126,7 +126,7 @@ def from_tables(path: Path, folder: Path, tasks: LabelledTasks, *, by_clip: bool
     return _checked(path, whole, figures(whole.facts, whole.blocks, whole.slices))
 
 
-def _require_same(path: Path, stored: Block, counted: Iterable[Block]) -> None:
+def _require_same(path: Path, stored: Counts, counted: Iterable[Counts]) -> None:
     """Raise :class:`DataError` unless what was counted again holds the very sums of the record."""
     identity = (stored.key, stored.axis, stored.group)
     again = next((b for b in counted if (b.key, b.axis, b.group) == identity), None)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
-from bench.scoring.records import Block
+from bench.scoring.records import Counts
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
 from bench.statistics.intervals import difference_interval, interval, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife
@@ -38,7 +38,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Axis:
+class SubgroupAxis:
     """One way to sort a task's clips into groups. ``absent`` says why it cannot be done here.
 
     ``codes`` (clips,) are places in ``groups``, −1 for none; None where groups follow from the whole (emotion: its
@@ -57,50 +57,50 @@ class Axis:
         return {"axis": self.name, "groups": groups, "edges_seconds": list(self.edges), "absent": self.absent}
 
 
-def axes_of(task: Task) -> list[Axis]:
+def axes_of(task: Task) -> list[SubgroupAxis]:
     """Sort a task's clips along every axis it has."""
     return [_genders(task), _durations(task), _emotions(task), _speakers(task)]
 
 
-def _genders(task: Task) -> Axis:
+def _genders(task: Task) -> SubgroupAxis:
     names = [g or UNKNOWN for g in task.genders]
     groups = tuple(sorted(set(names), key=lambda g: (g == UNKNOWN, g)))
     if groups == (UNKNOWN,):
-        return Axis("gender", absent="the corpus names no gender")
-    return Axis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
+        return SubgroupAxis("gender", absent="the corpus names no gender")
+    return SubgroupAxis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
 
 
-def _durations(task: Task) -> Axis:
+def _durations(task: Task) -> SubgroupAxis:
     seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
     heard = seconds > 0
     if not heard.any():
-        return Axis("duration", absent="no clip has audio")
+        return SubgroupAxis("duration", absent="no clip has audio")
     low, one, two, high = (float(q) for q in np.quantile(seconds[heard], [0, 1 / 3, 2 / 3, 1]))
     codes = np.where(heard, (seconds > one).astype(np.intp) + (seconds > two), -1)
     if len(set(codes[heard].tolist())) < len(DURATIONS):
-        return Axis(
+        return SubgroupAxis(
             "duration", absent=f"clips are too alike in length ({low:.2f} to {high:.2f} s) to form terciles"
         )
-    return Axis("duration", DURATIONS, codes, tuple(round(x, 4) for x in (low, one, two, high)))
+    return SubgroupAxis("duration", DURATIONS, codes, tuple(round(x, 4) for x in (low, one, two, high)))
 
 
-def _emotions(task: Task) -> Axis:
-    return Axis("emotion", task.labels, absent="" if task.labels else "the task has no categories")
+def _emotions(task: Task) -> SubgroupAxis:
+    return SubgroupAxis("emotion", task.labels, absent="" if task.labels else "the task has no categories")
 
 
-def _speakers(task: Task) -> Axis:
+def _speakers(task: Task) -> SubgroupAxis:
     if not any(task.speakers):
-        return Axis("speaker", absent="the corpus names no speakers")
+        return SubgroupAxis("speaker", absent="the corpus names no speakers")
     if task.speakers == task.clusters:
-        return Axis("speaker")
+        return SubgroupAxis("speaker")
     hashed = [digest(task.content_hash, s) if s else "" for s in task.speakers]
     groups = tuple(sorted(set(hashed) - {""}))
     place = {name: i for i, name in enumerate(groups)}
-    return Axis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
+    return SubgroupAxis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
 
 
 @dataclass(frozen=True)
-class Slice:
+class SubgroupScore:
     """The score of one group. ``method`` says how the interval was made, or why there is none."""
 
     axis: str
@@ -144,19 +144,19 @@ class Gap:
 
 def slice_figures(
     axes: Sequence[Mapping[str, Any]],
-    blocks: Sequence[Block],
-    sliced: Sequence[Block],
+    blocks: Sequence[Counts],
+    sliced: Sequence[Counts],
     clusters: Sequence[str],
     speakers: Sequence[str],
     views: Collection[str],
     level: float,
-) -> tuple[list[Slice], list[Gap]]:
+) -> tuple[list[SubgroupScore], list[Gap]]:
     """Compute all slices and gaps of a record from its statistics.
 
     ``axes`` as :meth:`Axis.as_json` gives them; ``clusters`` and ``speakers`` are hashed names, the latter where
     speakers are not the clusters; ``views`` are the label spaces whose slices were counted.
     """
-    slices: list[Slice] = []
+    slices: list[SubgroupScore] = []
     gaps: list[Gap] = []
     here = {(b.key, b.axis, b.group): b for b in sliced}
     shown = {*views, "dimensions"}
@@ -179,7 +179,7 @@ def slice_figures(
     return slices, gaps
 
 
-def _metrics(axis: str, block: Block) -> tuple[str, ...]:
+def _metrics(axis: str, block: Counts) -> tuple[str, ...]:
     if axis == "emotion":
         return ("recall",) if block.categorical else ()
     if block.categorical:
@@ -198,7 +198,9 @@ def _one_class(averaged: Array, k: int) -> Array:
     return np.stack([right, averaged[:, k].sum(axis=-1) - right], axis=-1)[:, np.newaxis]
 
 
-def _slices(axis: str, whole: Block, metric: str, groups: Mapping[str, Array], level: float) -> list[Slice]:
+def _slices(
+    axis: str, whole: Counts, metric: str, groups: Mapping[str, Array], level: float
+) -> list[SubgroupScore]:
     chosen = _computed(metric)
     found = []
     for name, statistics in groups.items():
@@ -221,7 +223,7 @@ def _slices(axis: str, whole: Block, metric: str, groups: Mapping[str, Array], l
             except CannotSeparate as error:
                 method = f"none: {error}"
         found.append(
-            Slice(
+            SubgroupScore(
                 axis, name, whole.view, metric, None if whole.categorical else whole.target, estimate, low, high, method,
                 round(float(clips.sum())), occupied,
                 int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
@@ -231,7 +233,12 @@ def _slices(axis: str, whole: Block, metric: str, groups: Mapping[str, Array], l
 
 
 def _gap(
-    axis: str, whole: Block, metric: str, groups: Mapping[str, Array], slices: Sequence[Slice], level: float
+    axis: str,
+    whole: Counts,
+    metric: str,
+    groups: Mapping[str, Array],
+    slices: Sequence[SubgroupScore],
+    level: float,
 ) -> list[Gap]:
     chosen = _computed(metric)
     present = int((chosen.sizes(whole.averaged).sum(axis=0) > 0).sum())
@@ -311,6 +318,6 @@ def independent_difference(
     return found, sum(squares) ** 2 / below if below > 0 else min(df_first, df_second)
 
 
-def as_json(rows: Sequence[Slice | Gap]) -> list[dict[str, Any]]:
+def as_json(rows: Sequence[SubgroupScore | Gap]) -> list[dict[str, Any]]:
     """Return JSON values."""
     return [asdict(r) for r in rows]

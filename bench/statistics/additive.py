@@ -36,7 +36,7 @@ from bench.statistics.categorical import (
     recalls,
 )
 from bench.statistics.dimensional import CENTRE, RATING_METRICS, dimension_statistics, moment_statistics
-from bench.statistics.metric import Kind, Metric
+from bench.statistics.metric import Metric
 from bench.statistics.soft_labels import SOFT_METRICS, soft_label_statistics
 from bench.statistics.validation import Array, Codes, finite_numbers, require_equal_lengths
 
@@ -46,7 +46,6 @@ __all__ = [
     "Array",
     "Codes",
     "InputError",
-    "Kind",
     "Metric",
     "calibration_statistics",
     "checked_statistics",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.statistics.metric import Kind, Metric
+from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import (
     Array,
     codes,
@@ -37,7 +37,7 @@ BINS = 15
 FINE_EDGES = np.concatenate([np.linspace(0.0, 0.9, 46), 1 - 10 ** -(1 + np.arange(1, 41) / 8)])
 """Lower edges of the fine bins of confidence, (86,)."""
 
-CALIBRATION = Kind(
+CALIBRATION = StatisticsKind(
     "calibration",
     axes=2,
     wanted=f"(…, {len(FINE_EDGES)}, 4) sums per fine bin of confidence",

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate, UsageError
-from bench.statistics.metric import Kind, Metric
+from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import Array, Codes, codes, ratio, require_equal_lengths
 
-CONFUSION = Kind(
+CONFUSION = StatisticsKind(
     "confusion",
     axes=2,
     wanted="(…, K, K + 1) confusion counts",

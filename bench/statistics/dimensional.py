@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import InputError
-from bench.statistics.metric import Kind, Metric
+from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import Array, codes, finite_numbers, ratio, require_equal_lengths
 
 CENTRE = 0.5
@@ -18,14 +18,14 @@ ROUNDING = 1e-13
 
 _TRUTH_SUMS = [0, 1, 3]
 
-MOMENTS = Kind(
+MOMENTS = StatisticsKind(
     "moments",
     axes=1,
     wanted="(…, 6) moments",
     fits=lambda shape: shape == (6,),
     truth=lambda moments: moments[..., _TRUTH_SUMS],
 )
-DIMENSION_MOMENTS = Kind(
+DIMENSION_MOMENTS = StatisticsKind(
     "dimensions",
     axes=2,
     wanted="(…, dimensions, 6) moments",

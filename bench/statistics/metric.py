@@ -11,7 +11,7 @@ from bench.statistics.validation import Array
 
 
 @dataclass(frozen=True)
-class Kind:
+class StatisticsKind:
     """A kind of additive statistics, one array per cluster.
 
     ``axes`` trailing axes belong to one cluster, of a shape that ``fits`` accepts and ``wanted`` describes. ``truth`` maps
@@ -37,7 +37,7 @@ class Metric:
 
     name: str
     title: str
-    statistics: Kind
+    statistics: StatisticsKind
     minimum: float
     maximum: float
     components: Callable[[Array], Array]

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import InputError
-from bench.statistics.metric import Kind, Metric
+from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import Array, codes, distributions, ratio, require_equal_lengths, vote_shares
 
 SMOOTHING = 1e-3
 """The share ε of the uniform distribution that is mixed into the probabilities under a logarithm."""
 
-SOFT = Kind(
+SOFT = StatisticsKind(
     "soft",
     axes=1,
     wanted="(…, 4) soft-label sums",

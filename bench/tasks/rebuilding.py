@@ -15,7 +15,7 @@ from bench.storage.run_folder import RunFolder, cache_folder
 from bench.tasks import Task, build_task
 
 
-class LabelledTasks:
+class RebuiltTasks:
     """The tasks of records, each built once. With ``decode``, audio is decoded where the cache lacks it."""
 
     def __init__(self, corpora: Sequence[PreparedCorpus], limit: int | None, *, decode: bool = True) -> None:
@@ -23,7 +23,7 @@ class LabelledTasks:
         self._built: dict[tuple[str, str], Task] = {}
 
     @classmethod
-    def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> LabelledTasks:
+    def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> RebuiltTasks:
         """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them."""
         return cls(corpora_at_hand(path, data), limit_of(path), decode=decode)
 

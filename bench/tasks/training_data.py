@@ -16,13 +16,13 @@ from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
 from bench.tasks import Task
 from bench.tasks.folds import Fold
 
-Heard = Mapping[str, Mapping[str, DecodedClip]]
+ConditionedClips = Mapping[str, Mapping[str, DecodedClip]]
 """Condition → PCM hash of a clip as it is → the clip as it sounds under that condition. Clean needs no entry."""
-AS_IT_IS: Heard = MappingProxyType({})
+AS_IT_IS: ConditionedClips = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSource:
     """A task that a transfer learns from, and how much of it."""
 
     task: str
@@ -33,7 +33,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Rows in a fixed order: the task's clips first, then (in transfer) those of the sources.
 
     ``emotions`` are what is learnt, in the offered labels, None where a clip carries none of them; ``dimensions`` is
@@ -48,7 +48,7 @@ class Material:
     speakers: tuple[str, ...]
     folds: tuple[Fold, ...]
     labels: tuple[str, ...]
-    sources: tuple[Source, ...] = ()
+    sources: tuple[TrainingSource, ...] = ()
     soft_labels: Array | None = None
     """Shares of listeners' votes (rows, labels), NaN where nobody voted; None where no row has votes."""
     hash: str = ""
@@ -62,7 +62,7 @@ class Material:
         """Which rows have audio."""
         return np.array([d.message is None for d in self.decoded])
 
-    def hear(self, row: int, condition: str, heard: Heard) -> DecodedClip:
+    def hear(self, row: int, condition: str, heard: ConditionedClips) -> DecodedClip:
         """Return a row's clip as it sounds under a condition."""
         clip = self.decoded[row]
         if condition == CLEAN or clip.message is not None:
@@ -74,7 +74,9 @@ class Material:
                 f"{clip.clip_id}: its audio under {condition!r} is not in the cache, or was removed meanwhile; run again"
             ) from None
 
-    def clips(self, rows: NDArray[np.intp], condition: str = CLEAN, heard: Heard = AS_IT_IS) -> Clips:
+    def clips(
+        self, rows: NDArray[np.intp], condition: str = CLEAN, heard: ConditionedClips = AS_IT_IS
+    ) -> Clips:
         """What an adapter may see of these rows: audio under a condition, and no labels."""
         decoded = [self.hear(int(i), condition, heard) for i in rows]
         return Clips(
@@ -86,7 +88,9 @@ class Material:
             transcripts=tuple(self.transcripts[i] for i in rows),
         )
 
-    def examples(self, rows: NDArray[np.intp], condition: str = CLEAN, heard: Heard = AS_IT_IS) -> Examples:
+    def examples(
+        self, rows: NDArray[np.intp], condition: str = CLEAN, heard: ConditionedClips = AS_IT_IS
+    ) -> Examples:
         """What a learner may see of these rows; rows without audio are left out."""
         rows = rows[self.audible[rows]]
         return Examples(
@@ -102,9 +106,9 @@ class Material:
         return any(bool(np.isfinite(self.dimensions[r]).any()) for r in rows)
 
 
-def own_material(task: Task) -> Material:
+def own_training_data(task: Task) -> TrainingData:
     """Return the rows of a task that learns from its own clips, or from none."""
-    return Material(
+    return TrainingData(
         decoded=task.decoded,
         languages=task.languages,
         transcripts=task.transcripts,

@@ -21,7 +21,7 @@ from bench.protocols import Array
 from bench.storage.hashing import digest, hash_json
 from bench.tasks import Task, match_tasks, split_task_name
 from bench.tasks.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
-from bench.tasks.training_data import Material, Source
+from bench.tasks.training_data import TrainingData, TrainingSource
 
 _Value = TypeVar("_Value")
 OTHER_POOLS = "other-pools"
@@ -110,7 +110,7 @@ def source_names(target: Candidate, training: str, candidates: Sequence[Candidat
     return [named.name]
 
 
-def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tuple[Task, Material]:
+def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Task, TrainingData]:
     """Lay out what is learnt from the sources and answered on the target, in a view.
 
     Returns the target as it is asked about (its view and the labels on offer: those the training clips show) and the
@@ -124,12 +124,14 @@ def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tupl
         raise DataError(f"{target.name}: its own pool {target.card.pool_name!r} is among its training data")
     heard = {d.pcm_hash for d in target.decoded if d.message is None and d.pcm_hash}
     taken: list[tuple[Task, NDArray[np.intp]]] = []
-    told: list[Source] = []
+    told: list[TrainingSource] = []
     for source in sources:
         rows = _teaching(source, view, heard)
         taken.append((source, rows))
         told.append(
-            Source(source.name, len(rows), len({source.speakers[i] for i in rows}), len(source) - len(rows))
+            TrainingSource(
+                source.name, len(rows), len({source.speakers[i] for i in rows}), len(source) - len(rows)
+            )
         )
     if not any(s.clips for s in told):
         raise DataError(
@@ -152,7 +154,7 @@ def transfer_material(target: Task, sources: Sequence[Task], view: View) -> tupl
     dev = _dev_rows(target.name, pool_of, speakers, groups_of(kinds))
     behind = np.arange(n, n + len(speakers))
     folds = tuple(Fold(f.name, behind[~dev], behind[dev], f.test) for f in target.folds)
-    material = Material(
+    material = TrainingData(
         decoded=target.decoded + tuple(x for s, r in taken for x in _pick(s.decoded, r)),
         languages=target.languages + tuple(x for s, r in taken for x in _pick(s.languages, r)),
         transcripts=target.transcripts + tuple(x for s, r in taken for x in _pick(s.transcripts, r)),

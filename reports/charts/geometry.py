@@ -18,7 +18,7 @@ SPARK_WIDTH, SPARK_HEIGHT = 96, 22
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """A horizontal scale with round ends and a few round ticks."""
 
     low: float
@@ -36,7 +36,7 @@ class Axis:
         return round(PAD + share * (PLOT_WIDTH - 2 * PAD), 2)
 
 
-def axis_around(values: Sequence[float], *, minimum: float, maximum: float) -> Axis:
+def axis_around(values: Sequence[float], *, minimum: float, maximum: float) -> PlotAxis:
     """Choose an axis that holds all values, within the metric's range.
 
     >>> axis_around([0.143, 0.61, 0.83], minimum=0.0, maximum=1.0).ticks
@@ -49,7 +49,7 @@ def axis_around(values: Sequence[float], *, minimum: float, maximum: float) -> A
     if last <= first:
         first, last = (first - 1, first) if first * step >= maximum else (first, first + 1)
     ticks = tuple(round(i * step, 10) for i in range(first, last + 1))
-    return Axis(ticks[0], ticks[-1], ticks)
+    return PlotAxis(ticks[0], ticks[-1], ticks)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ class Bar:
 
 
 def bar(
-    axis: Axis, estimate: float, low: float | None, high: float | None, *, track: str, chance: float | None
+    axis: PlotAxis,
+    estimate: float,
+    low: float | None,
+    high: float | None,
+    *,
+    track: str,
+    chance: float | None,
 ) -> Bar:
     """Place one row of a forest plot."""
     return Bar(

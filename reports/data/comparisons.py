@@ -15,13 +15,13 @@ from bench.protocols import DIMENSIONS
 from bench.scoring.comparisons import (
     ACROSS_PROTOCOLS,
     ACROSS_TRACKS,
-    Pairing,
+    PairResult,
     comparable,
     families,
     families_across_protocols,
     run_family,
 )
-from bench.scoring.records import Block, BlockKey, Record
+from bench.scoring.records import Counts, CountsKey, Record
 from bench.statistics.ranking import RankInterval, rank_interval
 from reports.data.conditions import severity
 
@@ -54,13 +54,13 @@ class Subject:
         }
         return next((s for s in record.scores if all(s[k] == v for k, v in wanted.items())), None)
 
-    def block(self, record: Record) -> Block | None:
+    def block(self, record: Record) -> Counts | None:
         """Return the statistics behind :meth:`row`."""
         return record.block(self.view, self.outside, "all", self.target)
 
 
 @dataclass(frozen=True)
-class Contest:
+class TaskComparison:
     """The records of one task, protocol and condition, with every planned test of the subjects shown.
 
     ``untested`` says why a family could not be tested, by family name.
@@ -72,9 +72,9 @@ class Contest:
     plan: AnalysisPlan
     records: tuple[Record, ...]
     subjects: tuple[Subject, ...]
-    pairings: tuple[Pairing, ...]
+    pairings: tuple[PairResult, ...]
     untested: tuple[str, ...]
-    _seen: dict[tuple[Subject, str], dict[str, dict[str, Pairing]]] = field(
+    _seen: dict[tuple[Subject, str], dict[str, dict[str, PairResult]]] = field(
         default_factory=dict, repr=False, compare=False
     )
     """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
@@ -99,23 +99,23 @@ class Contest:
         ]
         return [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
 
-    def tested(self, subject: Subject) -> list[Pairing]:
+    def tested(self, subject: Subject) -> list[PairResult]:
         """Pairings of the subject, in every family of the plan."""
         wanted = (subject.view, subject.outside, subject.metric, subject.dimension)
         return [p for p in self.pairings if (p.view, p.outside, p.metric, p.dimension) == wanted]
 
-    def within(self, subject: Subject, track: str) -> list[Pairing]:
+    def within(self, subject: Subject, track: str) -> list[PairResult]:
         """Pairings of one track's family."""
         return [p for p in self.tested(subject) if p.family == f"track {track}"]
 
-    def across(self, subject: Subject) -> list[Pairing]:
+    def across(self, subject: Subject) -> list[PairResult]:
         """Pairings that the plan names across tracks; where the two ran under different protocols, it is the first one's contest."""
         return [p for p in self.tested(subject) if p.family in (ACROSS_TRACKS, ACROSS_PROTOCOLS)]
 
-    def against(self, subject: Subject, track: str, system: str) -> dict[str, Pairing]:
+    def against(self, subject: Subject, track: str, system: str) -> dict[str, PairResult]:
         """A system's pairings inside its track, by the other's name, seen from the system."""
         if (subject, track) not in self._seen:
-            seen: dict[str, dict[str, Pairing]] = defaultdict(dict)
+            seen: dict[str, dict[str, PairResult]] = defaultdict(dict)
             for p in self.within(subject, track):
                 seen[p.system_a][p.system_b] = p
                 seen[p.system_b][p.system_a] = p.turned()
@@ -138,19 +138,19 @@ class Contest:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
-def plain_contests(contests: Sequence[Contest]) -> list[Contest]:
+def plain_contests(contests: Sequence[TaskComparison]) -> list[TaskComparison]:
     """Contests of an overview: of a task and protocol that was run on clean audio, that one alone."""
     clean = {(c.task, c.protocol) for c in contests if c.condition == CLEAN}
     return [c for c in contests if c.condition == CLEAN or (c.task, c.protocol) not in clean]
 
 
 TestFamily = Callable[
-    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[BlockKey]], list[Pairing]
+    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[CountsKey]], list[PairResult]
 ]
 """Tests a comparison family: :func:`bench.scoring.comparisons.run_family`, or the same with a memory."""
 
 
-def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[Contest]:
+def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[TaskComparison]:
     """Group records by task, protocol and condition, and run each planned family once.
 
     Of a task, what is ``within`` comes first, and of each protocol clean audio, then conditions kind by kind.
@@ -169,11 +169,11 @@ def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> l
 
 
 def _with_pairs_across_protocols(
-    contests: Sequence[Contest], records: Sequence[Record], test: TestFamily
-) -> list[Contest]:
+    contests: Sequence[TaskComparison], records: Sequence[Record], test: TestFamily
+) -> list[TaskComparison]:
     """Add the pairs that the plan names and that met under different protocols only, to the contest of the first of each."""
     place = {id(r): i for i, c in enumerate(contests) for r in c.records}
-    added: dict[int, list[Pairing]] = defaultdict(list)
+    added: dict[int, list[PairResult]] = defaultdict(list)
     untested: dict[int, list[str]] = defaultdict(list)
     for name, members, pairs in families_across_protocols(records):
         at = {r.system: place[id(r)] for r in members}
@@ -190,12 +190,12 @@ def _with_pairs_across_protocols(
     ]
 
 
-def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
+def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
     plan = AnalysisPlan.model_validate(group[0].facts["plan"])
     subjects = _subjects(group, plan)
     # Other views are tested by serbench compare.
     keys = {(s.view, s.outside, "all", s.target) for s in subjects}
-    pairings: list[Pairing] = []
+    pairings: list[PairResult] = []
     untested: list[str] = []
     for name, members, pairs in families(group):
         if name == "track reference":
@@ -205,7 +205,7 @@ def _hold(group: Sequence[Record], test: TestFamily) -> Contest:
         except DataError as error:
             untested.append(f"{name}: {error}")
     facts = group[0].facts
-    return Contest(
+    return TaskComparison(
         str(facts["task"]),
         group[0].regime,
         str(facts["condition"]),

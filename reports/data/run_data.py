@@ -29,7 +29,7 @@ MACHINE_FACTS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecordOutcome:
     """A planned record, and whether it came to be. ``reason`` says why it did not."""
 
     system: str
@@ -61,7 +61,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkDone:
     """Seconds spent on a system in this run, over all sessions and workers."""
 
     encode_seconds: float
@@ -69,17 +69,17 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """Everything a report is made from."""
 
     matrix: Matrix
     limit: int | None
     corpora: tuple[str, ...]
     records: tuple[Record, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RecordOutcome, ...]
     failures: tuple[Failure, ...]
     machine: Machine | None
-    work: Mapping[str, Work]
+    work: Mapping[str, WorkDone]
 
     @property
     def synthetic(self) -> bool:
@@ -87,7 +87,7 @@ class Run:
         return any(r.facts["synthetic"] for r in self.records)
 
 
-def gather(path: Path) -> Run:
+def gather(path: Path) -> RunData:
     """Read a run folder.
 
     Raises:
@@ -114,7 +114,7 @@ def gather(path: Path) -> Run:
     refused = {str(k): str(v) for k, v in described.get("refused", {}).items()}
     outcomes = _outcomes(stems, records, cells, blocked, refused, _unscored(folder))
     systems = {o.system for o in outcomes}
-    return Run(
+    return RunData(
         matrix=matrix,
         limit=described["limit"],
         corpora=tuple(str(c) for c in described["corpora"]),
@@ -122,7 +122,7 @@ def gather(path: Path) -> Run:
         outcomes=outcomes,
         failures=_failures(outcomes, cells),
         machine=machine,
-        work={s: Work(seconds[f"encode {s}"], seconds[f"fit {s}"]) for s in sorted(systems)},
+        work={s: WorkDone(seconds[f"encode {s}"], seconds[f"fit {s}"]) for s in sorted(systems)},
     )
 
 
@@ -155,7 +155,7 @@ def _outcomes(
     blocked: Mapping[str, str],
     refused: Mapping[str, str],
     unscored: Mapping[str, str],
-) -> tuple[Outcome, ...]:
+) -> tuple[RecordOutcome, ...]:
     scored = {(r.system, r.task, r.regime, str(r.facts["condition"])) for r in records}
     by_record: dict[tuple[str, str, str, str], list[CellRow]] = defaultdict(list)
     for row in cells:
@@ -165,9 +165,11 @@ def _outcomes(
     reasons = {split_stem(s, known): reason for s, reason in refused.items()}
     unfit = {split_stem(s, known): reason for s, reason in unscored.items()}
     return tuple(
-        Outcome(*key, "unscorable", unfit[key])
+        RecordOutcome(*key, "unscorable", unfit[key])
         if key in unfit and key not in scored
-        else Outcome(*key, *_state(key, scored, by_record[key], reasons.get(key) or blocked.get(key[0])))
+        else RecordOutcome(
+            *key, *_state(key, scored, by_record[key], reasons.get(key) or blocked.get(key[0]))
+        )
         for key in sorted(planned)
     )
 
@@ -211,7 +213,7 @@ def _latest(cells: Sequence[CellRow]) -> list[CellRow]:
     return list({(row.fold, row.seed): row for row in cells}.values())
 
 
-def _failures(outcomes: Sequence[Outcome], cells: Sequence[CellRow]) -> tuple[Failure, ...]:
+def _failures(outcomes: Sequence[RecordOutcome], cells: Sequence[CellRow]) -> tuple[Failure, ...]:
     """Group the failed cells of records that are missing by their error."""
     missing = {(o.system, o.task, o.protocol, o.condition) for o in outcomes if o.state == "failed"}
     hit: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)

@@ -18,7 +18,7 @@ from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
-from reports.data.run_data import Outcome, Run, Work
+from reports.data.run_data import RecordOutcome, RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Site, write_pages
 from reports.sections.clip_errors import ClipReader
@@ -74,7 +74,7 @@ def write_board(
     return write_pages(pages, out)
 
 
-def published_run(found: Validation, rules: BoardRules) -> Run:
+def published_run(found: Validation, rules: BoardRules) -> RunData:
     """All standing records as one run under the board's plan, with every pair across tracks that their plans name."""
     records = found.standing
     pairs = sorted({tuple(p) for r in records for p in r.facts["plan"]["across_tracks"]})
@@ -82,7 +82,7 @@ def published_run(found: Validation, rules: BoardRules) -> Run:
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
     standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
-    return Run(
+    return RunData(
         matrix=matrix,
         limit=None,
         corpora=tuple(sorted({str(r.facts["corpus"]) for r in records})),
@@ -90,7 +90,7 @@ def published_run(found: Validation, rules: BoardRules) -> Run:
         outcomes=_outcomes(standing),
         failures=(),
         machine=None,
-        work={s: Work(0.0, 0.0) for s in systems},
+        work={s: WorkDone(0.0, 0.0) for s in systems},
     )
 
 
@@ -108,5 +108,7 @@ def _templates_hash() -> str:
     )
 
 
-def _outcomes(records: Sequence[Record]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(r.system, r.task, r.regime, str(r.facts["condition"]), "scored") for r in records)
+def _outcomes(records: Sequence[Record]) -> tuple[RecordOutcome, ...]:
+    return tuple(
+        RecordOutcome(r.system, r.task, r.regime, str(r.facts["condition"]), "scored") for r in records
+    )

@@ -16,13 +16,20 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
-from bench.scoring.comparisons import Pairing, run_family
+from bench.scoring.comparisons import PairResult, run_family
 from bench.scoring.records import Record
 from bench.storage.atomic import clear_os_errors, write_text
 from reports import formatting
-from reports.data.comparisons import TRACKS, Contest, Subject, TestFamily, hold_contests, plain_contests
+from reports.data.comparisons import (
+    TRACKS,
+    Subject,
+    TaskComparison,
+    TestFamily,
+    hold_contests,
+    plain_contests,
+)
 from reports.data.conditions import condition_words, severity
-from reports.data.run_data import Outcome, Run, gather
+from reports.data.run_data import RecordOutcome, RunData, gather
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import task_sections
@@ -106,16 +113,16 @@ class Lead:
 
     track: str
     text: str
-    second: Pairing | None
+    second: PairResult | None
 
 
 @dataclass(frozen=True)
 class TaskVerdict:
     """What the tests say of one contest: who leads each track, then the planned pairs across tracks."""
 
-    contest: Contest
+    contest: TaskComparison
     leads: tuple[Lead, ...]
-    across: tuple[Pairing, ...]
+    across: tuple[PairResult, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class Missing:
     tasks: tuple[str, ...]
 
 
-def gather_missing(outcomes: Sequence[Outcome]) -> list[Missing]:
+def gather_missing(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
     """Group what was planned and not scored by system and reason."""
     groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
     for o in outcomes:
@@ -146,7 +153,7 @@ RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
 class Site:
     """All pages of one run. Comparisons are made once, here."""
 
-    def __init__(self, run: Run, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
+    def __init__(self, run: RunData, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
@@ -210,7 +217,7 @@ class Site:
             made["against.html"] = self.render("against.html.j2", against=self.against)
         return made
 
-    def _meet(self, contest: Contest, a: str, b: str) -> bool:
+    def _meet(self, contest: TaskComparison, a: str, b: str) -> bool:
         """Whether two systems met here, or the plan compares the two and one of them ran here."""
         systems = {r.system for r in contest.records}
         return {a, b} <= systems or bool({a, b} & systems and (a, b) in contest.plan.across_tracks)
@@ -258,7 +265,7 @@ class Site:
             heard[r.system][str(r.facts["corpus"]), str(r.facts["condition"])] = hours
         return {s: sum(h for h in own.values() if h) for s, own in heard.items() if all(own.values())}
 
-    def _summary(self, shown: Sequence[tuple[Contest, Subject]]) -> list[str]:
+    def _summary(self, shown: Sequence[tuple[TaskComparison, Subject]]) -> list[str]:
         """Say, for each track, how often which system is first, and how often nobody else can be."""
         said = []
         for track in formatting.TRACK_TITLES:
@@ -279,7 +286,7 @@ class Site:
             said.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
         return said
 
-    def verdict(self, contest: Contest, subject: Subject) -> TaskVerdict:
+    def verdict(self, contest: TaskComparison, subject: Subject) -> TaskVerdict:
         """Gather the sentences of one contest."""
         leads = []
         for track in contest.tracks:
@@ -305,7 +312,7 @@ class Site:
             "split_words": split_words(task),
         }
 
-    def _task_part(self, contest: Contest, *, brief: bool) -> dict[str, Any]:
+    def _task_part(self, contest: TaskComparison, *, brief: bool) -> dict[str, Any]:
         by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
         main = contest.subjects[0] if contest.subjects else None
         ordered = (
@@ -354,7 +361,7 @@ class Site:
             "work": self.run.work.get(system),
         }
 
-    def _outcomes_of(self, system: str) -> list[Pairing]:
+    def _outcomes_of(self, system: str) -> list[PairResult]:
         """Every planned test of the primary subjects that the system took part in, seen from it."""
         found = []
         for i, contest in enumerate(self.contests):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.scoring.records import Record
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.sections.layers import Layers, layer_figures
-from reports.sections.prompting import Asking, askings
+from reports.sections.prompting import PromptingSection, askings
 from reports.sections.reliability import Reliability, reliabilities
 from reports.sections.tables import CONFUSIONS, Confusion, confusion
 from reports.sections.training_curves import Curve, training_curves
@@ -21,13 +21,15 @@ class SystemSections:
 
     reliabilities: tuple[Reliability, ...]
     layers: tuple[Layers, ...]
-    askings: tuple[Asking, ...]
+    askings: tuple[PromptingSection, ...]
     curves: tuple[Curve, ...]
     confusions: tuple[tuple[str, Confusion], ...]
     """Task and matrix."""
 
 
-def system_sections(run: Path, records: Sequence[Record], contests: Sequence[Contest]) -> SystemSections:
+def system_sections(
+    run: Path, records: Sequence[Record], contests: Sequence[TaskComparison]
+) -> SystemSections:
     """Gather what a system's records have to show. ``run`` is where its prediction tables lie."""
     return SystemSections(
         reliabilities=tuple(reliabilities(records)),
@@ -38,7 +40,7 @@ def system_sections(run: Path, records: Sequence[Record], contests: Sequence[Con
     )
 
 
-def _confusions(records: Sequence[Record], contests: Sequence[Contest]) -> list[tuple[str, Confusion]]:
+def _confusions(records: Sequence[Record], contests: Sequence[TaskComparison]) -> list[tuple[str, Confusion]]:
     """Confusion matrices in the view that each task's page shows."""
     found = []
     for contest in contests:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scoring.records import Record
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader, Clipwise
 from reports.sections.folds import FoldTable, fold_table
-from reports.sections.reference_levels import Yardstick, yardsticks
+from reports.sections.reference_levels import ReferenceLevel, yardsticks
 from reports.sections.subgroups import SliceTable, slice_tables
 
 
@@ -19,16 +19,18 @@ class TaskSections:
     """One contest of a task. Sequences go with the contest's subjects where they say so."""
 
     folds: FoldTable
-    yardsticks: tuple[tuple[Subject, tuple[Yardstick, ...]], ...]
+    yardsticks: tuple[tuple[Subject, tuple[ReferenceLevel, ...]], ...]
     slices: tuple[SliceTable, ...]
     slices_absent: tuple[str, ...]
     confusions: tuple[tables.Confusion, ...]
     confusions_left_out: int
-    differences: tuple[tables.Difference, ...]
+    differences: tuple[tables.ConfusionDifference, ...]
     clips: Clipwise
 
 
-def task_sections(contest: Contest, ordered: Sequence[Record], reader: ClipReader | None) -> TaskSections:
+def task_sections(
+    contest: TaskComparison, ordered: Sequence[Record], reader: ClipReader | None
+) -> TaskSections:
     """Gather what a contest has to show; ``ordered`` are its records, best of each track first. No reader: nothing clip by clip."""
     categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
     sliced = [slice_tables(ordered, s) for s in contest.subjects]

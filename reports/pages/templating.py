@@ -153,7 +153,7 @@ def depth(share: float) -> str:
     return f"d{round(20 * min(max(share, 0.0), 1.0))}"
 
 
-def _sortable(score: forest_boards.Score) -> str:
+def _sortable(score: forest_boards.ScoreCell) -> str:
     """A written figure as a number that sorts; blank where there is none."""
     plain = score.estimate.replace("−", "-")
     return plain if re.fullmatch(r"-?\d+(\.\d+)?", plain) else ""

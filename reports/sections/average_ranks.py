@@ -10,7 +10,7 @@ from bench.errors import CannotSeparate
 from bench.statistics.additive import METRICS
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from reports.charts.critical_difference import critical_difference_svg, in_words
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrackRanking:
     words: str
 
 
-def rankings_across_pools(shown: Sequence[tuple[Contest, Subject]]) -> list[TrackRanking]:
+def rankings_across_pools(shown: Sequence[tuple[TaskComparison, Subject]]) -> list[TrackRanking]:
     """Rank each track's systems over pools by their scores for the subjects shown; tracks with too little are left out."""
     scores: dict[tuple[str, str, str, str], list[TaskScore]] = defaultdict(list)
     level = {}

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
-from bench.scoring.clip_answers import Answered, AnsweredTask, answered_task, label_codes
+from bench.scoring.clip_answers import ClipAnswers, TaskAnswers, label_codes, task_answers
 from bench.scoring.records import Record
 from bench.tasks import Task
-from bench.tasks.rebuilding import LabelledTasks
+from bench.tasks.rebuilding import RebuiltTasks
 from reports.charts.chart import Chart, unit_scale
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.formatting import counted, number
 from reports.sections.folds import NAMED
 
@@ -116,19 +116,19 @@ class ClipReader:
 
     def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool, absent: str = "") -> None:
         self.run, self._out, self._audio = run, out, audio
-        self._tasks: LabelledTasks | None = None
-        self._held: dict[tuple[str, str, str], dict[str, AnsweredTask]] = {}
+        self._tasks: RebuiltTasks | None = None
+        self._held: dict[tuple[str, str, str], dict[str, TaskAnswers]] = {}
         self._why = absent
         if absent:
             return
         try:
-            self._tasks = LabelledTasks.of_run(run, data, decode=False)
+            self._tasks = RebuiltTasks.of_run(run, data, decode=False)
         except BenchError:
             if data:
                 raise
             self._why = "SERBENCH_DATA names no folder with prepared corpora"
 
-    def read(self, contest: Contest, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
+    def read(self, contest: TaskComparison, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
         """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
         competing = [r for r in ordered if r.facts["track"] != "reference"]
         chosen = competing[:SYSTEMS_READ]
@@ -141,7 +141,7 @@ class ClipReader:
         missed = self._missed(answered, subject) if subject is not None else None
         return Clipwise(missed, tuple(_planes(answered, subject)), "", left_out, _who(answered.task))
 
-    def answered(self, contest: Contest, records: Sequence[Record]) -> AnsweredTask | str:
+    def answered(self, contest: TaskComparison, records: Sequence[Record]) -> TaskAnswers | str:
         """Read what systems of a contest answered to each clip, once, or say why that cannot be shown."""
         if self._tasks is None:
             return self._why
@@ -149,14 +149,14 @@ class ClipReader:
         held = self._held.setdefault(place, {})
         try:
             if new := [r for r in records if r.system not in held]:
-                found = answered_task(self.run, new, self._tasks)
+                found = task_answers(self.run, new, self._tasks)
                 held.update({s.record.system: replace(found, systems=(s,)) for s in found.systems})
         except BenchError as error:
             return _reason(error, contest)
         chosen = [held[r.system] for r in records]
         return replace(chosen[0], systems=tuple(s for a in chosen for s in a.systems))
 
-    def _missed(self, answered: AnsweredTask, subject: Subject) -> Missed | None:
+    def _missed(self, answered: TaskAnswers, subject: Subject) -> Missed | None:
         block = next((b for s in answered.systems if (b := subject.block(s.record)) is not None), None)
         if block is None:
             return None
@@ -193,7 +193,7 @@ class ClipReader:
 
     def _clip(
         self,
-        answered: AnsweredTask,
+        answered: TaskAnswers,
         row: int,
         labels: tuple[str, ...],
         truth: NDArray[np.intp],
@@ -231,7 +231,7 @@ def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
 
 
-def _reason(error: BenchError, contest: Contest) -> str:
+def _reason(error: BenchError, contest: TaskComparison) -> str:
     """Say why labels or tables are not at hand, without the paths of this machine."""
     said = str(error)
     for found, words in (
@@ -255,7 +255,7 @@ def _reason(error: BenchError, contest: Contest) -> str:
     return "its tables or labels cannot be read; serbench score RUN --from tables says why"
 
 
-def _planes(answered: AnsweredTask, subject: Subject | None) -> list[Plane]:
+def _planes(answered: TaskAnswers, subject: Subject | None) -> list[Plane]:
     """One plane per system that answers valence and arousal, where the task has both."""
     true = answered.task.dimensions[:, PLANE]
     if not np.isfinite(true).all(axis=1).any():
@@ -270,7 +270,12 @@ def _planes(answered: AnsweredTask, subject: Subject | None) -> list[Plane]:
 
 
 def _plane(
-    answered: AnsweredTask, system: Answered, subject: Subject | None, both: NDArray[np.bool_], *, drawn: bool
+    answered: TaskAnswers,
+    system: ClipAnswers,
+    subject: Subject | None,
+    both: NDArray[np.bool_],
+    *,
+    drawn: bool,
 ) -> Plane:
     true, given = answered.task.dimensions[:, PLANE], system.dimensions[:, PLANE]
     rows = [_plane_row(label, own, true, given) for label, own in _classes(answered, system, subject, both)]
@@ -286,7 +291,7 @@ def _plane(
 
 
 def _classes(
-    answered: AnsweredTask, system: Answered, subject: Subject | None, both: NDArray[np.bool_]
+    answered: TaskAnswers, system: ClipAnswers, subject: Subject | None, both: NDArray[np.bool_]
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Clips of each class; all clips as one where the task has no categories."""
     block = subject.block(system.record) if subject is not None else None
@@ -304,7 +309,7 @@ def _plane_row(
 
 
 def _plane_chart(
-    system: Answered,
+    system: ClipAnswers,
     rows: Sequence[PlaneRow],
     given: NDArray[np.float64],
     true: NDArray[np.float64],

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
-from reports.data.comparisons import Contest, Subject
-from reports.data.run_data import Work
+from reports.data.comparisons import Subject, TaskComparison
+from reports.data.run_data import WorkDone
 
 NAMED = 12
 LETTER = 7.0
@@ -42,7 +42,7 @@ class Costs:
 
 
 def quality_and_cost(
-    shown: Sequence[tuple[Contest, Subject]], work: Mapping[str, Work], hours: Mapping[str, float]
+    shown: Sequence[tuple[TaskComparison, Subject]], work: Mapping[str, WorkDone], hours: Mapping[str, float]
 ) -> Costs | None:
     """Average each system's primary score over pools of clean ``within`` and zero-shot tasks, beside its cost.
 
@@ -91,7 +91,7 @@ def quality_and_cost(
 
 
 def _seconds_per_hour(
-    system: str, features: Mapping[str, str], work: Mapping[str, Work], hours: Mapping[str, float]
+    system: str, features: Mapping[str, str], work: Mapping[str, WorkDone], hours: Mapping[str, float]
 ) -> float | None:
     """Encoding, which systems on the same features share, and fitting; None where features came from an earlier run."""
     if not hours.get(system) or system not in work:

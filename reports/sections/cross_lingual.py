@@ -12,8 +12,8 @@ from bench.protocols import DIMENSIONS
 from bench.scoring.records import Record
 from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 from reports import formatting
-from reports.data.comparisons import Contest, Subject
-from reports.sections.forest_boards import Score, chance_line, score_of
+from reports.data.comparisons import Subject, TaskComparison
+from reports.sections.forest_boards import ScoreCell, chance_line, score_of
 
 OWN = "its own corpus, other speakers"
 NOWHERE = "nothing here (zero-shot)"
@@ -25,7 +25,7 @@ BOTH_RULES = "all other corpora, all in other languages"
 class Transferred:
     """A score after learning elsewhere, how deep its colour is, and what was learnt from."""
 
-    score: Score
+    score: ScoreCell
     depth: float
     learnt_from: str
     above_chance: bool | None
@@ -56,7 +56,7 @@ class CrossLingual:
     systems: tuple[LanguageMatrix, ...]
 
 
-def cross_lingual(contests: Sequence[Contest]) -> list[CrossLingual]:
+def cross_lingual(contests: Sequence[TaskComparison]) -> list[CrossLingual]:
     """Lay out every record of transfer with those of the same systems that learnt on the corpus itself.
 
     A score stands in the view in which the transfer was learnt, where both kinds of record have it.

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.protocols import Array
 from bench.scoring.records import Record
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 
 NAMED = 60
 """Clusters named in one fold."""
@@ -43,7 +43,7 @@ VARIANT_WORDS = {
 }
 
 
-def fold_table(contest: Contest) -> FoldTable:
+def fold_table(contest: TaskComparison) -> FoldTable:
     """Count the true clips of every fold from the statistics of the first record that has categories."""
     first = contest.records[0]
     names = [str(c["name"]) for c in first.facts["clusters"]]

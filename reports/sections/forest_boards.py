@@ -12,12 +12,12 @@ from bench.scoring.records import Record
 from bench.statistics.additive import METRICS
 from bench.statistics.ranking import RankInterval
 from reports import formatting
-from reports.charts.geometry import Axis, Bar, axis_around, bar
-from reports.data.comparisons import Contest, Subject
+from reports.charts.geometry import Bar, PlotAxis, axis_around, bar
+from reports.data.comparisons import Subject, TaskComparison
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreCell:
     """A figure and its interval, written out."""
 
     estimate: str
@@ -30,20 +30,20 @@ class BoardRow:
 
     record: Record
     track: str
-    score: Score
+    score: ScoreCell
     bar: Bar
     rank: RankInterval | None
-    others: tuple[Score, ...]
+    others: tuple[ScoreCell, ...]
     above_chance: bool | None
     """Whether the whole interval lies above chance; None where there is no such line or no interval."""
 
 
 @dataclass(frozen=True)
-class Board:
+class ForestBoard:
     """A forest plot in the form of a table, rows in groups."""
 
     subject: Subject
-    axis: Axis
+    axis: PlotAxis
     groups: tuple[tuple[str, tuple[BoardRow, ...]], ...]
     other_titles: tuple[str, ...]
     chance: float | None
@@ -61,7 +61,7 @@ ROWS_ON_ONE_PAGE = 500
 BEST = 5
 
 
-def shortened(boards: Sequence[Board]) -> tuple[list[Board], bool]:
+def shortened(boards: Sequence[ForestBoard]) -> tuple[list[ForestBoard], bool]:
     """The boards as a first page can carry them: whole, or the best of each track; says whether any was cut."""
     if sum(len(b.rows) for b in boards) <= ROWS_ON_ONE_PAGE:
         return list(boards), False
@@ -94,7 +94,7 @@ def human_line(subject: Subject, record: Record) -> float | None:
     return given.get(meant, given.get("perceived"))
 
 
-def task_board(contest: Contest, subject: Subject) -> Board:
+def task_board(contest: TaskComparison, subject: Subject) -> ForestBoard:
     """All systems of a contest, by track, best first."""
     members = {t: contest.members(subject, t) for t in contest.tracks}
     everyone = [r for group in members.values() for r in group]
@@ -105,7 +105,7 @@ def task_board(contest: Contest, subject: Subject) -> Board:
         for t, group in members.items()
         if group
     )
-    return Board(
+    return ForestBoard(
         subject,
         axis,
         groups,
@@ -115,12 +115,14 @@ def task_board(contest: Contest, subject: Subject) -> Board:
     )
 
 
-def system_boards(contests: Sequence[Contest], system: str, subject_of: Mapping[int, Subject]) -> list[Board]:
+def system_boards(
+    contests: Sequence[TaskComparison], system: str, subject_of: Mapping[int, Subject]
+) -> list[ForestBoard]:
     """One system on all its tasks, a board per metric, each row with its own chance line.
 
     ``subject_of`` is by position of the contest: the subject shown first there.
     """
-    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject, Record]]] = {}
+    by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject, Record]]] = {}
     for i, c in enumerate(contests):
         if (s := subject_of.get(i)) is None:
             continue
@@ -129,14 +131,14 @@ def system_boards(contests: Sequence[Contest], system: str, subject_of: Mapping[
     return [_board_of_tasks(found, system) for found in by_metric.values() if found]
 
 
-def _board_of_tasks(found: Sequence[tuple[Contest, Subject, Record]], system: str) -> Board:
+def _board_of_tasks(found: Sequence[tuple[TaskComparison, Subject, Record]], system: str) -> ForestBoard:
     subject = found[0][1]
     axis = _axis(subject, [r for _, _, r in found])
     rows = tuple(_board_row(s, r, axis, c.rank(s, str(r.facts["track"]), system)) for c, s, r in found)
-    return Board(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
+    return ForestBoard(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
 
 
-def _axis(subject: Subject, records: Iterable[Record], *also: float) -> Axis:
+def _axis(subject: Subject, records: Iterable[Record], *also: float) -> PlotAxis:
     values: list[float] = list(also)
     for record in records:
         row = subject.row(record)
@@ -147,7 +149,7 @@ def _axis(subject: Subject, records: Iterable[Record], *also: float) -> Axis:
     return axis_around(values, minimum=metric.minimum, maximum=metric.maximum)
 
 
-def _board_row(subject: Subject, record: Record, axis: Axis, rank: RankInterval | None) -> BoardRow:
+def _board_row(subject: Subject, record: Record, axis: PlotAxis, rank: RankInterval | None) -> BoardRow:
     row = subject.row(record)
     assert row is not None
     track = str(record.facts["track"])
@@ -181,12 +183,12 @@ def _beside(subject: Subject, metric: str) -> Subject:
     return Subject(subject.view, subject.outside, metric, subject.dimension)
 
 
-def score_of(row: Mapping[str, Any] | None) -> Score:
+def score_of(row: Mapping[str, Any] | None) -> ScoreCell:
     """Write a score row; dashes where there is none."""
     if row is None:
-        return Score("–", "")
+        return ScoreCell("–", "")
     percent = row["dimension"] is None
-    return Score(
+    return ScoreCell(
         formatting.number(row["estimate"], percent=percent),
         formatting.span(row["low"], row["high"], percent=percent),
     )
@@ -196,7 +198,7 @@ def score_of(row: Mapping[str, Any] | None) -> Score:
 class HeatCell:
     """A score of a heat map and how deep its colour is: 0 at chance or below, 1 at a perfect score."""
 
-    score: Score
+    score: ScoreCell
     depth: float
 
 
@@ -204,7 +206,7 @@ class HeatCell:
 class HeatRow:
     """A task and the scores of the systems in the map's columns (None: not scored)."""
 
-    contest: Contest
+    contest: TaskComparison
     subject: Subject
     cells: tuple[HeatCell | None, ...]
 
@@ -217,15 +219,15 @@ class HeatMap:
     rows: tuple[HeatRow, ...]
 
 
-def heat_maps(shown: Sequence[tuple[Contest, Subject]]) -> list[HeatMap]:
+def heat_maps(shown: Sequence[tuple[TaskComparison, Subject]]) -> list[HeatMap]:
     """Put every task's primary score side by side, tasks by language, a map per metric."""
-    by_metric: dict[tuple[str, str | None], list[tuple[Contest, Subject]]] = {}
+    by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject]]] = {}
     for contest, subject in shown:
         by_metric.setdefault((subject.metric, subject.dimension), []).append((contest, subject))
     return [_heat_map(scored) for scored in by_metric.values()]
 
 
-def _heat_map(scored: list[tuple[Contest, Subject]]) -> HeatMap:
+def _heat_map(scored: list[tuple[TaskComparison, Subject]]) -> HeatMap:
     scored.sort(key=lambda pair: (formatting.language_name(str(pair[0].facts["language"])), pair[0].task))
     tracks: dict[str, dict[str, None]] = {}
     for contest, subject in scored:
@@ -241,7 +243,7 @@ def _heat_map(scored: list[tuple[Contest, Subject]]) -> HeatMap:
     return HeatMap(columns, rows)
 
 
-def _heat_cell(contest: Contest, subject: Subject, system: str) -> HeatCell | None:
+def _heat_cell(contest: TaskComparison, subject: Subject, system: str) -> HeatCell | None:
     record = next((r for r in contest.records if r.system == system), None)
     row = subject.row(record) if record is not None else None
     if record is None or row is None:

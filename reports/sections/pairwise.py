@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.clip_answers import Agreement, Answered, AnsweredTask, between, label_codes
-from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, Pairing
+from bench.scoring.clip_answers import Agreement, ClipAnswers, TaskAnswers, between, label_codes
+from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
 from bench.scoring.records import Record
 from bench.statistics.paired_tests import CANNOT_SEPARATE
-from reports.data.comparisons import Contest, Subject, plain_contests
+from reports.data.comparisons import Subject, TaskComparison, plain_contests
 from reports.formatting import counted, listed
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader
@@ -36,13 +36,13 @@ class ChangedClip:
 
 
 @dataclass(frozen=True)
-class Clips:
+class ChangedClips:
     """Clips of one task by who is right, those with one answer, and the first of those that tell the two apart.
 
     Where labels are not at hand ``absent`` says so, and ``agreement`` says what tables alone can.
     """
 
-    contest: Contest
+    contest: TaskComparison
     clips: int = 0
     both: int = 0
     only_first: int = 0
@@ -62,14 +62,14 @@ class Clips:
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairPage:
     """Everything about two systems."""
 
     first: str
     second: str
-    tests: tuple[tuple[Contest, Subject, Pairing], ...]
-    confusions: tuple[tuple[Contest, tables.Difference], ...]
-    clips: tuple[Clips, ...]
+    tests: tuple[tuple[TaskComparison, Subject, PairResult], ...]
+    confusions: tuple[tuple[TaskComparison, tables.ConfusionDifference], ...]
+    clips: tuple[ChangedClips, ...]
 
     @property
     def tally(self) -> str:
@@ -103,7 +103,7 @@ def _tasks(names: Sequence[str]) -> str:
     return listed(different) if len(different) <= 3 else counted(len(different), "task")
 
 
-def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:
+def pairs_to_show(contests: Sequence[TaskComparison]) -> list[tuple[str, str]]:
     """Pairs that the plan names and that met; then all pairs of the tracks, where these are not too many."""
     named: dict[tuple[str, str], None] = {}
     inside: dict[tuple[str, str], None] = {}
@@ -118,7 +118,7 @@ def pairs_to_show(contests: Sequence[Contest]) -> list[tuple[str, str]]:
     return list(named) + ([p for p in inside if p not in named] if len(inside) <= PAGES else [])
 
 
-def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Duel:
+def duel(contests: Sequence[TaskComparison], a: str, b: str, reader: ClipReader) -> PairPage:
     """Put two systems side by side wherever they met."""
     met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
     tests = []
@@ -141,19 +141,25 @@ def duel(contests: Sequence[Contest], a: str, b: str, reader: ClipReader) -> Due
             )
             confusions.append((contest, difference))
             clips.append(_clips(contest, categories, first, second, reader))
-    return Duel(a, b, tuple(tests), tuple(confusions[:CONFUSIONS]), tuple(clips))
+    return PairPage(a, b, tuple(tests), tuple(confusions[:CONFUSIONS]), tuple(clips))
 
 
-def _clips(contest: Contest, subject: Subject, first: Record, second: Record, reader: ClipReader) -> Clips:
+def _clips(
+    contest: TaskComparison, subject: Subject, first: Record, second: Record, reader: ClipReader
+) -> ChangedClips:
     answered = reader.answered(contest, (first, second))
     if isinstance(answered, str):
-        return Clips(contest, absent=answered, agreement=between(reader.run, first, reader.run, second))
+        return ChangedClips(
+            contest, absent=answered, agreement=between(reader.run, first, reader.run, second)
+        )
     block = subject.block(first)
     assert block is not None
     return compared(contest, subject.view, block.labels, answered)
 
 
-def compared(contest: Contest, view: str, labels: tuple[str, ...], answered: AnsweredTask) -> Clips:
+def compared(
+    contest: TaskComparison, view: str, labels: tuple[str, ...], answered: TaskAnswers
+) -> ChangedClips:
     """Count and list the clips on which two systems (the two of ``answered``) part, in a view."""
     task = answered.task
     truth = label_codes(task.emotions, view, labels)
@@ -170,7 +176,7 @@ def compared(contest: Contest, view: str, labels: tuple[str, ...], answered: Ans
             for r in rows[np.flatnonzero(which)][:CLIPS].tolist()
         )
 
-    return Clips(
+    return ChangedClips(
         contest,
         len(rows),
         int(right.all(axis=0).sum()),
@@ -187,7 +193,7 @@ def compared(contest: Contest, view: str, labels: tuple[str, ...], answered: Ans
     )
 
 
-def _words(system: Answered) -> list[str]:
+def _words(system: ClipAnswers) -> list[str]:
     """What was answered to each clip, or how it ended."""
     table = system.table
     return [a or s for a, s in zip(table.answers, table.statuses, strict=True)]

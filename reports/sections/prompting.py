@@ -46,7 +46,7 @@ class Ways:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ReplyExample:
     """What was said of one clip. ``clip`` is None where the corpus is not open to everybody."""
 
     status: str
@@ -58,7 +58,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Asking:
+class PromptingSection:
     """One record of an Audio-LLM: shares over all its questions (0..1, None where not asked so), ways, replies."""
 
     record: Record
@@ -71,14 +71,14 @@ class Asking:
     positions: tuple[float, ...]
     position_chart: Chart | None
     ways_chart: Chart | None
-    replies: tuple[Reply, ...]
+    replies: tuple[ReplyExample, ...]
     replies_absent: str
     """Why there are no replies to show, blank where there are."""
 
 
-def askings(run: Path, records: Sequence[Record]) -> list[Asking]:
+def askings(run: Path, records: Sequence[Record]) -> list[PromptingSection]:
     """Lay out what records of Audio-LLMs noted on how they were asked, with replies from the run's tables."""
-    found: list[Asking] = []
+    found: list[PromptingSection] = []
     for record in records:
         if fits := asked_fits(record):
             found.append(_asking(run, record, fits, drawn=len(found) < DRAWN))
@@ -90,13 +90,13 @@ def asked_fits(record: Record) -> list[Mapping[str, Any]]:
     return [n for n in record.facts["notes"].values() if isinstance(n, Mapping) and "invalid_rate" in n]
 
 
-def _asking(run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool) -> Asking:
+def _asking(run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool) -> PromptingSection:
     positions = _mean_list([f.get("position_shares") for f in fits])
     ways = _ways(record.facts)
     tokens = [f["tokens"] for f in fits if isinstance(f.get("tokens"), Mapping)]
     costs = [f["cost"] for f in fits if isinstance(f.get("cost"), int | float)]
     replies, absent = _replies(run, record)
-    return Asking(
+    return PromptingSection(
         record=record,
         mode=str(fits[0].get("mode", "")),
         variants=int(fits[0].get("variants", 1)),
@@ -197,10 +197,10 @@ def _ways_chart(record: Record, ways: Sequence[Ways]) -> Chart:
     return chart
 
 
-def _replies(run: Path, record: Record) -> tuple[tuple[Reply, ...], str]:
+def _replies(run: Path, record: Record) -> tuple[tuple[ReplyExample, ...], str]:
     """The first different replies of each status, most trouble first, from the table of each way of asking."""
     open_ = record.facts.get("corpus_card", {}).get("access") == "open"
-    by_status: dict[str, list[Reply]] = {}
+    by_status: dict[str, list[ReplyExample]] = {}
     try:
         for name, table in _variant_tables(run, record):
             for clip, status, label, text in zip(
@@ -208,7 +208,7 @@ def _replies(run: Path, record: Record) -> tuple[tuple[Reply, ...], str]:
             ):
                 own = by_status.setdefault(status, [])
                 if text and len(own) < EXAMPLES and all(_cut(text) != r.text for r in own):
-                    own.append(Reply(status, label, _cut(text), clip if open_ else None, name))
+                    own.append(ReplyExample(status, label, _cut(text), clip if open_ else None, name))
     except DataError:
         return (), "the prediction tables of this run are not at hand"
     order = sorted(by_status, key=lambda s: (s == "ok", s))

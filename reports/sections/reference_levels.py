@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.scoring.records import Record
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.formatting import number, span
-from reports.sections.forest_boards import Score
+from reports.sections.forest_boards import ScoreCell
 
 TRUTHS = {
     "perceived": "one listener against the majority of the others",
@@ -17,19 +17,19 @@ TRUTHS = {
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceLevel:
     """A reference value of one subject. ``value`` is None where the rule has none."""
 
     name: str
     truth: str
     value: float
-    score: Score
+    score: ScoreCell
     clips: int | None
 
 
-def yardsticks(contest: Contest, subject: Subject) -> list[Yardstick]:
+def yardsticks(contest: TaskComparison, subject: Subject) -> list[ReferenceLevel]:
     """List chance, then every human reference that the records hold for a subject."""
-    found: list[Yardstick] = []
+    found: list[ReferenceLevel] = []
     first = next((r for r in contest.records if subject.block(r) is not None), None)
     if first is None:
         return []
@@ -42,13 +42,13 @@ def yardsticks(contest: Contest, subject: Subject) -> list[Yardstick]:
                 if subject.metric == "ua"
                 else "a blind guess, classes as often as they are"
             )
-            found.append(Yardstick("chance", words, value, Score(number(value), ""), None))
+            found.append(ReferenceLevel("chance", words, value, ScoreCell(number(value), ""), None))
     for row in human_rows(first, subject):
-        score = Score(
+        score = ScoreCell(
             number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent)
         )
         truth = TRUTHS.get(str(row["truth"]), str(row["truth"]))
-        found.append(Yardstick("listener", truth, float(row["estimate"]), score, int(row["clips"])))
+        found.append(ReferenceLevel("listener", truth, float(row["estimate"]), score, int(row["clips"])))
     return found
 
 

@@ -9,7 +9,7 @@ from bench.scoring.records import Record
 from bench.statistics.calibration import ReliabilityPoint, reliability_points
 from reports.charts.chart import Chart, unit_scale
 from reports.formatting import counted, number, span
-from reports.sections.forest_boards import Score
+from reports.sections.forest_boards import ScoreCell
 
 DRAWN = 6
 """Curves drawn on one page; every task stands in the table."""
@@ -20,8 +20,8 @@ class Reliability:
     """The calibration of one record: scores (0..1, lower is better), equal-mass bins, and a chart of the first few."""
 
     record: Record
-    ece: Score
-    brier: Score
+    ece: ScoreCell
+    brier: ScoreCell
     uniform: float
     """Brier score of one who always says 1/K."""
     points: tuple[ReliabilityPoint, ...]
@@ -46,11 +46,11 @@ def reliabilities(records: Sequence[Record]) -> list[Reliability]:
     return found
 
 
-def _score(record: Record, metric: str) -> Score:
+def _score(record: Record, metric: str) -> ScoreCell:
     row = next((s for s in record.scores if s["metric"] == metric and s["rows"] == "all"), None)
     if row is None:
-        return Score("–", "")
-    return Score(number(row["estimate"], percent=False, digits=3), _span(row["low"], row["high"]))
+        return ScoreCell("–", "")
+    return ScoreCell(number(row["estimate"], percent=False, digits=3), _span(row["low"], row["high"]))
 
 
 def _span(low: float | None, high: float | None) -> str:

@@ -10,9 +10,9 @@ from bench.scoring.comparisons import PairedDifference, paired_difference, same_
 from bench.scoring.records import Record
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.data.conditions import severity
-from reports.sections.forest_boards import Score, chance_line, score_of
+from reports.sections.forest_boards import ScoreCell, chance_line, score_of
 
 CHARTS = 12
 """Systems drawn for a task, the best on clean audio first; the table has them all."""
@@ -24,7 +24,7 @@ class Degraded:
     """One system under one condition. ``loss`` is its score less that on clean audio; None where they do not pair up."""
 
     condition: str
-    score: Score
+    score: ScoreCell
     estimate: float
     low: float | None
     high: float | None
@@ -58,14 +58,14 @@ class Sturdiness:
 class RobustTask:
     """A task under one protocol: its conditions and its systems, the best on clean audio first."""
 
-    contest: Contest
+    contest: TaskComparison
     subject: Subject
     conditions: tuple[str, ...]
     systems: tuple[Sturdiness, ...]
     not_drawn: int
 
 
-def robust_tasks(contests: Sequence[Contest]) -> list[RobustTask]:
+def robust_tasks(contests: Sequence[TaskComparison]) -> list[RobustTask]:
     """Lay out every task that was run in more than one condition."""
     found = []
     for task, protocol in dict.fromkeys((c.task, c.protocol) for c in contests):
@@ -78,7 +78,7 @@ def robust_tasks(contests: Sequence[Contest]) -> list[RobustTask]:
     return found
 
 
-def _robust_task(own: Sequence[Contest], subject: Subject) -> RobustTask:
+def _robust_task(own: Sequence[TaskComparison], subject: Subject) -> RobustTask:
     records = {(r.system, c.condition): r for c in own for r in c.records}
     first = own[0]
     best = [r.system for t in first.tracks for r in first.members(subject, t)]

@@ -10,7 +10,7 @@ from bench.scoring.clip_answers import Agreement, between
 from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
 from bench.scoring.records import Record, main_view
 from reports.data.comparisons import Subject
-from reports.sections.forest_boards import Score, score_of
+from reports.sections.forest_boards import ScoreCell, score_of
 
 INPUTS: Mapping[str, str] = {
     "content_hash": "clips, labels or speakers",
@@ -34,8 +34,8 @@ class Moved:
 
     record: Record
     subject: Subject
-    now: Score
-    then: Score
+    now: ScoreCell
+    then: ScoreCell
     difference: PairedDifference
     outcome: str
     changed: tuple[str, ...]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.scoring.records import Record
-from reports.charts.geometry import Axis, axis_around
+from reports.charts.geometry import PlotAxis, axis_around
 from reports.data.comparisons import Subject
 from reports.formatting import number, span
-from reports.sections.forest_boards import Score
+from reports.sections.forest_boards import ScoreCell
 
 TITLES = {"gender": "Gender", "duration": "Length of the clip", "emotion": "Emotion", "speaker": "Speaker"}
 
@@ -20,7 +20,7 @@ class GroupCell:
     """A group's score; ``x`` is its place in the figure, px."""
 
     group: str
-    score: Score
+    score: ScoreCell
     clips: int
     x: float
 
@@ -31,7 +31,7 @@ class GapCell:
 
     best: str
     worst: str
-    score: Score
+    score: ScoreCell
     shown: bool
     low_x: float
     high_x: float
@@ -53,7 +53,7 @@ class SliceTable:
     axis: str
     title: str
     subject: Subject
-    scale: Axis
+    scale: PlotAxis
     groups: tuple[tuple[str, str], ...]
     rows: tuple[SliceRow, ...]
     notes: tuple[str, ...]
@@ -118,21 +118,25 @@ def _groups(axis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((n, f"{n}, {edges[i]:.1f}–{edges[i + 1]:.1f} s") for i, n in enumerate(names))
 
 
-def _cell(subject: Subject, scale: Axis, slices: Sequence[Mapping[str, Any]], group: str) -> GroupCell | None:
+def _cell(
+    subject: Subject, scale: PlotAxis, slices: Sequence[Mapping[str, Any]], group: str
+) -> GroupCell | None:
     row = next((s for s in slices if s["group"] == group), None)
     if row is None:
         return None
     percent = subject.metric != "ccc"
-    score = Score(number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent))
+    score = ScoreCell(
+        number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent)
+    )
     return GroupCell(group, score, int(row["clips"]), scale.x(row["estimate"]))
 
 
-def _gap(subject: Subject, scale: Axis, gap: Mapping[str, Any]) -> GapCell:
+def _gap(subject: Subject, scale: PlotAxis, gap: Mapping[str, Any]) -> GapCell:
     percent = subject.metric != "ccc"
     return GapCell(
         str(gap["best"]),
         str(gap["worst"]),
-        Score(number(gap["gap"], percent=percent), span(gap["low"], gap["high"], percent=percent)),
+        ScoreCell(number(gap["gap"], percent=percent), span(gap["low"], gap["high"], percent=percent)),
         gap["low"] is not None and gap["low"] > 0,
         scale.x(gap["worst_estimate"]),
         scale.x(gap["best_estimate"]),

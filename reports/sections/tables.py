@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from bench.protocols import STATUSES
-from bench.scoring.comparisons import Pairing
-from bench.scoring.records import Block, Record
+from bench.scoring.comparisons import PairResult
+from bench.scoring.records import Counts, Record
 from bench.statistics.additive import recalls, value
-from reports.data.comparisons import Contest, Subject
-from reports.sections.forest_boards import Score, score_of
+from reports.data.comparisons import Subject, TaskComparison
+from reports.sections.forest_boards import ScoreCell, score_of
 
 CONFUSIONS = 12
 """Confusion matrices on a task page, the best of each track first; a system's page has its own."""
@@ -41,7 +41,7 @@ class Confusion:
     rows: tuple[ConfusionRow, ...]
 
 
-def confusion(record: Record, block: Block) -> Confusion:
+def confusion(record: Record, block: Counts) -> Confusion:
     """Add up the counts of all speakers and write each true class's answers as shares."""
     counts = block.averaged.sum(axis=0)
     sizes = counts.sum(axis=1)
@@ -57,7 +57,7 @@ def confusion(record: Record, block: Block) -> Confusion:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ConfusionDifference:
     """Confusion matrix of one system minus that of another: shares of the true class, −1..1."""
 
     first: str
@@ -66,7 +66,9 @@ class Difference:
     rows: tuple[ConfusionRow, ...]
 
 
-def differences(contest: Contest, subject: Subject, confusions: Sequence[Confusion]) -> list[Difference]:
+def differences(
+    contest: TaskComparison, subject: Subject, confusions: Sequence[Confusion]
+) -> list[ConfusionDifference]:
     """Subtract the second of each track from its first, then the pairs that the plan names across tracks."""
     of = {c.system: c for c in confusions}
     members = [contest.members(subject, t) for t in contest.tracks if t != "reference"]
@@ -75,7 +77,7 @@ def differences(contest: Contest, subject: Subject, confusions: Sequence[Confusi
     return [difference(of[a], of[b]) for a, b in dict.fromkeys(pairs) if a in of and b in of][:DIFFERENCES]
 
 
-def difference(a: Confusion, b: Confusion) -> Difference:
+def difference(a: Confusion, b: Confusion) -> ConfusionDifference:
     """Subtract the shares of ``b`` from those of ``a``; both have the labels and true clips of one task."""
     rows = tuple(
         ConfusionRow(
@@ -85,7 +87,7 @@ def difference(a: Confusion, b: Confusion) -> Difference:
         )
         for x, y in zip(a.rows, b.rows, strict=True)
     )
-    return Difference(a.system, b.system, a.labels, rows)
+    return ConfusionDifference(a.system, b.system, a.labels, rows)
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,11 @@ class ScoreTable:
     dimension: str | None
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
-    rows: tuple[tuple[Record, str, tuple[Score, ...]], ...]
+    rows: tuple[tuple[Record, str, tuple[ScoreCell, ...]], ...]
     """Record, ``all`` or ``ok`` (clips answered), scores in the order of ``metrics``."""
 
 
-def score_tables(contest: Contest) -> list[ScoreTable]:
+def score_tables(contest: TaskComparison) -> list[ScoreTable]:
     """Lay out every score of a contest; rows over answered clips alone where some clip was not."""
     keys = dict.fromkeys((s["view"], s["outside"], s["dimension"]) for r in contest.records for s in r.scores)
     tables = []
@@ -187,7 +189,7 @@ class VerdictMatrix:
 
     track: str
     systems: tuple[str, ...]
-    cells: tuple[tuple[Pairing | None, ...], ...]
+    cells: tuple[tuple[PairResult | None, ...], ...]
     smallest_p: float
     clusters: int
 
@@ -197,7 +199,7 @@ class VerdictMatrix:
         return len(self.systems) <= FULL_VERDICTS
 
 
-def verdict_matrices(contest: Contest, subject: Subject) -> list[VerdictMatrix]:
+def verdict_matrices(contest: TaskComparison, subject: Subject) -> list[VerdictMatrix]:
     """Lay out each track's family, best systems first."""
     found = []
     for track in contest.tracks:

@@ -25,7 +25,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RequestOutcome:
     """What came of a question: the reply, or why there is none."""
 
     reply: Mapping[str, Any] | None
@@ -77,7 +77,7 @@ class Asker:
         self._endpoint: Endpoint | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
-        self._in_flight: dict[str, asyncio.Future[Outcome]] = {}
+        self._in_flight: dict[str, asyncio.Future[RequestOutcome]] = {}
         self.tally = Tally()
 
     async def close(self) -> None:
@@ -113,7 +113,7 @@ class Asker:
     async def ask_all(
         self,
         clips: Sequence[Callable[[], Sequence[Question]]],
-        done: Callable[[int, list[Outcome]], None],
+        done: Callable[[int, list[RequestOutcome]], None],
     ) -> None:
         """Ask every clip's questions and hand the outcomes over, clip by clip, in the order in which they are ready.
 
@@ -133,17 +133,17 @@ class Asker:
     async def _work(
         self,
         waiting: Iterator[tuple[int, Callable[[], Sequence[Question]]]],
-        done: Callable[[int, list[Outcome]], None],
+        done: Callable[[int, list[RequestOutcome]], None],
     ) -> None:
         for index, questions in waiting:
             done(index, await self._ask_clip(questions()))
 
-    async def _ask_clip(self, questions: Sequence[Question]) -> list[Outcome]:
+    async def _ask_clip(self, questions: Sequence[Question]) -> list[RequestOutcome]:
         """Ask the first missing question alone and the others when it is answered: they find its audio in the server's cache."""
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, RequestOutcome] = {}
         for i, question in enumerate(questions):
             if (stored := self._store.get(question.key)) is not None:
-                outcomes[i] = Outcome(stored)
+                outcomes[i] = RequestOutcome(stored)
                 self.tally.found += 1
                 self.tally.usage += usage_of(stored)
         missing = [i for i in range(len(questions)) if i not in outcomes]
@@ -158,7 +158,7 @@ class Asker:
             outcomes |= dict(zip(followers, answers, strict=True))
         return [outcomes[i] for i in range(len(questions))]
 
-    async def _ask(self, question: Question, encoded: Mapping[str, str]) -> Outcome:
+    async def _ask(self, question: Question, encoded: Mapping[str, str]) -> RequestOutcome:
         """Ask once, also where two clips hold the same sound and come at the same time."""
         asked = self._in_flight.get(question.key)
         if asked is None:
@@ -167,7 +167,7 @@ class Asker:
             asked.add_done_callback(lambda _: self._in_flight.pop(question.key, None))
         return await asked
 
-    async def _send(self, question: Question, encoded: Mapping[str, str]) -> Outcome:
+    async def _send(self, question: Question, encoded: Mapping[str, str]) -> RequestOutcome:
         endpoint = await self.endpoint()
         async with self._slots:
             self._within_budget()
@@ -177,13 +177,13 @@ class Asker:
                 reply = await endpoint.chat(body)
             except Rejected as problem:
                 self.tally.rejected += 1
-                return Outcome(None, str(problem))
+                return RequestOutcome(None, str(problem))
             self._store.put(question.key, reply, time.perf_counter() - started)
         usage = usage_of(reply)
         self.tally.asked += 1
         self.tally.usage += usage
         self.tally.cost += self.price.of(usage)
-        return Outcome(reply)
+        return RequestOutcome(reply)
 
     def _within_budget(self) -> None:
         if self._max_cost is not None and self.tally.cost >= self._max_cost:

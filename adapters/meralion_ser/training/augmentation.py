@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.meralion_ser.training.batches import Batch
+from adapters.meralion_ser.training.batches import TrainingBatch
 from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets
 from bench.audio.decoding import decode, to_float
 from bench.errors import DataError
@@ -30,7 +30,7 @@ class MixUp:
     probability: float = 0.5
     alpha: float = 0.3
 
-    def __call__(self, batch: Batch, classes: int, rng: np.random.Generator) -> Batch:
+    def __call__(self, batch: TrainingBatch, classes: int, rng: np.random.Generator) -> TrainingBatch:
         """Mix frames, soft categories (batch, classes), dimensions and masks.
 
         A mixture of a known and an unknown label is unknown: half of its truth is missing. It is as long as the
@@ -49,7 +49,7 @@ class MixUp:
         given = batch.targets.categories
         soft = given if given.dim() == 2 else F.one_hot(given.clamp(min=0), classes).float()
         lengths = batch.lengths
-        return Batch(
+        return TrainingBatch(
             batch.indices,
             mixed(batch.frames),
             None if lengths is None else torch.maximum(lengths, lengths[partner]),

@@ -64,7 +64,7 @@ class LabelledFrames:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Frames (batch, frames, dims) with lengths (batch,), None when all are full; what is known of the clips."""
 
     indices: tuple[int, ...]
@@ -73,9 +73,9 @@ class Batch:
     targets: HybridTargets
     masks: HybridMasks
 
-    def to(self, device: str) -> Batch:
+    def to(self, device: str) -> TrainingBatch:
         """Return the batch on another device."""
-        return Batch(
+        return TrainingBatch(
             self.indices,
             self.frames.to(device),
             None if self.lengths is None else self.lengths.to(device),
@@ -86,7 +86,7 @@ class Batch:
 
 def epoch_batches(
     clips: LabelledFrames, size: int, longest: int, rng: np.random.Generator, sampling: str = "all"
-) -> Iterator[Batch]:
+) -> Iterator[TrainingBatch]:
     """Yield random batches of clips of near-equal length, cropped at random to the batch's shortest.
 
     ``sampling``: ``all`` takes every clip once; ``class`` and ``source`` draw as many clips with replacement, each class
@@ -108,10 +108,10 @@ def _balanced(clips: LabelledFrames, sampling: str, rng: np.random.Generator) ->
     return drawn
 
 
-def whole(clips: LabelledFrames, index: int, longest: int) -> Batch:
+def whole(clips: LabelledFrames, index: int, longest: int) -> TrainingBatch:
     """Return one clip as a batch of one, cut to its first ``longest`` frames."""
     frames = clips.frames[index][:longest]
-    return Batch((index,), frames[None], None, *_labels(clips, [index]))
+    return TrainingBatch((index,), frames[None], None, *_labels(clips, [index]))
 
 
 def _grouped(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:
@@ -123,7 +123,9 @@ def _grouped(lengths: Sequence[int], size: int, rng: np.random.Generator) -> lis
     return [groups[i] for i in rng.permutation(len(groups))]
 
 
-def _cropped(clips: LabelledFrames, chosen: list[int], longest: int, rng: np.random.Generator) -> Batch:
+def _cropped(
+    clips: LabelledFrames, chosen: list[int], longest: int, rng: np.random.Generator
+) -> TrainingBatch:
     lengths = [len(clips.frames[i]) for i in chosen]
     length = min(longest, max(min(lengths), int(np.median(lengths)) // 2))
     frames = torch.zeros(len(chosen), length, clips.frames[chosen[0]].shape[1])
@@ -134,7 +136,7 @@ def _cropped(clips: LabelledFrames, chosen: list[int], longest: int, rng: np.ran
         if clips.silence and len(crop) < length:
             frames[row, len(crop) :] = silence(crop)
     short = min(lengths) < length
-    return Batch(
+    return TrainingBatch(
         tuple(chosen),
         frames,
         torch.tensor(lengths).clamp(max=length) if short else None,

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.meralion_ser.training.batches import Batch
+from adapters.meralion_ser.training.batches import TrainingBatch
 
 
-def share_of(batch: Batch, accelerator: Any) -> slice:
+def share_of(batch: TrainingBatch, accelerator: Any) -> slice:
     """Rows of the batch that this process answers; with fewer clips than processes, the first, to no effect."""
     if accelerator.num_processes == 1:
         return slice(None)

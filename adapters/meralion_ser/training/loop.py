@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from adapters.meralion_ser.network.model import MeralionSerOutput
 from adapters.meralion_ser.training.augmentation import MixUp
-from adapters.meralion_ser.training.batches import Batch, LabelledFrames, epoch_batches, whole
+from adapters.meralion_ser.training.batches import LabelledFrames, TrainingBatch, epoch_batches, whole
 from adapters.meralion_ser.training.distributed import agreed, answers_of_all, share_of
 from adapters.meralion_ser.training.losses import (
     ConcordanceMemory,
@@ -32,7 +32,7 @@ from adapters.meralion_ser.training.losses import (
     hybrid_loss,
 )
 from adapters.meralion_ser.training.recipe import Recipe
-from adapters.meralion_ser.training.session import Kept, Session, State, resume_session, save_session
+from adapters.meralion_ser.training.session import Kept, State, TrainingSession, resume_session, save_session
 from bench.errors import DataError
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
@@ -58,7 +58,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One training: the network, its stages in order, and what surrounds them.
 
     ``log`` names one of Accelerate's trackers (``tensorboard``, ``wandb``), whose files go below ``folder``.
@@ -76,7 +76,7 @@ class Run:
     log: str | None = None
 
 
-def train(run: Run, session: Session) -> Session:
+def train(run: TrainingRun, session: TrainingSession) -> TrainingSession:
     """Train all stages, from wherever the run's folder says that it stopped. Uses torch's global random state."""
     accelerator = accelerator_for(run)
     found = resume_session(run.folder, run.fingerprint, session)
@@ -114,7 +114,7 @@ def train(run: Run, session: Session) -> Session:
     return session
 
 
-def accelerator_for(run: Run) -> Any:
+def accelerator_for(run: TrainingRun) -> Any:
     """Return Accelerate's view of the machine: the run's device, or one of several processes under its launcher."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
@@ -152,7 +152,7 @@ def _environment(name: str, value: str | None) -> Iterator[None]:
                 os.environ[name] = kept
 
 
-def _log(accelerator: Any, run: Run, session: Session) -> None:
+def _log(accelerator: Any, run: TrainingRun, session: TrainingSession) -> None:
     if run.log:
         said = {"training loss": session.losses[-1]}
         if session.dev_losses:
@@ -183,12 +183,12 @@ def learning_rate_share(step: int, steps: int, warmup: float) -> float:
 
 
 def _epoch(
-    run: Run,
+    run: TrainingRun,
     stage: Stage,
     accelerator: Any,
     network: nn.Module,
     optimiser: Any,
-    session: Session,
+    session: TrainingSession,
 ) -> None:
     recipe = run.recipe
     memory = ConcordanceMemory(recipe.concordance_steps) if recipe.concordance_steps else None
@@ -215,9 +215,9 @@ def _epoch(
 
 
 def _step(
-    run: Run,
+    run: TrainingRun,
     stage: Stage,
-    batch: Batch,
+    batch: TrainingBatch,
     accelerator: Any,
     network: nn.Module,
     optimiser: Any,
@@ -247,7 +247,7 @@ def _step(
     return value
 
 
-def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
+def _keep(run: TrainingRun, stage: Stage, accelerator: Any, session: TrainingSession) -> None:
     """Keep the last epochs; or, with a dev set, the best."""
     average = run.recipe.average
     if stage.dev is None:
@@ -261,7 +261,7 @@ def _keep(run: Run, stage: Stage, accelerator: Any, session: Session) -> None:
     session.kept = sorted(kept, key=lambda k: (math.inf if k.loss is None else k.loss, k.epoch))[:average]
 
 
-def _dev_loss(run: Run, stage: Stage, dev: LabelledFrames) -> float:
+def _dev_loss(run: TrainingRun, stage: Stage, dev: LabelledFrames) -> float:
     """Categorical loss of the dev clips, pooled, without smoothing; of clips without categories, 1 − CCC.
 
     The dev clips come without the labels that the loss does not train on (:mod:`adapters.meralion_ser.training.targets`).
@@ -291,12 +291,12 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _finished(stage: Stage, recipe: Recipe, session: Session) -> bool:
+def _finished(stage: Stage, recipe: Recipe, session: TrainingSession) -> bool:
     stopped_early = stage.dev is not None and session.stalled >= recipe.patience
     return session.epochs_in_stage >= stage.epochs or stopped_early
 
 
-def _next_stage(run: Run, stage: Stage, session: Session) -> None:
+def _next_stage(run: TrainingRun, stage: Stage, session: TrainingSession) -> None:
     """Go on to the next stage; with a dev set, from the best epoch so far."""
     session.stage, session.epochs_in_stage, session.stalled = session.stage + 1, 0, 0
     if stage.dev is not None and session.stage < len(run.stages):

@@ -28,7 +28,7 @@ class Kept:
 
 
 @dataclass
-class Session:
+class TrainingSession:
     """Where a training stands: epochs done, over all stages, and everything that the next one depends on."""
 
     rng: np.random.Generator
@@ -42,7 +42,7 @@ class Session:
 
 
 def save_session(
-    folder: Path, fingerprint: str, session: Session, weights: State, optimiser: dict[str, Any]
+    folder: Path, fingerprint: str, session: TrainingSession, weights: State, optimiser: dict[str, Any]
 ) -> None:
     """Write the session atomically. ``fingerprint`` names the fit that may go on from it."""
     state = {
@@ -60,7 +60,9 @@ def save_session(
         torch.save(state, temporary)
 
 
-def resume_session(folder: Path, fingerprint: str, session: Session) -> tuple[State, dict[str, Any]] | None:
+def resume_session(
+    folder: Path, fingerprint: str, session: TrainingSession
+) -> tuple[State, dict[str, Any]] | None:
     """Bring ``session`` to where the fit of this fingerprint stopped; return its weights and optimiser state.
 
     None, and the session untouched, when the folder holds no such fit. The file is read as plain tensors and numbers:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bench.corpora.preparation.listing import Listing, Piece, add_clip
-from bench.corpora.preparation.tables import Row, flat
+from bench.corpora.preparation.tables import TableRow, flat
 from bench.corpora.preparation.tree import SourceFile
 from bench.errors import DataError, UsageError, nearest
 from bench.storage.hashing import digest
@@ -105,7 +105,7 @@ def _read_split(
         described = shard.remove_columns([spec.audio])
         records = described if described.column_names else itertools.repeat({})
         for row, (audio_path, record) in enumerate(zip(audio_paths, records, strict=False)):
-            cells: Row = {"split": split}
+            cells: TableRow = {"split": split}
             cells |= flat(
                 {k: classes[k].int2str(v) if k in classes and v is not None else v for k, v in record.items()}
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.cards.corpus import CorpusCard
 from bench.cards.corpus_layout import Join, fill
 from bench.corpora.preparation.listing import Listing, path_columns
-from bench.corpora.preparation.tables import Row, read_table
+from bench.corpora.preparation.tables import TableRow, read_table
 from bench.corpora.preparation.tree import SourceTree
 from bench.corpora.preparation.votes import votes_and_ratings
 from bench.errors import UsageError
@@ -47,13 +47,13 @@ def _join(join: Join, tree: SourceTree, listing: Listing) -> None:
             for column in _given(join):
                 draft.columns.setdefault(column, "")
         return
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[TableRow]] = {}
     for rel in tables:
         listing.used.add(rel)
         for row in read_table(tree.files[rel].path, join, rel):
             rows.setdefault(fill(join.key, row), []).append(row)
     first = tables[0]
-    made: dict[str, Row] = {}
+    made: dict[str, TableRow] = {}
     for draft in listing.drafts:
         key = fill(join.on, draft.columns | path_columns(draft.columns["source_path"]))
         if key not in rows:
@@ -74,8 +74,8 @@ def _given(join: Join) -> list[str]:
     return [*join.columns, *votes, *join.ratings]
 
 
-def _columns(join: Join, rows: list[Row], listing: Listing, where: str) -> Row:
-    found: Row = {}
+def _columns(join: Join, rows: list[TableRow], listing: Listing, where: str) -> TableRow:
+    found: TableRow = {}
     for ours, theirs in join.columns.items():
         values = list(dict.fromkeys(fill(theirs, row) for row in rows))
         if len(values) > 1:

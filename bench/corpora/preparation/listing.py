@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus_layout import Part, alternatives, fill
-from bench.corpora.preparation.problems import Problem
-from bench.corpora.preparation.tables import Row, decode_text, read_table
+from bench.corpora.preparation.problems import PreparationProblem
+from bench.corpora.preparation.tables import TableRow, decode_text, read_table
 from bench.corpora.preparation.tree import SourceTree
 from bench.corpora.preparation.votes import votes_and_ratings
 from bench.errors import DataError
@@ -35,7 +35,7 @@ class Draft:
 
     name: str
     pieces: tuple[Piece, ...]
-    columns: Row
+    columns: TableRow
 
 
 @dataclass
@@ -43,13 +43,13 @@ class Listing:
     """What scanning found: clips in order, problems, files that were used, clips left out because the card says so."""
 
     drafts: list[Draft] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[PreparationProblem] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     left_out: int = 0
 
     def say(self, kind: object, where: str, message: str) -> None:
         """Note a problem."""
-        self.problems.append(Problem(kind, where, message))  # type: ignore[arg-type]
+        self.problems.append(PreparationProblem(kind, where, message))  # type: ignore[arg-type]
 
 
 def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
@@ -70,11 +70,11 @@ def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
 
 def table_rows(
     spec: Part, pattern: str | None, tree: SourceTree, listing: Listing
-) -> Iterator[tuple[str, Row]]:
+) -> Iterator[tuple[str, TableRow]]:
     """Yield (table, row) of all tables of a part; groups of ``pattern`` over the table's path are columns of its rows."""
     _, tables = tree.matching(spec.table or ())
     for rel in tables:
-        groups: Row = {}
+        groups: TableRow = {}
         if pattern is not None:
             matched = match_tail(re.compile(pattern), rel)
             if matched is None:
@@ -85,7 +85,7 @@ def table_rows(
             yield rel, {**row, **groups}
 
 
-def match_tail(pattern: re.Pattern[str], rel: str) -> tuple[str, Row] | None:
+def match_tail(pattern: re.Pattern[str], rel: str) -> tuple[str, TableRow] | None:
     """Match a pattern to the end of a path, from the start of a file or folder name: (that end, its groups), or None.
 
     >>> match_tail(re.compile(r"(?P<speaker>[^/]+)/(?P<emotion>[a-z])\\d+\\.wav"), "top/DC/a01.WAV")
@@ -107,9 +107,9 @@ def add_clip(
     listing: Listing,
     name: str,
     source: str,
-    row: Row,
+    row: TableRow,
     pieces: Sequence[Piece] | None = None,
-    seen: Row | None = None,
+    seen: TableRow | None = None,
     shown: str = "",
 ) -> None:
     """Add a clip with the columns that a part gives it, unless its ``where`` leaves it out.
@@ -156,7 +156,7 @@ def without_suffix(name: str) -> str:
     return name[: -len(suffix)] if suffix.lower() in AUDIO_SUFFIXES else name
 
 
-def path_columns(source: str) -> Row:
+def path_columns(source: str) -> TableRow:
     """Return the columns that every clip has for templates: its source's path, folder, stem and suffix."""
     path = PurePosixPath(source)
     folder = "" if path.parent == PurePosixPath(".") else path.parent.as_posix()
@@ -170,7 +170,7 @@ def _seconds(text: str, source: str) -> float | None:
         raise DataError(f"{source}: start and end must be seconds, found {text!r}") from None
 
 
-def _kept(part: Part, values: Row, listing: Listing) -> bool:
+def _kept(part: Part, values: TableRow, listing: Listing) -> bool:
     for column, allowed in part.where.items():
         if fill(column, values) not in allowed:
             listing.left_out += 1

@@ -14,11 +14,11 @@ from pathlib import Path
 from bench.cards.corpus import CorpusCard
 from bench.corpora.preparation.joining import complete
 from bench.corpora.preparation.listing import Draft
-from bench.corpora.preparation.problems import Problem
+from bench.corpora.preparation.problems import PreparationProblem
 from bench.corpora.preparation.report import REPORT, PrepareReport, make_report
 from bench.corpora.preparation.scanning import scan
 from bench.corpora.preparation.source import open_source
-from bench.corpora.preparation.tables import Row
+from bench.corpora.preparation.tables import TableRow
 from bench.corpora.preparation.writing import AUDIO, Ledger, Written, order_of, write_clips
 from bench.corpora.prepared import COLUMNS, METADATA
 from bench.errors import BenchError, DataError, UsageError
@@ -173,23 +173,25 @@ def _former_hashes(out: Path) -> dict[str, str]:
     return {r["file_name"]: r.get("pcm_hash") or "" for r in csv.DictReader(io.StringIO(text, newline=""))}
 
 
-def _changes(former: dict[str, str], written: Sequence[Written]) -> list[Problem]:
+def _changes(former: dict[str, str], written: Sequence[Written]) -> list[PreparationProblem]:
     now = {w.file_name: w.pcm_hash for w in written}
     changed = [
-        Problem(
+        PreparationProblem(
             "changed", name, "another sound than when this corpus was prepared before: the source was changed"
         )
         for name, hashed in now.items()
         if name in former and former[name] != hashed
     ]
     gone = [
-        Problem("gone", name, "was prepared before, and is no longer in the source; its file was removed")
+        PreparationProblem(
+            "gone", name, "was prepared before, and is no longer in the source; its file was removed"
+        )
         for name in former.keys() - now.keys()
     ]
     return changed + gone
 
 
-def _row(draft: Draft, written: Written) -> Row:
+def _row(draft: Draft, written: Written) -> TableRow:
     seconds = f"{written.samples / SAMPLE_RATE:.4f}" if written.error is None else ""
     return {
         "file_name": written.file_name,
@@ -202,7 +204,7 @@ def _row(draft: Draft, written: Written) -> Row:
 def _finish(
     what: Preparation,
     report: PrepareReport,
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     written: Sequence[Written],
     ledger: Ledger,
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal[
+ProblemKind = Literal[
     "missing audio",
     "undecodable",
     "truncated",
@@ -28,15 +28,17 @@ Kind = Literal[
     "name",
     "silent",
 ]
-NOTES: frozenset[Kind] = frozenset({"hours", "sample rates", "channels", "name", "uneven speaker", "silent"})
+NOTES: frozenset[ProblemKind] = frozenset(
+    {"hours", "sample rates", "channels", "name", "uneven speaker", "silent"}
+)
 """Kinds that are worth knowing and no fault."""
 
 
 @dataclass(frozen=True, order=True)
-class Problem:
+class PreparationProblem:
     """One finding: its kind, the file (or table, or speaker) it is about, and a sentence."""
 
-    kind: Kind
+    kind: ProblemKind
     where: str
     message: str
     known: bool = False
@@ -48,6 +50,6 @@ class Problem:
         return self.kind not in NOTES and not self.known
 
 
-def faults(problems: Sequence[Problem]) -> int:
+def faults(problems: Sequence[PreparationProblem]) -> int:
     """Count the faults."""
     return sum(p.fault for p in problems)

@@ -10,8 +10,8 @@ from typing import Any
 from bench.audio.decoding import DECODER
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
-from bench.corpora.preparation.problems import Kind, Problem, faults
-from bench.corpora.preparation.tables import Row
+from bench.corpora.preparation.problems import PreparationProblem, ProblemKind, faults
+from bench.corpora.preparation.tables import TableRow
 from bench.corpora.preparation.tree import glob_pattern
 from bench.corpora.preparation.writing import Written
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
@@ -45,7 +45,7 @@ class PrepareReport:
     undecodable: int
     left_out: int
     source_files: int
-    problems: tuple[Problem, ...]
+    problems: tuple[PreparationProblem, ...]
 
     @property
     def faults(self) -> int:
@@ -65,9 +65,9 @@ class PrepareReport:
 
 def make_report(
     card: CorpusCard,
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     written: Sequence[Written],
-    problems: Iterable[Problem],
+    problems: Iterable[PreparationProblem],
     *,
     left_out: int,
     source_files: int,
@@ -97,7 +97,8 @@ def make_report(
     found += _uneven_speakers(rows)
     known = [glob_pattern(g) for g in (f"**/{k.removeprefix('**/')}" for k in layout.known)]
     marked = {
-        Problem(p.kind, p.where, p.message, known=any(k.fullmatch(p.where) for k in known)) for p in found
+        PreparationProblem(p.kind, p.where, p.message, known=any(k.fullmatch(p.where) for k in known))
+        for p in found
     }
     return PrepareReport(
         corpus=card.name,
@@ -121,40 +122,42 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items()))
 
 
-def _sound_problems(rows: Sequence[Row], written: Sequence[Written]) -> list[Problem]:
+def _sound_problems(rows: Sequence[TableRow], written: Sequence[Written]) -> list[PreparationProblem]:
     problems = []
-    by_hash: dict[str, list[Row]] = defaultdict(list)
+    by_hash: dict[str, list[TableRow]] = defaultdict(list)
     for row, clip in zip(rows, written, strict=True):
         where = row["source_path"]
         if clip.error is not None:
             problems.append(
-                Problem("undecodable", where, f"{clip.error}; its row is kept, its bytes as they came")
+                PreparationProblem(
+                    "undecodable", where, f"{clip.error}; its row is kept, its bytes as they came"
+                )
             )
             continue
         by_hash[clip.pcm_hash].append(row)
         if clip.missing_seconds > 0:
             whole = clip.samples / SAMPLE_RATE + clip.missing_seconds
             problems.append(
-                Problem(
+                PreparationProblem(
                     "truncated",
                     where,
                     f"cut off: {whole:.2f} s were promised, the last {clip.missing_seconds:.2f} s are missing",
                 )
             )
         if clip.silent:
-            problems.append(Problem("silent", where, "every sample is zero"))
+            problems.append(PreparationProblem("silent", where, "every sample is zero"))
     for same in by_hash.values():
         if len(same) > 1:
             first, others = same[0]["source_path"], ", ".join(r["source_path"] for r in same[1:4])
             more = f" and {len(same) - 4} more" if len(same) > 4 else ""
             labels = sorted({r.get("emotion", "") for r in same})
-            kind: Kind = "conflicting labels" if len(labels) > 1 else "same sound"
+            kind: ProblemKind = "conflicting labels" if len(labels) > 1 else "same sound"
             said = f", labelled {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
-            problems.append(Problem(kind, first, f"the same samples as {others}{more}{said}"))
+            problems.append(PreparationProblem(kind, first, f"the same samples as {others}{more}{said}"))
     return problems
 
 
-def _cell_problems(card: CorpusCard, rows: Sequence[Row]) -> list[Problem]:
+def _cell_problems(card: CorpusCard, rows: Sequence[TableRow]) -> list[PreparationProblem]:
     problems = []
     table = label_table()
     unknown: dict[str, list[str]] = defaultdict(list)
@@ -167,19 +170,23 @@ def _cell_problems(card: CorpusCard, rows: Sequence[Row]) -> list[Problem]:
                 problems += _dimension_problem(card, dimension, text, row["source_path"])
     for raw, paths in unknown.items():
         message = f"{len(paths)} clip(s) carry the label {raw!r}, which the card's 'labels' and the label table do not know"
-        problems.append(Problem("unknown label", paths[0], message))
+        problems.append(PreparationProblem("unknown label", paths[0], message))
     return problems
 
 
-def _dimension_problem(card: CorpusCard, dimension: str, text: str, where: str) -> list[Problem]:
+def _dimension_problem(card: CorpusCard, dimension: str, text: str, where: str) -> list[PreparationProblem]:
     scale = card.scale_of(dimension)
     try:
         value = float(text)
     except ValueError:
-        return [Problem("bad cell", where, f"{dimension} is {text[:40]!r}, expected a number or nothing")]
+        return [
+            PreparationProblem(
+                "bad cell", where, f"{dimension} is {text[:40]!r}, expected a number or nothing"
+            )
+        ]
     if scale is not None and not scale[0] <= value <= scale[1]:
         return [
-            Problem(
+            PreparationProblem(
                 "bad cell",
                 where,
                 f"{dimension} is {value:g}, outside the card's scale {scale[0]:g} to {scale[1]:g}",
@@ -188,7 +195,7 @@ def _dimension_problem(card: CorpusCard, dimension: str, text: str, where: str) 
     return []
 
 
-def _format_notes(rows: Sequence[Row], written: Sequence[Written]) -> list[Problem]:
+def _format_notes(rows: Sequence[TableRow], written: Sequence[Written]) -> list[PreparationProblem]:
     rates: dict[int, list[str]] = defaultdict(list)
     channels: dict[int, list[str]] = defaultdict(list)
     for row, clip in zip(rows, written, strict=True):
@@ -198,7 +205,7 @@ def _format_notes(rows: Sequence[Row], written: Sequence[Written]) -> list[Probl
             channels[count].append(row["source_path"])
     usual = max(rates, key=lambda r: (len(rates[r]), -r), default=0)
     notes = [
-        Problem(
+        PreparationProblem(
             "sample rates",
             paths[0],
             f"{len(paths)} clips have {rate} Hz, most have {usual}; all are 16 kHz now",
@@ -207,18 +214,20 @@ def _format_notes(rows: Sequence[Row], written: Sequence[Written]) -> list[Probl
         if rate != usual
     ]
     notes += [
-        Problem("channels", paths[0], f"{len(paths)} clips have {count} channels; they were averaged")
+        PreparationProblem(
+            "channels", paths[0], f"{len(paths)} clips have {count} channels; they were averaged"
+        )
         for count, paths in channels.items()
         if count > 1
     ]
     return notes + [
-        Problem("name", row["source_path"], "not ASCII; kept, in Unicode's composed form")
+        PreparationProblem("name", row["source_path"], "not ASCII; kept, in Unicode's composed form")
         for row in rows
         if not row["source_path"].isascii()
     ]
 
 
-def _promise_problems(found: Counts, promised: Counts, speakers: set[str]) -> list[Problem]:
+def _promise_problems(found: Counts, promised: Counts, speakers: set[str]) -> list[PreparationProblem]:
     problems = []
     for what, have, want in (
         ("clips", found.clips, promised.clips),
@@ -226,12 +235,16 @@ def _promise_problems(found: Counts, promised: Counts, speakers: set[str]) -> li
     ):
         if want is not None and have != want:
             gap = _gaps(speakers) if what == "speakers" else ""
-            problems.append(Problem("promise", what, f"found {have}, the card promises {want}{gap}"))
+            problems.append(
+                PreparationProblem("promise", what, f"found {have}, the card promises {want}{gap}")
+            )
     # Published hours are rounded, and some count silence that was cut since: worth a note, no fault.
     slack = max(0.1 * (promised.hours or 0.0), 0.05)
     if promised.hours is not None and abs((found.hours or 0.0) - promised.hours) > slack:
         problems.append(
-            Problem("hours", "hours", f"found {found.hours:.2f}, the card promises {promised.hours:g}")
+            PreparationProblem(
+                "hours", "hours", f"found {found.hours:.2f}, the card promises {promised.hours:g}"
+            )
         )
     return problems
 
@@ -249,14 +262,16 @@ def _gaps(speakers: set[str]) -> str:
     )
 
 
-def _uneven_speakers(rows: Sequence[Row]) -> list[Problem]:
+def _uneven_speakers(rows: Sequence[TableRow]) -> list[PreparationProblem]:
     """Note speakers who have fewer clips than the number that most speakers share."""
     clips = Counter(r["speaker"] for r in rows if r.get("speaker"))
     shared, times = Counter(clips.values()).most_common(1)[0] if clips else (0, 0)
     if len(clips) < 3 or times <= len(clips) / 2:
         return []
     return [
-        Problem("uneven speaker", speaker, f"has {n} clips, {times} of {len(clips)} speakers have {shared}")
+        PreparationProblem(
+            "uneven speaker", speaker, f"has {n} clips, {times} of {len(clips)} speakers have {shared}"
+        )
         for speaker, n in clips.items()
         if n < shared
     ]

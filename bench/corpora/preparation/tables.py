@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from bench.errors import DataError, UsageError, nearest
 
-Row = dict[str, str]
+TableRow = dict[str, str]
 FORMATS = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".parquet": "parquet",
@@ -34,7 +34,7 @@ class TableSpec(Protocol):
     def records(self) -> str | None: ...  # noqa: D102
 
 
-def read_table(path: Path, spec: TableSpec, name: str) -> Iterator[Row]:
+def read_table(path: Path, spec: TableSpec, name: str) -> Iterator[TableRow]:
     """Yield a table's rows, every cell as stripped text; ``name`` is what errors call it.
 
     Raises:
@@ -78,7 +78,7 @@ def decode_text(path: Path, encodings: Sequence[str], name: str) -> str:
     )
 
 
-def _delimited(text: str, delimiter: str, header: tuple[str, ...] | None, name: str) -> Iterator[Row]:
+def _delimited(text: str, delimiter: str, header: tuple[str, ...] | None, name: str) -> Iterator[TableRow]:
     # A tab-separated file seldom knows quoting: there, a lone quotation mark belongs to the sentence.
     lone = delimiter == "\t" and text.count('"') % 2 == 1
     stream = io.StringIO(text, newline="")
@@ -98,7 +98,7 @@ def _delimited(text: str, delimiter: str, header: tuple[str, ...] | None, name: 
         raise DataError(f"{name}, line {reader.line_num}: not a table ({error})") from None
 
 
-def _spaced(text: str, header: tuple[str, ...] | None, name: str) -> Iterator[Row]:
+def _spaced(text: str, header: tuple[str, ...] | None, name: str) -> Iterator[TableRow]:
     lines = [line for line in text.splitlines() if line.strip()]
     names = list(header) if header else lines.pop(0).split() if lines else []
     for line in lines:
@@ -106,7 +106,7 @@ def _spaced(text: str, header: tuple[str, ...] | None, name: str) -> Iterator[Ro
         yield dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=True))
 
 
-def _json(text: str, form: str, records: str | None, name: str) -> Iterator[Row]:
+def _json(text: str, form: str, records: str | None, name: str) -> Iterator[TableRow]:
     try:
         value: Any = (
             [json.loads(x) for x in text.splitlines() if x.strip()] if form == "jsonl" else json.loads(text)
@@ -128,7 +128,7 @@ def _json(text: str, form: str, records: str | None, name: str) -> Iterator[Row]
         yield flat(record)
 
 
-def _parquet(path: Path, name: str) -> Iterator[Row]:
+def _parquet(path: Path, name: str) -> Iterator[TableRow]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -141,13 +141,13 @@ def _parquet(path: Path, name: str) -> Iterator[Row]:
         raise DataError(f"{name}: not a Parquet file that can be read ({error})") from None
 
 
-def flat(record: Mapping[str, Any], prefix: str = "") -> Row:
+def flat(record: Mapping[str, Any], prefix: str = "") -> TableRow:
     """Turn a record into text cells; nested records become dotted columns.
 
     >>> flat({"a": {"b": 1, "c": None}, "d": [1, 2]})
     {'a.b': '1', 'a.c': '', 'd': '[1, 2]'}
     """
-    cells: Row = {}
+    cells: TableRow = {}
     for key, value in record.items():
         if isinstance(value, dict):
             cells |= flat(value, f"{prefix}{key}.")

@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.cards.corpus_layout import fill
-from bench.corpora.preparation.problems import Problem
-from bench.corpora.preparation.tables import Row
+from bench.corpora.preparation.problems import PreparationProblem
+from bench.corpora.preparation.tables import TableRow
 
 if TYPE_CHECKING:
     from bench.cards.corpus_layout import Join, Part
 
 
-def votes_and_ratings(spec: Part | Join, rows: Sequence[Row], problems: list[Problem], where: str) -> Row:
+def votes_and_ratings(
+    spec: Part | Join, rows: Sequence[TableRow], problems: list[PreparationProblem], where: str
+) -> TableRow:
     """Return the columns ``soft_votes`` and ratings that a part or join makes of a clip's rows."""
-    found: Row = {}
+    found: TableRow = {}
     counts: Counter[str] = Counter()
     for label, column in spec.votes.items():
         for row in rows:
@@ -51,7 +53,7 @@ def dump_votes(counts: Counter[str]) -> str:
     return json.dumps(whole, ensure_ascii=False) if whole else ""
 
 
-def _number(text: str, problems: list[Problem], where: str) -> float | None:
+def _number(text: str, problems: list[PreparationProblem], where: str) -> float | None:
     if not text:
         return None
     try:
@@ -59,6 +61,6 @@ def _number(text: str, problems: list[Problem], where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        problems.append(Problem("bad cell", where, f"expected a number, found {text[:60]!r}"))
+        problems.append(PreparationProblem("bad cell", where, f"expected a number, found {text[:60]!r}"))
         return None
     return value

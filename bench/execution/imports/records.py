@@ -15,9 +15,9 @@ from bench.cards.typed_yaml import read_typed
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
-from bench.execution.imports.rows import Row, read_rows
+from bench.execution.imports.rows import ImportedRow, read_rows
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Matrix, read_matrix
 from bench.execution.planning.plan import Cell, RecordPlan
 from bench.execution.planning.systems import System
@@ -164,7 +164,7 @@ def _plan(
         feature_identity=None,
         blocked="imported: its predictions were made elsewhere",
     )
-    made = make_plan(matrix, [Wanted(system, task.name, protocol, seeds)], lambda _name, _protocol: task)
+    made = make_plan(matrix, [MatrixRow(system, task.name, protocol, seeds)], lambda _name, _protocol: task)
     return made.records[0]
 
 
@@ -172,7 +172,7 @@ def _tables(origin: Path, task: Task, plan: RecordPlan) -> list[tuple[Cell, Pred
     """Sort rows into cells; each test clip once per seed, in its own fold. No more rows are kept than there are test clips."""
     fold_of = {task.clip_ids[i]: f for f, fold in enumerate(task.folds) for i in fold.test.tolist()}
     offered = set(task.offered_labels)
-    placed: dict[tuple[int, int], dict[str, Row]] = {(c.seed, c.fold): {} for c in plan.cells}
+    placed: dict[tuple[int, int], dict[str, ImportedRow]] = {(c.seed, c.fold): {} for c in plan.cells}
     for row in read_rows(origin):
         if row.clip_id not in fold_of:
             raise DataError(f"{row.place}: {row.clip_id[:120]!r} is no test clip of {task.name}")
@@ -203,7 +203,7 @@ def _tables(origin: Path, task: Task, plan: RecordPlan) -> list[tuple[Cell, Pred
     return cells
 
 
-def _require_fold(row: Row, task: Task, fold: str) -> None:
+def _require_fold(row: ImportedRow, task: Task, fold: str) -> None:
     if row.fold is None and task.protocol == "within":
         raise DataError(
             f"{row.place}: says no fold; a system trained on {task.name} must have been tested in the suite's folds: "
@@ -215,7 +215,7 @@ def _require_fold(row: Row, task: Task, fold: str) -> None:
         )
 
 
-def _table(rows: Sequence[Row], labels: Sequence[str]) -> PredictionTable:
+def _table(rows: Sequence[ImportedRow], labels: Sequence[str]) -> PredictionTable:
     # Probabilities count only where every row that answered has them.
     given = all(r.probabilities is not None for r in rows if r.status == "ok") and any(
         r.probabilities for r in rows

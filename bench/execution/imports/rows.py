@@ -29,7 +29,7 @@ ENDINGS = (".csv", ".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True)
-class Row:
+class ImportedRow:
     """One answer, with canonical label names; ``place`` says where it stood, for messages.
 
     ``probabilities`` by label, None where none were given; ``dimensions`` in 0..1 with NaN for no answer.
@@ -46,7 +46,7 @@ class Row:
     fold: str | None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[ImportedRow]:
     """Yield the rows of a table, bounded in memory whatever the file says of itself.
 
     Columns: ``clip_id`` (or ``file_name``), ``label``, and where there are any ``status``, ``probabilities`` (an object of label
@@ -142,7 +142,7 @@ def _json(place: str, text: str | bytes) -> Any:
         raise DataError(f"{place}: not JSON ({str(error)[:120]})") from None
 
 
-def _row(place: str, cells: Mapping[str, Any]) -> Row:
+def _row(place: str, cells: Mapping[str, Any]) -> ImportedRow:
     own = dict(cells)
     if "file_name" in own:
         own.setdefault("clip_id", own.pop("file_name"))
@@ -169,7 +169,7 @@ def _row(place: str, cells: Mapping[str, Any]) -> Row:
         raise DataError(
             f"{place}: has probabilities and no label; write the label it answers, or say in status why it answers none"
         )
-    return Row(
+    return ImportedRow(
         place, clip, label, status, _probabilities(place, given), (dimensions[0], dimensions[1], dimensions[2]), reply,
         _seed(place, own.get("seed", 0)), fold,
     )  # fmt: skip

@@ -9,20 +9,20 @@ from bench.audio.conditioned import condition_facts, voices_hash
 from bench.audio.conditions import CLEAN
 from bench.cards.corpus import Protocol
 from bench.errors import BenchError, CannotRun, DataError
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import Cell, Group, RecordPlan, RunPlan
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
-from bench.tasks.training_data import Material, own_material
-from bench.tasks.transfer import Candidate, source_names, transfer_material
+from bench.tasks.training_data import TrainingData, own_training_data
+from bench.tasks.transfer import Candidate, source_names, transfer_data
 
 CELL_FORMAT = "serbench-cell-1"
 BuildTask = Callable[[str, Protocol], Task]
 
 
 def make_plan(
-    matrix: Matrix, wanted: Iterable[Wanted], task_of: BuildTask, candidates: Sequence[Candidate] = ()
+    matrix: Matrix, wanted: Iterable[MatrixRow], task_of: BuildTask, candidates: Sequence[Candidate] = ()
 ) -> RunPlan:
     """Lay out records, cells and groups. Blocked systems have records and cells, but no group.
 
@@ -34,7 +34,7 @@ def make_plan(
     records: list[RecordPlan] = []
     groups: list[Group] = []
     refused: dict[str, str] = {}
-    materials = _Materials(task_of, candidates)
+    materials = _TrainingSets(task_of, candidates)
     for want in wanted:
         try:
             task, material = materials.of(want)
@@ -62,14 +62,14 @@ def make_plan(
     return RunPlan(matrix, tuple(records), tuple(groups), refused)
 
 
-class _Materials:
+class _TrainingSets:
     """What each line learns from and answers on, built once for all systems."""
 
     def __init__(self, task_of: BuildTask, candidates: Sequence[Candidate]) -> None:
         self._task_of, self._candidates = task_of, {c.name: c for c in candidates}
-        self._built: dict[tuple[str, ...], tuple[Task, Material] | BenchError] = {}
+        self._built: dict[tuple[str, ...], tuple[Task, TrainingData] | BenchError] = {}
 
-    def of(self, want: Wanted) -> tuple[Task, Material]:
+    def of(self, want: MatrixRow) -> tuple[Task, TrainingData]:
         """Return the task as it is asked about, and its material.
 
         Raises:
@@ -86,15 +86,15 @@ class _Materials:
             raise found
         return found
 
-    def _build(self, want: Wanted) -> tuple[Task, Material]:
+    def _build(self, want: MatrixRow) -> tuple[Task, TrainingData]:
         task = self._task_of(want.task, want.protocol)
         if want.protocol != "transfer":
-            return task, own_material(task)
+            return task, own_training_data(task)
         target = Candidate(want.task.partition("@")[0], task.card)
         names = source_names(target, want.training, list(self._candidates.values()))
-        return transfer_material(task, self._sources(names, want), want.view)
+        return transfer_data(task, self._sources(names, want), want.view)
 
-    def _sources(self, names: Sequence[str], want: Wanted) -> list[Task]:
+    def _sources(self, names: Sequence[str], want: MatrixRow) -> list[Task]:
         """Build the training tasks. A rule leaves out those without a usable label; a named one must be there."""
         found = []
         for name in names:
@@ -106,7 +106,7 @@ class _Materials:
         return found
 
 
-def _groups(want: Wanted, task: Task, material: Material, cells: Sequence[Cell]) -> list[Group]:
+def _groups(want: MatrixRow, task: Task, material: TrainingData, cells: Sequence[Cell]) -> list[Group]:
     """A probe's cells are one group; of a predictor, the conditions of one fit are."""
     if not cells:
         return []
@@ -119,7 +119,7 @@ def _groups(want: Wanted, task: Task, material: Material, cells: Sequence[Cell])
     ]
 
 
-def _cells(want: Wanted, task: Task, material: Material, condition: str) -> tuple[Cell, ...]:
+def _cells(want: MatrixRow, task: Task, material: TrainingData, condition: str) -> tuple[Cell, ...]:
     changed: dict[str, Any] = {}
     if want.training:
         changed |= {"training": want.training, "view": want.view, "material": material.hash}
@@ -134,7 +134,7 @@ def _cells(want: Wanted, task: Task, material: Material, condition: str) -> tupl
 
 
 def _cell(
-    want: Wanted, task: Task, condition: str, heard: str, changed: Mapping[str, Any], fold: int, seed: int
+    want: MatrixRow, task: Task, condition: str, heard: str, changed: Mapping[str, Any], fold: int, seed: int
 ) -> Cell:
     decisive = {
         "format": CELL_FORMAT,

@@ -20,7 +20,7 @@ from bench.tasks.transfer import trainings
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MatrixRow:
     """One line of the expanded matrix, before any audio is decoded."""
 
     system: System
@@ -56,7 +56,7 @@ def expand(
     settings: Mapping[str, Mapping[str, str]],
     *,
     fetch: bool = True,
-) -> list[Wanted]:
+) -> list[MatrixRow]:
     """Expand a matrix over the tasks at hand.
 
     Raises:
@@ -72,7 +72,7 @@ def expand(
             )
         return systems[card.name]
 
-    wanted: dict[tuple[str, ...], Wanted] = {}
+    wanted: dict[tuple[str, ...], MatrixRow] = {}
     for entry in matrix.entries:
         named = [resolved(n) for n in dict.fromkeys(n for p in entry.systems for n in match_systems(p))]
         if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
@@ -110,7 +110,7 @@ def _lines(
     seeds: tuple[int, ...],
     task_names: Sequence[str],
     synthetic_names: Sequence[str],
-) -> Iterator[Wanted]:
+) -> Iterator[MatrixRow]:
     """One line per task, and in transfer per training; a pattern for training skips the target itself."""
     learnt = [""]
     view: View = "native"
@@ -120,7 +120,7 @@ def _lines(
     for task in _tasks_of(entry, task_names, synthetic_names):
         for training in learnt:
             if training != task or training in entry.training:
-                yield Wanted(
+                yield MatrixRow(
                     system,
                     task,
                     entry.protocol,
@@ -147,10 +147,10 @@ def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence
     return list(found)
 
 
-def filter_wanted(wanted: Sequence[Wanted], only: Mapping[str, Sequence[str]]) -> list[Wanted]:
+def filter_wanted(wanted: Sequence[MatrixRow], only: Mapping[str, Sequence[str]]) -> list[MatrixRow]:
     """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
     kept = list(wanted)
-    fields: dict[str, Callable[[Wanted], Sequence[str]]] = {
+    fields: dict[str, Callable[[MatrixRow], Sequence[str]]] = {
         "system": lambda w: [w.system.name],
         "task": lambda w: [w.task],
         "protocol": lambda w: [w.protocol],

@@ -10,7 +10,7 @@ from bench.audio.conditioned import ConditionShard
 from bench.audio.conditions import parse_condition
 from bench.execution.devices import worker_devices
 from bench.execution.driver import finished_cells
-from bench.execution.inputs import Hearing, missing_features
+from bench.execution.inputs import GroupInputs, missing_features
 from bench.execution.jobs import EncodeJob
 from bench.execution.planning.estimates import (
     FRAME_BYTES_PER_SECOND,
@@ -21,7 +21,7 @@ from bench.execution.planning.estimates import (
     load_rates,
 )
 from bench.execution.planning.plan import Group, RecordPlan, RunPlan
-from bench.execution.prepared_run import Prepared, RunSettings
+from bench.execution.prepared_run import PreparedRun, RunSettings
 from bench.execution.stages import fit_seconds
 from bench.features.store import FeatureStore
 from bench.protocols import SAMPLE_RATE
@@ -88,7 +88,7 @@ class Forecast:
 
 def forecast(settings: RunSettings) -> Forecast:
     """Plan a run without running any of it."""
-    prepared = Prepared(settings)
+    prepared = PreparedRun(settings)
     _, chosen = prepared.wanted(fetch=False)
     tables = prepared.corpora_of(chosen)
     undecoded = sum(len(s.clip_ids) for t in tables for s in t.missing_shards())
@@ -98,7 +98,7 @@ def forecast(settings: RunSettings) -> Forecast:
     pending = [g for g in (group.only(undone) for group in plan.groups) if g.cells]
     workers = len(worker_devices(settings.device, settings.workers))
     rates = load_rates(prepared.cache)
-    hearing = Hearing(prepared.cache / "audio")
+    hearing = GroupInputs(prepared.cache / "audio")
     encodes = missing_features(pending, prepared.cache, hearing)
     shards = hearing.missing(pending)
     unheard = {g.system.feature_key: g for g in pending if g.system.feature_key and not g.task.audible.any()}
@@ -129,7 +129,7 @@ def forecast(settings: RunSettings) -> Forecast:
     )
 
 
-def _encoding_what_is_not_made(pending: Sequence[Group], hearing: Hearing, rates: Rates) -> float:
+def _encoding_what_is_not_made(pending: Sequence[Group], hearing: GroupInputs, rates: Rates) -> float:
     """Seconds to encode clips whose condition is not made yet: each once per encoder and condition."""
     wanted = {
         (g.system.feature_key, s.target.samples_path): (g.system.name, len(s.clips))
@@ -147,7 +147,7 @@ def _sounding_bytes(shard: ConditionShard) -> float:
     return sum(2 * max(c.samples, least) for c in shard.clips)
 
 
-def _done(prepared: Prepared, plan: RunPlan) -> set[str]:
+def _done(prepared: PreparedRun, plan: RunPlan) -> set[str]:
     if not prepared.folder.journal.exists():
         return set()
     with Journal(prepared.folder.journal) as journal:
@@ -164,7 +164,7 @@ def _feature_bytes(job: EncodeJob) -> float:
     return frames + (means if job.also_pooled else 0.0)
 
 
-def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: Prepared) -> ForecastRow:
+def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: PreparedRun) -> ForecastRow:
     system, task = record.system, record.task
     finished = sum(c.key in done for c in record.cells)
     features = ""

@@ -13,7 +13,7 @@ from bench.execution.planning.systems import System
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
 from bench.tasks.names import regime, training_name
-from bench.tasks.training_data import Material, Source
+from bench.tasks.training_data import TrainingData, TrainingSource
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The line of the matrix that it belongs to; see :attr:`Wanted.identity`."""
+        """The line of the matrix that it belongs to; see :attr:`MatrixRow.identity`."""
         return (self.system, self.task, self.protocol, self.training, self.view, self.train_condition)
 
 
@@ -58,7 +58,7 @@ class Group:
     task: Task
     cells: tuple[Cell, ...]
     fits: int
-    material: Material
+    material: TrainingData
     train_condition: str = CLEAN
 
     @property
@@ -88,7 +88,7 @@ class RecordPlan:
     cells: tuple[Cell, ...]
     training: str = ""
     train_condition: str = CLEAN
-    sources: tuple[Source, ...] = ()
+    sources: tuple[TrainingSource, ...] = ()
 
     @property
     def training_name(self) -> str:

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.features.probes.batched_adam import Batch, IntArray, Lesson, Objective, Slope, initial
+from bench.features.probes.batched_adam import HeadBatch, IntArray, Objective, Slope, Trial, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
@@ -57,7 +57,7 @@ class AttentiveHeads:
         return torch.softmax(self.theta[:, : self.shape[0]], dim=1)
 
 
-class Attentive:
+class AttentiveHead:
     """The head on ``frames``: per clip (layers, frames, dims), read when they are needed.
 
     ``hidden`` is the projection's width, ``attention`` that of the scores' hidden layer. ``standardise`` scales each
@@ -84,7 +84,7 @@ class Attentive:
         """Where the heads train."""
         return self._device
 
-    def begin(self, lessons: Sequence[Lesson], outputs: int) -> AttentiveHeads:
+    def begin(self, lessons: Sequence[Trial], outputs: int) -> AttentiveHeads:
         """Fresh heads, decided by the lessons' seeds; equal layer weights, no attention yet."""
         layers, _, dims = self._frames[0].shape
         hidden, attention = self._hidden, self._attention
@@ -152,7 +152,7 @@ class Attentive:
         return max(1, ELEMENTS // (sum(longest) * self._hidden))
 
     def differentiate(
-        self, heads: AttentiveHeads, batches: Sequence[Batch], slope: Slope, gradient: Tensor
+        self, heads: AttentiveHeads, batches: Sequence[HeadBatch], slope: Slope, gradient: Tensor
     ) -> None:
         """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames."""
         leaf = heads.theta.detach().requires_grad_()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bench.errors import UsageError
 from bench.features.probes import ProbeOutcome, ProbeTask, Progress
-from bench.features.probes.attention_head import Attentive
-from bench.features.probes.learning_rate_search import Run, Search
+from bench.features.probes.attention_head import AttentiveHead
+from bench.features.probes.learning_rate_search import Search, TrialKey
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class AttentiveProbe:
     class_weights: bool = False
     device: str = "cpu"
 
-    def run(self, task: ProbeTask, progress: Progress) -> dict[Run, ProbeOutcome]:
+    def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
         """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads.
 
         Raises:
@@ -51,7 +51,7 @@ class AttentiveProbe:
             refit=self.refit,
             class_weights=self.class_weights,
         )
-        design = Attentive(
+        design = AttentiveHead(
             task.frames, self.hidden, self.attention, standardise=self.standardise, device=self.device
         )
         return search.run(task, design, progress)

@@ -1,6 +1,6 @@
 """Many small heads trained at once: every head is one row of one matrix of parameters.
 
-What a head computes is its :class:`Design`'s affair (:mod:`bench.features.probes.pooled_head`, :mod:`bench.features.probes.attention_head`); here
+What a head computes is its :class:`HeadFamily`'s affair (:mod:`bench.features.probes.pooled_head`, :mod:`bench.features.probes.attention_head`); here
 is what all share: minibatches, gradient clipping, Adam, watching validation rows, and dropping heads that have
 stopped. Heads do not touch each other: one trained in a stack equals one trained alone. Steps between two looks are taken in
 compiled code where the design has it (:mod:`bench.features.probes.cpu_kernels`); elsewhere one by one for all heads beside each other, torch's
@@ -26,7 +26,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Trial:
     """What one head learns: rows to fit, rows to watch (none: train for ``steps``), learning rate, seed, steps."""
 
     fit: IntArray
@@ -68,19 +68,19 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class HeadBatch:
     """A minibatch, rows (clips,), and the heads that learn from it: all learning rates of a fold and seed share one."""
 
     rows: Tensor
     heads: list[int]
 
 
-class Stack(Protocol):
+class HeadStack(Protocol):
     """Heads of one design: ``theta`` is (heads, parameters of one head)."""
 
     theta: Tensor
 
-    def take(self, chosen: Tensor) -> Stack:
+    def take(self, chosen: Tensor) -> HeadStack:
         """Some of the heads, copied."""
         ...
 
@@ -90,7 +90,7 @@ class Stack(Protocol):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepBlock:
     """Steps that are taken without looking: ``rows`` (streams, steps, batch) and, per head, the stream it learns from, its
     learning rate, and what the objective knows it by. ``taken`` steps went before.
     """
@@ -103,15 +103,15 @@ class Stretch:
     clip: float | None
 
 
-class Advance(Protocol):
+class StepKernel(Protocol):
     """Steps of a whole stack in place: ``first`` and ``second`` are Adam's moments, as ``heads.theta``."""
 
-    def __call__(self, heads: Any, first: Tensor, second: Tensor, stretch: Stretch) -> None:
+    def __call__(self, heads: Any, first: Tensor, second: Tensor, stretch: StepBlock) -> None:
         """Take the steps."""
         ...
 
 
-class Design(Protocol):
+class HeadFamily(Protocol):
     """A kind of head, and the clips it looks at. Rows number these clips."""
 
     @property
@@ -119,7 +119,7 @@ class Design(Protocol):
         """Where the heads train."""
         ...
 
-    def begin(self, lessons: Sequence[Lesson], outputs: int) -> Any:
+    def begin(self, lessons: Sequence[Trial], outputs: int) -> Any:
         """A stack with a fresh head per lesson, decided by the lessons' seeds."""
         ...
 
@@ -127,14 +127,14 @@ class Design(Protocol):
         """Rows (clips,) → (heads, clips, outputs), for all heads or the chosen ones."""
         ...
 
-    def differentiate(self, heads: Any, batches: Sequence[Batch], slope: Slope, gradient: Tensor) -> None:
+    def differentiate(self, heads: Any, batches: Sequence[HeadBatch], slope: Slope, gradient: Tensor) -> None:
         """Write ∂ loss / ∂ parameters into ``gradient``, each head on its own minibatch; every head is in one of them.
 
         ``slope`` turns scores (heads, clips, outputs) into ∂ loss / ∂ scores.
         """
         ...
 
-    def compiled(self, objective: Objective) -> Advance | None:
+    def compiled(self, objective: Objective) -> StepKernel | None:
         """Many steps at once in compiled code, where there is some for this objective and device."""
         ...
 
@@ -148,21 +148,21 @@ class Design(Protocol):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedHeads:
     """Trained heads: parameters as they stood at ``steps`` (the best watched step, or the last)."""
 
-    heads: Stack
+    heads: HeadStack
     steps: IntArray
     regrets: NDArray[np.float64]
 
 
 def train_heads(
-    design: Design,
-    lessons: Sequence[Lesson],
+    design: HeadFamily,
+    lessons: Sequence[Trial],
     objective: Objective,
     schedule: Schedule,
     progress: Callable[[float, float], None] = lambda done, total: None,
-) -> Trained:
+) -> TrainedHeads:
     """Train one head per lesson, as many of them at a time as the design likes.
 
     Equal lessons give equal heads, whatever else is in the batch (to float32 rounding).
@@ -186,7 +186,7 @@ def train_heads(
         before += max(lessons[i].steps for i in part)
     progress(total, total)
     places = np.argsort(order)
-    return Trained(
+    return TrainedHeads(
         design.joined([t.heads for t in trained]).take(torch.from_numpy(places).to(design.device)),
         np.concatenate([t.steps for t in trained])[places],
         np.concatenate([t.regrets for t in trained])[places],
@@ -194,13 +194,13 @@ def train_heads(
 
 
 def _train(
-    design: Design,
-    lessons: Sequence[Lesson],
+    design: HeadFamily,
+    lessons: Sequence[Trial],
     numbers: Sequence[int],
     objective: Objective,
     schedule: Schedule,
     progress: Callable[[float], None],
-) -> Trained:
+) -> TrainedHeads:
     """Train these heads beside each other; ``numbers`` is what the objective knows them by."""
     state = _Training(design, lessons, numbers, objective, schedule)
     most = max(lesson.steps for lesson in lessons)
@@ -222,8 +222,8 @@ class _Training:
 
     def __init__(
         self,
-        design: Design,
-        lessons: Sequence[Lesson],
+        design: HeadFamily,
+        lessons: Sequence[Trial],
         known_as: Sequence[int],
         objective: Objective,
         schedule: Schedule,
@@ -234,7 +234,7 @@ class _Training:
         self._known_as = torch.as_tensor(known_as, device=self._device)
         self._objective = objective
         self._schedule = schedule
-        self._active: Stack = design.begin(lessons, objective.n_outputs)
+        self._active: HeadStack = design.begin(lessons, objective.n_outputs)
         theta = self._active.theta
         self._numbers = torch.arange(len(lessons), device=self._device)
         self._first = torch.zeros_like(theta)
@@ -261,7 +261,7 @@ class _Training:
         streams = np.empty(len(self._numbers), dtype=np.int64)
         for i, (_, positions) in enumerate(self._sharing):
             streams[positions] = i
-        stretch = Stretch(
+        stretch = StepBlock(
             np.stack([[stream.take(size) for _ in range(steps)] for stream, _ in self._sharing]),
             streams,
             np.array([self._lessons[number].learning_rate for number in self._numbers.tolist()]),
@@ -274,7 +274,7 @@ class _Training:
 
     def _step(self) -> None:
         batches = [
-            Batch(torch.from_numpy(stream.take(self._schedule.batch_size)).to(self._device), heads)
+            HeadBatch(torch.from_numpy(stream.take(self._schedule.batch_size)).to(self._device), heads)
             for stream, heads in self._sharing
         ]
         of_head = torch.empty(
@@ -333,8 +333,8 @@ class _Training:
             self._arrange()
         return len(going)
 
-    def result(self) -> Trained:
-        return Trained(self._best, self._best_step, self._regret)
+    def result(self) -> TrainedHeads:
+        return TrainedHeads(self._best, self._best_step, self._regret)
 
     def _arrange(self) -> None:
         """Who shares minibatches, and what Adam is to walk over, until heads are dropped."""
@@ -410,7 +410,7 @@ class _Stream:
         return taken
 
 
-def initial(lessons: Sequence[Lesson], zeros: int, linears: Sequence[tuple[int, int]]) -> Tensor:
+def initial(lessons: Sequence[Trial], zeros: int, linears: Sequence[tuple[int, int]]) -> Tensor:
     """Parameters of fresh heads, (heads, parameters), decided by the lessons' seeds.
 
     ``zeros`` parameters start at 0 (layer weights), then come weights and biases of linear layers (inputs, outputs) as

@@ -57,7 +57,7 @@ def advance(
     """Take ``rows.shape[1]`` Adam steps with each of ``heads``, in place.
 
     ``theta``, ``first``, ``second`` (all heads, parameters): parameters and moments, in the order of
-    :class:`bench.features.probes.pooled_head.Heads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
+    :class:`bench.features.probes.pooled_head.PooledHeads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
     ``scaling`` (all heads or 0, 2, layers, dims): mean and 1/deviation. ``streams`` (all heads,): which of
     ``rows`` (streams, steps, batch) a head learns from. ``labels`` (clips,) with ``weights`` (all heads or 0, outputs), or
     no labels and ``values`` (clips, outputs), NaN where unknown. ``shape``: layers, dims, hidden, outputs. ``clip``: the gradient's

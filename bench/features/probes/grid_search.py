@@ -21,20 +21,20 @@ from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, 
 from bench.metrics import concordance_cc, unweighted_accuracy
 from bench.protocols import DIMENSIONS
 
-Matrix = NDArray[np.float64]
+FeatureMatrix = NDArray[np.float64]
 
 
 class Classifier(Protocol):
     """A fitted classifier: scores whose row-wise maximum is its answer, and probabilities from them."""
 
-    def probabilities(self, x: Matrix) -> Matrix:
+    def probabilities(self, x: FeatureMatrix) -> FeatureMatrix:
         """(clips, dims) → (clips, classes it was fitted to), rows sum to one."""
         ...
 
 
-FitClassifier = Callable[[Matrix, IntArray, float], Classifier]
+FitClassifier = Callable[[FeatureMatrix, IntArray, float], Classifier]
 """(clips, dims), codes 0 … classes − 1 without gaps, strength → fitted classifier."""
-FitRegressor = Callable[[Matrix, Matrix, float], Callable[[Matrix], Matrix]]
+FitRegressor = Callable[[FeatureMatrix, FeatureMatrix, float], Callable[[FeatureMatrix], FeatureMatrix]]
 """(clips, dims), (clips,), strength → (clips, dims) → (clips,)."""
 
 
@@ -97,7 +97,7 @@ def _run_fold(
 
 def _classify(
     task: ProbeTask, fold: ProbeFold, fit: FitClassifier, strengths: Sequence[float]
-) -> tuple[Matrix, Choice]:
+) -> tuple[FeatureMatrix, Choice]:
     both = task.labelled(fold.fitted)
     splits = _inner_splits(task, both)
     if not splits or any(len(np.unique(task.labels[train])) < 2 for train, _ in splits):
@@ -136,8 +136,13 @@ def _inner_splits(task: ProbeTask, rows: IntArray) -> list[tuple[IntArray, IntAr
 
 
 def _spread(
-    fit: FitClassifier, x: Matrix, labels: IntArray, strength: float, x_answer: Matrix, n_labels: int
-) -> Matrix:
+    fit: FitClassifier,
+    x: FeatureMatrix,
+    labels: IntArray,
+    strength: float,
+    x_answer: FeatureMatrix,
+    n_labels: int,
+) -> FeatureMatrix:
     """Fit to the classes that occur; a class without a training clip has probability 0."""
     present, codes = np.unique(labels, return_inverse=True)
     probabilities = np.zeros((len(x_answer), n_labels))
@@ -148,7 +153,7 @@ def _spread(
 
 def _regress(
     task: ProbeTask, fold: ProbeFold, dimension: int, fit: FitRegressor, strengths: Sequence[float]
-) -> tuple[Matrix, Choice] | None:
+) -> tuple[FeatureMatrix, Choice] | None:
     values = task.dimensions[:, dimension]
     both = fold.fitted[np.isfinite(values[fold.fitted])]
     splits = _inner_splits(task, both)
@@ -169,7 +174,7 @@ def _regress(
     return np.clip(fit(scaled, values[both], choice.strength)(scaled_test), 0.0, 1.0), choice
 
 
-def _agreement(truth: Matrix, answers: Matrix) -> float:
+def _agreement(truth: FeatureMatrix, answers: FeatureMatrix) -> float:
     try:
         return concordance_cc(truth.tolist(), answers.tolist())
     except CannotSeparate:  # one and the same constant: no ground to prefer this choice
@@ -184,7 +189,7 @@ def _best(n_layers: int, strengths: Sequence[float], score: Callable[[int, float
 
 def _standardised(
     task: ProbeTask, layer: int, fit_rows: IntArray, other_rows: IntArray
-) -> tuple[Matrix, Matrix]:
+) -> tuple[FeatureMatrix, FeatureMatrix]:
     """Both sets of rows of one layer, with zero mean and unit variance over the first; constants become 0."""
     fitted = task.features[fit_rows, layer].astype(np.float64)
     mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)

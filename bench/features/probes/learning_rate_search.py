@@ -23,12 +23,19 @@ from torch import Tensor
 
 from bench.errors import DataError
 from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.features.probes.batched_adam import Design, Lesson, Objective, Schedule, Trained, train_heads
-from bench.features.probes.losses import CategoryObjective, DimensionObjective
+from bench.features.probes.batched_adam import (
+    HeadFamily,
+    Objective,
+    Schedule,
+    TrainedHeads,
+    Trial,
+    train_heads,
+)
+from bench.features.probes.losses import CccLoss, CrossEntropy
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 TOO_FEW = "this fold has fewer than two training or validation clips with a dimension"
-Run = tuple[int, int]
+TrialKey = tuple[int, int]
 """Fold index, seed."""
 SUPERB_STEPS, SUPERB_LOOK = 30_000, 1_000
 """SUPERB's emotion recipe: so many steps of 32 clips, the validation set looked at every so many."""
@@ -52,10 +59,10 @@ class Search:
     refit: bool = True
     class_weights: bool = False
 
-    def run(self, task: ProbeTask, design: Design, progress: Progress) -> dict[Run, ProbeOutcome]:
+    def run(self, task: ProbeTask, design: HeadFamily, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
         """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
         heads = [head for head in (self._category_head(task), self._dimension_head(task)) if head is not None]
-        answers: dict[str, dict[Run, tuple[NDArray[np.float64], dict[str, Any]]]] = {}
+        answers: dict[str, dict[TrialKey, tuple[NDArray[np.float64], dict[str, Any]]]] = {}
         for number, head in enumerate(heads):
 
             def report(done: float, total: float, number: int = number) -> None:
@@ -96,22 +103,22 @@ class Search:
         return _Head("dimensions", fits, watches, folds) if folds else None
 
     def _objective(
-        self, task: ProbeTask, head: _Head, lessons: Sequence[Lesson], device: torch.device
+        self, task: ProbeTask, head: _Head, lessons: Sequence[Trial], device: torch.device
     ) -> Objective:
         if head.name == "dimensions":
-            return DimensionObjective(torch.from_numpy(task.dimensions).float().to(device))
+            return CccLoss(torch.from_numpy(task.dimensions).float().to(device))
         labels = torch.from_numpy(task.labels).to(device)
         weights = _class_weights(task, lessons) if self.class_weights else None
-        return CategoryObjective(labels, task.n_labels, None if weights is None else weights.to(device))
+        return CrossEntropy(labels, task.n_labels, None if weights is None else weights.to(device))
 
     def _answer(
-        self, design: Design, task: ProbeTask, head: _Head, progress: Progress
-    ) -> dict[Run, tuple[NDArray[np.float64], dict[str, Any]]]:
+        self, design: HeadFamily, task: ProbeTask, head: _Head, progress: Progress
+    ) -> dict[TrialKey, tuple[NDArray[np.float64], dict[str, Any]]]:
         share = len(self.learning_rates) / (len(self.learning_rates) + 1) if self.refit else 1.0
         runs = [(fold, seed) for fold in head.folds for seed in task.seeds]
         steps = SUPERB_STEPS if self.max_steps == "superb" else self.max_steps
         tried = [
-            Lesson(head.fits[fold], head.watches[fold], rate, seed, steps)
+            Trial(head.fits[fold], head.watches[fold], rate, seed, steps)
             for rate in self.learning_rates
             for fold, seed in runs
         ]
@@ -150,8 +157,8 @@ class Search:
         return answers
 
     def _train(
-        self, design: Design, task: ProbeTask, head: _Head, lessons: Sequence[Lesson], progress: Progress
-    ) -> Trained:
+        self, design: HeadFamily, task: ProbeTask, head: _Head, lessons: Sequence[Trial], progress: Progress
+    ) -> TrainedHeads:
         objective = self._objective(task, head, lessons, design.device)
         return train_heads(design, lessons, objective, self._schedule(), progress)
 
@@ -179,23 +186,23 @@ def _answers_of(head: _Head, task: ProbeTask, scores: NDArray[np.float64], fold:
     return np.where(learnt, 1.0 / (1.0 + np.exp(-scores)), np.nan)
 
 
-def _again(lesson: Lesson, steps: int) -> Lesson:
+def _again(lesson: Trial, steps: int) -> Trial:
     """The same lesson on training and validation rows, for as many passes over them."""
     rows = np.concatenate([lesson.fit, lesson.watch])
     passes = round(steps * len(rows) / len(lesson.fit))
-    return Lesson(rows, NO_ROWS, lesson.learning_rate, lesson.seed, max(1, passes))
+    return Trial(rows, NO_ROWS, lesson.learning_rate, lesson.seed, max(1, passes))
 
 
-def _sharing_rows(lessons: Sequence[Lesson]) -> list[Lesson]:
+def _sharing_rows(lessons: Sequence[Trial]) -> list[Trial]:
     """Equal row arrays made one object, so that statistics and minibatches are shared."""
     known: dict[bytes, IntArray] = {}
     return [
-        Lesson(known.setdefault(x.fit.tobytes(), x.fit), x.watch, x.learning_rate, x.seed, x.steps)
+        Trial(known.setdefault(x.fit.tobytes(), x.fit), x.watch, x.learning_rate, x.seed, x.steps)
         for x in lessons
     ]
 
 
-def _class_weights(task: ProbeTask, lessons: Sequence[Lesson]) -> Tensor:
+def _class_weights(task: ProbeTask, lessons: Sequence[Trial]) -> Tensor:
     """(heads, labels): total / (classes present × count), 0 for classes without a training clip."""
     weights = np.zeros((len(lessons), task.n_labels), dtype=np.float32)
     for i, lesson in enumerate(lessons):

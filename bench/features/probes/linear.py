@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.features.probes.grid_search import Matrix, run_shallow
+from bench.features.probes.grid_search import FeatureMatrix, run_shallow
 
 C_GRID = (0.0003, 0.001, 0.01, 0.1, 1.0)
 ALPHA_GRID = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
@@ -42,7 +42,7 @@ class LinearProbe:
             dimension_strengths=sorted(self.alpha, reverse=True),
         )
 
-    def _fit_logistic(self, x: Matrix, codes: IntArray, strength: float) -> _Logistic:
+    def _fit_logistic(self, x: FeatureMatrix, codes: IntArray, strength: float) -> _Logistic:
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=self.max_iter)
@@ -53,14 +53,16 @@ class LinearProbe:
 class _Logistic:
     model: Any
 
-    def probabilities(self, x: Matrix) -> Matrix:
+    def probabilities(self, x: FeatureMatrix) -> FeatureMatrix:
         scores = self.model.decision_function(x)
         # Two classes give one score, the log-odds of the second.
         return softmax(np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores)
 
 
-def _fit_ridge(x: Matrix, values: Matrix, strength: float) -> Callable[[Matrix], Matrix]:
+def _fit_ridge(
+    x: FeatureMatrix, values: FeatureMatrix, strength: float
+) -> Callable[[FeatureMatrix], FeatureMatrix]:
     from sklearn.linear_model import Ridge
 
-    predict: Callable[[Matrix], Matrix] = Ridge(alpha=strength).fit(x, values).predict
+    predict: Callable[[FeatureMatrix], FeatureMatrix] = Ridge(alpha=strength).fit(x, values).predict
     return predict

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class CategoryObjective:
+class CrossEntropy:
     """Cross-entropy; ``weights`` (heads, labels) weigh the classes, or None."""
 
     labels: Tensor
@@ -36,7 +36,7 @@ class CategoryObjective:
 
 
 @dataclass(frozen=True)
-class DimensionObjective:
+class CccLoss:
     """Mean over the dimensions of 1 − CCC, on sigmoid outputs; ``values`` (clips, 3), NaN where unknown."""
 
     values: Tensor

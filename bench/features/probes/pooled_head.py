@@ -26,16 +26,16 @@ from bench.features.probes.batched_adam import (
     BETA_1,
     BETA_2,
     EPSILON,
-    Advance,
-    Batch,
-    Lesson,
+    HeadBatch,
     Objective,
     Slope,
-    Stretch,
+    StepBlock,
+    StepKernel,
+    Trial,
     initial,
     places,
 )
-from bench.features.probes.losses import CategoryObjective, DimensionObjective
+from bench.features.probes.losses import CccLoss, CrossEntropy
 
 HELD_PARAMETERS = 10_500_000
 """Parameters of the heads that a CPU holds at a time: with Adam's moments and the best so far 170 MB."""
@@ -43,7 +43,7 @@ RESIDENT_PARAMETERS = 200_000_000
 """The same on a GPU, where heads train beside each other."""
 
 
-class Heads:
+class PooledHeads:
     """A stack of heads: parameters (heads, parameters of one head) and what standardises each head's features."""
 
     def __init__(
@@ -80,13 +80,13 @@ class Heads:
             answers.append(torch.einsum("l,nld->nd", mix[i], x) @ weight[i].T + bias[i])
         return torch.stack(answers)
 
-    def take(self, chosen: Tensor) -> Heads:
+    def take(self, chosen: Tensor) -> PooledHeads:
         """Some of the heads, copied."""
         scaling = None if self.scaling is None else self.scaling[chosen]
-        return Heads(self.theta[chosen], *self.shape, scaling)
+        return PooledHeads(self.theta[chosen], *self.shape, scaling)
 
 
-class Pooled:
+class PooledHead:
     """The SUPERB head on pooled ``features`` (clips, layers, dims), on the device to train on.
 
     ``standardise`` scales each feature by the rows that a head is fitted to.
@@ -102,23 +102,23 @@ class Pooled:
         """Where the features lie."""
         return self.features.device
 
-    def begin(self, lessons: Sequence[Lesson], outputs: int) -> Heads:
+    def begin(self, lessons: Sequence[Trial], outputs: int) -> PooledHeads:
         """Parameters as torch's Linear draws them, uniform in ±1/√inputs; equal layer weights. Decided by the seed."""
         _, layers, dims = self.features.shape
         theta = initial(lessons, layers, [(dims, self.hidden), (self.hidden, outputs)]).to(self.device)
         scaling = _statistics(self.features, lessons) if self.standardise else None
-        return Heads(theta, layers, dims, self.hidden, outputs, scaling)
+        return PooledHeads(theta, layers, dims, self.hidden, outputs, scaling)
 
-    def scores(self, heads: Heads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
+    def scores(self, heads: PooledHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Rows (clips,) → (heads, clips, outputs)."""
         return heads.scores(self.features[rows], chosen)
 
-    def joined(self, stacks: Sequence[Heads]) -> Heads:
+    def joined(self, stacks: Sequence[PooledHeads]) -> PooledHeads:
         """One stack of the heads of several."""
         scaling = (
             torch.cat([s.scaling for s in stacks if s.scaling is not None]) if self.standardise else None
         )
-        return Heads(torch.cat([s.theta for s in stacks]), *stacks[0].shape, scaling)
+        return PooledHeads(torch.cat([s.theta for s in stacks]), *stacks[0].shape, scaling)
 
     def at_once(self) -> int:
         """As many heads as fit into a part of the memory."""
@@ -126,13 +126,15 @@ class Pooled:
         budget = HELD_PARAMETERS if self.device.type == "cpu" else RESIDENT_PARAMETERS
         return max(1, budget // parameters)
 
-    def compiled(self, objective: Objective) -> Advance | None:
+    def compiled(self, objective: Objective) -> StepKernel | None:
         """On a CPU, for the two objectives that there are."""
-        if self.device.type != "cpu" or not isinstance(objective, CategoryObjective | DimensionObjective):
+        if self.device.type != "cpu" or not isinstance(objective, CrossEntropy | CccLoss):
             return None
         return functools.partial(_advance, self.features, objective)
 
-    def differentiate(self, heads: Heads, batches: Sequence[Batch], slope: Slope, gradient: Tensor) -> None:
+    def differentiate(
+        self, heads: PooledHeads, batches: Sequence[HeadBatch], slope: Slope, gradient: Tensor
+    ) -> None:
         """Write the gradient by hand: layers are mixed, and the linear layers multiplied, before they meet."""
         layers, dims, _, _ = heads.shape
         _, w1, b1, w2, _ = heads.split(heads.theta)
@@ -165,11 +167,11 @@ class Pooled:
 
 def _advance(
     features: Tensor,
-    objective: CategoryObjective | DimensionObjective,
-    heads: Heads,
+    objective: CrossEntropy | CccLoss,
+    heads: PooledHeads,
     first: Tensor,
     second: Tensor,
-    stretch: Stretch,
+    stretch: StepBlock,
 ) -> None:
     """A share of the heads per thread of torch's; how many there are changes no bit of any head."""
     from bench.features.probes.cpu_kernels import advance
@@ -177,7 +179,7 @@ def _advance(
     x = features.numpy()
     labels, weights = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=x.dtype)
     values = np.zeros((0, 0), dtype=x.dtype)
-    if isinstance(objective, DimensionObjective):
+    if isinstance(objective, CccLoss):
         values = objective.values.numpy().astype(x.dtype, copy=False)
     else:
         labels = objective.labels.numpy()
@@ -204,7 +206,7 @@ def _advance(
         list(threads.map(share, shares))
 
 
-def _statistics(features: Tensor, lessons: Sequence[Lesson]) -> Tensor:
+def _statistics(features: Tensor, lessons: Sequence[Trial]) -> Tensor:
     """(heads, 2, layers, dims): mean and 1/deviation of each head's fitted rows; constants are scaled to 0."""
     by_rows: dict[int, Tensor] = {}
     for lesson in lessons:

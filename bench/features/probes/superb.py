@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from bench.features.probes import ProbeOutcome, ProbeTask, Progress
-from bench.features.probes.learning_rate_search import Run, Search
-from bench.features.probes.pooled_head import Pooled
+from bench.features.probes.learning_rate_search import Search, TrialKey
+from bench.features.probes.pooled_head import PooledHead
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SuperbProbe:
     class_weights: bool = False
     device: str = "cpu"
 
-    def run(self, task: ProbeTask, progress: Progress) -> dict[Run, ProbeOutcome]:
+    def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
         """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
         features = torch.from_numpy(np.ascontiguousarray(task.features)).to(self.device)
         search = Search(
@@ -50,4 +50,4 @@ class SuperbProbe:
             refit=self.refit,
             class_weights=self.class_weights,
         )
-        return search.run(task, Pooled(features, self.hidden, standardise=self.standardise), progress)
+        return search.run(task, PooledHead(features, self.hidden, standardise=self.standardise), progress)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.features.probes.grid_search import Matrix, run_shallow
+from bench.features.probes.grid_search import FeatureMatrix, run_shallow
 
 C_GRID = (1.0, 3.0, 10.0, 30.0, 100.0)
 """From the library's default upwards: below it a machine on a few hundred clips underfits."""
@@ -51,16 +51,20 @@ class SvmProbe:
             outcome.notes["probabilities"] = "softmax of decision scores, not calibrated"
         return outcomes
 
-    def _fit_machine(self, x: Matrix, codes: IntArray, strength: float) -> _Machine:
+    def _fit_machine(self, x: FeatureMatrix, codes: IntArray, strength: float) -> _Machine:
         from sklearn.svm import SVC
 
         model = SVC(C=strength, class_weight=self.class_weight)
         return _Machine(model.fit(x, codes))
 
-    def _fit_regression(self, x: Matrix, values: Matrix, strength: float) -> Callable[[Matrix], Matrix]:
+    def _fit_regression(
+        self, x: FeatureMatrix, values: FeatureMatrix, strength: float
+    ) -> Callable[[FeatureMatrix], FeatureMatrix]:
         from sklearn.svm import SVR
 
-        predict: Callable[[Matrix], Matrix] = SVR(C=strength, epsilon=self.epsilon).fit(x, values).predict
+        predict: Callable[[FeatureMatrix], FeatureMatrix] = (
+            SVR(C=strength, epsilon=self.epsilon).fit(x, values).predict
+        )
         return predict
 
 
@@ -68,7 +72,7 @@ class SvmProbe:
 class _Machine:
     model: Any
 
-    def probabilities(self, x: Matrix) -> Matrix:
+    def probabilities(self, x: FeatureMatrix) -> FeatureMatrix:
         scores = self.model.decision_function(x)
         # Two classes give one score, positive for the second.
         return softmax(np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores)

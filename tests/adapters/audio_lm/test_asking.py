@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from adapters.audio_lm.requests.client import Endpoint, Patience, ServerGone
-from adapters.audio_lm.requests.dispatch import Asker, BudgetSpent, Outcome, Price, Question
+from adapters.audio_lm.requests.dispatch import Asker, BudgetSpent, Price, Question, RequestOutcome
 from adapters.audio_lm.requests.questions import Sound, messages
 from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
 from tests.adapters.audio_lm.fault_server import Faults, FaultServer, running
@@ -42,8 +42,8 @@ def ask(
     concurrency: int = 4,
     price: Price | None = None,
     max_cost: float | None = None,
-) -> tuple[dict[int, list[Outcome]], Asker]:
-    outcomes: dict[int, list[Outcome]] = {}
+) -> tuple[dict[int, list[RequestOutcome]], Asker]:
+    outcomes: dict[int, list[RequestOutcome]] = {}
 
     async def go() -> Asker:
         with ReplyStore(store) as replies:

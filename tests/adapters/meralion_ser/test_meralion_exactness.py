@@ -13,9 +13,9 @@ from torch import Tensor
 from adapters.meralion_ser import MeralionSerPredictor, hybrid_loss
 from adapters.meralion_ser import predictor as predictor_module
 from adapters.meralion_ser.training.augmentation import AudioViews
-from adapters.meralion_ser.training.loop import Run
+from adapters.meralion_ser.training.loop import TrainingRun
 from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets
-from adapters.meralion_ser.training.session import Session
+from adapters.meralion_ser.training.session import TrainingSession
 from adapters.transformers_encoder import TransformersEncoder
 from bench.protocols import Weights
 from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, SIZES, context, heard
@@ -40,10 +40,10 @@ def test_views_in_the_prefix_cache_are_what_encoding_each_anew_gives(
         "stored_layer": 1,
         "views": 3,
     }
-    learnt: list[Run] = []
+    learnt: list[TrainingRun] = []
     real = predictor_module.train
 
-    def watched(run: Run, session: Session) -> Session:
+    def watched(run: TrainingRun, session: TrainingSession) -> TrainingSession:
         learnt.append(run)
         return real(run, session)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from adapters.meralion_ser import hybrid_loss
 from adapters.meralion_ser.training.augmentation import MixUp
-from adapters.meralion_ser.training.batches import Batch
+from adapters.meralion_ser.training.batches import TrainingBatch
 from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets, HybridWeights, class_weights
 from bench.errors import DataError
 
@@ -123,11 +123,11 @@ def test_class_weights_balance_the_classes_of_the_fold() -> None:
     assert mass == pytest.approx([10 / 3, 10 / 3, 0, 10 / 3])
 
 
-def labelled_batch(lengths: torch.Tensor | None = None) -> Batch:
+def labelled_batch(lengths: torch.Tensor | None = None) -> TrainingBatch:
     g = torch.Generator().manual_seed(3)
     dimensions = torch.rand(4, 3, generator=g)
     dimensions[1, 0] = torch.nan
-    return Batch(
+    return TrainingBatch(
         (0, 1, 2, 3),
         torch.randn(4, 5, 2, generator=g),
         lengths,

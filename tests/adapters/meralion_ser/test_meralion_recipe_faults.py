@@ -17,10 +17,10 @@ from adapters.meralion_ser.network.backbone import LowRank, add_lora, blocks, se
 from adapters.meralion_ser.network.frames import stored_frames
 from adapters.meralion_ser.network.model import MeralionSerOutput
 from adapters.meralion_ser.training.batches import LabelledFrames, epoch_batches
-from adapters.meralion_ser.training.loop import Run
+from adapters.meralion_ser.training.loop import TrainingRun
 from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets, HybridWeights
 from adapters.meralion_ser.training.recipe import Recipe
-from adapters.meralion_ser.training.session import Session
+from adapters.meralion_ser.training.session import TrainingSession
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import DataError, UsageError
 from bench.protocols import Clips, Examples, FitContext, Weights
@@ -405,10 +405,10 @@ def test_a_crop_lasts_as_long_in_the_heads_stage_as_in_loras(
     tmp_path: Path, whisper_folder: Path, monkeypatch: pytest.MonkeyPatch, frames: str, head: int
 ) -> None:
     """Log-mel frames are 10 ms apart, the encoder's 20; of a padded window that is pooled whole no part is taken."""
-    learnt: list[Run] = []
+    learnt: list[TrainingRun] = []
     real = predictor_module.train
 
-    def watched(run: Run, session: Session) -> Session:
+    def watched(run: TrainingRun, session: TrainingSession) -> TrainingSession:
         learnt.append(run)
         return real(run, session)
 

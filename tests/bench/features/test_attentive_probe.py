@@ -19,11 +19,11 @@ from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.features.disk_budget import require_room
 from bench.features.probes import ProbeTask, attention_head
-from bench.features.probes.attention_head import Attentive
+from bench.features.probes.attention_head import AttentiveHead
 from bench.features.probes.attentive import AttentiveProbe
-from bench.features.probes.batched_adam import Lesson, Schedule, _Stream, initial, train_heads
+from bench.features.probes.batched_adam import Schedule, Trial, _Stream, initial, train_heads
 from bench.features.probes.learning_rate_search import NO_ROWS
-from bench.features.probes.losses import CategoryObjective
+from bench.features.probes.losses import CrossEntropy
 from bench.features.store import FeatureStore, Keep, feature_key
 from bench.storage.journal import Journal
 from tests.bench.features.test_probes import ignore, make_task, one_fold
@@ -68,12 +68,12 @@ def test_heads_trained_together_on_ragged_clips_equal_each_trained_alone_clip_by
     rows = np.arange(30)
     other = np.arange(10, 40)
     lessons = [
-        Lesson(rows, NO_ROWS, 1e-2, 0, 12),
-        Lesson(rows, NO_ROWS, 3e-2, 0, 9),
-        Lesson(other, NO_ROWS, 1e-2, 5, 12),
+        Trial(rows, NO_ROWS, 1e-2, 0, 12),
+        Trial(rows, NO_ROWS, 3e-2, 0, 9),
+        Trial(other, NO_ROWS, 1e-2, 5, 12),
     ]
-    design = Attentive(frames, hidden=8, attention=4, standardise=standardise)
-    trained = train_heads(design, lessons, CategoryObjective(labels, 3), Schedule(batch_size=8))
+    design = AttentiveHead(frames, hidden=8, attention=4, standardise=standardise)
+    trained = train_heads(design, lessons, CrossEntropy(labels, 3), Schedule(batch_size=8))
     answers = design.scores(trained.heads, torch.arange(40))
     for i, lesson in enumerate(lessons):
         alone = Alone(initial([lesson], 2 + 4, [(6, 8), (8, 4), (16, 3)])[0], 2, 6, 8, 4, 3)
@@ -108,11 +108,11 @@ def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the
 
     monkeypatch.setattr(attention_head, "_answer", counted)
     rows = np.arange(32)
-    design = Attentive(frames, hidden=8, attention=4)
+    design = AttentiveHead(frames, hidden=8, attention=4)
     trained = train_heads(
         design,
-        [Lesson(rows, NO_ROWS, 1e-2, 0, 1)],
-        CategoryObjective(torch.arange(32) % 2, 2),
+        [Trial(rows, NO_ROWS, 1e-2, 0, 1)],
+        CrossEntropy(torch.arange(32) % 2, 2),
         Schedule(batch_size=32),
     )
     design.scores(trained.heads, torch.arange(32))
@@ -123,8 +123,8 @@ def test_answers_on_many_clips_do_not_depend_on_how_they_are_cut_into_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frames = ragged(25)
-    design = Attentive(frames, hidden=8, attention=4)
-    heads = design.begin([Lesson(NO_ROWS, NO_ROWS, 1e-3, seed, 1) for seed in (0, 1)], 3)
+    design = AttentiveHead(frames, hidden=8, attention=4)
+    heads = design.begin([Trial(NO_ROWS, NO_ROWS, 1e-3, seed, 1) for seed in (0, 1)], 3)
     whole = design.scores(heads, torch.arange(25))
     monkeypatch.setattr("bench.features.probes.attention_head.ELEMENTS", 300)
     torch.testing.assert_close(design.scores(heads, torch.arange(25)), whole, rtol=0, atol=1e-6)

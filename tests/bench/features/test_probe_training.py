@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from bench.features.probes.batched_adam import (
-    Lesson,
     Schedule,
-    Stretch,
-    Trained,
+    StepBlock,
+    TrainedHeads,
+    Trial,
     _Stream,
     initial,
     train_heads,
 )
 from bench.features.probes.learning_rate_search import NO_ROWS
-from bench.features.probes.losses import CategoryObjective, DimensionObjective
-from bench.features.probes.pooled_head import Heads, Pooled
+from bench.features.probes.losses import CccLoss, CrossEntropy
+from bench.features.probes.pooled_head import PooledHead, PooledHeads
 from tests.bench.features.test_probes import make_task
 
 
@@ -43,7 +43,7 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     lessons = [
-        Lesson(task.folds[fold].train, NO_ROWS, rate, seed, steps)
+        Trial(task.folds[fold].train, NO_ROWS, rate, seed, steps)
         for fold, rate, seed, steps in (
             (0, 1e-3, 0, 40),
             (1, 1e-2, 0, 25),
@@ -54,7 +54,7 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
     weights = torch.tensor([[1.0, 2.0, 0.5]] * len(lessons)) if weighted else None
     schedule = Schedule(batch_size=16, clip=0.5)
     trained = train_heads(
-        Pooled(x, 8, standardise=standardise), lessons, CategoryObjective(labels, 3, weights), schedule
+        PooledHead(x, 8, standardise=standardise), lessons, CrossEntropy(labels, 3, weights), schedule
     )
     for i, lesson in enumerate(lessons):
         alone = Alone(initial([lesson], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
@@ -78,14 +78,12 @@ def test_the_batched_trainer_equals_a_probe_alone_at_every_step(monkeypatch: pyt
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     fit, other = task.folds[0].train, task.folds[1].train
-    every_length = [Lesson(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
-    beside = [Lesson(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
+    every_length = [Trial(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
+    beside = [Trial(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
     monkeypatch.setattr("bench.features.probes.pooled_head.HELD_PARAMETERS", 7 * 12 * 8)
-    design = Pooled(x, 8)
+    design = PooledHead(x, 8)
     assert design.at_once() == 7, "the heads go in several parts"
-    trained = train_heads(
-        design, [*beside, *every_length], CategoryObjective(labels, 3), Schedule(batch_size=16)
-    )
+    trained = train_heads(design, [*beside, *every_length], CrossEntropy(labels, 3), Schedule(batch_size=16))
     alone = Alone(initial(every_length[:1], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
     optimizer = torch.optim.Adam(alone.parameters(), lr=1e-2)
     stream = _Stream(fit, 3)
@@ -120,22 +118,22 @@ def test_compiled_steps_equal_torchs_own_in_double_precision(
     values[:, 0] = np.nan  # never known: left out of the mean
     truth, importance = torch.from_numpy(values), torch.from_numpy(random.uniform(0.5, 2, (1, outputs)))
     objective = {
-        "weighted": CategoryObjective(labels, outputs, importance),
-        "dimensions": DimensionObjective(truth, outputs),
-    }.get(kind, CategoryObjective(labels, outputs))
-    lesson = Lesson(np.arange(40), NO_ROWS, 1e-2, 4, 12)
+        "weighted": CrossEntropy(labels, outputs, importance),
+        "dimensions": CccLoss(truth, outputs),
+    }.get(kind, CrossEntropy(labels, outputs))
+    lesson = Trial(np.arange(40), NO_ROWS, 1e-2, 4, 12)
     start = initial([lesson], layers, [(dims, hidden), (hidden, outputs)]).double()
     scaling = None
     if kind == "standardised":
         scaling = torch.stack([x.mean(dim=0), 1 / x.std(dim=0)])[None]
-    heads = Heads(start.clone(), layers, dims, hidden, outputs, scaling)
+    heads = PooledHeads(start.clone(), layers, dims, hidden, outputs, scaling)
     first, second = torch.zeros_like(start), torch.zeros_like(start)
     stream = _Stream(lesson.fit, lesson.seed)
     rows = np.stack([[stream.take(16) for _ in range(12)]])
     one = np.zeros(1, dtype=np.int64)
     for taken, part in ((0, rows[:, :5]), (5, rows[:, 5:])):
-        stretch = Stretch(part, one, np.array([1e-2]), one, taken, clip)
-        advance = Pooled(x, hidden).compiled(objective)
+        stretch = StepBlock(part, one, np.array([1e-2]), one, taken, clip)
+        advance = PooledHead(x, hidden).compiled(objective)
         assert advance is not None
         advance(heads, first, second, stretch)
 
@@ -161,14 +159,14 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     lessons = [
-        Lesson(task.folds[fold].train, task.folds[fold].dev, rate, seed, 70)
+        Trial(task.folds[fold].train, task.folds[fold].dev, rate, seed, 70)
         for fold in range(2)
         for rate in (1e-3, 1e-2, 1e-1)
         for seed in (0, 5)
     ]
 
-    def trained() -> Trained:
-        return train_heads(Pooled(x, 8), lessons, CategoryObjective(labels, 3), Schedule(16, patience=2))
+    def trained() -> TrainedHeads:
+        return train_heads(PooledHead(x, 8), lessons, CrossEntropy(labels, 3), Schedule(16, patience=2))
 
     threads = torch.get_num_threads()
     try:
@@ -180,7 +178,7 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
         torch.set_num_threads(threads)
     assert torch.equal(one.heads.theta, three.heads.theta)
     assert len(set(one.steps.tolist())) > 1, "patience ends some of them early"
-    monkeypatch.setattr(Pooled, "compiled", lambda self, objective: None)
+    monkeypatch.setattr(PooledHead, "compiled", lambda self, objective: None)
     by_torch = trained()
     np.testing.assert_array_equal(by_torch.steps, one.steps)
     torch.testing.assert_close(by_torch.heads.theta, one.heads.theta, rtol=1e-4, atol=1e-4)
@@ -188,6 +186,6 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
 
 def test_a_head_that_diverged_is_not_a_number_when_compiled_too() -> None:
     x = torch.full((8, 1, 4), torch.inf)
-    lesson = Lesson(np.arange(8), NO_ROWS, 1e-2, 0, 3)
-    objective = CategoryObjective(torch.arange(8) % 2, 2)
-    assert not train_heads(Pooled(x, 4), [lesson], objective, Schedule(4)).heads.theta.isfinite().all()
+    lesson = Trial(np.arange(8), NO_ROWS, 1e-2, 0, 3)
+    objective = CrossEntropy(torch.arange(8) % 2, 2)
+    assert not train_heads(PooledHead(x, 4), [lesson], objective, Schedule(4)).heads.theta.isfinite().all()

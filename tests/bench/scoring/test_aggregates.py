@@ -8,7 +8,7 @@ from scipy.stats import t as student
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.scoring.aggregates import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
-from bench.scoring.records import Block, Record
+from bench.scoring.records import Counts, Record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from tests.bench.scoring.test_subgroups import world
@@ -24,7 +24,7 @@ def made(
         "training": "", "condition": condition, "plan": PLAN, "cluster": "speaker",
         "clusters": [{"name": f"{task} {i}", "fold": "0"} for i in range(len(counts))],
     }  # fmt: skip
-    block = Block("native", "wrong", "all", "category", ("happy", "sad"), counts[np.newaxis])
+    block = Counts("native", "wrong", "all", "category", ("happy", "sad"), counts[np.newaxis])
     return Record(facts, (block,))
 
 

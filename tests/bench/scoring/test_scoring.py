@@ -13,7 +13,7 @@ from bench import load_task
 from bench.cards.registry import load_system
 from bench.errors import DataError
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import Wanted
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import RecordPlan
 from bench.execution.planning.systems import resolve_system
@@ -45,7 +45,7 @@ def record_plan(
     task: Task, system: str = "majority", seeds: tuple[int, ...] = (0,)
 ) -> tuple[RecordPlan, Matrix]:
     matrix = Matrix(name="m", entries=(Entry(systems=(system,), seeds=seeds),))
-    wanted = Wanted(resolve_system(load_system(system)), task.name, "within", seeds)
+    wanted = MatrixRow(resolve_system(load_system(system)), task.name, "within", seeds)
     (record,) = make_plan(matrix, [wanted], lambda name, protocol: task).records
     return record, matrix
 
@@ -379,7 +379,7 @@ def test_a_trained_and_a_zero_shot_system_are_compared_on_the_same_clips(task: T
     trained = scored(task, tmp_path, "majority", list(task.emotions))
     untrained = replace(task, protocol="zero-shot", folds=(Fold("all", np.arange(0), np.arange(0), np.arange(len(task))),), folds_hash="other")  # fmt: skip
     matrix = Matrix(name="m", entries=(Entry(systems=("chance",), protocol="zero-shot"),))
-    wanted = Wanted(resolve_system(load_system("chance")), task.name, "zero-shot", (0,))
+    wanted = MatrixRow(resolve_system(load_system("chance")), task.name, "zero-shot", (0,))
     (record,) = make_plan(matrix, [wanted], lambda name, protocol: untrained).records
     facts, blocks = score_planned(record, tables(untrained, record, ["bored"] * len(task)), matrix, {})
     zero = Record({**facts, "track": "released"}, tuple(b for b in blocks if not b.axis))

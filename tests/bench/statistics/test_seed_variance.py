@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from bench.scoring.comparisons import Pairing, compare_pair, sentence
+from bench.scoring.comparisons import PairResult, compare_pair, sentence
 from bench.scoring.records import read_records
 from bench.statistics.additive import Array
 from bench.statistics.paired_tests import compare_family
@@ -89,8 +89,8 @@ def test_an_undefined_seed_leaves_none() -> None:
     assert redrawn_interval(pair, of_seeds, None) is None
 
 
-def pairing(**given: object) -> Pairing:
-    plain = Pairing(
+def pairing(**given: object) -> PairResult:
+    plain = PairResult(
         "a", "b", "t", "within", "", "clean", "adapted", "probed", "within", "within", "v", "wrong", "all", "ua", None,
         0.1, 0.05, 0.15, 0.01, 0.01, 0.01, 0.001, "better", "", "f", 1, 12, 0.95, 0.06, 0.14, None, 3, 3, -0.02, 0.22, (),
         "clusters", (),

@@ -17,7 +17,7 @@ from bench.corpora.prepared import PreparedCorpus, card_of
 from bench.errors import DataError, UsageError
 from bench.tasks import Task, build_task, match_tasks, split_task_name
 from bench.tasks.folds import Fold, assemble_folds, build_folds, check_disjoint, folds_hash, groups_of
-from bench.tasks.training_data import own_material
+from bench.tasks.training_data import own_training_data
 from tests.conftest import rewrite, write_tone_corpus
 
 ids = st.sampled_from(["", "a", "b", "c", "d", "e", "f"])
@@ -119,7 +119,7 @@ def test_folds_do_not_depend_on_anything_but_their_input_and_the_hash_tells_them
 def test_a_task_offers_its_own_classes_and_clips_without_labels(cache: Path, tone_corpus: Path) -> None:
     task = build(tone_corpus, cache)
     assert (len(task), task.labels, len(task.folds)) == (36, ("happy", "sad", "angry"), 5)
-    material = own_material(task)
+    material = own_training_data(task)
     clips = material.clips(task.folds[0].test)
     assert not {"labels", "emotions", "dimensions", "speakers"} & set(vars(clips))
     assert clips.read(0).dtype == np.float32

@@ -14,8 +14,8 @@ from bench.errors import DataError, UsageError
 from bench.execution.in_process import load_task
 from bench.execution.planning.expansion import expand, filter_wanted
 from bench.tasks import Task
-from bench.tasks.training_data import own_material
-from bench.tasks.transfer import Candidate, related, source_names, trainings, transfer_material
+from bench.tasks.training_data import own_training_data
+from bench.tasks.transfer import Candidate, related, source_names, trainings, transfer_data
 from tests.conftest import rewrite, write_tone_corpus
 
 
@@ -97,7 +97,7 @@ def loaded(data: Path, name: str, protocol: str = "zero-shot") -> Task:
 
 def test_a_clip_that_sounds_like_one_of_the_targets_is_not_learnt_from(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
-    _, material = transfer_material(target, [loaded(data, "c.ta")], "seven")
+    _, material = transfer_data(target, [loaded(data, "c.ta")], "seven")
     (source,) = material.sources
     assert (source.clips, source.left_out) == (32, 4)
     behind = {d.pcm_hash for d in material.decoded[len(target) :]}
@@ -106,7 +106,7 @@ def test_a_clip_that_sounds_like_one_of_the_targets_is_not_learnt_from(data: Pat
 
 def test_the_target_is_tested_whole_and_its_labels_are_withheld(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
-    asked, material = transfer_material(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    asked, material = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
     (fold,) = material.folds
     assert fold.test.tolist() == list(range(len(target)))
     assert min(*fold.train, *fold.dev) >= len(target)
@@ -122,9 +122,9 @@ def test_votes_of_the_sources_are_shares_over_the_labels_on_offer(data: Path) ->
     """``b`` has votes, ``c`` has none; bored and other are no labels on offer."""
     rewrite(data / "b", soft_votes=lambda r: json.dumps({r["emotion"]: 2, "sad": 1, "bored": 5, "other": 3}))
     target = loaded(data, "a.ms", "transfer")
-    _, material = transfer_material(target, [loaded(data, "c.ta")], "seven")
+    _, material = transfer_data(target, [loaded(data, "c.ta")], "seven")
     assert material.soft_labels is None
-    _, material = transfer_material(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    _, material = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
     assert material.labels == ("happy", "sad", "angry", "fearful")
     assert material.soft_labels is not None
     shares = {}
@@ -148,14 +148,14 @@ def test_votes_of_the_sources_are_shares_over_the_labels_on_offer(data: Path) ->
 def test_validation_speakers_are_others_than_training_speakers_and_come_from_every_pool(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
     sources = [loaded(data, "b.id"), loaded(data, "c.ta")]
-    _, material = transfer_material(target, sources, "four")
+    _, material = transfer_data(target, sources, "four")
     (fold,) = material.folds
     train, dev = ({material.speakers[i] for i in rows} for rows in (fold.train, fold.dev))
     assert not train & dev
     assert {s.partition("/")[0] for s in dev} == {s.partition("/")[0] for s in train} == {"b", "c"}
-    again = transfer_material(target, sources, "four")[1]
+    again = transfer_data(target, sources, "four")[1]
     assert again.hash == material.hash
-    assert again.hash != transfer_material(target, sources, "seven")[1].hash
+    assert again.hash != transfer_data(target, sources, "seven")[1].hash
 
 
 def test_a_corpus_without_speaker_ids_can_be_a_target_but_never_lends_validation_speakers(data: Path) -> None:
@@ -164,23 +164,23 @@ def test_a_corpus_without_speaker_ids_can_be_a_target_but_never_lends_validation
     rows = [line.split(",") for line in lines]
     metadata.write_text("\n".join([lines[0], *(",".join([r[0], "", *r[2:]]) for r in rows[1:])]) + "\n")
     target = loaded(data, "b.id", "transfer")
-    assert len(transfer_material(target, [loaded(data, "a.ms")], "seven")[0].folds) == 1
-    _, material = transfer_material(
+    assert len(transfer_data(target, [loaded(data, "a.ms")], "seven")[0].folds) == 1
+    _, material = transfer_data(
         loaded(data, "a.ms", "transfer"), [loaded(data, "b.id"), loaded(data, "c.ta")], "seven"
     )
     assert {material.speakers[i].partition("/")[0] for i in material.folds[0].dev} == {"c"}
     with pytest.raises(DataError, match="at least two"):
-        transfer_material(loaded(data, "a.ms", "transfer"), [loaded(data, "b.id")], "seven")
+        transfer_data(loaded(data, "a.ms", "transfer"), [loaded(data, "b.id")], "seven")
 
 
 def test_a_pool_among_its_own_training_data_is_refused_even_when_asked_by_code(data: Path) -> None:
     with pytest.raises(DataError, match="own pool"):
-        transfer_material(loaded(data, "a.ms", "transfer"), [loaded(data, "a.ms")], "seven")
+        transfer_data(loaded(data, "a.ms", "transfer"), [loaded(data, "a.ms")], "seven")
 
 
 def test_a_task_that_learns_from_itself_has_its_own_rows(data: Path) -> None:
     task = loaded(data, "a.ms", "within")
-    material = own_material(task)
+    material = own_training_data(task)
     assert (material.labels, material.folds, material.sources) == (task.labels, task.folds, ())
 
 

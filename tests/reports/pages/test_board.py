@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.execution.imports import import_table
 from bench.leaderboard import Board, retract, validate
-from bench.leaderboard.cache import RememberedTests
+from bench.leaderboard.cache import ComparisonCache
 from bench.leaderboard.reported_figures import reported_sources
 from bench.scoring.comparisons import run_family
 from reports.data.comparisons import hold_contests
@@ -82,19 +82,19 @@ def test_reported_figures_are_few_and_cited() -> None:
 
 def test_comparisons_are_remembered_by_content(board: Board, tmp_path: Path) -> None:
     records = published_run(validate(board), board.rules).records
-    first = RememberedTests(tmp_path / "memory")
+    first = ComparisonCache(tmp_path / "memory")
     plain, tested = hold_contests(records), hold_contests(records, first)
     assert first.tested > 0
-    again = RememberedTests(tmp_path / "memory")
+    again = ComparisonCache(tmp_path / "memory")
     remembered = hold_contests(records, again)
     assert (again.tested, again.remembered) == (0, first.tested)
     assert [c.pairings for c in remembered] == [c.pairings for c in tested] == [c.pairings for c in plain]
-    fewer = RememberedTests(tmp_path / "memory")
+    fewer = ComparisonCache(tmp_path / "memory")
     hold_contests([r for r in records if r.system != "egemaps-svm"], fewer)
     assert fewer.tested > 0, "a family that lacks a member is another family"
     for path in (tmp_path / "memory").iterdir():
         path.write_text("{")
-    damaged = RememberedTests(tmp_path / "memory")
+    damaged = ComparisonCache(tmp_path / "memory")
     assert [c.pairings for c in hold_contests(records, damaged)] == [c.pairings for c in plain]
     assert damaged.remembered == 0
 

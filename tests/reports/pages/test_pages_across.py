@@ -15,7 +15,7 @@ from bench.leaderboard import Board, validate
 from bench.scoring.comparisons import paired_difference, run_family
 from bench.scoring.records import Record, read_record, read_records
 from reports.data.comparisons import Subject, hold_contests, plain_contests
-from reports.data.run_data import Work
+from reports.data.run_data import WorkDone
 from reports.formatting import lead, tally, verdict_words
 from reports.pages.board import write_board
 from reports.pages.report import write_report
@@ -325,9 +325,9 @@ def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
     records = [r for s in names for r in published("quick", f"{s}__*__within__clean")]
     shown = [(c, c.subjects[0]) for c in hold_contests(records)]
     work = {
-        "egemaps-linear": Work(60.0, 2.0),
-        "egemaps-svm": Work(0.0, 4.0),
-        "whisper-tiny.en-superb": Work(0.0, 9.0),
+        "egemaps-linear": WorkDone(60.0, 2.0),
+        "egemaps-svm": WorkDone(0.0, 4.0),
+        "whisper-tiny.en-superb": WorkDone(0.0, 9.0),
     }
     found = quality_and_cost(shown, work, dict.fromkeys(names, 2.0))
     assert found

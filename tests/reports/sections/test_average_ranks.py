@@ -6,7 +6,7 @@ import pytest
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.scoring.records import Record
-from reports.data.comparisons import Contest, Subject
+from reports.data.comparisons import Subject, TaskComparison
 from reports.sections.average_ranks import rankings_across_pools
 
 SUBJECT = Subject("native", "wrong", "ua")
@@ -29,11 +29,13 @@ def record(task: int, system: str, track: str, estimate: float) -> Record:
     return Record(facts, ())
 
 
-def contest(task: int) -> Contest:
+def contest(task: int) -> TaskComparison:
     skill = {"good": 0.8, "fair": 0.7, "poor": 0.6}
     records = [record(task, s, "probed", v + 0.001 * task) for s, v in skill.items()]
     records += [record(task, "majority", "reference", 0.9), record(task, "alone", "adapted", 0.95)]
-    return Contest(f"corpus{task}.en", "within", "clean", AnalysisPlan(), tuple(records), (SUBJECT,), (), ())
+    return TaskComparison(
+        f"corpus{task}.en", "within", "clean", AnalysisPlan(), tuple(records), (SUBJECT,), (), ()
+    )
 
 
 @pytest.mark.parametrize("tasks", [10, 12])

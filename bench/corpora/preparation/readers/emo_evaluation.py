@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.corpora.preparation.listing import Listing, add_clip
-from bench.corpora.preparation.tables import Row, decode_text
+from bench.corpora.preparation.tables import TableRow, decode_text
 from bench.corpora.preparation.votes import dump_votes
 from bench.errors import DataError, UsageError, nearest
 
@@ -59,8 +59,8 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
                 add_clip(part, tree, listing, f"{row['dialogue']}/{turn}", found[0], row)
 
 
-def _turns(text: str, rel: str, self_reports: bool) -> Iterator[Row]:
-    row: Row = {}
+def _turns(text: str, rel: str, self_reports: bool) -> Iterator[TableRow]:
+    row: TableRow = {}
     votes: Counter[str] = Counter()
     for line in text.splitlines():
         if found := TURN.match(line):

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bench.corpora.preparation.listing import Listing, add_clip
-from bench.corpora.preparation.tables import Row, cell, decode_text
+from bench.corpora.preparation.tables import TableRow, cell, decode_text
 from bench.corpora.preparation.votes import dump_votes
 from bench.errors import DataError, UsageError
 
@@ -57,7 +57,7 @@ def _is_dialogues(shows: Any) -> bool:
     return bool(dialogues) and all(isinstance(d, dict) and "Dialog" in d for d in dialogues)
 
 
-def _row(show: str, dialogue: str, content: dict[str, Any], said: dict[str, Any], rel: str) -> Row:
+def _row(show: str, dialogue: str, content: dict[str, Any], said: dict[str, Any], rel: str) -> TableRow:
     try:
         emotions = said["EmoAnnotation"]
         answers = [v for k, v in emotions.items() if k.startswith("EmoAnnotator")]
