@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.leaderboard import Board
-from bench.scoring import figures
+from bench.scoring.figures import figures
 from bench.scoring.records import Record, read_record, write_record
 from bench.storage.hashing import digest, hash_json
 from tests.peak_memory import peak_mebibytes

@@ -1,53 +1,166 @@
-"""The plan of the house: which room may know which, and that listing commands stay light."""
+"""The plan of the house: which room may know which, that nothing goes round in circles, and that listing stays light."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("tasks", "bench", "adapters", "reports")
+PACKAGES = ("tasks", "bench", "adapters", "reports")
 MAY_IMPORT = {
     "tasks": {"tasks"},
     "bench": {"bench", "tasks"},
     "adapters": {"adapters", "bench"},
     "reports": {"reports", "bench"},
 }
+LAYERS = {
+    "bench": {
+        "version": 0, "errors": 0, "protocols": 0,
+        "storage": 1, "statistics": 1,
+        "cards": 2, "audio": 2, "metrics": 2, "significance": 3,
+        "corpora": 3, "features": 3,
+        "tasks": 4,
+        "scoring": 5,
+        "execution": 6, "leaderboard": 6,
+        "contract": 7, "registry": 7, "__init__": 7, "cli": 7,
+    },
+    "reports": {"charts": 0, "data": 0, "formatting": 1, "sections": 2, "exports": 3, "pages": 4, "__init__": 5},
+}  # fmt: skip
+"""Room (a folder, or a file beside the folders) → layer. An import goes to a lower layer or stays in its room; lazy
+imports and those under ``TYPE_CHECKING`` count. ``docs/architecture.md`` says what each room is for."""
+ADAPTERS = {"meralion_ser": {"transformers_encoder"}, "s3prl_upstream": {"transformers_encoder"}}
+"""Families of adapters that may know another one."""
+FRONTS = {"bench.contract", "bench.registry", "bench.cli"}
+"""Doors for people outside; nothing inside comes in through them."""
 
 
-def modules() -> list[Path]:
-    return [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
+def modules(*packages: str) -> dict[str, Path]:
+    """Dotted names of all modules of some packages, with their files."""
+    found = {}
+    for package in packages or PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
 
 
 def imported(path: Path) -> set[str]:
-    """Names of modules a file imports anywhere, lazily or not."""
+    """Modules of the suite that a file imports anywhere, lazily or not; a name taken from a package counts as the package."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            assert node.level == 0, f"{path}: imports are spelled out, not relative"
+            inner = {f"{node.module}.{a.name}" for a in node.names}
+            found |= {name if name in MODULES else node.module for name in inner}
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_imports_run_one_way(path: Path) -> None:
-    relative = path.relative_to(ROOT)
-    if relative.parts[:2] == ("bench", "cli"):
-        return  # the command line may import everything
-    rooms = {name.split(".")[0] for name in imported(path)} & set(ROOMS)
-    assert rooms <= MAY_IMPORT[relative.parts[0]], (
-        f"{relative} imports {rooms - MAY_IMPORT[relative.parts[0]]}"
-    )
+def room(module: str) -> str:
+    """The room that a module lies in: the second part of its name."""
+    return [*module.split("."), "__init__"][1]
 
 
-def test_nothing_imports_the_command_line() -> None:
-    users = [p.relative_to(ROOT) for p in modules() if any(n.startswith("bench.cli") for n in imported(p))]
-    assert all(p.parts[:2] == ("bench", "cli") for p in users)
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_down_the_layers(module: str) -> None:
+    package = module.partition(".")[0]
+    layers, own = LAYERS.get(package, {}), room(module)
+    if package == "bench":
+        assert own in layers, f"{module} lies in a room that the plan does not have"
+    for name in sorted(imported(MODULES[module])):
+        other = name.partition(".")[0]
+        if (package, own) == ("bench", "cli"):
+            continue  # the command line may import everything
+        assert other in MAY_IMPORT[package], f"{module} imports {name}"
+        if other == package and room(name) != own:
+            if layers:
+                assert layers[room(name)] < layers[own], f"{module} (layer {layers[own]}) imports {name}"
+            else:
+                assert package != "adapters" or room(name) in ADAPTERS.get(own, ()), (
+                    f"{module} imports {name}"
+                )
+        assert name != f"{package}.{own}" or name == module or MODULES[name].name != "__init__.py", (
+            f"{module} comes in through its own room's front {name}; import the module that has it"
+        )
+
+
+def test_nothing_goes_round_in_circles() -> None:
+    graph = {name: imported(path) - {name} for name, path in MODULES.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" → ".join(reversed(error.args[1])))
+
+
+def test_nothing_inside_comes_in_through_a_door_for_people_outside() -> None:
+    for name, path in MODULES.items():
+        for other in imported(path):
+            front = ".".join(other.split(".")[:2])
+            assert front not in FRONTS or name.startswith(front), f"{name} imports {other}"
+
+
+def classes(package: str) -> Iterator[tuple[str, str]]:
+    """(class, module) of every class at the top of a module."""
+    for name, path in modules(package).items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                yield node.name, name
+
+
+def test_a_class_name_means_one_thing() -> None:
+    homes = defaultdict(list)
+    for name, module in classes("bench"):
+        homes[name].append(module)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}
+
+
+ROOMS = sorted({r for r in LAYERS["bench"] if (ROOT / "bench" / r).is_dir()})
+
+
+@pytest.mark.parametrize("name", [r for r in ROOMS if r != "cli"])
+def test_a_rooms_front_offers_what_it_says(name: str) -> None:
+    front = import_module(f"bench.{name}")
+    typed = {
+        alias.asname
+        for node in ast.walk(ast.parse(MODULES[f"bench.{name}"].read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench.")
+        for alias in node.names
+    }
+    assert set(front.__all__) == typed, "what type checkers see is what is there"
+    for offered in front.__all__:
+        assert getattr(front, offered) is not None
+    assert (front.__doc__ or "").count("\n") < 3, "a room's job is one sentence"
+
+
+def test_docs_name_every_room_and_nothing_that_is_not_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \d \| `bench/(\w+)/` \| (.+?) \|", text, flags=re.MULTILINE))
+    assert sorted(rows) == ROOMS
+    for name, job in rows.items():
+        said = import_module(f"bench.{name}").__doc__ or ""
+        assert said.strip().rstrip(".").lower() == job.strip().rstrip(".").replace("`", "").lower(), name
+    layers = {n: int(k) for k, n in re.findall(r"^\| (\d) \| `bench/(\w+)/`", text, flags=re.MULTILINE)}
+    assert layers == {r: LAYERS["bench"][r] for r in ROOMS}
+    named = set(re.findall(r"`((?:bench|adapters|reports|tasks|results|tests|docs)/[\w./*-]*)`", text))
+    assert len(named) > 30
+    for path in sorted(named):
+        assert list(ROOT.glob(path.rstrip("/"))), f"docs/architecture.md names {path}, which is not there"
+    for dotted in sorted(set(re.findall(r"`((?:bench|adapters|reports)(?:\.\w+)+)`", text))):
+        module, _, attribute = dotted.rpartition(".")
+        assert dotted in MODULES or hasattr(import_module(module), attribute), f"{dotted} is not there"
 
 
 def test_the_engine_knows_no_system_and_no_corpus_by_name() -> None:
@@ -59,14 +172,13 @@ def test_the_engine_knows_no_system_and_no_corpus_by_name() -> None:
         "majority",
         "chance",
     }  # the built-in corpus has a generator; the other two are also plain words
-    for path in modules():
-        if path.is_relative_to(ROOT / "bench"):
-            literals = {
-                n.value
-                for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(n, ast.Constant) and isinstance(n.value, str)
-            }
-            assert not literals & names, f"{path.relative_to(ROOT)} names {literals & names}"
+    for path in modules("bench").values():
+        literals = {
+            n.value
+            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        }
+        assert not literals & names, f"{path.relative_to(ROOT)} names {literals & names}"
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,28 @@
-"""The board: published folders of records, what is checked before they are believed, and what makes them one board."""
+"""The board: published folders of records, and what is checked before they are believed."""
 
-from bench.leaderboard.publication import Board, Publication
-from bench.leaderboard.publishing import Added, add_run, retract
-from bench.leaderboard.validation import Badge, BoardProblem, BoardRecord, Validation, validate
+from __future__ import annotations
 
-__all__ = [
-    "Added",
-    "Badge",
-    "Board",
-    "BoardProblem",
-    "BoardRecord",
-    "Publication",
-    "Validation",
-    "add_run",
-    "retract",
-    "validate",
-]
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from bench.leaderboard.publication import Board as Board
+    from bench.leaderboard.publication import Publication as Publication
+    from bench.leaderboard.publishing import Added as Added
+    from bench.leaderboard.publishing import add_run as add_run
+    from bench.leaderboard.publishing import retract as retract
+    from bench.leaderboard.validation import Badge as Badge
+    from bench.leaderboard.validation import BoardProblem as BoardProblem
+    from bench.leaderboard.validation import BoardRecord as BoardRecord
+    from bench.leaderboard.validation import Validation as Validation
+    from bench.leaderboard.validation import validate as validate
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "publication": ["Board", "Publication"],
+        "publishing": ["Added", "add_run", "retract"],
+        "validation": ["Badge", "BoardProblem", "BoardRecord", "Validation", "validate"],
+    },
+)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.cards.labels import label_table
 from bench.errors import DataError
 from bench.protocols import Array
-from bench.scoring import whole_table
+from bench.scoring.counting import whole_table
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file

@@ -13,7 +13,7 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS
-from bench.scoring import CATEGORY_METRICS
+from bench.scoring.figures import CATEGORY_METRICS
 from bench.scoring.records import Counts, CountsKey, Record
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, occupied, t_degrees

@@ -17,7 +17,8 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import DataError, UsageError
-from bench.scoring import count_all, figures, whole_table
+from bench.scoring.counting import count_all, whole_table
+from bench.scoring.figures import figures
 from bench.scoring.predictions import PredictionTable, read_table
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Counts, Record, read_record

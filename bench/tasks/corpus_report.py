@@ -21,7 +21,7 @@ from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpu
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.tasks import build_task
+from bench.tasks.building import build_task
 from bench.tasks.splits import official_sides
 
 FEW_SPEAKERS = 20

@@ -12,7 +12,8 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError
 from bench.storage.run_folder import RunFolder, cache_folder
-from bench.tasks import Task, build_task
+from bench.tasks.building import build_task
+from bench.tasks.task import Task
 
 
 class RebuiltTasks:

@@ -13,8 +13,8 @@ from bench.audio.conditions import CLEAN
 from bench.audio.store import DecodedClip
 from bench.errors import DataError
 from bench.protocols import SAMPLE_RATE, Array, Clips, Examples
-from bench.tasks import Task
 from bench.tasks.folds import Fold
+from bench.tasks.task import Task
 
 ConditionedClips = Mapping[str, Mapping[str, DecodedClip]]
 """Condition → PCM hash of a clip as it is → the clip as it sounds under that condition. Clean needs no entry."""

@@ -19,8 +19,9 @@ from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import Array
 from bench.storage.hashing import digest, hash_json
-from bench.tasks import Task, match_tasks, split_task_name
 from bench.tasks.folds import MIN_DEV_GROUPS, MIN_DEV_SHARE, Fold, groups_of
+from bench.tasks.names import match_tasks, split_task_name
+from bench.tasks.task import Task
 from bench.tasks.training_data import TrainingData, TrainingSource
 
 _Value = TypeVar("_Value")

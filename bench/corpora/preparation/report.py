@@ -20,7 +20,7 @@ REPORT = "prepare-report.json"
 
 
 @dataclass(frozen=True)
-class Counts:
+class PreparedCounts:
     """What a corpus holds, or is promised to hold; None where nothing is promised."""
 
     clips: int | None
@@ -35,8 +35,8 @@ class PrepareReport:
     corpus: str
     verification: str | None
     cites: str
-    found: Counts
-    promised: Counts
+    found: PreparedCounts
+    promised: PreparedCounts
     labels: Mapping[str, int]
     languages: Mapping[str, int]
     rates: Mapping[str, int]
@@ -83,12 +83,12 @@ def make_report(
     ]
     sound = [w for w in written if w.error is None]
     speakers = {r["speaker"] for r in rows if r.get("speaker")}
-    counts = Counts(
+    counts = PreparedCounts(
         clips=len(rows),
         speakers=len(speakers),
         hours=round(sum(w.samples for w in sound) / SAMPLE_RATE / 3600, 4),
     )
-    promised = Counts(
+    promised = PreparedCounts(
         clips=layout.expect.clips if layout.expect.clips is not None else card.clips,
         speakers=layout.expect.speakers if layout.expect.speakers is not None else card.speakers,
         hours=card.hours,
@@ -227,7 +227,9 @@ def _format_notes(rows: Sequence[TableRow], written: Sequence[Written]) -> list[
     ]
 
 
-def _promise_problems(found: Counts, promised: Counts, speakers: set[str]) -> list[PreparationProblem]:
+def _promise_problems(
+    found: PreparedCounts, promised: PreparedCounts, speakers: set[str]
+) -> list[PreparationProblem]:
     problems = []
     for what, have, want in (
         ("clips", found.clips, promised.clips),

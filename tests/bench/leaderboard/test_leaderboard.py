@@ -220,7 +220,7 @@ def change_statistics(
     board: Board, change: Callable[[list[dict[str, Any]]], None], name: str = RECORD
 ) -> None:
     """Change the additive statistics, and make everything in the record follow from them."""
-    from bench.scoring import figures
+    from bench.scoring.figures import figures
     from bench.scoring.records import write_record
 
     path = only(board).folder.records / name

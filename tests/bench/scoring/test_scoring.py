@@ -19,8 +19,8 @@ from bench.execution.planning.plan import RecordPlan
 from bench.execution.planning.systems import resolve_system
 from bench.execution.scoring_stage import score_planned
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
-from bench.scoring import figures
 from bench.scoring.comparisons import compare_pair, families
+from bench.scoring.figures import figures
 from bench.scoring.predictions import PredictionTable
 from bench.scoring.records import Record, read_record, write_record
 from bench.statistics.additive import value
