@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from adapters.transformers_encoder import TransformersEncoder
+from bench.contract import BATCH_TOLERANCE
 from bench.errors import CannotRun, DataError, UsageError
 from bench.protocols import Encoder, Weights
 
@@ -188,6 +189,21 @@ def test_repeats_are_equal_bit_for_bit_whatever_else_is_encoded(whisper: Path) -
     assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
+@pytest.mark.parametrize("name", ["whisper", "hubert", "wavlm-large"])
+def test_what_enters_a_network_begins_on_a_64_byte_boundary(
+    whisper: Path, wav2vec_folders: dict[str, Path], name: str
+) -> None:
+    """Without it MKL promises no equal bits: numpy's arrays begin where the allocations before them leave room."""
+    encoder = TransformersEncoder(weights_in(whisper if name == "whisper" else wav2vec_folders[name]))
+    network: Any = encoder._network
+    first = network._encoder.conv1 if name == "whisper" else network._model
+    entered: list[int] = []
+    first.register_forward_pre_hook(lambda _, args: entered.append(args[0].data_ptr() % 64))
+    encoder.encode([noise(n) for n in range(500, 9_000, 331)])
+    assert len(entered) == 26
+    assert set(entered) == {0}
+
+
 def test_mistakes_are_answered_in_words(
     whisper: Path, wav2vec_folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -232,4 +248,5 @@ def test_the_real_whisper_tiny_en_equals_transformers_on_a_real_window(real_weig
     together = TransformersEncoder(weights_in(folder), batch=3).encode(clips)
     for clip, batched in zip(clips, together, strict=True):
         alone = TransformersEncoder(weights_in(folder)).encode([clip])[0]
-        assert np.abs(batched - alone).max() < 1e-5 * np.abs(alone).max()
+        # Products of other shapes add up in another order: 2e-6 to 3e-5 of the largest value, as the processor has it.
+        assert np.abs(batched - alone).max() < BATCH_TOLERANCE * np.abs(alone).max()
