@@ -41,7 +41,7 @@ def _mel_filters() -> Tensor:
     filters = mel_filter_bank(
         _FFT // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
-    # Copied, here and below: memory of torch's own begins on a 64-byte boundary, without which MKL promises no same bits.
+    # Copied, here and below: memory of torch's own begins on a 64-byte boundary. Elsewhere MKL may add up in another order.
     return torch.tensor(np.asarray(filters, dtype=np.float32))
 
 

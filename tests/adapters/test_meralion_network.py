@@ -47,8 +47,8 @@ def answers(model: MeralionSer, *args: Any, **kwargs: Any) -> Tensor:
 SINGLE_PRECISION = 2e-6
 """How far apart two copies of one network may answer, where answers are of order 1: 17 roundings of float32 (eps 1.2e-7).
 
-A product's rounding depends on where its operands lie: MKL promises the same bits for arrays on 64-byte boundaries alone,
-and tensors read from a safetensors file lie where its header ends. So tensors are compared bit for bit, answers within this.
+Where operands begin decides in which order MKL adds up a product: tensors in memory begin on 64-byte boundaries, those read
+from a safetensors file lie where its header ends. So tensors are compared bit for bit, answers within this.
 """
 
 

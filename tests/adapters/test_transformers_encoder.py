@@ -193,7 +193,7 @@ def test_repeats_are_equal_bit_for_bit_whatever_else_is_encoded(whisper: Path) -
 def test_what_enters_a_network_begins_on_a_64_byte_boundary(
     whisper: Path, wav2vec_folders: dict[str, Path], name: str
 ) -> None:
-    """Without it MKL promises no equal bits: numpy's arrays begin where the allocations before them leave room."""
+    """Elsewhere MKL may add up in another order; numpy's arrays begin where the allocations before them leave room."""
     encoder = TransformersEncoder(weights_in(whisper if name == "whisper" else wav2vec_folders[name]))
     network: Any = encoder._network
     first = network._encoder.conv1 if name == "whisper" else network._model
