@@ -130,6 +130,7 @@ def test_matching_moves_dimensions_to_the_training_speakers_truth_and_leaves_the
     assert raw.dimensions is not None
     assert matched.dimensions is not None
     assert raw.probabilities is not None
+    # Bit for bit: both read one file, so their tensors lie alike.
     np.testing.assert_array_equal(matched.probabilities, raw.probabilities)
     truth = train.dimensions[:, 1]
     assert matched.dimensions[:, 1].mean() == pytest.approx(truth.mean(), abs=1e-6)
