@@ -170,7 +170,8 @@ def test_the_wav2vec_family_gives_transformers_states_alone_or_in_batches(
             expected = model(inputs, output_hidden_states=True).hidden_states
         assert states.shape == (3, (len(padded) - 400) // 320 + 1, 16)
         for ours, theirs in zip(states, expected, strict=True):
-            np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-5)
+            # Half of 1e-5 was reached on one code path of MKL; a mask left out moves them by 0.2.
+            np.testing.assert_allclose(ours, theirs[0].numpy(), atol=2e-5)
 
 
 def test_padding_would_have_changed_a_group_norm_model(wav2vec_folders: dict[str, Path]) -> None:
