@@ -45,8 +45,8 @@ class MeralionSerPredictor:
     """Learns categories and dimensions from one fold's training clips. A :class:`bench.protocols.Predictor`.
 
     Keyword arguments are the fields of :class:`Architecture` and of :class:`Recipe`, flat, as a card's ``params``.
-    One seed, the same clips and the same number of threads give the same bytes; a fit that was killed goes on from
-    its last epoch and ends at the same bytes.
+    On one machine one seed, the same clips and the same number of threads give the same bytes; a fit that was killed goes
+    on from its last epoch and ends at the same bytes.
     """
 
     def __init__(self, *, encoder: str, weights: Weights | None = None, **settings: Any) -> None:

@@ -23,6 +23,7 @@ from adapters.s3prl_upstream.compat import (
     upstream_names,
 )
 from adapters.transformers_encoder.loading import require_rate, require_whole
+from adapters.transformers_encoder.networks import aligned
 from bench.errors import BenchError, CannotRun, DataError, UsageError, nearest
 from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
@@ -116,9 +117,7 @@ class S3PRLUpstreamEncoder:
         return np.concatenate([self._states(part) for part in parts if len(part) >= stride], axis=1)
 
     def _states(self, waveform: Waveform) -> NDArray[np.float32]:
-        audio = torch.from_numpy(
-            np.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform)))).astype(np.float32)
-        )
+        audio = aligned(np.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform)))).astype(np.float32))
         length = torch.tensor([len(audio)], device=self.device)
         try:
             with torch.inference_mode(), _quiet():

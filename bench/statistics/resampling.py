@@ -34,7 +34,7 @@ _ROUNDING = 1e-12
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Matrix products on one thread: equal bytes on any machine, and 3 times faster for products this narrow.
+    """Matrix products on one thread: equal bytes on any number of cores, and 3 times faster for products this narrow.
 
     (190 pairs × 91 clusters × 10,000 patterns: 10.6 s with two threads on a busy two-core machine, 3.6 s with one.)
     """

@@ -63,7 +63,7 @@ def write_report(
     the corpus's own files by relative address; such pages are for this machine. ``against`` is an earlier run of the same
     systems, for a page that says which scores moved.
 
-    The same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
+    On one machine the same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
     Raises:
         UsageError: ``run`` is no run.

@@ -41,7 +41,8 @@ def _mel_filters() -> Tensor:
     filters = mel_filter_bank(
         _FFT // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
-    return torch.as_tensor(np.asarray(filters, dtype=np.float32))
+    # Copied, here and below: memory of torch's own begins on a 64-byte boundary. Elsewhere MKL may add up in another order.
+    return torch.tensor(np.asarray(filters, dtype=np.float32))
 
 
 def clip_frames(clips: Clips, index: int, features: FeatureReader | None) -> Tensor | None:
@@ -91,7 +92,7 @@ class WhisperMel:
         found = self._extract(
             audio, sampling_rate=SAMPLE_RATE, padding="do_not_pad", truncation=False, return_tensors="np"
         )["input_features"][0]
-        return torch.from_numpy(np.array(found.T[: max(2, len(audio) // _HOP)], dtype=np.float32))
+        return torch.tensor(found.T[: max(2, len(audio) // _HOP)], dtype=torch.float32)
 
 
 def padded_mel(frames: Tensor, length: int) -> Tensor:
@@ -120,7 +121,7 @@ def stored_frames(stored: NDArray[np.float32]) -> Tensor:
         )
     layers, frames, dims = stored.shape
     side_by_side = np.array(stored, dtype=np.float32).transpose(1, 0, 2).reshape(frames, layers * dims)
-    return torch.from_numpy(np.ascontiguousarray(side_by_side))
+    return torch.tensor(side_by_side)
 
 
 def frame_statistics(frames: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

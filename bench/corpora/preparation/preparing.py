@@ -59,7 +59,7 @@ def prepare(what: Preparation, watcher: Watcher | None = None) -> PrepareReport:
 
     Nothing is dropped without a line in the report: a file that gives no sound keeps its row and its bytes; a row
     without a file, and a file without a row, stand in the report alone. Clips that a former, interrupted preparation
-    has written from the same source are kept. Same source, same bytes out, whatever the number of workers.
+    has written from the same source are kept. Same source and decoders, same bytes out, whatever the number of workers.
 
     Raises:
         UsageError: no layout or source, a form to be asked for first, an unverified layout not asked for.

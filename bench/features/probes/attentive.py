@@ -34,7 +34,7 @@ class AttentiveProbe:
     device: str = "cpu"
 
     def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
-        """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads.
+        """Answer every (fold index, seed). Deterministic on a machine for a seed and a fixed number of threads.
 
         Raises:
             UsageError: the task has no frames.

@@ -60,7 +60,7 @@ class Search:
     class_weights: bool = False
 
     def run(self, task: ProbeTask, design: HeadFamily, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
-        """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
+        """Answer every (fold index, seed). Deterministic on a machine for a seed and a fixed number of threads."""
         heads = [head for head in (self._category_head(task), self._dimension_head(task)) if head is not None]
         answers: dict[str, dict[TrialKey, tuple[NDArray[np.float64], dict[str, Any]]]] = {}
         for number, head in enumerate(heads):

@@ -38,7 +38,7 @@ class SuperbProbe:
     device: str = "cpu"
 
     def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
-        """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
+        """Answer every (fold index, seed). Deterministic on a machine for a seed and a fixed number of threads."""
         features = torch.from_numpy(np.ascontiguousarray(task.features)).to(self.device)
         search = Search(
             learning_rates=self.learning_rates,

@@ -31,6 +31,11 @@ WHISPER: dict[str, Any] = {
     "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 1,
 }  # fmt: skip
 ADAPTER: dict[str, Any] = {"add_adapter": True, "output_hidden_size": 16}
+OTHER_FILE = 2e-5
+"""How far hidden states of order 1 may move when the same tensors come from another file: two blocks of float32 rounding.
+
+Tensors of a safetensors file are used where they lie in it, and that place decides in which order products add up.
+"""
 
 
 def noise(samples: int) -> NDArray[np.float32]:
@@ -103,7 +108,7 @@ def test_a_whisper_classifier_is_an_encoder_like_any_other(tmp_path: Path) -> No
     alone = saved(tmp_path / "encoder", model.encoder, extractor)
     clip = noise(12_000)
     (states,) = TransformersEncoder(weights).encode([clip])
-    assert np.array_equal(states, TransformersEncoder(alone).encode([clip])[0])
+    np.testing.assert_allclose(states, TransformersEncoder(alone).encode([clip])[0], atol=OTHER_FILE)
 
 
 def test_a_whisper_without_part_of_its_encoder_is_refused_whatever_else_is_there(
@@ -204,7 +209,7 @@ def test_heads_and_older_names_and_a_mask_embedding_left_out_are_no_gaps(head: s
     (whole,) = S3PRLUpstreamEncoder("hf_hubert_custom", weights=weights).encode([clip])
     as_released_years_ago(weights.folder)
     (states,) = S3PRLUpstreamEncoder("hf_hubert_custom", weights=weights).encode([clip])
-    assert np.array_equal(states, whole)
+    np.testing.assert_allclose(states, whole, atol=OTHER_FILE)
 
 
 def as_released_years_ago(folder: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from adapters.transformers_encoder import TransformersEncoder
+from bench.contract import BATCH_TOLERANCE
 from bench.errors import CannotRun, DataError, UsageError
 from bench.protocols import Encoder, Weights
 
@@ -169,7 +170,8 @@ def test_the_wav2vec_family_gives_transformers_states_alone_or_in_batches(
             expected = model(inputs, output_hidden_states=True).hidden_states
         assert states.shape == (3, (len(padded) - 400) // 320 + 1, 16)
         for ours, theirs in zip(states, expected, strict=True):
-            np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-5)
+            # Half of 1e-5 was reached on one code path of MKL; a mask left out moves them by 0.2.
+            np.testing.assert_allclose(ours, theirs[0].numpy(), atol=2e-5)
 
 
 def test_padding_would_have_changed_a_group_norm_model(wav2vec_folders: dict[str, Path]) -> None:
@@ -186,6 +188,21 @@ def test_repeats_are_equal_bit_for_bit_whatever_else_is_encoded(whisper: Path) -
     together = TransformersEncoder(weights_in(whisper)).encode(clips)
     alone = [TransformersEncoder(weights_in(whisper)).encode([clip])[0] for clip in clips]
     assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("name", ["whisper", "hubert", "wavlm-large"])
+def test_what_enters_a_network_begins_on_a_64_byte_boundary(
+    whisper: Path, wav2vec_folders: dict[str, Path], name: str
+) -> None:
+    """Elsewhere MKL may add up in another order; numpy's arrays begin where the allocations before them leave room."""
+    encoder = TransformersEncoder(weights_in(whisper if name == "whisper" else wav2vec_folders[name]))
+    network: Any = encoder._network
+    first = network._encoder.conv1 if name == "whisper" else network._model
+    entered: list[int] = []
+    first.register_forward_pre_hook(lambda _, args: entered.append(args[0].data_ptr() % 64))
+    encoder.encode([noise(n) for n in range(500, 9_000, 331)])
+    assert len(entered) == 26
+    assert set(entered) == {0}
 
 
 def test_mistakes_are_answered_in_words(
@@ -232,4 +249,5 @@ def test_the_real_whisper_tiny_en_equals_transformers_on_a_real_window(real_weig
     together = TransformersEncoder(weights_in(folder), batch=3).encode(clips)
     for clip, batched in zip(clips, together, strict=True):
         alone = TransformersEncoder(weights_in(folder)).encode([clip])[0]
-        assert np.abs(batched - alone).max() < 1e-5 * np.abs(alone).max()
+        # Products of other shapes add up in another order: 2e-6 to 3e-5 of the largest value, as the processor has it.
+        assert np.abs(batched - alone).max() < BATCH_TOLERANCE * np.abs(alone).max()

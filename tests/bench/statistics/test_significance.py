@@ -7,7 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 import statsmodels.stats.multitest
+from bench.intervals import Method
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bench.errors import CannotSeparate, UsageError
 from bench.metrics import macro_f1, unweighted_accuracy, value, weighted_accuracy
@@ -438,6 +440,20 @@ def test_both_ways_to_add_up_influences_agree_and_threads_change_no_bit(metric: 
             error = np.sqrt(clusters / (clusters - 1) * (influence**2).sum())
             difference = chosen.strict(first.sum(0)) - chosen.strict(second.sum(0))
             assert alone[row, column] == pytest.approx(float(difference / error), rel=1e-8)
+
+
+@pytest.mark.parametrize("metric", TESTED)
+def test_the_threads_of_blas_change_no_bit_of_an_interval_or_a_test(metric: str) -> None:
+    """A product on two threads adds up in other blocks: intervals and tests keep theirs on one."""
+    statistics = example(metric, 61, 2, clusters=240)
+
+    def found(threads: int) -> tuple[object, ...]:
+        with threadpool_limits(limits=threads, user_api="blas"):
+            methods: tuple[Method, ...] = ("jackknife-t", "bootstrap-t", "percentile")
+            intervals = [interval(metric, statistics[0], n_resamples=500, method=m) for m in methods]
+            return *intervals, compare_family(metric, statistics, n_resamples=500)
+
+    assert found(1) == found(2) == found(3)
 
 
 def test_many_clusters_without_any_variation_are_seen_as_such() -> None:
