@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from bench.corpora.prepared import data_folders
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
 from bench.execution.planning.estimates import save_rates
-from bench.execution.planning.plan import RunPlan
+from bench.execution.planning.plan import Group, RunPlan
 from bench.execution.pool import Pool
 from bench.execution.prepared_run import PreparedRun, RunSettings, RunSummary
 from bench.execution.progress import Reporter
@@ -50,6 +51,8 @@ def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
             keep = {(*w.identity, condition) for w in chosen for condition in w.conditions}
             kept = {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in keep}
             pending = [g for g in (group.only(kept - set(done)) for group in plan.groups) if g.cells]
+            if note := _computed_before(journal, pending):
+                watch.note(note)
             work.compute(pending)
         done = finished_cells(journal, folder, plan)
         score_plan(plan, folder, done, watch.note)
@@ -83,6 +86,24 @@ def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[s
             if path.is_file() and hash_file(path) == row.table_hash:
                 done[key] = row
     return done
+
+
+def _computed_before(journal: Journal, pending: Sequence[Group]) -> str:
+    """Say that pending cells were computed here under other keys; "" when none were."""
+    wanted = {
+        (c.system, c.task, c.regime, c.condition, c.fold_name, c.seed) for g in pending for c in g.cells
+    }
+    known = {
+        (row.system, row.task, row.protocol, row.condition, row.fold, row.seed)
+        for row in journal.cells().values()
+        if row.state == "done"
+    }
+    if not (again := wanted & known):
+        return ""
+    return (
+        f"{len(again)} cells were computed here before, by other code, packages, weights or data, and are computed again; "
+        "their earlier tables stay"
+    )
 
 
 def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) -> None:

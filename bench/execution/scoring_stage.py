@@ -25,7 +25,7 @@ from bench.storage.source_code import closure_hash
 def score_plan(
     plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
 ) -> None:
-    """Write the record of everything that is complete; remove records that the plan no longer has."""
+    """Write the record of everything that is complete; set aside records that the plan no longer has."""
     kept = set()
     unscored: dict[str, str] = {}
     for record in plan.records:
@@ -56,10 +56,11 @@ def score_plan(
     kept |= {p.stem for p in present if p.suffix == ".json" and p.stem not in kept and _was_imported(p)}
     stale = [p for p in present if p.stem not in kept]
     for path in stale:
-        path.unlink()
+        folder.superseded.mkdir(exist_ok=True)
+        path.replace(folder.superseded / path.name)
     if names := sorted({p.stem for p in stale}):
         note(
-            f"{len(names)} record(s) of an earlier matrix, limit, data or weights removed from {folder.records}, first "
+            f"{len(names)} record(s) of an earlier matrix, limit, data, weights or code set aside in {folder.superseded}, first "
             f"{names[0]}; their cells are kept and are scored again when those settings come back"
         )
 

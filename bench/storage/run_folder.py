@@ -34,6 +34,11 @@ class RunFolder:
         return self.root / "records"
 
     @property
+    def superseded(self) -> Path:
+        """Records that the plan no longer has, as they were last scored: nothing that was computed is thrown away."""
+        return self.root / "superseded"
+
+    @property
     def work(self) -> Path:
         """Checkpoints of fits that are not finished."""
         return self.root / "work"
