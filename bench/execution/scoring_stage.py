@@ -19,7 +19,10 @@ from bench.storage.hashing import hash_file, hash_json
 from bench.storage.journal import CellRow
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder
-from bench.storage.source_code import closure_hash
+from bench.storage.source_code import package_hash
+
+SCORING_PACKAGES = ("bench.statistics", "bench.cards", "bench.tasks", "bench.scoring")
+"""Code that a record follows from, once its cells are answered."""
 
 
 def score_plan(
@@ -99,7 +102,7 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],
-            "code": [closure_hash("bench.scoring.recording"), code_version()],
+            "code": [package_hash(p) for p in SCORING_PACKAGES] + [code_version()],
         }
     )
 

@@ -96,10 +96,8 @@ def _imported(source: bytes, package: str, top: str, *, lazily: bool) -> tuple[t
 
     Without ``lazily``, only what is imported when the module itself is. Adapters share files; each is parsed once.
     """
-    named = re.compile(rf"{re.escape(top)}(\.\w+)+(?=(:\w+)?$)")
-    tree = ast.parse(source)
     found: list[tuple[str, str]] = []
-    for node in ast.walk(tree) if lazily else _run_at_once(tree):
+    for node in _statements(ast.parse(source), lazily=lazily):
         if isinstance(node, ast.Import):
             found += [(a.name, "") for a in node.names if a.name.partition(".")[0] == top]
         elif isinstance(node, ast.ImportFrom):
@@ -107,20 +105,23 @@ def _imported(source: bytes, package: str, top: str, *, lazily: bool) -> tuple[t
             module = ".".join(part for part in (base, node.module) if part)
             if module.partition(".")[0] == top:
                 found += [(module, a.name) for a in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and lazily:
-            found += [(match[0], "") for match in [named.match(node.value)] if match]
+    if lazily:
+        named = re.compile(rb"""(["'])(%s(?:\.\w+)+)(?::\w+)?\1""" % top.encode())
+        found += [(match[2].decode(), "") for match in named.finditer(source)]
     return tuple(dict.fromkeys(found))
 
 
-def _run_at_once(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes outside of functions and of ``if TYPE_CHECKING``."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from _run_at_once(node)
+def _statements(node: ast.AST, *, lazily: bool) -> Iterator[ast.stmt]:
+    """Statements under a node, expressions left aside; without ``lazily`` only those that run when the module is imported."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, part, ()):
+            if not lazily and isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if not lazily and isinstance(inner, ast.If) and "TYPE_CHECKING" in ast.unparse(inner.test):
+                continue
+            if isinstance(inner, ast.stmt):
+                yield inner
+            yield from _statements(inner, lazily=lazily)
 
 
 def _file(root: Path, name: str) -> Path | None:

@@ -13,10 +13,12 @@ import pytest
 from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
 from bench.errors import UsageError
-from bench.execution.planning import plan
+from bench.execution.planning import systems
 from bench.execution.planning.systems import FEATURE_PACKAGES, resolve_system
+from bench.execution.scoring_stage import SCORING_PACKAGES
 from bench.scoring.recording import figures_code
 from bench.storage import source_code
+from bench.storage.hashing import hash_json
 from bench.storage.source_code import adapter_hash, closure, closure_hash, package_hash
 
 ROOT = Path(source_code.__file__).resolve().parents[2]
@@ -116,13 +118,15 @@ def test_editing_any_module_of_a_shipped_cards_closure_changes_its_key(
             for m in modules:
                 assert (closure_hash(m) != before[m]) == (edited in needed[m]), (m, edited)
     closure_hash.cache_clear()
-    keys = {card.name: key_of(card) for card in cards}
-    for m in modules:
-        with monkeypatch.context() as patch:
-            for place in (plan, source_code):
-                patch.setattr(place, "closure_hash", lambda n, m=m: before[n] + ("+edited" if n == m else ""))
-            for card in cards:
-                assert (key_of(card) != keys[card.name]) == (m in parts_of(card)), (card.name, m)
+    for card in cards:
+        key, own = key_of(card), parts_of(card)
+        for m in (*own, next(m for m in modules if m not in own)):
+            with monkeypatch.context() as patch:
+                for place in (systems, source_code):
+                    patch.setattr(
+                        place, "closure_hash", lambda n, m=m: before[n] + ("+edited" if n == m else "")
+                    )
+                assert (key_of(card) != key) == (m in own), (card.name, m)
 
 
 def test_what_python_runs_for_an_adapter_is_in_its_closure() -> None:
@@ -133,15 +137,24 @@ def test_what_python_runs_for_an_adapter_is_in_its_closure() -> None:
         | {"adapters.meralion_ser.trained"}
     )
     assert len(modules) >= 7
+    # One process loads what is heavy; each adapter is imported in a child of its own.
     program = (
-        "import importlib, json, sys\nimportlib.import_module(sys.argv[1])\n"
-        "print(json.dumps([m for m in sys.modules if m.partition('.')[0] == 'adapters']))"
+        "import importlib, json, os, sys\nimport torch, transformers\n"
+        "for name in sys.argv[1:]:\n"
+        "    if os.fork() == 0:\n"
+        "        importlib.import_module(name)\n"
+        "        held = [m for m in sys.modules if m.partition('.')[0] == 'adapters']\n"
+        "        print(json.dumps([name, held]), flush=True)\n"
+        "        os._exit(0)\n"
+        "    assert os.wait()[1] == 0, name\n"
     )
-    for module in modules:
-        done = subprocess.run(
-            [sys.executable, "-c", program, module], capture_output=True, text=True, check=True, cwd=ROOT
-        )
-        assert set(json.loads(done.stdout.splitlines()[-1])) <= set(closure(module)), module
+    done = subprocess.run(
+        [sys.executable, "-c", program, *modules], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert found.keys() == set(modules)
+    for module, held in found.items():
+        assert set(held) <= set(closure(module)), module
 
 
 def test_versions_that_count_are_in_the_key_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +180,7 @@ def test_what_figures_tests_and_scores_rest_on_is_in_their_hashes(monkeypatch: p
     def hashes() -> tuple[str, str]:
         for cached in (figures_code, package_hash, closure_hash):
             cached.cache_clear()
-        return figures_code(), closure_hash("bench.scoring.recording")
+        return figures_code(), hash_json([package_hash(p) for p in SCORING_PACKAGES])
 
     before = hashes()
     read = Path.read_bytes
@@ -175,7 +188,7 @@ def test_what_figures_tests_and_scores_rest_on_is_in_their_hashes(monkeypatch: p
         "statistics/categorical.py": (True, True),
         "statistics/intervals.py": (True, True),
         "scoring/human_reference.py": (True, True),
-        "scoring/comparisons.py": (True, False),
+        "scoring/comparisons.py": (True, True),
         "tasks/folds.py": (False, True),
         "cards/labels.py": (False, True),
         "cli/app.py": (False, False),
