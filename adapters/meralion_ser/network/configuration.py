@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from transformers import PreTrainedConfig
 
@@ -12,9 +12,9 @@ RELEASED_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "
 """Order of the released checkpoint's logits (ARCHITECTURE.md)."""
 
 ENCODERS = ("whisper", "backbone", "none")
-POOLINGS = ("hybrid", "attentive", "mean")
-FRAME_RULES = ("all", "valid", "own")
-INIT_SCHEMES = ("torch", "few_clips")
+Pooling = Literal["hybrid", "attentive", "mean"]
+FrameRule = Literal["all", "valid", "own"]
+InitScheme = Literal["torch", "few_clips"]
 
 
 def log_spaced_kernels(longest: int, count: int) -> list[int]:
@@ -115,9 +115,9 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
     def _check(self) -> None:
         for field, value, known in (
             ("encoder", self.encoder, ENCODERS),
-            ("frames", self.frames, FRAME_RULES),
-            ("pooling", self.pooling, POOLINGS),
-            ("init_scheme", self.init_scheme, INIT_SCHEMES),
+            ("frames", self.frames, get_args(FrameRule)),
+            ("pooling", self.pooling, get_args(Pooling)),
+            ("init_scheme", self.init_scheme, get_args(InitScheme)),
         ):
             if value not in known:
                 raise UsageError(f"MeralionSerConfig: {field} is {value!r}; use one of {', '.join(known)}")
