@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from bench.protocols import Array
 
@@ -97,7 +98,7 @@ def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Ar
             found.setdefault(str(entry.get("token")).strip(), float(entry["logprob"]))
     if any(letter not in found for letter in letters):
         return None
-    return softmax(np.array([found[letter] for letter in letters]))
+    return np.asarray(softmax([found[letter] for letter in letters]))
 
 
 def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> Said:
@@ -127,12 +128,6 @@ def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:
             return None
         total += float(entry["logprob"])
     return total
-
-
-def softmax(scores: Array) -> Array:
-    """Return probabilities from log scores."""
-    shifted = np.exp(scores - scores.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def _first(reply: Mapping[str, Any]) -> Mapping[str, Any]:
