@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adapters.audio_lm.replies.completions import Said
+from adapters.audio_lm.replies.completions import ParsedReply
 from adapters.audio_lm.requests.questions import Variant
 from bench.protocols import Answers, Array
 
 Aggregate = Literal["mean", "vote"]
 
 
-def merge_windows(parts: Sequence[tuple[float, Said]], labels: Sequence[str]) -> Said:
+def merge_windows(parts: Sequence[tuple[float, ParsedReply]], labels: Sequence[str]) -> ParsedReply:
     """One answer for a clip asked in windows.
 
     Probabilities are averaged with the windows' seconds as weights; labels without probabilities vote with their
@@ -35,19 +35,19 @@ def merge_windows(parts: Sequence[tuple[float, Said]], labels: Sequence[str]) ->
         for seconds, s in parts:
             if s.status != "ok":
                 silent[s.status] += seconds  # type: ignore[assignment]  # seconds are weights
-        return Said(silent.most_common(1)[0][0], None, text)
+        return ParsedReply(silent.most_common(1)[0][0], None, text)
     weights: Array = np.array([seconds for seconds, _ in answered])
     if all(s.probabilities is not None for _, s in answered):
         probabilities = np.average([s.probabilities for _, s in answered], axis=0, weights=weights)
-        return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+        return ParsedReply("ok", labels[int(probabilities.argmax())], text, probabilities)
     scores = np.zeros(len(labels))
     for seconds, s in answered:
         if s.label is not None:
             scores[list(labels).index(s.label)] += seconds
-    return Said("ok", labels[int(scores.argmax())], text)
+    return ParsedReply("ok", labels[int(scores.argmax())], text)
 
 
-def to_answers(said: Sequence[Said], labels: Sequence[str]) -> Answers:
+def to_answers(said: Sequence[ParsedReply], labels: Sequence[str]) -> Answers:
     """Answers of one variant, one row per clip."""
     probabilities = None
     if any(s.probabilities is not None for s in said):

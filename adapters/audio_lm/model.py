@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.audio_lm.aggregation import Aggregate
-from adapters.audio_lm.requests.client import Endpoint, Patience
-from adapters.audio_lm.requests.dispatch import Asker, Price
+from adapters.audio_lm.requests.client import Endpoint, RetryPolicy
+from adapters.audio_lm.requests.dispatch import Dispatcher, Price
 from adapters.audio_lm.requests.prompts import prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
@@ -104,7 +104,7 @@ class AudioLanguageModel:
         )
         self._prompts = {name: prompt(name) for name in prompts}
         self._key_variable, self._price = key_variable, Price(**(price or {}))
-        self._concurrency, self._patience = concurrency, Patience(request_seconds=request_seconds)
+        self._concurrency, self._retry = concurrency, RetryPolicy(request_seconds=request_seconds)
         self._context: FitContext | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
@@ -134,7 +134,7 @@ class AudioLanguageModel:
 
     async def _predict(self, clips: Clips, context: FitContext) -> Answers:
         with ReplyStore(store_path(self._settings.model)) as store:
-            asker = Asker(
+            dispatcher = Dispatcher(
                 store,
                 lambda: self._connect(context),
                 concurrency=self._concurrency,
@@ -142,26 +142,26 @@ class AudioLanguageModel:
                 max_cost=context.max_cost,
             )
             try:
-                return await self._ask(clips, context, asker)
+                return await self._ask(clips, context, dispatcher)
             finally:
-                await asker.close()
-                tally = asker.tally
+                await dispatcher.close()
+                counts = dispatcher.counts
                 print(
-                    f"{self._settings.model}: {tally.asked} replies asked for, {tally.found} from the store, {tally.rejected} "
-                    f"rejected; {tally.usage.prompt} prompt tokens ({tally.usage.cached} cached), "
-                    f"{tally.usage.completion} completion tokens, cost {tally.cost:.4f}",
+                    f"{self._settings.model}: {counts.asked} replies asked for, {counts.found} from the store, {counts.rejected} "
+                    f"rejected; {counts.usage.prompt} prompt tokens ({counts.usage.cached} cached), "
+                    f"{counts.usage.completion} completion tokens, cost {counts.cost:.4f}",
                     file=sys.stderr,
                 )
 
-    async def _ask(self, clips: Clips, context: FitContext, asker: Asker) -> Answers:
+    async def _ask(self, clips: Clips, context: FitContext, dispatcher: Dispatcher) -> Answers:
         """Ask as the card says, or, where the server cannot and the card allows it, in the fallback's mode."""
         try:
-            return await PromptSession(self._settings, self._prompts, clips, context, asker).run()
+            return await PromptSession(self._settings, self._prompts, clips, context, dispatcher).run()
         except LacksFeature as error:
             if self._settings.fallback is None:
                 raise
             other = replace(self._settings, mode=self._settings.fallback, fallback=None)
-            answers = await PromptSession(other, self._prompts, clips, context, asker).run()
+            answers = await PromptSession(other, self._prompts, clips, context, dispatcher).run()
             return replace(answers, notes=answers.notes | {"fallback": f"asked as {other.mode}: {error}"})
 
     def _connect(self, context: FitContext) -> Endpoint:
@@ -175,7 +175,7 @@ class AudioLanguageModel:
                 "SYSTEM:server=http://HOST:PORT/v1"
             )
         return Endpoint(
-            context.server, self._settings.model, key_variable=self._key_variable, patience=self._patience
+            context.server, self._settings.model, key_variable=self._key_variable, retry=self._retry
         )
 
 

@@ -15,7 +15,7 @@ from bench.protocols import Array
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedReply:
     """What one reply says: status, label, probabilities (labels,) or None, and the text as it came."""
 
     status: str
@@ -68,22 +68,22 @@ def usage_of(reply: Mapping[str, Any]) -> Usage:
     return Usage(_count(counts.get("prompt_tokens")), _count(cached), _count(counts.get("completion_tokens")))
 
 
-def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> Said:
+def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> ParsedReply:
     """Read a constrained answer.
 
     :param words: word on offer → canonical label
     """
     text = text_of(reply)
     if is_refusal(reply):
-        return Said("refused", None, text)
+        return ParsedReply("refused", None, text)
     answer = (text or "").strip()
     if answer not in words and answer.startswith("{"):
         try:
             answer = str(json.loads(answer).get("emotion", ""))
         except (ValueError, AttributeError, RecursionError):
-            return Said("unparsed", None, text)
+            return ParsedReply("unparsed", None, text)
     label = words.get(answer)
-    return Said("unparsed" if label is None else "ok", label, text)
+    return ParsedReply("unparsed" if label is None else "ok", label, text)
 
 
 def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Array | None:
@@ -101,7 +101,7 @@ def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Ar
     return np.asarray(softmax([found[letter] for letter in letters]))
 
 
-def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> Said:
+def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> ParsedReply:
     """Read the probabilities of option letters.
 
     :param labels: canonical labels in the order in which the options were lettered
@@ -109,11 +109,11 @@ def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Seque
     """
     text = text_of(reply)
     if is_refusal(reply):
-        return Said("refused", None, text)
+        return ParsedReply("refused", None, text)
     probabilities = letter_probabilities(reply, letters[: len(labels)])
     if probabilities is None:
-        return Said("unparsed", None, text)
-    return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+        return ParsedReply("unparsed", None, text)
+    return ParsedReply("ok", labels[int(probabilities.argmax())], text, probabilities)
 
 
 def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:

@@ -6,30 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from adapters.audio_lm.replies.completions import Usage, usage_of
 from adapters.audio_lm.requests.client import Endpoint, Rejected
-from adapters.audio_lm.requests.questions import Sound, with_audio
+from adapters.audio_lm.requests.questions import Question, RequestOutcome, with_audio
 from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
 from bench.errors import BenchError
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request: its key in the store, its body with placeholders, the sounds that fill them."""
-
-    key: str
-    body: Mapping[str, Any]
-    sounds: tuple[Sound, ...]
-
-
-@dataclass(frozen=True)
-class RequestOutcome:
-    """What came of a question: the reply, or why there is none."""
-
-    reply: Mapping[str, Any] | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class Price:
 
 
 @dataclass
-class Tally:
+class RequestCounts:
     """What asking took: requests answered now, found in the store, rejected; their tokens and cost."""
 
     asked: int = 0
@@ -55,7 +37,7 @@ class Tally:
     cost: float = 0.0
 
 
-class Asker:
+class Dispatcher:
     """Answers clips' questions from the store, and from a server what the store has not."""
 
     def __init__(
@@ -78,7 +60,7 @@ class Asker:
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
         self._in_flight: dict[str, asyncio.Future[RequestOutcome]] = {}
-        self.tally = Tally()
+        self.counts = RequestCounts()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,8 +126,8 @@ class Asker:
         for i, question in enumerate(questions):
             if (stored := self._store.get(question.key)) is not None:
                 outcomes[i] = RequestOutcome(stored)
-                self.tally.found += 1
-                self.tally.usage += usage_of(stored)
+                self.counts.found += 1
+                self.counts.usage += usage_of(stored)
         missing = [i for i in range(len(questions)) if i not in outcomes]
         if missing:
             encoded: dict[str, str] = {}
@@ -176,19 +158,19 @@ class Asker:
                 body = with_audio(question.body, [encoded[s.hash] for s in question.sounds])
                 reply = await endpoint.chat(body)
             except Rejected as problem:
-                self.tally.rejected += 1
+                self.counts.rejected += 1
                 return RequestOutcome(None, str(problem))
             self._store.put(question.key, reply, time.perf_counter() - started)
         usage = usage_of(reply)
-        self.tally.asked += 1
-        self.tally.usage += usage
-        self.tally.cost += self.price.of(usage)
+        self.counts.asked += 1
+        self.counts.usage += usage
+        self.counts.cost += self.price.of(usage)
         return RequestOutcome(reply)
 
     def _within_budget(self) -> None:
-        if self._max_cost is not None and self.tally.cost >= self._max_cost:
+        if self._max_cost is not None and self.counts.cost >= self._max_cost:
             raise BudgetSpent(
-                f"asking stopped: {self.tally.asked} replies cost {self.tally.cost:.2f}, and --max-cost is "
+                f"asking stopped: {self.counts.asked} replies cost {self.counts.cost:.2f}, and --max-cost is "
                 f"{self._max_cost:g}; they are stored: raise --max-cost and run again to go on"
             )
 

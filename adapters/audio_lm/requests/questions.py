@@ -66,6 +66,35 @@ class Sound:
         return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+@dataclass(frozen=True)
+class Question:
+    """One request: its key in the store, its body with placeholders, the sounds that fill them."""
+
+    key: str
+    body: Mapping[str, Any]
+    sounds: tuple[Sound, ...]
+
+
+@dataclass(frozen=True)
+class RequestOutcome:
+    """What came of a question: the reply, or why there is none."""
+
+    reply: Mapping[str, Any] | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a reply belongs: window of the clip (−1: asked without audio), variant, the label whose likelihood it tells or the
+    aspect of the dimensions that it rates ("" otherwise).
+    """
+
+    window: int
+    variant: Variant
+    label: str = ""
+    aspect: str = ""
+
+
 def windows(waveform: Waveform, longest: float) -> list[Waveform]:
     """Cut a waveform into the fewest equal windows of at most ``longest`` seconds, which together are all of it.
 
