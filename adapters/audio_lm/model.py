@@ -32,26 +32,38 @@ MOST_LETTERED = 20
 class AudioLanguageModel:
     """Asks an Audio-LLM for the emotion of each clip. Its parameters say how; together with the model they are its identity.
 
-    :param model: the id under which the server serves it
-    :param mode: ``choice`` (the model may say one of the labels only), ``free`` (it says what it wants, and
-        :func:`~adapters.audio_lm.parse_reply` reads it), ``likelihood`` (probabilities of permuted option letters) or
-        ``likelihood-sum`` (log-probability of each label as the answer, less that without any audio)
-    :param prompts: ids of prompts in ``tasks/prompts``
-    :param orders: how many orders of the options each prompt is asked in (the first is the table's own)
-    :param repeats: how often each such request is sent; more than one measures flips at temperature 0, spread above
-    :param aggregate: how the variants become one answer
-    :param longest_seconds: longest audio the model takes; ``long`` says what becomes of longer clips: ``windows`` (equal
-        windows, answers merged) or ``truncated`` (such a clip is a row with that status)
-    :param audio: ``clip``; or a control: ``silence`` of the clip's length, ``none`` (then the transcript is all it has)
-    :param transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``
-    :param audio_first: whether the model's own template puts audio before the text
-    :param constrain: how the server takes constraints: ``vllm`` or ``json_schema``
-    :param dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
-        they are not asked
-    :param fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
-        is an error. Notes of the answers say that it happened
-    :param key_variable: environment variable that holds the server's key
-    :param price: cost per million tokens: ``{input: …, output: …}``
+    Args:
+        model: the id under which the server serves it.
+        mode: ``choice`` (the model may say one of the labels only), ``free`` (it says what it wants, and
+            :func:`~adapters.audio_lm.parse_reply` reads it), ``likelihood`` (probabilities of permuted option letters) or
+            ``likelihood-sum`` (log-probability of each label as the answer, less that without any audio).
+        prompts: ids of prompts in ``tasks/prompts``.
+        orders: how many orders of the options each prompt is asked in (the first is the table's own).
+        repeats: how often each such request is sent; more than one measures flips at temperature 0, spread above.
+        aggregate: how the variants become one answer.
+        temperature: 0: the likeliest words; above: sampled.
+        max_tokens: tokens of a reply at most.
+        longest_seconds: longest audio the model takes.
+        long: what becomes of longer clips: ``windows`` (equal windows, answers merged) or ``truncated`` (such a clip is a
+            row with that status).
+        audio: ``clip``; or a control: ``silence`` of the clip's length, ``none`` (then the transcript is all it has).
+        transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``.
+        audio_first: whether the model's own template puts audio before the text.
+        system_prompt: put before the question; None: none.
+        constrain: how the server takes constraints: ``vllm`` or ``json_schema``.
+        dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
+            they are not asked.
+        fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
+            is an error. Notes of the answers say that it happened.
+        revision: of the model, part of the replies' key where no weights are found by their content.
+        weights: the model's local folder, whose content is then its revision.
+        key_variable: environment variable that holds the server's key.
+        price: cost per million tokens: ``{input: …, output: …}``.
+        concurrency: clips in work at once, and requests.
+        request_seconds: limit of one request.
+
+    Raises:
+        UsageError: a parameter that is none, or that contradicts another.
     """
 
     def __init__(
@@ -108,7 +120,17 @@ class AudioLanguageModel:
         self._context: FitContext | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Take note of the labels on offer; nothing is learnt."""
+        """Take note of the labels on offer; nothing is learnt.
+
+        Args:
+            train: left alone.
+            dev: left alone.
+            context: the labels on offer.
+
+        Raises:
+            DataError: no categories to choose from, or more than the mode takes.
+            UsageError: a limit of cost without a price.
+        """
         if not context.labels:
             raise DataError(f"{self._settings.model}: the task has no categories to choose from")
         if self._settings.mode == "likelihood" and len(context.labels) > MOST_LETTERED:
@@ -125,8 +147,9 @@ class AudioLanguageModel:
     def predict(self, clips: Clips) -> Answers:
         """Ask about every clip in every variant.
 
-        :raises NeedsServer: replies are missing and no server's address is known
-        :raises ServerGone, CannotRun, BudgetSpent: asking had to stop; what was answered is stored
+        Raises:
+            NeedsServer: replies are missing and no server's address is known.
+            ServerGone, CannotRun, BudgetSpent: asking had to stop; what was answered is stored.
         """
         if self._context is None:
             raise UsageError("predict before fit")

@@ -23,12 +23,17 @@ from bench.protocols import DIMENSIONS, Answers, Array, Clips, FitContext
 
 @dataclass
 class ClipState:
-    """What is known of a clip while it is asked about."""
+    """What is known of a clip while it is asked about.
+
+    Args:
+        slots: where each reply belongs, in the order of the questions.
+        seconds: length of each window.
+        status: set where the clip is not asked about at all.
+    """
 
     slots: list[Slot] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     status: str | None = None
-    """Set where the clip is not asked about at all."""
 
 
 class LacksFeature(CannotRun):

@@ -51,7 +51,7 @@ FalseIsNo = BeforeValidator(_no)
 """Put beside the names of a setting of which one is ``no``."""
 
 
-class Checked:
+class CheckedSettings:
     """Base of frozen pydantic dataclasses whose faults are sentences.
 
     Raises:
@@ -106,7 +106,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 
 
 def split_settings(given: Mapping[str, Any], *kinds: type) -> Sequence[Any]:
-    """Build several :class:`Checked` from flat settings, each from those that are its own.
+    """Build several :class:`CheckedSettings` from flat settings, each from those that are its own.
 
     Args:
         given: every setting by its name.

@@ -16,7 +16,14 @@ from bench.protocols import Array
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """What one reply says: status, label, probabilities (labels,) or None, and the text as it came."""
+    """What one reply says.
+
+    Args:
+        status: as in the prediction table.
+        label: canonical name, or None.
+        text: the words as they came, or None.
+        probabilities: (labels,), or None.
+    """
 
     status: str
     label: str | None
@@ -26,7 +33,13 @@ class ParsedReply:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply, as the server counts them."""
+    """Tokens of one reply, as the server counts them.
+
+    Args:
+        prompt: tokens of the prompt, audio among them.
+        cached: those of them that the server had in its cache.
+        completion: tokens of the answer.
+    """
 
     prompt: int = 0
     cached: int = 0
@@ -71,7 +84,9 @@ def usage_of(reply: Mapping[str, Any]) -> Usage:
 def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> ParsedReply:
     """Read a constrained answer.
 
-    :param words: word on offer → canonical label
+    Args:
+        reply: the server's JSON.
+        words: canonical label of each word on offer.
     """
     text = text_of(reply)
     if is_refusal(reply):
@@ -104,8 +119,13 @@ def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Ar
 def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> ParsedReply:
     """Read the probabilities of option letters.
 
-    :param labels: canonical labels in the order in which the options were lettered
-    :returns: probabilities in that same order; the label of the most probable one
+    Args:
+        reply: the server's JSON.
+        labels: canonical labels in the order in which the options were lettered.
+        letters: the letters, as many at least.
+
+    Returns:
+        Probabilities in that same order, and the label of the most probable one.
     """
     text = text_of(reply)
     if is_refusal(reply):

@@ -34,9 +34,12 @@ class Rejected(Exception):
 class RetryPolicy:
     """How long to go on trying.
 
-    ``request_seconds`` is the limit of one request, ``attempts`` how often it is sent, ``longest_wait`` the longest pause
-    between two attempts (exponential with full jitter, or what the server's Retry-After asks, up to that), and
-    ``loading_seconds`` how long a server may take to load its model.
+    Args:
+        request_seconds: limit of one request.
+        attempts: how often it is sent.
+        longest_wait: longest pause between two attempts, in seconds (exponential with full jitter, or what the server's
+            Retry-After asks, up to that).
+        loading_seconds: how long a server may take to load its model.
     """
 
     request_seconds: float = 120.0
@@ -46,17 +49,23 @@ class RetryPolicy:
 
 
 class Endpoint:
-    """A model behind an address. Use as an async context manager; many requests may run at once over its connections."""
+    """A model behind an address, connected to lazily.
+
+    Use as an async context manager; many requests may run at once over its connections.
+
+    Args:
+        address: base address, ending in ``/v1``.
+        model: the id under which it is served.
+        key_variable: name of the environment variable that holds the key; None for servers without one.
+        retry: how long to go on trying.
+
+    Raises:
+        CannotRun: the variable is not set.
+    """
 
     def __init__(
         self, address: str, model: str, *, key_variable: str | None = None, retry: RetryPolicy | None = None
     ) -> None:
-        """Connect lazily.
-
-        :param address: base address, ending in ``/v1``
-        :param key_variable: name of the environment variable that holds the key; None for servers without one
-        :raises CannotRun: the variable is not set
-        """
         self.address, self.model = address.rstrip("/"), model
         self.retry = retry or RetryPolicy()
         self._key_variable = key_variable
@@ -89,8 +98,9 @@ class Endpoint:
     async def ready(self) -> None:
         """Wait until the server serves the model.
 
-        :raises ServerGone: nothing answers, or it is still loading after ``retry.loading_seconds``
-        :raises CannotRun: the key is wrong, or the model is not served there
+        Raises:
+            ServerGone: nothing answers, or it is still loading after ``retry.loading_seconds``.
+            CannotRun: the key is wrong, or the model is not served there.
         """
         loop = asyncio.get_running_loop()
         started, loading = loop.time(), False
@@ -128,9 +138,10 @@ class Endpoint:
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send one chat request and return the reply as JSON.
 
-        :raises Rejected: the server is well and refuses, or fails on, this request again and again
-        :raises ServerGone: it does not answer any more, or keeps asking to slow down
-        :raises CannotRun: the key is wrong, or the model is not served
+        Raises:
+            Rejected: the server is well and refuses, or fails on, this request again and again.
+            ServerGone: it does not answer any more, or keeps asking to slow down.
+            CannotRun: the key is wrong, or the model is not served.
         """
         refused: int | None = None
         try:
@@ -168,7 +179,8 @@ class Endpoint:
     async def tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, as vLLM's ``/tokenize`` gives them (without special tokens).
 
-        :raises CannotRun: the server has no such door
+        Raises:
+            CannotRun: the server has no such door.
         """
         root = self.address.removesuffix("/v1")
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}

@@ -28,7 +28,15 @@ class Price:
 
 @dataclass
 class RequestCounts:
-    """What asking took: requests answered now, found in the store, rejected; their tokens and cost."""
+    """What asking took.
+
+    Args:
+        asked: requests answered now.
+        found: replies from the store.
+        rejected: requests that the server would not answer.
+        usage: tokens of all replies.
+        cost: of the requests answered now.
+    """
 
     asked: int = 0
     found: int = 0
@@ -38,7 +46,17 @@ class RequestCounts:
 
 
 class Dispatcher:
-    """Answers clips' questions from the store, and from a server what the store has not."""
+    """Answers clips' questions from the store, and from a server what the store has not.
+
+    Nothing is connected before a reply is missing.
+
+    Args:
+        store: replies by key.
+        connect: makes the endpoint; called once, when the first reply is missing.
+        concurrency: clips in work at once, and requests.
+        price: of the model's tokens.
+        max_cost: asking stops before the answers of this run cost more; None: no limit.
+    """
 
     def __init__(
         self,
@@ -49,11 +67,6 @@ class Dispatcher:
         price: Price | None = None,
         max_cost: float | None = None,
     ) -> None:
-        """Nothing is connected before a reply is missing.
-
-        :param connect: makes the endpoint; called once, when the first reply is missing
-        :param max_cost: asking stops before the answers of this run cost more
-        """
         self._store, self._connect = store, connect
         self._concurrency, self.price, self._max_cost = concurrency, price or Price(), max_cost
         self._endpoint: Endpoint | None = None
@@ -70,7 +83,8 @@ class Dispatcher:
     async def endpoint(self) -> Endpoint:
         """Return the server, waiting for it to be ready the first time.
 
-        :raises ServerGone, CannotRun: it is not there, or does not serve the model
+        Raises:
+            ServerGone, CannotRun: it is not there, or does not serve the model.
         """
         async with self._connecting:
             if self._endpoint is None:
@@ -84,7 +98,13 @@ class Dispatcher:
             return self._endpoint
 
     async def tokens(self, model: str, revision: str | None, text: str) -> list[int]:
-        """Return the token ids of a text, from the store or the server."""
+        """Return the token ids of a text, from the store or the server.
+
+        Args:
+            model: the id under which it is served.
+            revision: of the model.
+            text: what is cut.
+        """
         key = reply_key(model, revision, {"tokenize": text}, (), 0)
         stored = self._store.get(key)
         if stored is None:
@@ -101,8 +121,12 @@ class Dispatcher:
 
         A clip's questions are made when its turn comes, so that only as many clips as are asked about are in memory.
 
-        :param done: called with the clip's index and its outcomes, in the order of its questions
-        :raises ServerGone, CannotRun, BudgetSpent: nothing more can be asked; what was answered is stored
+        Args:
+            clips: makes each clip's questions.
+            done: called with the clip's index and its outcomes, in the order of its questions.
+
+        Raises:
+            ServerGone, CannotRun, BudgetSpent: nothing more can be asked; what was answered is stored.
         """
         waiting = iter(enumerate(clips))
         try:

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from adapters.meralion_ser.network.architecture import Architecture
 from adapters.meralion_ser.settings import (
     Amount,
-    Checked,
+    CheckedSettings,
     FalseIsNo,
     FolderPath,
     FromOne,
@@ -29,20 +29,45 @@ SEEDS = 2**64
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Recipe(Checked):
+class Recipe(CheckedSettings):
     """How to train. Learning rates, decays, warm-up, loss weights and MixUp default to the paper's (arXiv 2511.04914).
 
-    ``epochs`` train the head on frozen frames; ``lora_epochs`` then train head and LoRA together, the head at
-    ``head_lr · second_stage``; with ``epochs`` 0 both learn together from the start, as in the paper. ``dev`` is
-    ``select`` (keep the ``average`` best epochs by dev categorical loss, or by 1 − CCC where no category is trained, stop
-    after ``patience`` epochs without a better one) or ``train`` (learn from dev too, keep the last ``average`` epochs).
+    Args:
+        epochs: train the head on frozen frames; 0: head and LoRA learn together from the start, as in the paper.
+        lora_epochs: then train head and LoRA together.
+        batch: clips per step.
+        head_lr: peak learning rate of the head.
+        head_decay: its weight decay.
+        lora_lr: peak learning rate of LoRA.
+        lora_decay: its weight decay.
+        second_stage: the head learns at ``head_lr · second_stage`` beside LoRA.
+        warmup: share of the steps in which rates rise, 0..1.
+        category_weight: λ_cat of the loss.
+        dimension_weight: λ_dim of the loss.
+        label_smoothing: ε, 0 to below 1.
+        balanced: whether classes weigh by their inverse frequency.
+        mixup: share of the batches that are mixed (Zhang et al. 2018), 0..1.
+        mixup_alpha: of their Beta distribution.
+        crop_seconds: length of random crops, at most.
+        dev: ``select`` (keep the ``average`` best epochs by dev categorical loss, or by 1 − CCC where no category is trained,
+            stop after ``patience`` epochs without a better one) or ``train`` (learn from dev too, keep the last ``average``
+            epochs).
+        patience: see ``dev``.
+        average: see ``dev``.
+        focal: exponent of a focal loss (0: cross-entropy).
+        soft_labels: whether listeners' votes are learnt from where there are any.
+        concordance_steps: how many earlier batches the CCC term remembers.
+        sampling: ``class`` or ``source`` draws clips evenly over classes or over pools of recordings, ``all`` takes each once
+            an epoch.
+        views: further takes of each clip (speed, noise), which stand in for it in some epochs.
+        noise_folder: where their noise is from; None: made here.
+        precision: ``no``, ``bf16`` or ``fp16``, which saves memory.
+        checkpointing: whether blocks are computed again in the backward pass, which saves memory too.
+        match_dimensions: whether predicted dimensions are moved and scaled so that on the training clips they have the mean
+            and the variance of the truth.
 
-    ``focal`` is the exponent of a focal loss (0: cross-entropy), ``soft_labels`` learns from listeners' votes where there
-    are any, ``concordance_steps`` is how many earlier batches the CCC term remembers. ``sampling`` draws clips evenly over
-    classes or over sources (pools of recordings), ``all`` takes each once an epoch. ``views`` further takes of each clip
-    (speed, noise; ``noise_folder``) stand in for it in some epochs. ``precision`` and ``checkpointing`` (recompute blocks
-    in the backward pass) save memory. ``match_dimensions`` moves and scales the predicted dimensions so that on the
-    training clips they have the mean and the variance of the truth.
+    Raises:
+        UsageError: values that are none, or that leave nothing to train.
     """
 
     epochs: FromZero = 15
