@@ -18,9 +18,15 @@ MIN_SAMPLES = 1_600
 class OpenSmile:
     """Acoustic functionals of a clip (Eyben et al., 2016, for eGeMAPS): ``encode`` gives (1, 1, dims).
 
-    ``feature_set`` is one of openSMILE's names (``eGeMAPSv02``: 88 values, ``ComParE_2016``: 6,373); ``level`` is
-    ``functionals``, or ``lld`` for the low-level descriptors at 100 frames per second: (1, frames, dims).
     Clips shorter than 0.1 s are padded with silence to 0.1 s.
+
+    Args:
+        feature_set: one of openSMILE's names (``eGeMAPSv02``: 88 values, ``ComParE_2016``: 6,373).
+        level: ``functionals``, or ``lld`` for the low-level descriptors at 100 frames per second: (1, frames, dims).
+        device: not used: openSMILE runs on the CPU.
+
+    Raises:
+        UsageError: a name that openSMILE does not have.
     """
 
     def __init__(

@@ -18,7 +18,13 @@ class Majority:
     """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Count the labels of both sides: there is nothing to choose on ``dev``."""
+        """Count the labels of both sides: there is nothing to choose on ``dev``.
+
+        Args:
+            train: clips of the training side.
+            dev: clips of the dev side.
+            context: labels on offer, and whether the task has dimensions.
+        """
         self._labels = context.labels
         counts = Counter(x for part in (train, dev) for x in part.labels if x is not None)
         trained = len(train) + len(dev) > 0
@@ -46,7 +52,13 @@ class Chance:
     """
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Keep the training labels and dimensions to draw from."""
+        """Keep the training labels and dimensions to draw from.
+
+        Args:
+            train: clips of the training side.
+            dev: clips of the dev side.
+            context: labels on offer, whether the task has dimensions, and the seed.
+        """
         self._seed = context.seed
         self._labels = [x for part in (train, dev) for x in part.labels if x is not None]
         trained = len(train) + len(dev) > 0

@@ -68,16 +68,21 @@ class Emotion2vecEncoder:
         starts = range(0, len(waveform), WINDOW) or range(1)
         parts = [waveform[start : start + WINDOW] for start in starts]
         # A remainder below one frame has none of its own.
-        heard = [part for i, part in enumerate(parts) if i == 0 or len(part) >= FRAME]
-        frames = [_generate(self._model, part, "frame")["feats"] for part in heard]
+        long_enough = [part for i, part in enumerate(parts) if i == 0 or len(part) >= FRAME]
+        frames = [_generate(self._model, part, "frame")["feats"] for part in long_enough]
         return np.concatenate(frames, axis=0, dtype=np.float32)[None]
 
 
 class Emotion2vecClassifier:
     """emotion2vec+ as it was released: nine scores per clip, nothing learnt here.
 
-    ``outside`` says what an ``other`` or ``<unk>`` on top means: ``wrong`` (no answer) or ``masked`` (the best label
-    on offer).
+    Args:
+        weights: the local folder.
+        outside: what an ``other`` or ``<unk>`` on top means: ``wrong`` (no answer) or ``masked`` (the best label on offer).
+        device: where it runs, unless the context says.
+
+    Raises:
+        UsageError: an ``outside`` that is neither.
     """
 
     def __init__(
@@ -89,7 +94,16 @@ class Emotion2vecClassifier:
         self._model: Any = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Remember the labels on offer; nothing is trained."""
+        """Remember the labels on offer; nothing is trained.
+
+        Args:
+            train: left alone.
+            dev: left alone.
+            context: the labels on offer.
+
+        Raises:
+            CannotRun: funasr is not installed, or cannot read the folder.
+        """
         self._labels = context.labels
         self._model = self._model or load_funasr(self._weights, context.device or self._device)
 

@@ -9,55 +9,57 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adapters.audio_lm.replies.completions import Said
+from adapters.audio_lm.replies.completions import ParsedReply
 from adapters.audio_lm.requests.questions import Variant
 from bench.protocols import Answers, Array
 
 Aggregate = Literal["mean", "vote"]
 
 
-def merge_windows(parts: Sequence[tuple[float, Said]], labels: Sequence[str]) -> Said:
+def merge_windows(parts: Sequence[tuple[float, ParsedReply]], labels: Sequence[str]) -> ParsedReply:
     """One answer for a clip asked in windows.
 
     Probabilities are averaged with the windows' seconds as weights; labels without probabilities vote with their
     seconds. The clip counts as answered when the windows answered hold at least half of its seconds; else it takes the
     status with the most seconds. The text is that of all windows, one below the other.
 
-    :param parts: (seconds, answer) of each window, in time order
+    Args:
+        parts: (seconds, answer) of each window, in time order.
+        labels: names on offer, in the order of the probabilities.
     """
     if len(parts) == 1:
         return parts[0][1]
     text = "\n".join(s.text for _, s in parts if s.text is not None) or None
     answered = [(seconds, s) for seconds, s in parts if s.status == "ok"]
-    total, heard = sum(seconds for seconds, _ in parts), sum(seconds for seconds, _ in answered)
-    if 2 * heard < total or not answered:
+    total, answered_seconds = sum(seconds for seconds, _ in parts), sum(seconds for seconds, _ in answered)
+    if 2 * answered_seconds < total or not answered:
         silent: Counter[str] = Counter()
         for seconds, s in parts:
             if s.status != "ok":
                 silent[s.status] += seconds  # type: ignore[assignment]  # seconds are weights
-        return Said(silent.most_common(1)[0][0], None, text)
+        return ParsedReply(silent.most_common(1)[0][0], None, text)
     weights: Array = np.array([seconds for seconds, _ in answered])
     if all(s.probabilities is not None for _, s in answered):
         probabilities = np.average([s.probabilities for _, s in answered], axis=0, weights=weights)
-        return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+        return ParsedReply("ok", labels[int(probabilities.argmax())], text, probabilities)
     scores = np.zeros(len(labels))
     for seconds, s in answered:
         if s.label is not None:
             scores[list(labels).index(s.label)] += seconds
-    return Said("ok", labels[int(scores.argmax())], text)
+    return ParsedReply("ok", labels[int(scores.argmax())], text)
 
 
-def to_answers(said: Sequence[Said], labels: Sequence[str]) -> Answers:
+def to_answers(replies: Sequence[ParsedReply], labels: Sequence[str]) -> Answers:
     """Answers of one variant, one row per clip."""
     probabilities = None
-    if any(s.probabilities is not None for s in said):
+    if any(s.probabilities is not None for s in replies):
         empty = np.full(len(labels), np.nan)
-        probabilities = np.stack([s.probabilities if s.probabilities is not None else empty for s in said])
+        probabilities = np.stack([s.probabilities if s.probabilities is not None else empty for s in replies])
     return Answers(
-        statuses=tuple(s.status for s in said),
-        labels=tuple(s.label for s in said),
+        statuses=tuple(s.status for s in replies),
+        labels=tuple(s.label for s in replies),
         probabilities=probabilities,
-        replies=tuple(s.text for s in said),
+        replies=tuple(s.text for s in replies),
     )
 
 
@@ -67,19 +69,24 @@ def combine(variants: Sequence[Answers], labels: Sequence[str], how: Aggregate) 
     ``mean``: the mean of the probabilities of the variants that gave some, which must be all that answered; else as
     ``vote``: the label most variants gave, the share of the votes as its probability; a tie goes to the label that an
     earlier variant gave. A clip that no variant answered takes the commonest status. The reply kept is the first variant's.
+
+    Args:
+        variants: answers of each variant, over the same clips.
+        labels: names on offer, in the order of the probabilities.
+        how: ``mean`` or ``vote``.
     """
     if len(variants) == 1:
         return variants[0]
     rows = len(variants[0].statuses)
     columns = {label: i for i, label in enumerate(labels)}
     statuses: list[str] = []
-    said: list[str | None] = []
+    predicted: list[str | None] = []
     probabilities = np.full((rows, len(labels)), np.nan)
     for row in range(rows):
         answered = [v for v in variants if v.statuses[row] == "ok"]
         if not answered:
             statuses.append(Counter(v.statuses[row] for v in variants).most_common(1)[0][0])
-            said.append(None)
+            predicted.append(None)
             continue
         given = [v.probabilities[row] for v in answered if v.probabilities is not None]
         if how == "mean" and len(given) == len(answered):
@@ -92,9 +99,9 @@ def combine(variants: Sequence[Answers], labels: Sequence[str], how: Aggregate) 
             for label, n in votes.items():
                 mean[columns[label]] = n / votes.total()
         statuses.append("ok")
-        said.append(best)
+        predicted.append(best)
         probabilities[row] = mean
-    return Answers(tuple(statuses), tuple(said), probabilities, replies=variants[0].replies)
+    return Answers(tuple(statuses), tuple(predicted), probabilities, replies=variants[0].replies)
 
 
 def variant_facts(variants: Mapping[Variant, Answers], orders: Sequence[Sequence[str]]) -> dict[str, Any]:

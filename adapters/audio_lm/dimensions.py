@@ -41,7 +41,16 @@ def constraint(
     tokens: Mapping[str, Sequence[int]],
     most: int,
 ) -> dict[str, Any]:
-    """Return the part of a body that makes the model answer a question of this aspect in this mode."""
+    """Return the part of a body that makes the model answer a question of this aspect in this mode.
+
+    Args:
+        mode: how the system answers.
+        constrain: how the server takes constraints.
+        aspect: the dimension, or :data:`TOGETHER`.
+        scale: lowest and highest rating.
+        tokens: the model's token ids of each digit.
+        most: tokens of a reply at most.
+    """
     if aspect != TOGETHER:
         allowed = [tokens[d][0] for d in digits(scale)]
         return letters_only(allowed) | {"add_generation_prompt": False, "continue_final_message": True}

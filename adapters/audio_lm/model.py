@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.audio_lm.aggregation import Aggregate
-from adapters.audio_lm.requests.client import Endpoint, Patience
-from adapters.audio_lm.requests.dispatch import Asker, Price
+from adapters.audio_lm.requests.client import Endpoint, RetryPolicy
+from adapters.audio_lm.requests.dispatch import Dispatcher, Price
 from adapters.audio_lm.requests.prompts import prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
@@ -32,26 +32,38 @@ MOST_LETTERED = 20
 class AudioLanguageModel:
     """Asks an Audio-LLM for the emotion of each clip. Its parameters say how; together with the model they are its identity.
 
-    :param model: the id under which the server serves it
-    :param mode: ``choice`` (the model may say one of the labels only), ``free`` (it says what it wants, and
-        :func:`~adapters.audio_lm.parse_reply` reads it), ``likelihood`` (probabilities of permuted option letters) or
-        ``likelihood-sum`` (log-probability of each label as the answer, less that without any audio)
-    :param prompts: ids of prompts in ``tasks/prompts``
-    :param orders: how many orders of the options each prompt is asked in (the first is the table's own)
-    :param repeats: how often each such request is sent; more than one measures flips at temperature 0, spread above
-    :param aggregate: how the variants become one answer
-    :param longest_seconds: longest audio the model takes; ``long`` says what becomes of longer clips: ``windows`` (equal
-        windows, answers merged) or ``truncated`` (such a clip is a row with that status)
-    :param audio: ``clip``; or a control: ``silence`` of the clip's length, ``none`` (then the transcript is all it has)
-    :param transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``
-    :param audio_first: whether the model's own template puts audio before the text
-    :param constrain: how the server takes constraints: ``vllm`` or ``json_schema``
-    :param dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
-        they are not asked
-    :param fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
-        is an error. Notes of the answers say that it happened
-    :param key_variable: environment variable that holds the server's key
-    :param price: cost per million tokens: ``{input: …, output: …}``
+    Args:
+        model: the id under which the server serves it.
+        mode: ``choice`` (the model may say one of the labels only), ``free`` (it says what it wants, and
+            :func:`~adapters.audio_lm.parse_reply` reads it), ``likelihood`` (probabilities of permuted option letters) or
+            ``likelihood-sum`` (log-probability of each label as the answer, less that without any audio).
+        prompts: ids of prompts in ``tasks/prompts``.
+        orders: how many orders of the options each prompt is asked in (the first is the table's own).
+        repeats: how often each such request is sent; more than one measures flips at temperature 0, spread above.
+        aggregate: how the variants become one answer.
+        temperature: 0: the likeliest words; above: sampled.
+        max_tokens: tokens of a reply at most.
+        longest_seconds: longest audio the model takes.
+        long: what becomes of longer clips: ``windows`` (equal windows, answers merged) or ``truncated`` (such a clip is a
+            row with that status).
+        audio: ``clip``; or a control: ``silence`` of the clip's length, ``none`` (then the transcript is all it has).
+        transcript: whether the prompt shows the clip's transcript; clips without one are rows with status ``failed``.
+        audio_first: whether the model's own template puts audio before the text.
+        system_prompt: put before the question; None: none.
+        constrain: how the server takes constraints: ``vllm`` or ``json_schema``.
+        dimensions: scale on which valence, arousal and dominance are asked where the task has them, like ``[1, 9]``; None:
+            they are not asked.
+        fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
+            is an error. Notes of the answers say that it happened.
+        revision: of the model, part of the replies' key where no weights are found by their content.
+        weights: the model's local folder, whose content is then its revision.
+        key_variable: environment variable that holds the server's key.
+        price: cost per million tokens: ``{input: …, output: …}``.
+        concurrency: clips in work at once, and requests.
+        request_seconds: limit of one request.
+
+    Raises:
+        UsageError: a parameter that is none, or that contradicts another.
     """
 
     def __init__(
@@ -104,11 +116,21 @@ class AudioLanguageModel:
         )
         self._prompts = {name: prompt(name) for name in prompts}
         self._key_variable, self._price = key_variable, Price(**(price or {}))
-        self._concurrency, self._patience = concurrency, Patience(request_seconds=request_seconds)
+        self._concurrency, self._retry = concurrency, RetryPolicy(request_seconds=request_seconds)
         self._context: FitContext | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
-        """Take note of the labels on offer; nothing is learnt."""
+        """Take note of the labels on offer; nothing is learnt.
+
+        Args:
+            train: left alone.
+            dev: left alone.
+            context: the labels on offer.
+
+        Raises:
+            DataError: no categories to choose from, or more than the mode takes.
+            UsageError: a limit of cost without a price.
+        """
         if not context.labels:
             raise DataError(f"{self._settings.model}: the task has no categories to choose from")
         if self._settings.mode == "likelihood" and len(context.labels) > MOST_LETTERED:
@@ -125,8 +147,9 @@ class AudioLanguageModel:
     def predict(self, clips: Clips) -> Answers:
         """Ask about every clip in every variant.
 
-        :raises NeedsServer: replies are missing and no server's address is known
-        :raises ServerGone, CannotRun, BudgetSpent: asking had to stop; what was answered is stored
+        Raises:
+            NeedsServer: replies are missing and no server's address is known.
+            ServerGone, CannotRun, BudgetSpent: asking had to stop; what was answered is stored.
         """
         if self._context is None:
             raise UsageError("predict before fit")
@@ -134,7 +157,7 @@ class AudioLanguageModel:
 
     async def _predict(self, clips: Clips, context: FitContext) -> Answers:
         with ReplyStore(store_path(self._settings.model)) as store:
-            asker = Asker(
+            dispatcher = Dispatcher(
                 store,
                 lambda: self._connect(context),
                 concurrency=self._concurrency,
@@ -142,26 +165,26 @@ class AudioLanguageModel:
                 max_cost=context.max_cost,
             )
             try:
-                return await self._ask(clips, context, asker)
+                return await self._ask(clips, context, dispatcher)
             finally:
-                await asker.close()
-                tally = asker.tally
+                await dispatcher.close()
+                counts = dispatcher.counts
                 print(
-                    f"{self._settings.model}: {tally.asked} replies asked for, {tally.found} from the store, {tally.rejected} "
-                    f"rejected; {tally.usage.prompt} prompt tokens ({tally.usage.cached} cached), "
-                    f"{tally.usage.completion} completion tokens, cost {tally.cost:.4f}",
+                    f"{self._settings.model}: {counts.asked} replies asked for, {counts.found} from the store, {counts.rejected} "
+                    f"rejected; {counts.usage.prompt} prompt tokens ({counts.usage.cached} cached), "
+                    f"{counts.usage.completion} completion tokens, cost {counts.cost:.4f}",
                     file=sys.stderr,
                 )
 
-    async def _ask(self, clips: Clips, context: FitContext, asker: Asker) -> Answers:
+    async def _ask(self, clips: Clips, context: FitContext, dispatcher: Dispatcher) -> Answers:
         """Ask as the card says, or, where the server cannot and the card allows it, in the fallback's mode."""
         try:
-            return await PromptSession(self._settings, self._prompts, clips, context, asker).run()
+            return await PromptSession(self._settings, self._prompts, clips, context, dispatcher).run()
         except LacksFeature as error:
             if self._settings.fallback is None:
                 raise
             other = replace(self._settings, mode=self._settings.fallback, fallback=None)
-            answers = await PromptSession(other, self._prompts, clips, context, asker).run()
+            answers = await PromptSession(other, self._prompts, clips, context, dispatcher).run()
             return replace(answers, notes=answers.notes | {"fallback": f"asked as {other.mode}: {error}"})
 
     def _connect(self, context: FitContext) -> Endpoint:
@@ -175,7 +198,7 @@ class AudioLanguageModel:
                 "SYSTEM:server=http://HOST:PORT/v1"
             )
         return Endpoint(
-            context.server, self._settings.model, key_variable=self._key_variable, patience=self._patience
+            context.server, self._settings.model, key_variable=self._key_variable, retry=self._retry
         )
 
 

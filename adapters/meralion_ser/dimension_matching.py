@@ -7,8 +7,8 @@ import numpy as np
 from bench.protocols import Array
 
 
-def matched(said: Array, truth: Array) -> tuple[Array, Array]:
-    """Offset and scale (dimensions,) that give ``said`` (clips, dimensions) the mean and variance of ``truth``.
+def matched(predicted: Array, truth: Array) -> tuple[Array, Array]:
+    """Offset and scale (dimensions,) that give ``predicted`` (clips, dimensions) the mean and variance of ``truth``.
 
     Taken over the clips whose truth is known and that were answered (neither is NaN). A dimension that fewer than two such
     clips have, or that is answered the same for all of them, stays as it is.
@@ -20,8 +20,8 @@ def matched(said: Array, truth: Array) -> tuple[Array, Array]:
     dimensions = truth.shape[1]
     offset, scale = np.zeros(dimensions), np.ones(dimensions)
     for d in range(dimensions):
-        known = ~np.isnan(truth[:, d]) & ~np.isnan(said[:, d])
-        if known.sum() >= 2 and said[known, d].std() > 1e-6:
-            scale[d] = truth[known, d].std() / said[known, d].std()
-            offset[d] = truth[known, d].mean() - scale[d] * said[known, d].mean()
+        known = ~np.isnan(truth[:, d]) & ~np.isnan(predicted[:, d])
+        if known.sum() >= 2 and predicted[known, d].std() > 1e-6:
+            scale[d] = truth[known, d].std() / predicted[known, d].std()
+            offset[d] = truth[known, d].mean() - scale[d] * predicted[known, d].mean()
     return offset, scale

@@ -20,11 +20,14 @@ INPUTS = ("own", "30s")
 
 
 @dataclass(frozen=True)
-class Facts:
+class FolderFacts:
     """How a kept network was trained, as far as its answers depend on it.
 
-    ``dimensions``: whether it learnt any; ``matching``: offset and scale (3,) of its dimensions; ``input``: what the
-    encoder of its stored frames saw, ``own`` (the clip) or ``30s`` (the padded window).
+    Args:
+        architecture: what the card said of the network.
+        dimensions: whether it learnt any.
+        matching: offset and scale (3,) of its dimensions, or None.
+        input: what the encoder of its stored frames saw, ``own`` (the clip) or ``30s`` (the padded window).
     """
 
     architecture: Architecture
@@ -43,11 +46,11 @@ class Facts:
         write_text(folder / FILE, json.dumps(facts, indent=1) + "\n")
 
 
-def read_facts(folder: Path) -> Facts | None:
+def read_facts(folder: Path) -> FolderFacts | None:
     """Read the facts of a folder; None where there are none. Folders from before ``input`` was kept count as ``own``.
 
     Raises:
-        CannotRun: the file is not what :meth:`Facts.write` wrote.
+        CannotRun: the file is not what :meth:`FolderFacts.write` wrote.
     """
     path = folder / FILE
     if not path.is_file():
@@ -55,10 +58,10 @@ def read_facts(folder: Path) -> Facts | None:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         architecture = Architecture(**found["architecture"])
-        heard = found.get("input", "own")
-        if heard not in INPUTS:
-            raise ValueError(f"input is {heard!r}; expected one of {', '.join(INPUTS)}")
-        return Facts(architecture, bool(found["dimensions"]), _matching(found["matching"]), heard)
+        window = found.get("input", "own")
+        if window not in INPUTS:
+            raise ValueError(f"input is {window!r}; expected one of {', '.join(INPUTS)}")
+        return FolderFacts(architecture, bool(found["dimensions"]), _matching(found["matching"]), window)
     except KeyError as error:
         raise CannotRun(f"{path}: not what serbench train wrote ({error} is missing); train again") from error
     except (ValueError, TypeError, AttributeError, UsageError) as error:

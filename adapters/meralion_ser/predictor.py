@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapters.meralion_ser.answers import answers_of
 from adapters.meralion_ser.dimension_matching import matched
-from adapters.meralion_ser.network import whisper_layers
-from adapters.meralion_ser.network.architecture import WINDOW_SECONDS, build_network
-from adapters.meralion_ser.network.frames import (
-    WhisperMel,
-    checked,
-    clip_frames,
-    frame_statistics,
-    log_mel,
-    padded_mel,
-    stored_frames,
-    windows,
-)
-from adapters.meralion_ser.network.model import MeralionSerOutput
+from adapters.meralion_ser.front_end import FrontEnd, training_front_end
+from adapters.meralion_ser.network.architecture import build_network
+from adapters.meralion_ser.network.frames import checked, clip_frames
 from adapters.meralion_ser.training.augmentation import AudioViews
 from adapters.meralion_ser.training.batches import LabelledFrames, described, joined
-from adapters.meralion_ser.training.loop import Stage, TrainingRun, load_kept, train
+from adapters.meralion_ser.training.loop import TrainingRun, load_checkpoint, train
 from adapters.meralion_ser.training.losses import HybridWeights, class_weights
 from adapters.meralion_ser.training.recipe import check_seed, settled
 from adapters.meralion_ser.training.session import TrainingSession
-from adapters.meralion_ser.training.targets import Learnable
-from adapters.transformers_encoder import TransformersEncoder
+from adapters.meralion_ser.training.stages import FrameNetwork, build_stages
+from adapters.meralion_ser.training.targets import TrainableTargets
 from bench.errors import CannotRun, UsageError
-from bench.protocols import Answers, Array, Clips, Examples, FitContext, Waveform, Weights
+from bench.protocols import Answers, Array, Clips, Examples, FitContext, Weights
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import closure_hash
 
@@ -44,9 +34,17 @@ from bench.storage.source_code import closure_hash
 class MeralionSerPredictor:
     """Learns categories and dimensions from one fold's training clips. A :class:`bench.protocols.Predictor`.
 
-    Keyword arguments are the fields of :class:`Architecture` and of :class:`Recipe`, flat, as a card's ``params``.
     On one machine one seed, the same clips and the same number of threads give the same bytes; a fit that was killed goes
     on from its last epoch and ends at the same bytes.
+
+    Args:
+        encoder: see :class:`Architecture`.
+        weights: the encoder's folder; None where it needs none.
+        settings: the fields of :class:`Architecture` and of :class:`Recipe`, flat, as a card's ``params``.
+
+    Raises:
+        UsageError: settings that do not exist, are none, or contradict each other.
+        CannotRun: an encoder without weights.
     """
 
     def __init__(self, *, encoder: str, weights: Weights | None = None, **settings: Any) -> None:
@@ -59,6 +57,11 @@ class MeralionSerPredictor:
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Learn from ``train``, and choose epochs on ``dev`` or learn from it too, as the recipe says.
+
+        Args:
+            train: clips, labels and dimensions of the training speakers.
+            dev: those of the speakers that epochs are chosen on.
+            context: labels on offer, seed, device, stored features and the folder of checkpoints.
 
         Raises:
             DataError: no clip to learn from, or a loss that is no number (the clips are named).
@@ -90,16 +93,15 @@ class MeralionSerPredictor:
         """
         from adapters.meralion_ser.trained import keep
 
-        kept = [k.state for k in self._session.kept]
         keep(
             folder,
             self._model,
             self._architecture,
-            kept,
-            self._weights,
-            self._matching,
-            any(self._learnable.dimensions),
-            self._context.feature_params,
+            [checkpoint.state for checkpoint in self._session.checkpoints],
+            weights=self._weights,
+            matching=self._matching,
+            learns_dimensions=any(self._targets.dimensions),
+            feature_params=self._context.feature_params,
         )
         return "adapters.meralion_ser:TrainedSer"
 
@@ -109,32 +111,32 @@ class MeralionSerPredictor:
         A clip that the frozen encoder could not take is answered ``failed``.
         """
         frames = [self._stored(clips, i) for i in range(len(clips))]
-        answered = [i for i, f in enumerate(frames) if f is not None]
+        encoded = [i for i, f in enumerate(frames) if f is not None]
         probabilities = np.full((len(clips), self._model.config.num_labels), np.nan)
         dimensions = np.full((len(clips), 3), np.nan)
         p, d = self._averaged([f for f in frames if f is not None])
-        probabilities[answered], dimensions[answered] = p, d
+        probabilities[encoded], dimensions[encoded] = p, d
         if self._matching is not None:
             offset, scale = self._matching
             dimensions = np.clip(offset + scale * dimensions, 0.0, 1.0)
-        return self._answers(probabilities, dimensions)
+        return self._as_answers(probabilities, dimensions)
 
     def _averaged(self, frames: Sequence[Tensor]) -> tuple[Array, Array]:
         """Probabilities (clips, labels) and dimensions (clips, 3), averaged over the kept epochs."""
         probabilities = np.zeros((len(frames), self._model.config.num_labels))
         dimensions = np.zeros((len(frames), 3))
         self._model.eval()
-        for kept in self._session.kept:
-            load_kept(self._model, kept)
+        for checkpoint in self._session.checkpoints:
+            load_checkpoint(self._model, checkpoint)
             for index, own in enumerate(frames):
-                p, d = self._answer(own)
-                probabilities[index] += p / len(self._session.kept)
-                dimensions[index] += d / len(self._session.kept)
+                p, d = self._network.predict(own)
+                probabilities[index] += p / len(self._session.checkpoints)
+                dimensions[index] += d / len(self._session.checkpoints)
         return probabilities, dimensions
 
     def _matched(self, training: LabelledFrames) -> tuple[Array, Array]:
-        _, said = self._averaged(training.frames)
-        return matched(said, training.dimensions.double().numpy())
+        _, predicted = self._averaged(training.frames)
+        return matched(predicted, training.dimensions.double().numpy())
 
     def _fit(self, train_examples: Examples, dev_examples: Examples, context: FitContext) -> None:
         self._context, self._states = context, 1
@@ -142,8 +144,8 @@ class MeralionSerPredictor:
         left_out = len(train_examples) + len(dev_examples) - len(training) - len(dev)
         if self._recipe.dev == "train":
             training = joined(training, dev)
-        self._learnable = Learnable.of(training, self._recipe)
-        judged = self._learnable.judging(dev) if self._recipe.dev == "select" else None
+        self._targets = TrainableTargets.of(training, self._recipe)
+        judged = self._targets.judging(dev) if self._recipe.dev == "select" else None
         sizes = sorted({f.shape[1] for f in training.frames})
         if len(sizes) > 1:
             raise UsageError(
@@ -154,14 +156,15 @@ class MeralionSerPredictor:
             self._architecture, context.labels, self._weights, training.frames[0].shape[1], self._states
         )
         # Beside the weights, for whoever reads the kept folder: of the others the network gives untrained numbers.
-        self._model.config.learnt_dimensions = self._learnable.answered()
+        self._model.config.learnt_dimensions = self._targets.answered()
         if self._recipe.checkpointing:
             self._model.gradient_checkpointing_enable()
         self._model.to(context.device)
+        self._network = FrameNetwork(self._model, self._architecture, context.device)
         run = self._run(training, judged)
         self._session = train(run, TrainingSession(np.random.default_rng(context.seed)))
         self._matching = self._matched(training) if self._recipe.match_dimensions else None
-        self._notes = self._told(training, judged is not None, left_out)
+        self._notes = self._fit_notes(training, judged is not None, left_out)
 
     def _training_clips(self, examples: Examples) -> LabelledFrames:
         frames = [self._stored(examples.clips, i) for i in range(len(examples))]
@@ -185,45 +188,29 @@ class MeralionSerPredictor:
         if not self._recipe.views:
             return clips
         takes = AudioViews(self._recipe.views, noise_folder=self._recipe.noise_folder)
-        see = self._hearing()
+        front_end = self._front_end()
         places = {x: (part.clips, i) for part in examples for i, x in enumerate(part.clips.ids)}
         views = []
         for clip in clips.ids:
             own, index = places[clip]
             made = takes(own.read(index), own.pcm_hashes[index])
-            views.append(tuple(checked(see(take), clip) for take in made))
+            views.append(tuple(checked(front_end(take), clip) for take in made))
         return dataclasses.replace(clips, views=tuple(views))
 
-    def _hearing(self) -> Callable[[Waveform], Tensor]:
-        """How a waveform becomes frames here: as the feature store's encoder would have it."""
-        chosen = self._architecture
-        if chosen.encoder == "logmel":
-            return log_mel
-        if chosen.from_mel:
-            return self._mel
-        if chosen.stored_layer is None or self._weights is None:
-            raise UsageError(
-                "views needs an encoder that can be run here: encoder 'whisper', 'backbone' or 'logmel'"
-            )
-        # As the stored frames were made: of the padded window, where they were.
-        told = self._context.feature_params or {}
-        same = {name: told[name] for name in ("input", "dtype") if name in told}
-        encoder = TransformersEncoder(
-            self._weights, layers=[chosen.stored_layer], device=self._context.device, **same
+    def _front_end(self) -> FrontEnd:
+        return training_front_end(
+            self._architecture, self._weights, self._context.feature_params, self._context.device
         )
-        return lambda waveform: stored_frames(encoder.encode([waveform])[0])
 
     @functools.cached_property
-    def _mel(self) -> WhisperMel:
-        assert self._weights is not None
-        return WhisperMel.of(self._weights.folder)
+    def _audio_front_end(self) -> FrontEnd:
+        """Where clips are read from their audio: what it depends on is the same in every fit."""
+        return self._front_end()
 
     def _stored(self, clips: Clips, index: int) -> Tensor | None:
         features = self._context.features
-        if self._architecture.encoder == "logmel":
-            return clip_frames(clips, index, None)
-        if self._architecture.from_mel:
-            return checked(self._mel(clips.read(index)), clips.ids[index])
+        if self._architecture.reads_audio:
+            return checked(self._audio_front_end(clips.read(index)), clips.ids[index])
         if features is None:
             raise CannotRun(
                 f"encoder {self._architecture.encoder!r} reads stored frames: give the card a features section "
@@ -244,7 +231,7 @@ class MeralionSerPredictor:
         balance = class_weights([c if c >= 0 else None for c in training.categories.tolist()], self._classes)
         return TrainingRun(
             model=self._model,
-            stages=self._stages(training, dev),
+            stages=build_stages(self._network, recipe, training, dev),
             recipe=recipe,
             weights=HybridWeights(
                 balance if recipe.balanced else None,
@@ -261,109 +248,16 @@ class MeralionSerPredictor:
             log=context.log,
         )
 
-    def _stages(self, training: LabelledFrames, dev: LabelledFrames | None) -> list[Stage]:
-        """First the head on the frozen top layer; then, with LoRA, everything from the stored layer up."""
-        recipe = self._recipe
-        named = [(name, p) for name, p in self._model.named_parameters() if p.requires_grad]
-        head = [p for name, p in named if ".lora_" not in name]
-        adapters = [p for name, p in named if ".lora_" in name]
-        top = self._seen_by_head(training)
-        if self._architecture.standardise:
-            mean, std = frame_statistics(frames for takes in (top.frames, *top.views) for frames in takes)
-            self._model.standardise.mean.copy_(mean)
-            self._model.standardise.std.copy_(std)
-        stages = []
-        if recipe.epochs:
-            seen = None if dev is None else self._seen_by_head(dev)
-            groups = [(head, recipe.head_lr, recipe.head_decay)]
-            longest = self._longest(self._architecture.head_frame_seconds)
-            if self._architecture.frames == "all":
-                # A crop out of a padded window would be of its padding alone, more often than not.
-                longest = round(WINDOW_SECONDS / self._architecture.head_frame_seconds)
-            stages.append(Stage(recipe.epochs, top, seen, self._from_top, groups, longest))
-        if adapters:
-            groups = [
-                (head, recipe.head_lr * recipe.second_stage, recipe.head_decay),
-                (adapters, recipe.lora_lr, recipe.lora_decay),
-            ]
-            longest = self._longest(self._architecture.frame_seconds)
-            stages.append(Stage(recipe.lora_epochs, training, dev, self._forward, groups, longest))
-        return stages
-
-    def _longest(self, frame_seconds: float) -> int:
-        """Frames of a crop, where they are ``frame_seconds`` apart."""
-        return max(1, round(min(self._recipe.crop_seconds, WINDOW_SECONDS) / frame_seconds))
-
-    def _seen_by_head(self, clips: LabelledFrames) -> LabelledFrames:
-        return dataclasses.replace(clips.through(self._top_frames), silence=False)
-
-    def _top_frames(self, stored: Tensor) -> Tensor:
-        """Frames (frames, dims) of the layer that the head reads, from those that come in: the frozen prefix, once."""
-        if not self._architecture.has_blocks:
-            return stored
-        self._model.eval()
-        with torch.no_grad():
-            parts = [
-                self._encoded(part[None].to(self._context.device))[0].cpu() for part in self._windows(stored)
-            ]
-        return torch.cat(parts)
-
-    def _encoded(self, frames: Tensor) -> Tensor:
-        """Frozen output (1, frames, dims) that the head reads, of one clip's window."""
-        if not self._architecture.from_mel:
-            return self._model.encode_from(frames, self._stored_layer)
-        own = frames.shape[1]
-        frames = self._padded(frames)
-        hidden = whisper_layers.stem(self._model.whisper.encoder, frames.transpose(1, 2), None)
-        hidden = self._model.encode_from(hidden, 0)
-        return hidden if self._architecture.frames == "all" else hidden[:, : (own + 1) // 2]
-
-    def _padded(self, mel: Tensor) -> Tensor:
-        if self._architecture.frames == "own":
-            return mel
-        return padded_mel(mel, 2 * int(self._model.whisper.encoder.config.max_source_positions))
-
-    def _from_top(self, network: nn.Module, frames: Tensor, lengths: Tensor | None) -> MeralionSerOutput:
-        answer = network(states=frames, states_layer=self._top, lengths=lengths)
-        assert isinstance(answer, MeralionSerOutput)
-        return answer
-
-    def _forward(self, network: nn.Module, frames: Tensor, lengths: Tensor | None) -> MeralionSerOutput:
-        """Answer from the frames that come in: log-mel, or a stored hidden state."""
-        if self._architecture.from_mel:
-            if lengths is None:
-                lengths = torch.full((len(frames),), frames.shape[1], device=frames.device)
-            answer = network(self._padded(frames).transpose(1, 2), lengths)
-        else:
-            answer = network(states=frames, states_layer=self._stored_layer, lengths=lengths)
-        assert isinstance(answer, MeralionSerOutput)
-        return answer
-
-    @property
-    def _top(self) -> int:
-        return self._model.top_layer if self._architecture.has_blocks else 0
-
-    def _answer(self, stored: Tensor) -> tuple[Array, Array]:
-        """Mean probabilities (labels,) and dimensions (3,) over a clip's windows."""
-        with torch.inference_mode():
-            answers = [
-                self._forward(self._model, part[None].to(self._context.device), None)
-                for part in self._windows(stored)
-            ]
-            p = torch.stack([a.logits[0].double().softmax(dim=0) for a in answers]).mean(dim=0)
-            d = torch.stack([a.dimensions[0].double() for a in answers]).mean(dim=0)
-        return p.cpu().numpy(), d.cpu().numpy()
-
-    def _answers(self, probabilities: Array, dimensions: Array) -> Answers:
+    def _as_answers(self, probabilities: Array, dimensions: Array) -> Answers:
         return answers_of(
             self._context.labels,
             probabilities,
             dimensions,
-            learnt=self._learnable.dimensions,
+            learnt=self._targets.dimensions,
             notes=self._notes,
         )
 
-    def _told(self, training: LabelledFrames, chooses: bool, left_out: int) -> dict[str, Any]:
+    def _fit_notes(self, training: LabelledFrames, chooses: bool, left_out: int) -> dict[str, Any]:
         """What a report should know of the fit."""
         named = [(name, p.numel()) for name, p in self._model.named_parameters() if p.requires_grad]
         session = self._session
@@ -372,7 +266,7 @@ class MeralionSerPredictor:
             "trainable_parameters": sum(count for _, count in named),
             "lora_parameters": sum(count for name, count in named if ".lora_" in name),
             "epochs": session.epoch,
-            "epochs_averaged": [kept.epoch for kept in session.kept],
+            "epochs_averaged": [checkpoint.epoch for checkpoint in session.checkpoints],
             "training_loss": session.losses[-1],
             "training_losses": [round(x, 5) for x in session.losses],
             "dev_losses": [round(x, 5) for x in session.dev_losses],
@@ -385,8 +279,8 @@ class MeralionSerPredictor:
                 for index, label in enumerate(self._context.labels)
                 if not bool((training.categories == index).any())
             ],
-            "dimensions_learned": any(self._learnable.dimensions),
-            "dimensions_without_answer": self._learnable.unanswered(),
+            "dimensions_learned": any(self._targets.dimensions),
+            "dimensions_without_answer": self._targets.unanswered(),
             **(
                 {}
                 if self._matching is None
@@ -409,13 +303,6 @@ class MeralionSerPredictor:
                 "torch": torch.__version__,
             }
         )
-
-    def _windows(self, frames: Tensor) -> Iterator[Tensor]:
-        return iter(windows(frames, round(WINDOW_SECONDS / self._architecture.frame_seconds)))
-
-    @property
-    def _stored_layer(self) -> int:
-        return self._architecture.stored_layer or 0
 
     @property
     def _classes(self) -> int:

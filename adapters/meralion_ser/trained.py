@@ -20,8 +20,8 @@ from torch import Tensor
 from adapters.meralion_ser.answers import answers_of
 from adapters.meralion_ser.class_names import shares
 from adapters.meralion_ser.dimension_matching import matched
-from adapters.meralion_ser.folder_facts import Facts, read_facts
-from adapters.meralion_ser.front_end import FRONT_END, hearing
+from adapters.meralion_ser.folder_facts import FolderFacts, read_facts
+from adapters.meralion_ser.front_end import FRONT_END, network_front_end
 from adapters.meralion_ser.network import lora
 from adapters.meralion_ser.network.architecture import WINDOW_SECONDS, Architecture
 from adapters.meralion_ser.network.frames import padded_mel, windows
@@ -48,15 +48,27 @@ def keep(
     folder: Path,
     model: MeralionSer,
     architecture: Architecture,
-    kept: Sequence[State],
-    weights: Weights | None,
-    matching: tuple[Array, Array] | None,
-    learns_dimensions: bool,
+    checkpoints: Sequence[State],
+    *,
+    weights: Weights | None = None,
+    matching: tuple[Array, Array] | None = None,
+    learns_dimensions: bool = True,
     feature_params: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a trained network and the epochs it averages, LoRA merged, all as safetensors.
 
-    ``feature_params`` are those of the encoder whose stored frames it learnt from (``features.params`` of the card).
+    Args:
+        folder: is made; epochs of an earlier training in it go.
+        model: the network.
+        architecture: what the card said of it.
+        checkpoints: trained weights of each epoch that is averaged, the best first.
+        weights: the encoder's folder, whose front end's configuration is copied.
+        matching: offset and scale (3,) of the dimensions.
+        learns_dimensions: whether it answers any.
+        feature_params: those of the encoder whose stored frames it learnt from (``features.params`` of the card).
+
+    Raises:
+        UsageError: the encoder is not part of the network.
     """
     from safetensors.torch import save_file
 
@@ -65,7 +77,7 @@ def keep(
     for stale in folder.glob("epoch-*.safetensors"):
         stale.unlink()
     parameters = dict(model.named_parameters())
-    for number, state in enumerate(kept, start=1):
+    for number, state in enumerate(checkpoints, start=1):
         with torch.no_grad():
             for name, tensor in state.items():
                 parameters[name].copy_(tensor)
@@ -78,18 +90,20 @@ def keep(
         shutil.copymode(folder / "config.json", path)  # safetensors keeps what it writes from everybody else
     if weights is not None and (weights.folder / FRONT_END).is_file():
         shutil.copyfile(weights.folder / FRONT_END, folder / FRONT_END)
-    heard = str((feature_params or {}).get("input", "own"))
-    Facts(architecture, learns_dimensions, matching, heard).write(folder)
+    window = str((feature_params or {}).get("input", "own"))
+    FolderFacts(architecture, learns_dimensions, matching, window).write(folder)
 
 
 class TrainedSer:
     """A trained network answering as it stands. A :class:`bench.protocols.Predictor` that learns nothing.
 
-    ``weights``: a folder of :func:`keep`, or of the released layout. ``average``: whether the kept epochs are averaged, or
-    the best (the first) answers alone: two systems. Clips over 30 s are cut into windows of near-equal length, whose
-    answers are averaged. Probabilities are those of the labels on offer, made to sum to one: what the network gives to
-    a class that is not on offer is left out, and a label it does not know gets none. A network that was trained on
-    dimensions alone answers these, and no label.
+    Clips over 30 s are cut into windows of near-equal length, whose answers are averaged. Probabilities are those of the
+    labels on offer, made to sum to one: what the network gives to a class that is not on offer is left out, and a label it
+    does not know gets none. A network that was trained on dimensions alone answers these, and no label.
+
+    Args:
+        weights: a folder of :func:`keep`, or of the released layout.
+        average: whether the kept epochs are averaged, or the best (the first) answers alone: two systems.
     """
 
     def __init__(self, *, weights: Weights, average: bool = True) -> None:
@@ -98,6 +112,11 @@ class TrainedSer:
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Load the network; ``train`` and ``dev`` are left alone.
+
+        Args:
+            train: clips of the training speakers.
+            dev: those of the dev speakers.
+            context: the labels on offer, and where the network runs.
 
         Raises:
             CannotRun: the folder holds no such network, its classes have names that nobody knows, or none of the labels
@@ -108,12 +127,14 @@ class TrainedSer:
         facts = read_facts(self._folder)
         if facts is None:
             self._model = MeralionSer.from_released(self._folder, allow_pickle=self._pickled)
-            facts = Facts(Architecture(encoder="whisper", frames="all"))
+            facts = FolderFacts(Architecture(encoder="whisper", frames="all"))
         else:
             self._model = MeralionSer.from_trained(self._folder)
         self._facts = facts
         self._model.to(context.device)
-        self._hear = hearing(self._model, facts.architecture, facts.input, self._folder, context.device)
+        self._front_end = network_front_end(
+            self._model, facts.architecture, facts.input, self._folder, context.device
+        )
         self._shares = shares(self._names, context.labels)
 
     def predict(self, clips: Clips) -> Answers:
@@ -125,12 +146,12 @@ class TrainedSer:
         failures: dict[int, str] = {}
         extra = sorted(self._folder.glob("epoch-*.safetensors")) if self._average else []
         for start in range(0, len(clips), CLIPS_IN_MEMORY):
-            heard, unheard = self._heard(clips, range(start, min(start + CLIPS_IN_MEMORY, len(clips))))
-            failures |= unheard
+            encoded, unencoded = self._encode(clips, range(start, min(start + CLIPS_IN_MEMORY, len(clips))))
+            failures |= unencoded
             for path in (None, *extra):
                 if path is not None:
                     self._load(path)
-                for index, frames in heard.items():
+                for index, frames in encoded.items():
                     p, d = self._answer(frames)
                     probabilities[index] += p / (1 + len(extra))
                     dimensions[index] += d / (1 + len(extra))
@@ -154,21 +175,21 @@ class TrainedSer:
         named = getattr(self._model.config, "learnt_dimensions", None)
         return [self._facts.dimensions and (named is None or name in named) for name in DIMENSIONS]
 
-    def _heard(self, clips: Clips, rows: Iterable[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
+    def _encode(self, clips: Clips, rows: Iterable[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
         """Frames of the clips that can be heard, and why the others cannot, by row."""
-        heard: dict[int, Tensor] = {}
+        encoded: dict[int, Tensor] = {}
         failures: dict[int, str] = {}
         for index in rows:
             try:
-                frames = self._hear(clips.read(index))
+                frames = self._front_end(clips.read(index))
             except DataError as error:
                 failures[index] = str(error)
                 continue
             if bool(torch.isfinite(frames).all()):
-                heard[index] = frames
+                encoded[index] = frames
             else:
                 failures[index] = "its frames hold NaN or infinity; listen to it, and re-encode it"
-        return heard, failures
+        return encoded, failures
 
     def _load(self, path: Path) -> None:
         load_strictly(self._model, read_file(path), path)
@@ -227,7 +248,14 @@ class MatchedSer(TrainedSer):
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Load the network, answer the clips that carry dimensions, and match to them.
 
-        Raises what :meth:`TrainedSer.fit` does, and :class:`DataError` where no clip carries a dimension.
+        Args:
+            train: clips of the training speakers.
+            dev: those of the dev speakers.
+            context: the labels on offer, and where the network runs.
+
+        Raises:
+            CannotRun: as :meth:`TrainedSer.fit`.
+            DataError: no clip carries a dimension, the network learnt none, or a checkpoint does not fit.
         """
         super().fit(train, dev, context)
         self._facts = dataclasses.replace(self._facts, matching=None)
@@ -237,8 +265,8 @@ class MatchedSer(TrainedSer):
                 "no training clip carries a dimension, so there is nothing to match to: run it on a corpus with "
                 "dimensions, and the network itself on this one"
             )
-        said = [self.predict(part.clips).dimensions for part in (train, dev) if len(part)]
-        given = np.concatenate([np.full((0, 3), np.nan), *(d for d in said if d is not None)])
+        predicted = [self.predict(part.clips).dimensions for part in (train, dev) if len(part)]
+        given = np.concatenate([np.full((0, 3), np.nan), *(d for d in predicted if d is not None)])
         if len(given) < len(truth):
             raise DataError(f"{self._folder}: the network learnt no dimension, so there is nothing to match")
         self._facts = dataclasses.replace(self._facts, matching=matched(given, truth))

@@ -44,9 +44,8 @@ HUGGING_FACE = {
 class S3PRLUpstreamEncoder:
     """``s3prl.nn.S3PRLUpstream`` under the suite's protocol.
 
-    ``upstream`` is an s3prl name (``fbank``, ``hubert_base``, …). Names that end in ``_custom`` or ``_local`` read the
-    folder of the card's weights, or ``path``. ``options`` go to the upstream's constructor. A Hugging Face folder must
-    hold every tensor of the very family that the name says: s3prl itself would fill gaps with random values.
+    A Hugging Face folder must hold every tensor of the very family that the upstream's name says: s3prl itself would fill
+    gaps with random values.
 
     Frames are s3prl's: ⌈samples / stride⌉ of them, for which s3prl repeats the last frame once or twice where a model
     gives fewer. Clips are encoded one at a time, because s3prl pads batches and several upstreams see the padding. A network
@@ -55,6 +54,17 @@ class S3PRLUpstreamEncoder:
 
     Trap: ``fbank`` and ``mfcc`` are normalised per clip to zero mean, so that the mean of the frames says
     little more than what the repeated last frame adds; ``fbank_no_cmvn`` is the informative one.
+
+    Args:
+        upstream: an s3prl name (``fbank``, ``hubert_base``, …); names that end in ``_custom`` or ``_local`` read a folder.
+        path: that folder or file, where the card names no weights.
+        options: go to the upstream's constructor.
+        weights: the card's.
+        device: as torch names it.
+
+    Raises:
+        UsageError: no such upstream, one that reads no weights, or one whose layers differ in size.
+        CannotRun: s3prl is not installed, or the weights are not whole or not to be had.
     """
 
     def __init__(

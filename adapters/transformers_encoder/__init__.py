@@ -44,10 +44,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class TransformersEncoder:
     """A frozen encoder from a local folder in Hugging Face format.
 
-    ``input`` is ``own`` or ``30s`` (Whisper only: the others have no window); ``layers`` selects hidden states by
-    index, negative from the end (None: all); ``batch`` is the number of clips that may share a forward pass
-    (None: 1 on the CPU, all that are given elsewhere). ``dtype`` (``float32``, ``bfloat16``, ``float16``) is the precision of
-    the network, whatever the weights are stored in; hidden states are float32, so pooling is.
+    Args:
+        weights: the folder.
+        input: ``own`` or ``30s`` (Whisper only: the others have no window).
+        layers: hidden states by index, negative from the end; None: all.
+        batch: how many clips may share a forward pass; None: 1 on the CPU, all that are given elsewhere.
+        dtype: ``float32``, ``bfloat16`` or ``float16``: precision of the network, whatever the weights are stored in; hidden
+            states are float32, so pooling is.
+        device: as torch names it.
+
+    Raises:
+        UsageError: a parameter that this encoder does not take.
+        CannotRun: the folder holds no encoder that this adapter knows, or its weights are not whole.
     """
 
     def __init__(
@@ -123,9 +131,17 @@ class TransformersEncoder:
 
 
 class RandomEncoder(TransformersEncoder):
-    """A network of the wav2vec 2.0 kind that nobody trained: weights drawn from ``seed``, sizes from ``config``.
+    """A network of the wav2vec 2.0 kind that nobody trained: what the architecture alone gives; needs no download.
 
-    What the architecture alone gives; needs no download. ``model_type`` and ``config`` are transformers' own.
+    Args:
+        model_type: transformers' own name of the kind.
+        config: sizes, as transformers' configuration of that kind takes them.
+        seed: of the weights.
+        dtype: see :class:`TransformersEncoder`.
+        device: see :class:`TransformersEncoder`.
+
+    Raises:
+        UsageError: a ``model_type`` that is not of that kind.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from adapters.transformers_encoder.networks import MelNetwork, Network, WaveformNetwork, WhisperNetwork
 from bench.errors import CannotRun, UsageError
@@ -26,10 +26,18 @@ UNREADABLE = (
     SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What transformers raises at a folder that is cut off, or whose numbers do not fit together."""
+MERALION_TENSORS = frozenset({"whisper.encoder.conv1.weight", "emotion_classification_layer.2.weight"})
+"""What a MERaLiON-SER folder holds, and no folder that transformers itself reads."""
 
 
 def load_network(weights: Weights, input_mode: str, device: torch.device, dtype: torch.dtype) -> Network:
     """Load the network of a folder.
+
+    Args:
+        weights: the folder, in Hugging Face format.
+        input_mode: ``own`` or ``30s``.
+        device: where the network runs.
+        dtype: precision of its weights, whatever they are stored in.
 
     Raises:
         CannotRun: the folder holds no encoder that this adapter knows, or its weights are not whole.
@@ -38,6 +46,7 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
     from transformers import AutoConfig, AutoFeatureExtractor
 
     folder = weights.folder
+    _refuse_meralion(folder)
     try:
         config = AutoConfig.from_pretrained(folder)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
@@ -59,6 +68,23 @@ def load_network(weights: Weights, input_mode: str, device: torch.device, dtype:
     model = _pretrained("AutoModel", folder, device, dtype)
     network = MelNetwork if config.model_type == "wav2vec2-bert" else WaveformNetwork
     return network(model, extractor, device)
+
+
+def _refuse_meralion(folder: Path) -> None:
+    """Name the adapter that reads a MERaLiON-SER folder: version 0.1.0 read it here, and a user's card may still ask for that."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return
+    try:
+        with safe_open(path, framework="np") as handle:
+            names = set(handle.keys())
+    except (SafetensorError, OSError):  # whoever reads the weights says so
+        return
+    if names >= MERALION_TENSORS:
+        raise CannotRun(
+            f"{folder} holds a MERaLiON-SER network, whose encoder has an adapter of its own: on the card, write "
+            "encoder: adapters.meralion_ser.encoder:MeralionEncoder, with the same params"
+        )
 
 
 def require_rate(folder: Path, rate: int) -> None:

@@ -49,7 +49,14 @@ def aligned(values: FloatArray | torch.Tensor) -> torch.Tensor:
 
 
 class WhisperNetwork:
-    """Whisper's encoder on any number of frames up to its window, stopping at the last block that is wanted."""
+    """Whisper's encoder on any number of frames up to its window, stopping at the last block that is wanted.
+
+    Args:
+        encoder: transformers' ``WhisperEncoder``.
+        extractor: its feature extractor.
+        padded: whether clips are padded to the window.
+        device: where it runs.
+    """
 
     def __init__(self, encoder: Any, extractor: Any, padded: bool, device: torch.device) -> None:
         self._encoder = encoder
@@ -84,17 +91,23 @@ class WhisperNetwork:
         x = torch.nn.functional.gelu(net.conv1(mel.to(net.conv1.weight.dtype)))
         x = torch.nn.functional.gelu(net.conv2(x)).transpose(1, 2)
         x = x + net.embed_positions.weight[: x.shape[1]]
-        kept = {0: x}
+        states = {0: x}
         for number, block in enumerate(net.layers[: max(wanted)], start=1):
             out = block(x, None)
             x = out[0] if isinstance(out, tuple) else out
             if number in wanted:
-                kept[number] = net.layer_norm(x) if number == self.n_states - 1 else x
-        return torch.stack([kept[i] for i in wanted])
+                states[number] = net.layer_norm(x) if number == self.n_states - 1 else x
+        return torch.stack([states[i] for i in wanted])
 
 
 class WaveformNetwork:
-    """A wav2vec 2.0 style model: samples in, frames of 20 ms out (SEW: of 40 ms, as its blocks see them)."""
+    """A wav2vec 2.0 style model: samples in, frames of 20 ms out (SEW: of 40 ms, as its blocks see them).
+
+    Args:
+        model: as transformers builds it.
+        extractor: its feature extractor.
+        device: where it runs.
+    """
 
     longest: int | None = WINDOW
 
@@ -131,7 +144,13 @@ class WaveformNetwork:
 
 
 class MelNetwork:
-    """w2v-BERT 2: log-mel frames, stacked in pairs and normalised per clip, in; frames of 20 ms out."""
+    """w2v-BERT 2: log-mel frames, stacked in pairs and normalised per clip, in; frames of 20 ms out.
+
+    Args:
+        model: as transformers builds it.
+        extractor: its feature extractor.
+        device: where it runs.
+    """
 
     longest: int | None = WINDOW
 

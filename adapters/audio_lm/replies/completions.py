@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from bench.protocols import Array
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one reply says: status, label, probabilities (labels,) or None, and the text as it came."""
+class ParsedReply:
+    """What one reply says.
+
+    Args:
+        status: as in the prediction table.
+        label: canonical name, or None.
+        text: the words as they came, or None.
+        probabilities: (labels,), or None.
+    """
 
     status: str
     label: str | None
@@ -25,7 +33,13 @@ class Said:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply, as the server counts them."""
+    """Tokens of one reply, as the server counts them.
+
+    Args:
+        prompt: tokens of the prompt, audio among them.
+        cached: those of them that the server had in its cache.
+        completion: tokens of the answer.
+    """
 
     prompt: int = 0
     cached: int = 0
@@ -67,22 +81,24 @@ def usage_of(reply: Mapping[str, Any]) -> Usage:
     return Usage(_count(counts.get("prompt_tokens")), _count(cached), _count(counts.get("completion_tokens")))
 
 
-def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> Said:
+def read_choice(reply: Mapping[str, Any], words: Mapping[str, str]) -> ParsedReply:
     """Read a constrained answer.
 
-    :param words: word on offer → canonical label
+    Args:
+        reply: the server's JSON.
+        words: canonical label of each word on offer.
     """
     text = text_of(reply)
     if is_refusal(reply):
-        return Said("refused", None, text)
+        return ParsedReply("refused", None, text)
     answer = (text or "").strip()
     if answer not in words and answer.startswith("{"):
         try:
             answer = str(json.loads(answer).get("emotion", ""))
         except (ValueError, AttributeError, RecursionError):
-            return Said("unparsed", None, text)
+            return ParsedReply("unparsed", None, text)
     label = words.get(answer)
-    return Said("unparsed" if label is None else "ok", label, text)
+    return ParsedReply("unparsed" if label is None else "ok", label, text)
 
 
 def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Array | None:
@@ -97,22 +113,27 @@ def letter_probabilities(reply: Mapping[str, Any], letters: Sequence[str]) -> Ar
             found.setdefault(str(entry.get("token")).strip(), float(entry["logprob"]))
     if any(letter not in found for letter in letters):
         return None
-    return softmax(np.array([found[letter] for letter in letters]))
+    return np.asarray(softmax([found[letter] for letter in letters]))
 
 
-def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> Said:
+def read_letters(reply: Mapping[str, Any], labels: Sequence[str], letters: Sequence[str]) -> ParsedReply:
     """Read the probabilities of option letters.
 
-    :param labels: canonical labels in the order in which the options were lettered
-    :returns: probabilities in that same order; the label of the most probable one
+    Args:
+        reply: the server's JSON.
+        labels: canonical labels in the order in which the options were lettered.
+        letters: the letters, as many at least.
+
+    Returns:
+        Probabilities in that same order, and the label of the most probable one.
     """
     text = text_of(reply)
     if is_refusal(reply):
-        return Said("refused", None, text)
+        return ParsedReply("refused", None, text)
     probabilities = letter_probabilities(reply, letters[: len(labels)])
     if probabilities is None:
-        return Said("unparsed", None, text)
-    return Said("ok", labels[int(probabilities.argmax())], text, probabilities)
+        return ParsedReply("unparsed", None, text)
+    return ParsedReply("ok", labels[int(probabilities.argmax())], text, probabilities)
 
 
 def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:
@@ -127,12 +148,6 @@ def answer_logprob(reply: Mapping[str, Any], tokens: int) -> float | None:
             return None
         total += float(entry["logprob"])
     return total
-
-
-def softmax(scores: Array) -> Array:
-    """Return probabilities from log scores."""
-    shifted = np.exp(scores - scores.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def _first(reply: Mapping[str, Any]) -> Mapping[str, Any]:

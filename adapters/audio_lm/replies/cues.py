@@ -95,7 +95,13 @@ class CuePattern:
             yield from part.finditer(text)
 
     def search(self, text: str, start: int = 0, end: int | None = None) -> re.Match[str] | None:
-        """Return the first match in the text."""
+        """Return the first match in the text.
+
+        Args:
+            text: folded.
+            start: where the search begins.
+            end: where it ends; None: with the text.
+        """
         stop = len(text) if end is None else end
         found = [m for part in self.parts if (m := part.search(text, start, stop))]
         return min(found, key=lambda m: m.start(), default=None)

@@ -17,17 +17,29 @@ MOST_MENTIONS = 120
 
 @dataclass(frozen=True)
 class Reading:
-    """The answer of a passage: ``one`` label, ``none`` stated, or ``many`` (or one that nothing makes certain)."""
+    """The answer of a passage.
+
+    Args:
+        kind: ``one`` label, ``none`` stated, or ``many`` (or one that nothing makes certain).
+        label: canonical name, where the kind is ``one``.
+        refused: whether the text declines to answer.
+        named: whether an emotion is named at all, stated or not ("not happy").
+    """
 
     kind: Literal["one", "none", "many"]
     label: str | None = None
     refused: bool = False
     named: bool = False
-    """Whether an emotion is named at all, stated or not ("not happy")."""
 
 
 def read_answer(text: str, words: Lexicon, language: str) -> Reading:
-    """Read a folded text as a statement of one emotion."""
+    """Read a folded text as a statement of one emotion.
+
+    Args:
+        text: folded.
+        words: names of emotions, each with the label on offer that it stands for.
+        language: of the prompt.
+    """
     mentions = words.mentions(text)
     if len(mentions) > MOST_MENTIONS:
         return Reading("many")

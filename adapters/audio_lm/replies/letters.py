@@ -35,7 +35,7 @@ def letter_of(segment: str, options: Sequence[str]) -> tuple[str | None, str | N
     return None
 
 
-def said_letters(text: str, options: Sequence[str]) -> set[str | None]:
+def stated_letters(text: str, options: Sequence[str]) -> set[str | None]:
     """Return the labels behind every "the answer is (B)" of a text; None among them for a letter not on offer."""
     found: set[str | None] = set()
     for match in _SAID.finditer(text):

@@ -21,17 +21,23 @@ _WHOLE_ONLY = "other"
 
 @dataclass(frozen=True)
 class Mention:
-    """One emotion word at ``start:end`` of a folded text."""
+    """One emotion word of a folded text.
+
+    Args:
+        start: where it begins.
+        end: where it ends.
+        label: the label on offer that it names; None for an emotion that is not on offer.
+        canonical: the canonical name; None for a label on offer that the table does not know.
+        languages: those that have the word.
+        denied: whether the word itself denies: Tamil fuses the denial into it.
+    """
 
     start: int
     end: int
     label: str | None
-    """The label on offer that it names; None for an emotion that is not on offer."""
     canonical: str | None
-    """The canonical name; None for a label on offer that the table does not know."""
     languages: frozenset[str]
     denied: bool
-    """Tamil fuses the denial into the word."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,13 @@ class _Word:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """All words that name an emotion, each with the label on offer that it stands for."""
+    """All words that name an emotion, each with the label on offer that it stands for.
+
+    Args:
+        words: by folded spelling.
+        pattern: finds any of them.
+        labels: names on offer.
+    """
 
     words: dict[str, _Word]
     pattern: re.Pattern[str]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from adapters.audio_lm.replies.cues import cue_pattern, languages_read
 from adapters.audio_lm.replies.decision import Reading, read_answer
-from adapters.audio_lm.replies.letters import letter_of, said_letters
+from adapters.audio_lm.replies.letters import letter_of, stated_letters
 from adapters.audio_lm.replies.mentions import Lexicon, lexicon
 from adapters.audio_lm.replies.normalising import LONGEST_RAW, LONGEST_TEXT, plain, visible
 from adapters.audio_lm.replies.structure import (
@@ -42,10 +42,15 @@ def parse_reply(
 ) -> Reply:
     """Read a free reply as one of the labels on offer; never raises, whatever the text.
 
-    labels: the canonical names on offer; the answer may use any synonym of ``tasks/labels.yaml`` in any language. An
-    emotion that is not on offer is never turned into one that is, not even where a view would merge the two.
-    language: of the prompt; cues of that language (denial, contrast, refusal) are read beside those always read.
-    options: the labels in the order of their letters A, B, C …; without it a letter is no answer.
+    Args:
+        text: the reply as it came.
+        labels: the canonical names on offer; the answer may use any synonym of ``tasks/labels.yaml`` in any language. An
+            emotion that is not on offer is never turned into one that is, not even where a view would merge the two.
+        language: of the prompt; cues of that language (denial, contrast, refusal) are read beside those always read.
+        options: the labels in the order of their letters A, B, C …; without it a letter is no answer.
+
+    Returns:
+        ``ok`` and one of the labels, or ``unparsed`` or ``refused`` and None.
 
     >>> parse_reply("The speaker is not angry but sad.", ["happy", "sad", "angry"])
     Reply(status='ok', label='sad')
@@ -61,14 +66,14 @@ def parse_reply(
     shown = plain(seen)
     if not shown or max(len(seen), len(shown)) > LONGEST_TEXT:
         return Reply("unparsed")
-    reader = _Reader(lexicon(tuple(labels)), language, tuple(options or ()))
+    reader = _ReplyReader(lexicon(tuple(labels)), language, tuple(options or ()))
     reading = reader.read(seen, shown)
     if reading.kind == "one":
         return Reply("ok", reading.label)
     return Reply("refused" if reading.refused or reader.refuses(shown) else "unparsed")
 
 
-class _Reader:
+class _ReplyReader:
     """The ways to find an answer, the most explicit first; the first that finds one, or a conflict, decides."""
 
     def __init__(self, words: Lexicon, language: str, options: tuple[str, ...]) -> None:
@@ -119,11 +124,11 @@ class _Reader:
 
     def _agree(self, readings: Iterable[Reading]) -> Reading:
         """Several answers count as one where they agree, and as none where none names an emotion."""
-        said = [r for r in readings if r.kind != "none" or r.named]
-        if not said:
+        named = [r for r in readings if r.kind != "none" or r.named]
+        if not named:
             return _NOTHING
-        labels = {r.label for r in said}
-        return said[0] if len(labels) == 1 and said[0].kind == "one" else _UNCERTAIN
+        labels = {r.label for r in named}
+        return named[0] if len(labels) == 1 and named[0].kind == "one" else _UNCERTAIN
 
     def _headed(self, shown: str, kind: str) -> Reading:
         return self._agree(self._segment(s) for s in headed_answers(shown, kind, self.languages))
@@ -131,9 +136,9 @@ class _Reader:
     def _letters(self, shown: str) -> Reading:
         if not self.options:
             return _NOTHING
-        said = said_letters(shown, self.options)
-        if said:
-            (label,) = said if len(said) == 1 else (None,)
+        letters = stated_letters(shown, self.options)
+        if letters:
+            (label,) = letters if len(letters) == 1 else (None,)
             named = read_answer(shown.casefold(), self.words, self.language)
             clash = named.kind == "one" and named.label != label
             return Reading("one", label) if label is not None and not clash else _UNCERTAIN

@@ -31,33 +31,51 @@ _NEAR = 28
 
 @dataclass(frozen=True)
 class Statement:
-    """One emotion word and how it is meant."""
+    """One emotion word and how it is meant.
+
+    Args:
+        mention: the word.
+        standing: stated, denied or left open.
+        weight: how much it counts among others.
+        after_turn: whether a contrast or a conclusion stands before it in its sentence ("I cannot hear it, but …").
+        sentence: number of the sentence.
+        clause: number of the sentence, and of the contrast within it.
+    """
 
     mention: Mention
     standing: Standing
     weight: Weight
     after_turn: bool
-    """A contrast or a conclusion stands before it in its sentence ("I cannot hear it, but …")."""
     sentence: int
     clause: tuple[int, int]
-    """Number of the sentence, and of the contrast within it."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What a text states about emotion, and whether it declines to."""
+    """What a text states about emotion, and whether it declines to.
+
+    Args:
+        statements: in the order of the text.
+        refused: whether the text declines to answer.
+        alternatives: indices of statements that a word like "or" ties to a neighbour.
+    """
 
     statements: tuple[Statement, ...]
     refused: bool
     alternatives: frozenset[int]
-    """Indices of statements that a word like "or" ties to a neighbour."""
 
 
 Spans = list[tuple[int, int]]
 
 
 def read_passage(text: str, words: Lexicon, languages: frozenset[str]) -> Passage:
-    """Read every emotion word of a folded text; enumerations of all labels on offer state nothing."""
+    """Read every emotion word of a folded text; enumerations of all labels on offer state nothing.
+
+    Args:
+        text: folded.
+        words: names of emotions, each with the label on offer that it stands for.
+        languages: whose cues are read.
+    """
     mentions = words.mentions(text)
     idioms = _spans("idioms", text, languages)
     ignored = _spans("ignored", text, languages)

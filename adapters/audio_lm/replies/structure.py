@@ -126,7 +126,13 @@ def _without_answer_words(text: str, languages: frozenset[str]) -> str:
 
 
 def headed_answers(text: str, kind: str, languages: frozenset[str]) -> Iterator[str]:
-    """Yield what stands behind each answer key ("Final answer: sad"), to the end of its line or the next key."""
+    """Yield what stands behind each answer key ("Final answer: sad"), to the end of its line or the next key.
+
+    Args:
+        text: plain.
+        kind: of the cues that count as keys.
+        languages: whose cues are read.
+    """
     key = cue_pattern(kind, languages).pattern
     words = cue_pattern("answer_words", languages).pattern
     head = re.compile(

@@ -17,7 +17,7 @@ import tenacity
 
 from bench.errors import BenchError, CannotRun, nearest
 
-SAID = 200
+QUOTED = 200
 """Characters of a server's own words that are repeated in a message."""
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
@@ -31,12 +31,15 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to go on trying.
 
-    ``request_seconds`` is the limit of one request, ``attempts`` how often it is sent, ``longest_wait`` the longest pause
-    between two attempts (exponential with full jitter, or what the server's Retry-After asks, up to that), and
-    ``loading_seconds`` how long a server may take to load its model.
+    Args:
+        request_seconds: limit of one request.
+        attempts: how often it is sent.
+        longest_wait: longest pause between two attempts, in seconds (exponential with full jitter, or what the server's
+            Retry-After asks, up to that).
+        loading_seconds: how long a server may take to load its model.
     """
 
     request_seconds: float = 120.0
@@ -46,19 +49,25 @@ class Patience:
 
 
 class Endpoint:
-    """A model behind an address. Use as an async context manager; many requests may run at once over its connections."""
+    """A model behind an address, connected to lazily.
+
+    Use as an async context manager; many requests may run at once over its connections.
+
+    Args:
+        address: base address, ending in ``/v1``.
+        model: the id under which it is served.
+        key_variable: name of the environment variable that holds the key; None for servers without one.
+        retry: how long to go on trying.
+
+    Raises:
+        CannotRun: the variable is not set.
+    """
 
     def __init__(
-        self, address: str, model: str, *, key_variable: str | None = None, patience: Patience | None = None
+        self, address: str, model: str, *, key_variable: str | None = None, retry: RetryPolicy | None = None
     ) -> None:
-        """Connect lazily.
-
-        :param address: base address, ending in ``/v1``
-        :param key_variable: name of the environment variable that holds the key; None for servers without one
-        :raises CannotRun: the variable is not set
-        """
         self.address, self.model = address.rstrip("/"), model
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
         self._key_variable = key_variable
         if key_variable is not None and not os.environ.get(key_variable):
             raise CannotRun(
@@ -67,9 +76,9 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             api_key=os.environ[key_variable] if key_variable else "none",
             base_url=self.address,
-            timeout=self.patience.request_seconds,
+            timeout=self.retry.request_seconds,
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient(timeout=self.patience.request_seconds),
+            http_client=openai.DefaultAioHttpClient(timeout=self.retry.request_seconds),
         )
         self.requests_sent = 0
 
@@ -89,8 +98,9 @@ class Endpoint:
     async def ready(self) -> None:
         """Wait until the server serves the model.
 
-        :raises ServerGone: nothing answers, or it is still loading after ``patience.loading_seconds``
-        :raises CannotRun: the key is wrong, or the model is not served there
+        Raises:
+            ServerGone: nothing answers, or it is still loading after ``retry.loading_seconds``.
+            CannotRun: the key is wrong, or the model is not served there.
         """
         loop = asyncio.get_running_loop()
         started, loading = loop.time(), False
@@ -110,13 +120,13 @@ class Endpoint:
             except (openai.APIConnectionError, TimeoutError, ValueError, KeyError, TypeError) as error:
                 seen = type(error).__name__
             waited = loop.time() - started
-            if waited > (self.patience.loading_seconds if loading else 2 * self.patience.longest_wait):
+            if waited > (self.retry.loading_seconds if loading else 2 * self.retry.longest_wait):
                 state = "is still loading" if loading else "does not answer"
                 raise ServerGone(
                     f"the server at {self.address} {state} after {waited:.0f} s ({seen}); start it, or give its "
                     "address with --set SYSTEM:server=http://HOST:PORT/v1"
                 )
-            await asyncio.sleep(min(1.0, self.patience.longest_wait))
+            await asyncio.sleep(min(1.0, self.retry.longest_wait))
         if refused is not None:
             # Outside the handler: a server may repeat the key in its words, and a chained error would carry them.
             raise self._wrong_key(refused)
@@ -128,14 +138,15 @@ class Endpoint:
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send one chat request and return the reply as JSON.
 
-        :raises Rejected: the server is well and refuses, or fails on, this request again and again
-        :raises ServerGone: it does not answer any more, or keeps asking to slow down
-        :raises CannotRun: the key is wrong, or the model is not served
+        Raises:
+            Rejected: the server is well and refuses, or fails on, this request again and again.
+            ServerGone: it does not answer any more, or keeps asking to slow down.
+            CannotRun: the key is wrong, or the model is not served.
         """
         refused: int | None = None
         try:
             async for attempt in tenacity.AsyncRetrying(
-                stop=tenacity.stop_after_attempt(self.patience.attempts),
+                stop=tenacity.stop_after_attempt(self.retry.attempts),
                 wait=self._pause,
                 retry=tenacity.retry_if_exception(_transient),
                 reraise=True,
@@ -146,29 +157,30 @@ class Endpoint:
             refused = error.status_code
         except openai.NotFoundError as error:
             raise CannotRun(
-                f"the server at {self.address} does not serve {self.model!r} ({self._said(error)})"
+                f"the server at {self.address} does not serve {self.model!r} ({self._server_message(error)})"
             ) from None
         except openai.RateLimitError:
             raise ServerGone(
-                f"the server at {self.address} kept asking to slow down (HTTP 429, {self.patience.attempts} attempts); "
+                f"the server at {self.address} kept asking to slow down (HTTP 429, {self.retry.attempts} attempts); "
                 "what it answered is stored: run again later, or lower the concurrency"
             ) from None
         except openai.APIStatusError as error:
             if error.status_code not in TRANSIENT_STATUS:
-                raise Rejected(f"HTTP {error.status_code}: {self._said(error)}") from None
+                raise Rejected(f"HTTP {error.status_code}: {self._server_message(error)}") from None
             await self._must_be_well(error)
             raise Rejected(
-                f"HTTP {error.status_code}, {self.patience.attempts} times: {self._said(error)}"
+                f"HTTP {error.status_code}, {self.retry.attempts} times: {self._server_message(error)}"
             ) from None
         except (openai.APIConnectionError, BadReply) as error:
             await self._must_be_well(error)
-            raise Rejected(f"{error or type(error).__name__}, {self.patience.attempts} times") from None
+            raise Rejected(f"{error or type(error).__name__}, {self.retry.attempts} times") from None
         raise self._wrong_key(refused or 401)
 
     async def tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, as vLLM's ``/tokenize`` gives them (without special tokens).
 
-        :raises CannotRun: the server has no such door
+        Raises:
+            CannotRun: the server has no such door.
         """
         root = self.address.removesuffix("/v1")
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
@@ -177,7 +189,7 @@ class Endpoint:
             return [int(t) for t in found["tokens"]]
         except (openai.OpenAIError, BadReply, KeyError, TypeError, ValueError) as error:
             raise CannotRun(
-                f"the server at {self.address} does not tell how it cuts text into tokens (/tokenize: {self._said(error)}), "
+                f"the server at {self.address} does not tell how it cuts text into tokens (/tokenize: {self._server_message(error)}), "
                 "which label likelihoods need; use mode: choice there"
             ) from None
 
@@ -198,15 +210,15 @@ class Endpoint:
             error.response.headers.get("retry-after") if isinstance(error, openai.APIStatusError) else None
         )
         try:
-            return min(float(asked or ""), self.patience.longest_wait)
+            return min(float(asked or ""), self.retry.longest_wait)
         except ValueError:
-            jitter = tenacity.wait_random_exponential(multiplier=0.5, max=self.patience.longest_wait)
+            jitter = tenacity.wait_random_exponential(multiplier=0.5, max=self.retry.longest_wait)
             return jitter(state)
 
     async def _must_be_well(self, cause: Exception) -> None:
         """Tell a server that fails on one request from one that is gone."""
         try:
-            await asyncio.wait_for(self.models(), min(10, self.patience.request_seconds))
+            await asyncio.wait_for(self.models(), min(10, self.retry.request_seconds))
         except openai.NotFoundError:
             return
         except (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError):
@@ -215,7 +227,7 @@ class Endpoint:
                 "again and run again"
             ) from None
 
-    def _said(self, error: BaseException) -> str:
+    def _server_message(self, error: BaseException) -> str:
         """Return a server's own words, on one line, cut, and without the key."""
         body = error.body if isinstance(error, openai.APIError) else None
         inner = body.get("error", body) if isinstance(body, dict) else None
@@ -223,7 +235,7 @@ class Endpoint:
         if self._key_variable is not None:
             text = text.replace(os.environ[self._key_variable], "…")
         line = " ".join(text.split())
-        return line if len(line) <= SAID else line[: SAID - 1] + "…"
+        return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
 
     def _wrong_key(self, status: int) -> CannotRun:
         source = f"the key in {self._key_variable}" if self._key_variable else "requests without a key"

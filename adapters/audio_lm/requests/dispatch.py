@@ -6,30 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from adapters.audio_lm.replies.completions import Usage, usage_of
 from adapters.audio_lm.requests.client import Endpoint, Rejected
-from adapters.audio_lm.requests.questions import Sound, with_audio
+from adapters.audio_lm.requests.questions import Question, RequestOutcome, with_audio
 from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
 from bench.errors import BenchError
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request: its key in the store, its body with placeholders, the sounds that fill them."""
-
-    key: str
-    body: Mapping[str, Any]
-    sounds: tuple[Sound, ...]
-
-
-@dataclass(frozen=True)
-class RequestOutcome:
-    """What came of a question: the reply, or why there is none."""
-
-    reply: Mapping[str, Any] | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +27,16 @@ class Price:
 
 
 @dataclass
-class Tally:
-    """What asking took: requests answered now, found in the store, rejected; their tokens and cost."""
+class RequestCounts:
+    """What asking took.
+
+    Args:
+        asked: requests answered now.
+        found: replies from the store.
+        rejected: requests that the server would not answer.
+        usage: tokens of all replies.
+        cost: of the requests answered now.
+    """
 
     asked: int = 0
     found: int = 0
@@ -55,8 +45,18 @@ class Tally:
     cost: float = 0.0
 
 
-class Asker:
-    """Answers clips' questions from the store, and from a server what the store has not."""
+class Dispatcher:
+    """Answers clips' questions from the store, and from a server what the store has not.
+
+    Nothing is connected before a reply is missing.
+
+    Args:
+        store: replies by key.
+        connect: makes the endpoint; called once, when the first reply is missing.
+        concurrency: clips in work at once, and requests.
+        price: of the model's tokens.
+        max_cost: asking stops before the answers of this run cost more; None: no limit.
+    """
 
     def __init__(
         self,
@@ -67,18 +67,13 @@ class Asker:
         price: Price | None = None,
         max_cost: float | None = None,
     ) -> None:
-        """Nothing is connected before a reply is missing.
-
-        :param connect: makes the endpoint; called once, when the first reply is missing
-        :param max_cost: asking stops before the answers of this run cost more
-        """
         self._store, self._connect = store, connect
         self._concurrency, self.price, self._max_cost = concurrency, price or Price(), max_cost
         self._endpoint: Endpoint | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
         self._in_flight: dict[str, asyncio.Future[RequestOutcome]] = {}
-        self.tally = Tally()
+        self.counts = RequestCounts()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -88,7 +83,8 @@ class Asker:
     async def endpoint(self) -> Endpoint:
         """Return the server, waiting for it to be ready the first time.
 
-        :raises ServerGone, CannotRun: it is not there, or does not serve the model
+        Raises:
+            ServerGone, CannotRun: it is not there, or does not serve the model.
         """
         async with self._connecting:
             if self._endpoint is None:
@@ -102,7 +98,13 @@ class Asker:
             return self._endpoint
 
     async def tokens(self, model: str, revision: str | None, text: str) -> list[int]:
-        """Return the token ids of a text, from the store or the server."""
+        """Return the token ids of a text, from the store or the server.
+
+        Args:
+            model: the id under which it is served.
+            revision: of the model.
+            text: what is cut.
+        """
         key = reply_key(model, revision, {"tokenize": text}, (), 0)
         stored = self._store.get(key)
         if stored is None:
@@ -119,8 +121,12 @@ class Asker:
 
         A clip's questions are made when its turn comes, so that only as many clips as are asked about are in memory.
 
-        :param done: called with the clip's index and its outcomes, in the order of its questions
-        :raises ServerGone, CannotRun, BudgetSpent: nothing more can be asked; what was answered is stored
+        Args:
+            clips: makes each clip's questions.
+            done: called with the clip's index and its outcomes, in the order of its questions.
+
+        Raises:
+            ServerGone, CannotRun, BudgetSpent: nothing more can be asked; what was answered is stored.
         """
         waiting = iter(enumerate(clips))
         try:
@@ -144,8 +150,8 @@ class Asker:
         for i, question in enumerate(questions):
             if (stored := self._store.get(question.key)) is not None:
                 outcomes[i] = RequestOutcome(stored)
-                self.tally.found += 1
-                self.tally.usage += usage_of(stored)
+                self.counts.found += 1
+                self.counts.usage += usage_of(stored)
         missing = [i for i in range(len(questions)) if i not in outcomes]
         if missing:
             encoded: dict[str, str] = {}
@@ -176,19 +182,19 @@ class Asker:
                 body = with_audio(question.body, [encoded[s.hash] for s in question.sounds])
                 reply = await endpoint.chat(body)
             except Rejected as problem:
-                self.tally.rejected += 1
+                self.counts.rejected += 1
                 return RequestOutcome(None, str(problem))
             self._store.put(question.key, reply, time.perf_counter() - started)
         usage = usage_of(reply)
-        self.tally.asked += 1
-        self.tally.usage += usage
-        self.tally.cost += self.price.of(usage)
+        self.counts.asked += 1
+        self.counts.usage += usage
+        self.counts.cost += self.price.of(usage)
         return RequestOutcome(reply)
 
     def _within_budget(self) -> None:
-        if self._max_cost is not None and self.tally.cost >= self._max_cost:
+        if self._max_cost is not None and self.counts.cost >= self._max_cost:
             raise BudgetSpent(
-                f"asking stopped: {self.tally.asked} replies cost {self.tally.cost:.2f}, and --max-cost is "
+                f"asking stopped: {self.counts.asked} replies cost {self.counts.cost:.2f}, and --max-cost is "
                 f"{self._max_cost:g}; they are stored: raise --max-cost and run again to go on"
             )
 

@@ -14,6 +14,11 @@ def option_orders(labels: Sequence[str], count: int, *, seed: int = 0) -> list[t
     seed. Further orders are rotations of a random permutation, and so on: after every K orders each label has stood
     equally often everywhere.
 
+    Args:
+        labels: names on offer, in the table's order.
+        count: how many orders.
+        seed: of the draws.
+
     >>> option_orders(["neutral", "happy", "sad"], 3, seed=1)
     [('neutral', 'happy', 'sad'), ('happy', 'sad', 'neutral'), ('sad', 'neutral', 'happy')]
     """

@@ -64,7 +64,13 @@ class PromptFile(Strict):
 
 @dataclass(frozen=True)
 class PromptText:
-    """A prompt with its language's settings: all that rendering needs."""
+    """A prompt with its language's settings: all that rendering needs.
+
+    Args:
+        name: unique across languages.
+        wording: the question and its instructions.
+        settings: the language's own.
+    """
 
     name: str
     wording: Prompt
@@ -78,15 +84,19 @@ class PromptText:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What is sent with one clip."""
+    """What is sent with one clip.
+
+    Args:
+        text: the words.
+        audio: the clip, silence of its length (audio-free control), or nothing (text-only control).
+        options: canonical names in the order of their letters, as ``parse_reply`` takes them; None in the plain form.
+        prompt_hash: SHA-256 of the wording, the options in their order, the form and the control: all but the clip's own words.
+    """
 
     text: str
     audio: Audio
-    """The clip, silence of its length (audio-free control), or nothing (text-only control)."""
     options: tuple[str, ...] | None
-    """Canonical names in the order of their letters, as ``parse_reply`` takes them; None in the plain form."""
     prompt_hash: str
-    """SHA-256 of the wording, the options in their order, the form and the control: all but the clip's own words."""
 
 
 def prompt_languages() -> tuple[str, ...]:
@@ -129,6 +139,14 @@ def prompt(name: str) -> PromptText:
 def display_name(label: str, language: str, *, capital: bool = False) -> str:
     """Return a canonical label's name in a language: the first of its synonyms in ``tasks/labels.yaml``.
 
+    Args:
+        label: canonical name.
+        language: of the prompt.
+        capital: whether it begins with a capital letter.
+
+    Raises:
+        UsageError: no such label, or no name for it in this language.
+
     >>> display_name("angry", "ms"), display_name("angry", "en", capital=True)
     ('marah', 'Angry')
     """
@@ -161,9 +179,18 @@ def render(
 ) -> Rendered:
     """Return what to send with a clip.
 
-    labels: the canonical names on offer; order: the same names in the order shown (see :mod:`adapters.audio_lm.requests.option_orders`).
-    transcript: shown before the question where given; the text-only control needs it, and sends no audio. The
-    audio-free control sends the same text with silence.
+    The text-only control needs a transcript, and sends no audio. The audio-free control sends the same text with silence.
+
+    Args:
+        prompt: the wording.
+        labels: the canonical names on offer.
+        order: the same names in the order shown (see :mod:`adapters.audio_lm.requests.option_orders`).
+        transcript: shown before the question where given.
+        form: ``plain``, or ``lettered`` options.
+        control: ``text-only``, ``audio-free`` or None.
+
+    Raises:
+        UsageError: an order of other labels, or a text-only control without a transcript.
 
     >>> render(prompt("paper"), ["sad", "happy"], ["sad", "happy"]).text
     "Determine the speaker's emotion in the given audio. Reply with a single label from: Sad, Happy."
@@ -182,7 +209,16 @@ def render(
 
 
 def render_dimensions(language: str, low: int, high: int) -> Rendered:
-    """Return the question for valence, arousal and dominance on a scale from ``low`` to ``high``."""
+    """Return the question for valence, arousal and dominance on a scale from ``low`` to ``high``.
+
+    Args:
+        language: of the question.
+        low: lowest rating.
+        high: highest rating.
+
+    Raises:
+        UsageError: ``low`` is not below ``high``.
+    """
     if low >= high:
         raise UsageError(f"a scale from {low} to {high} runs nowhere: the first number must be the smaller")
     settings = next(iter(prompts(language).values())).settings

@@ -25,7 +25,13 @@ AUDIO = "audio"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of asking: prompt, order of the options, repeat. Its name stands in tables and records."""
+    """One way of asking: prompt, order of the options, repeat. Its name stands in tables and records.
+
+    Args:
+        prompt: its name.
+        order: number of the order of options.
+        repeat: number of the repeat.
+    """
 
     prompt: str
     order: int = 0
@@ -66,6 +72,46 @@ class Sound:
         return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+@dataclass(frozen=True)
+class Question:
+    """One request.
+
+    Args:
+        key: of its reply in the store.
+        body: complete but for the audio, which stands as placeholders.
+        sounds: what fills them, in order.
+    """
+
+    key: str
+    body: Mapping[str, Any]
+    sounds: tuple[Sound, ...]
+
+
+@dataclass(frozen=True)
+class RequestOutcome:
+    """What came of a question: the reply, or why there is none."""
+
+    reply: Mapping[str, Any] | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a reply belongs.
+
+    Args:
+        window: of the clip; −1: asked without audio.
+        variant: the way of asking.
+        label: whose likelihood it tells; "" otherwise.
+        aspect: of the dimensions that it rates; "" otherwise.
+    """
+
+    window: int
+    variant: Variant
+    label: str = ""
+    aspect: str = ""
+
+
 def windows(waveform: Waveform, longest: float) -> list[Waveform]:
     """Cut a waveform into the fewest equal windows of at most ``longest`` seconds, which together are all of it.
 
@@ -79,9 +125,14 @@ def windows(waveform: Waveform, longest: float) -> list[Waveform]:
 def messages(
     text: str, *, system: str | None, sounds: int, audio_first: bool, prefix: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return chat messages: the text beside ``sounds`` audio placeholders, in the order of the model's own template.
+    """Return chat messages: the text beside audio placeholders, in the order of the model's own template.
 
-    :param prefix: begins the assistant's answer, for scoring a given answer
+    Args:
+        text: the question.
+        system: the system prompt; None: none.
+        sounds: how many placeholders.
+        audio_first: whether they stand before the text.
+        prefix: begins the assistant's answer, for scoring a given answer.
     """
     audio = [{"type": AUDIO}] * sounds
     words = [{"type": "text", "text": text}]

@@ -28,8 +28,12 @@ def reply_key(
 ) -> str:
     """Return the key of a request: everything that decides its reply.
 
-    :param question: the request's body, with placeholders where audio stands
-    :param audio_hashes: PCM hashes of that audio, in order
+    Args:
+        model: the id under which it is served.
+        revision: of the model.
+        question: the request's body, with placeholders where audio stands.
+        audio_hashes: PCM hashes of that audio, in order.
+        repeat: number of the repeat.
     """
     return hash_json([FORMAT, model, revision, question, list(audio_hashes), repeat])
 
@@ -43,7 +47,8 @@ class ReplyStore:
     def __init__(self, path: Path) -> None:
         """Open the store, and make it if there is none.
 
-        :raises DataError: the file is something else, or damaged
+        Raises:
+            DataError: the file is something else, or damaged.
         """
         self.path = path
         with clear_os_errors(path):
@@ -75,7 +80,13 @@ class ReplyStore:
         return json.loads(row[0]) if row else None
 
     def put(self, key: str, reply: Mapping[str, Any], seconds: float) -> None:
-        """Store a reply and how long it took; a reply that is there already stays as it is."""
+        """Store a reply and how long it took; a reply that is there already stays as it is.
+
+        Args:
+            key: see :func:`reply_key`.
+            reply: the server's JSON.
+            seconds: from the request to the reply.
+        """
         text = json.dumps(reply, ensure_ascii=True, separators=(",", ":"))
         try:
             self._connection.execute(

@@ -3,69 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from adapters.meralion_ser.network import backbone, released_layout
-from adapters.meralion_ser.network.configuration import FRAME_RULES, INIT_SCHEMES, POOLINGS, MeralionSerConfig
+from adapters.meralion_ser.network.configuration import FrameRule, InitScheme, MeralionSerConfig, Pooling
 from adapters.meralion_ser.network.frames import MELS
 from adapters.meralion_ser.network.model import MeralionSer
-from adapters.meralion_ser.network.rules import Number, OneOf, OrNull, Rule, Switch, Whole, settle
+from adapters.meralion_ser.settings import CheckedSettings, FromOne, FromZero, Rate, ShareBelowOne, Switch
 from bench.errors import UsageError
 from bench.protocols import Weights
 
-ENCODERS = ("whisper", "backbone", "features", "logmel")
+Encoder = Literal["whisper", "backbone", "features", "logmel"]
 LOG_MEL_SECONDS, ENCODER_SECONDS, WINDOW_SECONDS = 0.01, 0.02, 30.0
 
-_DROPPED = Number(0.0, 1.0, most_too=False)
-RULES: Mapping[str, Rule] = {
-    "encoder": OneOf(ENCODERS),
-    "layer": OrNull(Whole(0)),
-    "stored_layer": OrNull(Whole(0)),
-    "frames": OneOf(FRAME_RULES),
-    "frame_stack": Whole(1),
-    "channels": Whole(1),
-    "channels_per_group": OrNull(Whole(1)),
-    "pooling": OneOf(POOLINGS),
-    "standardise": Switch(),
-    "init_scheme": OneOf(INIT_SCHEMES),
-    "dropout": _DROPPED,
-    "embedding_dropout": _DROPPED,
-    "lora_rank": Whole(0),
-    "lora_alpha": Number(0.0, least_too=False),
-    "lora_dropout": _DROPPED,
-}
 
-
-@dataclass(frozen=True)
-class Architecture:
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Architecture(CheckedSettings):
     """What the card says of the network; the rest follows from the encoder's weights and the task.
 
-    ``encoder``: ``whisper`` or ``backbone`` (one of the wav2vec 2.0 family), whose blocks take the stored frames of
-    ``stored_layer`` to ``layer`` and may be adapted by LoRA; ``features`` (any encoder's stored frames as they are; of
-    several stored layers, a learned mix); or ``logmel`` (no weights). A Whisper encoder without ``stored_layer`` starts
-    from the audio's log-mel. ``frames`` and ``pooling``: see :class:`MeralionSerConfig`; other ``frames`` than ``own``
-    need the log-mel, padded to 30 s.
+    A Whisper encoder without ``stored_layer`` starts from the audio's log-mel.
+
+    Args:
+        encoder: ``whisper`` or ``backbone`` (one of the wav2vec 2.0 family), whose blocks take the stored frames of
+            ``stored_layer`` to ``layer`` and may be adapted by LoRA; ``features`` (any encoder's stored frames as they are; of
+            several stored layers, a learned mix); or ``logmel`` (no weights).
+        layer: the hidden state that the head reads, counted as transformers does; None: the last.
+        stored_layer: the hidden state that the feature store holds.
+        frames: see :class:`MeralionSerConfig`; others than ``own`` need the log-mel, padded to 30 s.
+        frame_stack: how many neighbouring frames are joined into one.
+        channels: width of the ECAPA blocks.
+        channels_per_group: of the group norms; None: min(32, channels) groups, as released.
+        pooling: see :class:`MeralionSerConfig`.
+        standardise: whether frames are standardised by the training frames' mean and deviation.
+        init_scheme: see :class:`MeralionSerConfig`.
+        dropout: of the projection and the embedding, 0..1.
+        embedding_dropout: between the two layers of the embedding, 0..1.
+        lora_rank: rank r of LoRA (Hu et al. 2021) on q, k, v; 0: none.
+        lora_alpha: its scale is alpha / r.
+        lora_dropout: of the low-rank path's inputs, 0..1.
+
+    Raises:
+        UsageError: values that are none, or that contradict each other.
     """
 
-    encoder: str
-    layer: int | None = None
-    stored_layer: int | None = None
-    frames: str = "own"
-    frame_stack: int = 1
-    channels: int = 128
-    channels_per_group: int | None = 16
-    pooling: str = "hybrid"
-    standardise: bool = True
-    init_scheme: str = "few_clips"
-    dropout: float = 0.2
-    embedding_dropout: float = 0.3
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
+    encoder: Encoder
+    layer: FromZero | None = None
+    stored_layer: FromZero | None = None
+    frames: FrameRule = "own"
+    frame_stack: FromOne = 1
+    channels: FromOne = 128
+    channels_per_group: FromOne | None = 16
+    pooling: Pooling = "hybrid"
+    standardise: Switch = True
+    init_scheme: InitScheme = "few_clips"
+    dropout: ShareBelowOne = 0.2
+    embedding_dropout: ShareBelowOne = 0.3
+    lora_rank: FromZero = 0
+    lora_alpha: Rate = 16.0
+    lora_dropout: ShareBelowOne = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, RULES)
         if self.encoder == "backbone" and (self.layer is None or self.stored_layer is None):
             raise UsageError(
                 "encoder 'backbone' needs layer and stored_layer (the one in features.params.layers)"
@@ -140,7 +140,16 @@ def build_network(
 ) -> MeralionSer:
     """Build the network with its encoder loaded and frozen, LoRA put in where asked for.
 
-    ``frame_dims`` is the size of the frames that come in, ``states`` how many hidden states lie side by side in each.
+    Args:
+        chosen: what the card says.
+        labels: names of the classes, in the order of the logits; none: a placeholder class.
+        weights: the encoder's folder; None where it needs none.
+        frame_dims: size of the frames that come in.
+        states: how many hidden states lie side by side in each frame.
+
+    Raises:
+        UsageError: a ``stored_layer`` above the encoder's last.
+        DataError: weights that do not fit.
     """
     model = MeralionSer(
         MeralionSerConfig(

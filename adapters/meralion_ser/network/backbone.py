@@ -50,10 +50,20 @@ def fields_of(folder: Path) -> dict[str, Any]:
 
 
 def blocks(model: Any, hidden: Tensor, lengths: Tensor | None, *, first: int, last: int) -> Tensor:
-    """Take hidden state ``first`` (batch, frames, dims) to ``last``, counted as transformers does.
+    """Take hidden state ``first`` to ``last``, counted as transformers does.
 
-    ``lengths`` (batch,) hides padding from attention. As in transformers' hidden states, the one after the final block
-    is given before the closing layer norm that some models have (``do_stable_layer_norm``).
+    As in transformers' hidden states, the one after the final block is given before the closing layer norm that some models
+    have (``do_stable_layer_norm``).
+
+    Args:
+        model: the encoder, as transformers builds it.
+        hidden: (batch, frames, dims).
+        lengths: each clip's own frames (batch,), which hide the padding from attention; None: all count.
+        first: number of the state that comes in.
+        last: number of the state that is wanted.
+
+    Returns:
+        (batch, frames, dims).
     """
     encoder, config = model.encoder, model.config
     inside = None if lengths is None else frame_mask(lengths, hidden.shape[1])[:, 0]
@@ -72,9 +82,18 @@ def blocks(model: Any, hidden: Tensor, lengths: Tensor | None, *, first: int, la
 
 
 def add_lora(model: Any, numbers: list[int], rank: int, alpha: float) -> int:
-    """Freeze the encoder and adapt q, k, v of the blocks ``numbers`` (from 1); return the adapters' parameter count.
+    """Freeze the encoder and adapt q, k, v of some blocks; return the adapters' parameter count.
 
     As a parametrisation of the weights: WavLM reads its projections' weights itself and would pass by a wrapped layer.
+
+    Args:
+        model: the encoder, as transformers builds it.
+        numbers: blocks, counted from 1.
+        rank: r of LoRA (Hu et al. 2021).
+        alpha: the low-rank path is scaled by alpha / r.
+
+    Raises:
+        UsageError: a block without q, k and v projections.
     """
     model.requires_grad_(False)
     for number in numbers:
@@ -113,6 +132,11 @@ class LowRank(nn.Module):
     """W + (alpha / rank) · B A, B starting at zero (Hu et al. 2021).
 
     With ``dropout``, while training, B A sees dropped-out inputs, and W whole ones, as with peft.
+
+    Args:
+        weight: the projection's weight (rows, columns).
+        rank: r.
+        alpha: scale of the low-rank path, as alpha / r.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -129,7 +153,16 @@ class LowRank(nn.Module):
         return weight + self.scale * (self.lora_B @ self.lora_A)
 
     def drop_inputs(self, linear: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        """Forward hook of the adapted projection: what dropout makes of the input, through the low-rank path alone."""
+        """Forward hook of the adapted projection: what dropout makes of the input, through the low-rank path alone.
+
+        Args:
+            linear: the adapted projection.
+            inputs: what it was given; the first is (…, columns).
+            output: what it answered, (…, rows).
+
+        Returns:
+            The output with dropout in the low-rank path, or None where there is none.
+        """
         if not (self.dropout and linear.training):
             return None
         changed = F.dropout(inputs[0], self.dropout) - inputs[0]

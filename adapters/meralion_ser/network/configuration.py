@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from transformers import PreTrainedConfig
 
@@ -12,9 +12,9 @@ RELEASED_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "
 """Order of the released checkpoint's logits (ARCHITECTURE.md)."""
 
 ENCODERS = ("whisper", "backbone", "none")
-POOLINGS = ("hybrid", "attentive", "mean")
-FRAME_RULES = ("all", "valid", "own")
-INIT_SCHEMES = ("torch", "few_clips")
+Pooling = Literal["hybrid", "attentive", "mean"]
+FrameRule = Literal["all", "valid", "own"]
+InitScheme = Literal["torch", "few_clips"]
 
 
 def log_spaced_kernels(longest: int, count: int) -> list[int]:
@@ -40,28 +40,43 @@ def log_spaced_kernels(longest: int, count: int) -> list[int]:
 class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
     """What network to build. The defaults are the released one's head on a Whisper encoder.
 
-    - ``encoder``: ``whisper``; ``backbone``, an encoder of the wav2vec 2.0 family; or ``none`` when frames (log-mel, or
-      another encoder's output) come in directly.
-    - ``whisper``: fields of ``transformers.WhisperConfig``; only the encoder's are used. ``backbone``: the fields of the
-      other encoder's config, ``model_type`` among them.
-    - ``mixed_states``: without encoder, how many hidden states lie side by side in a frame of ``input_dim``; above 1,
-      their mean under learned softmax weights goes on (Yang et al. 2021, SUPERB).
-    - ``pooling``: ``hybrid`` (as released: several resolutions, three levels of attention), ``attentive`` (one softmax
-      over frames) or ``mean``.
-    - ``input_dim``, ``frame_stack``: without encoder, the size of a frame and how many neighbours are joined into one.
-    - ``layer``: which of the encoder's hidden states the head sees, counted as transformers does (0: after the
-      positional embedding, k: output of block k, the last: after the final layer norm). None: the last.
-    - ``standardise``: subtract a mean and divide by a standard deviation per feature, kept as buffers.
-    - ``frames``: ``all`` pools over every frame, padding included (as released); ``valid`` lets the encoder see the
-      padded window and the head only the clip's frames; ``own`` hides the padding from encoder and head alike.
-    - ``channels_per_group``: for the group norms; None means min(32, channels) groups (as released).
-    - ``init_scheme``: ``torch`` (library defaults) or ``few_clips``: orthogonal weights and zero biases in the
-      pooling, embedding and output linears, zero last group-norm weight per block (UA .57 → .86 on 339 clips:
-      research notes).
-    - ``lora_*``: adapters on q, k, v of the blocks in ``lora_layers`` (1-based; None: all up to ``layer``), put in
-      by :meth:`MeralionSer.add_lora`. Saved folders hold merged weights.
+    Args:
+        encoder: ``whisper``; ``backbone``, an encoder of the wav2vec 2.0 family; or ``none`` when frames (log-mel, or another
+            encoder's output) come in directly.
+        whisper: fields of ``transformers.WhisperConfig``; only the encoder's are used.
+        backbone: the fields of the other encoder's config, ``model_type`` among them.
+        input_dim: without encoder, the size of a frame.
+        mixed_states: without encoder, how many hidden states lie side by side in a frame of ``input_dim``; above 1, their mean
+            under learned softmax weights goes on (Yang et al. 2021, SUPERB).
+        frame_stack: without encoder, how many neighbouring frames are joined into one.
+        layer: which of the encoder's hidden states the head sees, counted as transformers does (0: after the positional
+            embedding, k: output of block k, the last: after the final layer norm). None: the last.
+        standardise: subtract a mean and divide by a standard deviation per feature, kept as buffers.
+        frames: ``all`` pools over every frame, padding included (as released); ``valid`` lets the encoder see the padded window
+            and the head only the clip's frames; ``own`` hides the padding from encoder and head alike.
+        channels: width of the ECAPA blocks.
+        embedding: size of a clip's embedding; None: half of ``channels``.
+        dilations: of the ECAPA blocks, one each.
+        res2_scale: into how many parts a Res2 block splits its channels.
+        se_reduction: by how much squeeze-excitation narrows.
+        channels_per_group: for the group norms; None: min(32, channels) groups (as released).
+        kernel_sizes: of the multi-resolution pooling.
+        pooling_channels_per_group: for the group norms of the pooling.
+        segment_levels: levels of the hierarchical pooling.
+        pooling: ``hybrid`` (as released: several resolutions, three levels of attention), ``attentive`` (one softmax over
+            frames) or ``mean``.
+        dropout: of the projection and the embedding, 0..1.
+        embedding_dropout: between the two layers of the embedding, 0..1.
+        init_scheme: ``torch`` (library defaults) or ``few_clips``: orthogonal weights and zero biases in the pooling, embedding
+            and output linears, zero last group-norm weight per block (UA .57 → .86 on 339 clips: research notes).
+        lora_rank: of adapters on q, k, v, put in by :meth:`MeralionSer.add_lora`; saved folders hold merged weights.
+        lora_alpha: their scale is alpha / rank.
+        lora_dropout: of their inputs, 0..1.
+        lora_layers: the blocks that have them, from 1; None: all up to ``layer``.
+        id2label: names of the classes, in the order of the logits; None: the released seven.
 
-    Raises :class:`bench.errors.UsageError` for values that describe no network.
+    Raises:
+        UsageError: values that describe no network.
     """
 
     model_type: ClassVar[str] = "meralion_ser"
@@ -115,9 +130,9 @@ class MeralionSerConfig(PreTrainedConfig):  # type: ignore[misc]
     def _check(self) -> None:
         for field, value, known in (
             ("encoder", self.encoder, ENCODERS),
-            ("frames", self.frames, FRAME_RULES),
-            ("pooling", self.pooling, POOLINGS),
-            ("init_scheme", self.init_scheme, INIT_SCHEMES),
+            ("frames", self.frames, get_args(FrameRule)),
+            ("pooling", self.pooling, get_args(Pooling)),
+            ("init_scheme", self.init_scheme, get_args(InitScheme)),
         ):
             if value not in known:
                 raise UsageError(f"MeralionSerConfig: {field} is {value!r}; use one of {', '.join(known)}")

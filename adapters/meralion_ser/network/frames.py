@@ -45,20 +45,24 @@ def _mel_filters() -> Tensor:
     return torch.tensor(np.asarray(filters, dtype=np.float32))
 
 
-def clip_frames(clips: Clips, index: int, features: FeatureReader | None) -> Tensor | None:
-    """Frames (frames, dims) of one clip: from ``features``, or log-mel when that is None.
+def clip_frames(clips: Clips, index: int, features: FeatureReader) -> Tensor | None:
+    """Stored frames (frames, dims) of one clip; None where the frozen encoder could not take it.
 
-    Several stored layers lie side by side in each frame (frames, layers · dims). None when the frozen encoder could not
-    take the clip. Raises :class:`UsageError` when the store holds pooled vectors, :class:`DataError` for frames that are
-    no numbers.
+    Several stored layers lie side by side in each frame (frames, layers · dims).
+
+    Args:
+        clips: of which one is read.
+        index: which.
+        features: stored frames by PCM hash, each (layers, frames, dims).
+
+    Raises:
+        UsageError: the store holds pooled vectors.
+        DataError: frames that are no numbers.
     """
-    if features is None:
-        frames = log_mel(clips.read(index))
-    elif clips.pcm_hashes[index] not in features:
+    pcm_hash = clips.pcm_hashes[index]
+    if pcm_hash not in features:
         return None
-    else:
-        frames = stored_frames(features[clips.pcm_hashes[index]])
-    return checked(frames, clips.ids[index])
+    return checked(stored_frames(features[pcm_hash]), clips.ids[index])
 
 
 def checked(frames: Tensor, clip: str) -> Tensor:

@@ -17,6 +17,14 @@ def inject(encoder: nn.Module, config: MeralionSerConfig, top_layer: int) -> int
     """Freeze ``encoder`` and put adapters on q, k, v of the config's blocks; return the adapters' parameter count.
 
     Blocks are counted from 1, as the hidden states they give. A fresh adapter adds nothing (B = 0).
+
+    Args:
+        encoder: a Whisper encoder.
+        config: rank, alpha, dropout and blocks.
+        top_layer: the last layer that the head sees.
+
+    Raises:
+        UsageError: a rank below 1, or blocks outside of 1..top_layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
 

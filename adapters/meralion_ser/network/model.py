@@ -70,6 +70,9 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     ``forward`` takes log-mel features (batch, mels, frames), as ``WhisperFeatureExtractor`` gives them, or frames
     (batch, input_dim, frames) where the config has no encoder; or, through ``states``, an encoder's cached hidden
     state (batch, frames, dims) of layer ``states_layer``, from which it goes on.
+
+    Args:
+        config: sizes, encoder and labels; see :class:`MeralionSerConfig`.
     """
 
     config_class = MeralionSerConfig
@@ -127,8 +130,22 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     ) -> MeralionSerOutput | tuple[Tensor, Tensor]:
         """Answer for a batch of windows.
 
-        ``lengths`` (batch,) counts each clip's own frames in whichever of the two inputs is given; what it hides is
-        the config's ``frames`` rule. Without it every frame counts.
+        What ``lengths`` hides is the config's ``frames`` rule.
+
+        Args:
+            input_features: log-mel (batch, mels, frames), or frames (batch, input_dim, frames) where the config has no encoder.
+            lengths: each clip's own frames (batch,), in whichever of the two inputs is given; None: every frame counts.
+            states: in place of ``input_features``, an encoder's hidden state (batch, frames, dims).
+            states_layer: the number of that state, from which the network goes on.
+            return_dict: False gives a plain tuple, as transformers' models do.
+
+        Returns:
+            ``logits`` (batch, labels) in the order of ``config.id2label``, and ``dimensions`` (batch, 3): valence, arousal,
+            dominance in 0..1.
+
+        Raises:
+            UsageError: both inputs, none, or one of another shape.
+            DataError: more frames than the Whisper encoder has positions.
         """
         if (input_features is None) == (states is None):
             raise UsageError("MeralionSer.forward: give input_features or states, one of them")
@@ -162,7 +179,13 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         return layers if self.config.layer is None else int(self.config.layer)
 
     def encode_from(self, states: Tensor, states_layer: int, lengths: Tensor | None = None) -> Tensor:
-        """Take hidden state ``states_layer`` (batch, frames, dims) up to :attr:`top_layer`."""
+        """Take a hidden state up to :attr:`top_layer`.
+
+        Args:
+            states: (batch, frames, dims).
+            states_layer: their number, counted as transformers does.
+            lengths: each clip's own frames (batch,), which hide the padding; None: all count.
+        """
         if self.config.encoder == "backbone":
             return backbone.blocks(self.backbone, states, lengths, first=states_layer, last=self.top_layer)
         return whisper_layers.blocks(
@@ -187,13 +210,13 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
     ) -> MeralionSer:
         """Load a checkpoint of the released layout, of any size, from a folder or the hub. Strict.
 
-        Safetensors only; with ``allow_pickle`` a folder without any is read from its pickle, as plain tensors.
-        Sizes are read from the tensors; attention heads from ``config.json`` (section ``whisper``), else
-        d_model // 64. With ``meta`` as the default device, weights are on the CPU all the same.
+        Sizes are read from the tensors; attention heads from ``config.json`` (section ``whisper``), else d_model // 64. With
+        ``meta`` as the default device, weights are on the CPU all the same.
 
-        Raises:
-            DataError: the missing, unexpected and mismatched tensors, or the file that cannot be read.
-            CannotRun: neither a folder nor to be had from the hub.
+        Args:
+            folder_or_hub_id: a local folder, or a name like ``MERaLiON/MERaLiON-SER-v1``.
+            revision: of the hub's repository.
+            allow_pickle: whether a folder without safetensors is read from its pickle, as plain tensors.
         """
         folder = released_layout.local_folder(folder_or_hub_id, revision, allow_pickle)
         with released_layout.real_tensors():

@@ -147,7 +147,13 @@ def buildable(folder: Path) -> Iterator[None]:
 def load_strictly(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load tensors by name and shape, all of them and no others, in the model's own precision.
 
-    Raises :class:`DataError` listing what is missing, unexpected, of another shape and of another type.
+    Args:
+        model: what is filled.
+        tensors: by name.
+        source: the folder or file, for the message.
+
+    Raises:
+        DataError: tensors that are missing, unexpected, of another shape or of another type, listed.
     """
     wanted = model.state_dict()
     problems = {
@@ -164,10 +170,10 @@ def load_strictly(model: nn.Module, tensors: dict[str, Tensor], source: Path) ->
             if tensors[name].is_floating_point() != wanted[name].is_floating_point()
         ],
     }
-    said = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
-    if said:
+    faults = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
+    if faults:
         raise DataError(
-            f"{source}: the checkpoint does not fit this network. {'; '.join(said)}. "
+            f"{source}: the checkpoint does not fit this network. {'; '.join(faults)}. "
             "Use a checkpoint of this layout, or name its sizes in config.json"
         )
     model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()})
@@ -176,7 +182,13 @@ def load_strictly(model: nn.Module, tensors: dict[str, Tensor], source: Path) ->
 def released_config(tensors: dict[str, Tensor], described: dict[str, Any], source: Path) -> MeralionSerConfig:
     """Read the sizes from the tensors (shapes alone: meta tensors do) and the head count and labels from config.json.
 
-    Raises :class:`DataError` when a tensor that tells a size is not there, or config.json says what cannot be.
+    Args:
+        tensors: by name.
+        described: what ``config.json`` holds.
+        source: the folder, for the message.
+
+    Raises:
+        DataError: a tensor that tells a size is not there, or config.json says what cannot be.
     """
     try:
         return _config_of_shapes({name: tuple(t.shape) for name, t in tensors.items()}, described)
@@ -316,6 +328,11 @@ def _labels(described: dict[str, Any], count: int) -> dict[int, str]:
 
 def local_folder(folder_or_hub_id: str | Path, revision: str | None, allow_pickle: bool) -> Path:
     """Return a folder as it is, or fetch a model of the hub into one.
+
+    Args:
+        folder_or_hub_id: a local folder, or the name of a repository of the hub.
+        revision: of that repository.
+        allow_pickle: whether pickled weights are fetched too.
 
     Raises:
         CannotRun: neither a folder nor to be had from the hub.

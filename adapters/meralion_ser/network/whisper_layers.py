@@ -25,11 +25,18 @@ def frames_after_stem(mel_frames: Tensor) -> Tensor:
 
 
 def stem(encoder: WhisperEncoder, features: Tensor, lengths: Tensor | None) -> Tensor:
-    """Log-mel (batch, mels, frames) → hidden state 0 (batch, frames // 2, dims).
+    """Take log-mel to hidden state 0.
 
-    With ``lengths`` (batch,), in mel frames, what lies behind a clip's end is hidden from both convolutions.
+    Args:
+        encoder: Whisper's.
+        features: log-mel (batch, mels, frames), 10 ms each.
+        lengths: each clip's own mel frames (batch,): what lies behind its end is hidden from both convolutions; None: all count.
 
-    Raises :class:`DataError` for more frames than the encoder has positions.
+    Returns:
+        (batch, frames // 2, dims), 20 ms each.
+
+    Raises:
+        DataError: more frames than the encoder has positions.
     """
     positions = int(encoder.config.max_source_positions)
     if features.shape[2] > 2 * positions:
@@ -51,10 +58,19 @@ def stem(encoder: WhisperEncoder, features: Tensor, lengths: Tensor | None) -> T
 def blocks(
     encoder: WhisperEncoder, hidden: Tensor, lengths: Tensor | None, *, first: int, last: int
 ) -> Tensor:
-    """Take hidden state ``first`` (batch, frames, dims) to hidden state ``last``, counted as transformers does.
+    """Take hidden state ``first`` to hidden state ``last``, counted as transformers does.
 
-    The state after the final block is given after the encoder's closing layer norm. ``lengths`` (batch,), in
-    encoder frames, hides the padding from attention.
+    The state after the final block is given after the encoder's closing layer norm.
+
+    Args:
+        encoder: Whisper's.
+        hidden: (batch, frames, dims).
+        lengths: each clip's own encoder frames (batch,), which hide the padding from attention; None: all count.
+        first: number of the state that comes in.
+        last: number of the state that is wanted.
+
+    Returns:
+        (batch, frames, dims).
     """
     bias = None if lengths is None else _attention_bias(lengths, hidden)
     for layer in encoder.layers[first:last]:

@@ -65,9 +65,15 @@ class MixUp:
 class AudioViews:
     """Further takes of a clip: at another speed, and with noise.
 
-    ``count`` takes per clip, each at a speed of 0.9, 1.0 or 1.1 and with noise of 5 to 20 dB SNR: an excerpt from
-    ``noise_folder`` (MUSAN, or any folder of audio files) where one is given, noise of a spectrum between white and brown
-    otherwise. Seeded by the clip's samples, so that a view is the same in every fold, epoch and process.
+    Seeded by the clip's samples, so that a view is the same in every fold, epoch and process.
+
+    Args:
+        count: takes per clip.
+        seed: of all draws.
+        noise_folder: excerpts are from here (MUSAN, or any folder of audio files); None: noise of a spectrum between white and
+            brown.
+        speeds: each take is at one of these, drawn evenly.
+        snr_db: lowest and highest ratio of signal to noise.
     """
 
     count: int

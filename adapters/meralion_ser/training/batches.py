@@ -20,12 +20,18 @@ _BUCKET = 8
 
 @dataclass(frozen=True)
 class LabelledFrames:
-    """Clips to learn from: frames (frames, dims) each, class indices (−1: none), dimensions (clips, 3) with NaN.
+    """Clips to learn from.
 
-    ``views`` are further takes of each clip's frames (noise, another speed), one of which stands for the clip in an
-    epoch; ``soft`` are shares of listeners' votes (clips, classes), NaN where nobody voted; ``sources`` name the pool of
-    recordings that a clip is from. ``silence``: behind the end of a clip in a longer batch stands its silence, as
-    log-mel frames for an encoder that sees the padding need it, and not zero.
+    Args:
+        ids: clip ids.
+        frames: (frames, dims) of each clip.
+        categories: class indices (clips,), −1: none.
+        dimensions: (clips, 3) in 0..1, NaN where not rated.
+        views: further takes of each clip's frames (noise, another speed), one of which stands for the clip in an epoch.
+        soft: shares of listeners' votes (clips, classes), NaN where nobody voted.
+        sources: the pool of recordings that each clip is from.
+        silence: behind the end of a clip in a longer batch stands its silence, as log-mel frames for an encoder that sees the
+            padding need it, and not zero.
     """
 
     ids: tuple[str, ...]
@@ -65,7 +71,15 @@ class LabelledFrames:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Frames (batch, frames, dims) with lengths (batch,), None when all are full; what is known of the clips."""
+    """Some clips, cropped to one length, and what is known of them.
+
+    Args:
+        indices: their rows among the training clips.
+        frames: (batch, frames, dims).
+        lengths: each clip's own frames (batch,); None: all are full.
+        targets: categories and dimensions.
+        masks: which of them are known.
+    """
 
     indices: tuple[int, ...]
     frames: Tensor
@@ -89,9 +103,15 @@ def epoch_batches(
 ) -> Iterator[TrainingBatch]:
     """Yield random batches of clips of near-equal length, cropped at random to the batch's shortest.
 
-    ``sampling``: ``all`` takes every clip once; ``class`` and ``source`` draw as many clips with replacement, each class
-    (each pool of recordings) as often as any other. A clip below half the batch's median length is padded and masked, not
-    allowed to cut the others short.
+    A clip below half the batch's median length is padded and masked, not allowed to cut the others short.
+
+    Args:
+        clips: all training clips.
+        size: clips per batch.
+        longest: frames of a crop at most.
+        rng: of every draw.
+        sampling: ``all`` takes every clip once; ``class`` and ``source`` draw as many clips with replacement, each class (each
+            pool of recordings) as often as any other.
     """
     clips = clips.taken(rng)
     rows = np.arange(len(clips)) if sampling == "all" else _balanced(clips, sampling, rng)
@@ -109,7 +129,13 @@ def _balanced(clips: LabelledFrames, sampling: str, rng: np.random.Generator) ->
 
 
 def whole(clips: LabelledFrames, index: int, longest: int) -> TrainingBatch:
-    """Return one clip as a batch of one, cut to its first ``longest`` frames."""
+    """Return one clip as a batch of one.
+
+    Args:
+        clips: of which one is taken.
+        index: which.
+        longest: it is cut to its first so many frames.
+    """
     frames = clips.frames[index][:longest]
     return TrainingBatch((index,), frames[None], None, *_labels(clips, [index]))
 

@@ -24,7 +24,16 @@ def share_of(batch: TrainingBatch, accelerator: Any) -> slice:
 
 
 def answers_of_all(own: Tensor, clips: int, accelerator: Any) -> Tensor:
-    """Answers (own rows, values) of every process, in the batch's order (clips, values); own rows carry their gradient."""
+    """Answers of every process, in the batch's order; own rows carry their gradient.
+
+    Args:
+        own: this process's answers (own rows, values).
+        clips: rows of the whole batch.
+        accelerator: Accelerate's view of the processes.
+
+    Returns:
+        (clips, values).
+    """
     if accelerator.num_processes == 1:
         return own
     bounds = _bounds(clips, accelerator)
@@ -45,8 +54,8 @@ def agreed(value: float, accelerator: Any) -> float:
         return value
     from accelerate.utils import broadcast
 
-    told: Tensor = broadcast(torch.tensor([value], dtype=torch.float32, device=accelerator.device))
-    return float(told[0])
+    shared: Tensor = broadcast(torch.tensor([value], dtype=torch.float32, device=accelerator.device))
+    return float(shared[0])
 
 
 def _bounds(clips: int, accelerator: Any) -> list[tuple[int, int]]:

@@ -32,7 +32,13 @@ from adapters.meralion_ser.training.losses import (
     hybrid_loss,
 )
 from adapters.meralion_ser.training.recipe import Recipe
-from adapters.meralion_ser.training.session import Kept, State, TrainingSession, resume_session, save_session
+from adapters.meralion_ser.training.session import (
+    EpochCheckpoint,
+    State,
+    TrainingSession,
+    resume_session,
+    save_session,
+)
 from bench.errors import DataError
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None], MeralionSerOutput]
@@ -44,9 +50,15 @@ SECONDS_AT_RISK = 5.0
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs in which ``parameters`` (group: learning rate, decay) learn from ``train`` through ``forward``.
+    """Epochs in which some parameters learn.
 
-    ``longest``: clips are cropped to so many of the frames that they have in this stage.
+    Args:
+        epochs: how many.
+        train: clips that are learnt from.
+        dev: clips that epochs are chosen on; None: no choice.
+        forward: how their frames go through the network.
+        parameters: groups, each with its learning rate and weight decay.
+        longest: clips are cropped to so many of the frames that they have in this stage.
     """
 
     epochs: int
@@ -61,7 +73,17 @@ class Stage:
 class TrainingRun:
     """One training: the network, its stages in order, and what surrounds them.
 
-    ``log`` names one of Accelerate's trackers (``tensorboard``, ``wandb``), whose files go below ``folder``.
+    Args:
+        model: the network, on its device.
+        stages: one after the other.
+        recipe: how to train.
+        weights: of the classes and of the terms of the loss.
+        classes: number of categories.
+        device: as torch names it.
+        folder: checkpoints and logs go here.
+        fingerprint: names the fit; a checkpoint of another is not gone on from.
+        progress: told the epochs done and all epochs, after each.
+        log: one of Accelerate's trackers (``tensorboard``, ``wandb``), whose files go below ``folder``.
     """
 
     model: nn.Module
@@ -139,25 +161,25 @@ def accelerator_for(run: TrainingRun) -> Any:
 
 @contextmanager
 def _environment(name: str, value: str | None) -> Iterator[None]:
-    kept = os.environ.get(name)
+    before = os.environ.get(name)
     if value is not None:
         os.environ[name] = value
     try:
         yield
     finally:
         if value is not None:
-            if kept is None:
+            if before is None:
                 del os.environ[name]
             else:
-                os.environ[name] = kept
+                os.environ[name] = before
 
 
 def _log(accelerator: Any, run: TrainingRun, session: TrainingSession) -> None:
     if run.log:
-        said = {"training loss": session.losses[-1]}
+        curves = {"training loss": session.losses[-1]}
         if session.dev_losses:
-            said["dev loss"] = session.dev_losses[-1]
-        accelerator.log(said, step=session.epoch)
+            curves["dev loss"] = session.dev_losses[-1]
+        accelerator.log(curves, step=session.epoch)
 
 
 def trained(model: nn.Module) -> State:
@@ -165,13 +187,18 @@ def trained(model: nn.Module) -> State:
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def load_kept(model: nn.Module, kept: Kept) -> None:
+def load_checkpoint(model: nn.Module, checkpoint: EpochCheckpoint) -> None:
     """Put one epoch's weights into the network."""
-    _load(model, kept.state)
+    _load(model, checkpoint.state)
 
 
 def learning_rate_share(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at ``step`` (0-based) of ``steps``: linear warm-up, then half a cosine to 0.
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to 0.
+
+    Args:
+        step: counted from 0.
+        steps: all of them.
+        warmup: share of the steps in which the rate rises, 0..1.
 
     >>> [round(learning_rate_share(s, 10, 0.2), 2) for s in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.04]
@@ -194,8 +221,8 @@ def _epoch(
     memory = ConcordanceMemory(recipe.concordance_steps) if recipe.concordance_steps else None
     if accelerator.num_processes > 1:
         # Each process drops out its own units, and a fit gone on with has the dropout of one that was never stopped.
-        said = f"{run.fingerprint} {session.epoch} {accelerator.process_index}"
-        torch.manual_seed(zlib.crc32(said.encode()))
+        key = f"{run.fingerprint} {session.epoch} {accelerator.process_index}"
+        torch.manual_seed(zlib.crc32(key.encode()))
     mixup = MixUp(recipe.mixup, recipe.mixup_alpha)
     per_epoch = math.ceil(len(stage.train) / recipe.batch)
     run.model.train()
@@ -251,14 +278,19 @@ def _keep(run: TrainingRun, stage: Stage, accelerator: Any, session: TrainingSes
     """Keep the last epochs; or, with a dev set, the best."""
     average = run.recipe.average
     if stage.dev is None:
-        session.kept = [*session.kept, Kept(session.epoch, None, trained(run.model))][-average:]
+        session.checkpoints = [
+            *session.checkpoints,
+            EpochCheckpoint(session.epoch, None, trained(run.model)),
+        ][-average:]
         return
     loss = agreed(_dev_loss(run, stage, stage.dev), accelerator)
     better = all(loss < earlier for earlier in session.dev_losses)
     session.stalled = 0 if better else session.stalled + 1
     session.dev_losses.append(loss)
-    kept = [*session.kept, Kept(session.epoch, loss, trained(run.model))]
-    session.kept = sorted(kept, key=lambda k: (math.inf if k.loss is None else k.loss, k.epoch))[:average]
+    candidates = [*session.checkpoints, EpochCheckpoint(session.epoch, loss, trained(run.model))]
+    session.checkpoints = sorted(candidates, key=lambda k: (math.inf if k.loss is None else k.loss, k.epoch))[
+        :average
+    ]
 
 
 def _dev_loss(run: TrainingRun, stage: Stage, dev: LabelledFrames) -> float:
@@ -300,7 +332,7 @@ def _next_stage(run: TrainingRun, stage: Stage, session: TrainingSession) -> Non
     """Go on to the next stage; with a dev set, from the best epoch so far."""
     session.stage, session.epochs_in_stage, session.stalled = session.stage + 1, 0, 0
     if stage.dev is not None and session.stage < len(run.stages):
-        load_kept(run.model, session.kept[0])
+        load_checkpoint(run.model, session.checkpoints[0])
 
 
 def _optimiser(stage: Stage) -> torch.optim.AdamW:

@@ -34,7 +34,15 @@ class HybridMasks(NamedTuple):
 
 
 class HybridWeights(NamedTuple):
-    """Weights of the classes (None: equal) and of the two terms, the label smoothing, and the focal exponent (0: none)."""
+    """Weights of the loss's terms.
+
+    Args:
+        classes: of each class (classes,); None: equal.
+        category: λ_cat.
+        dimension: λ_dim.
+        smoothing: ε of label smoothing, 0 to below 1.
+        focal: exponent γ of a focal loss (Lin et al. 2017); 0: cross-entropy.
+    """
 
     classes: Tensor | None = None
     category: float = 1.0
@@ -44,7 +52,13 @@ class HybridWeights(NamedTuple):
 
 
 class HybridLoss(NamedTuple):
-    """The total, and its unweighted parts; a part without clips to learn from is None."""
+    """A loss and its unweighted parts.
+
+    Args:
+        total: λ_cat · categorical + λ_dim · dimensional.
+        categorical: None without a clip to learn from.
+        dimensional: None without two clips to learn from.
+    """
 
     total: Tensor
     categorical: Tensor | None
@@ -59,12 +73,22 @@ def hybrid_loss(
     weights: HybridWeights | None = None,
     memory: ConcordanceMemory | None = None,
 ) -> HybridLoss:
-    """Loss of a batch: logits (batch, classes) and dimensions (batch, 3) against what is known of the clips.
+    """Loss of a batch against what is known of the clips: λ_cat · CE + λ_dim · mean of 1 − CCC (arXiv 2511.04914).
 
     A batch without categories drops the categorical term; a dimension with fewer than two clips (no variance) drops
-    out of the mean; without ``masks`` every label is known. The total of nothing is zero, with a gradient of zero.
-    With a ``memory`` the CCC is that of the batch and the steps before it. Answers in half precision are taken in single:
+    out of the mean. The total of nothing is zero, with a gradient of zero. Answers in half precision are taken in single:
     moments of bf16 numbers have two digits.
+
+    Args:
+        logits: (batch, classes).
+        dimensions: (batch, 3) in 0..1: valence, arousal, dominance.
+        targets: class indices (batch,) or soft labels (batch, classes), and true dimensions (batch, 3).
+        masks: which of them are known, (batch,) and (batch, 3) or (batch,); None: all.
+        weights: of the classes and of the two terms; None: equal classes, λ_cat 1.0, λ_dim 0.5, smoothing 0.1.
+        memory: with one, the CCC is that of the batch and of the steps before it.
+
+    Returns:
+        The total, and its parts.
 
     Raises:
         DataError: a known category that is none of the classes, like the −100 that elsewhere means unknown.
@@ -110,7 +134,16 @@ class ConcordanceMemory:
         self.clips = 0
 
     def joined(self, predicted: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the batch, with its gradient, and behind it what is remembered; then remember the batch."""
+        """Return the batch, with its gradient, and behind it what is remembered; then remember the batch.
+
+        Args:
+            predicted: (batch, 3).
+            truth: (batch, 3).
+            known: (batch, 3), bool.
+
+        Returns:
+            The same three, (clips, 3).
+        """
         others = list(self._past)
         self._past.append((predicted.detach(), truth, known))
         columns = zip((predicted, truth, known), *others, strict=True)
@@ -131,6 +164,17 @@ def categorical_loss(
 
     Σᵢ Σ_c w_c t̃ᵢc (1 − pᵢc)^γ (−log pᵢc) / Σᵢ Σ_c w_c tᵢc, where t̃ = (1 − ε) t + ε / C and γ is ``focal`` (Lin et
     al. 2017). For class indices and γ = 0 this is ``torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)``.
+
+    Args:
+        logits: (batch, classes).
+        categories: class indices (batch,), or soft labels (batch, classes).
+        known: (batch,), bool.
+        class_weights: (classes,); None: equal.
+        smoothing: ε.
+        focal: γ.
+
+    Returns:
+        A number, or None where no clip with a weight is known.
     """
     soft = _soft(categories[known], logits)
     log_p = logits[known].log_softmax(dim=1)
@@ -152,6 +196,14 @@ def concordance_loss(predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor 
     """Mean of 1 − CCC over the dimensions that two or more clips of the batch know.
 
     CCC = 2 cov / (var + var + (mean − mean)²) with 1/N moments (Lin 1989).
+
+    Args:
+        predicted: (clips, dimensions).
+        truth: (clips, dimensions).
+        known: (clips, dimensions), bool.
+
+    Returns:
+        A number, or None where no dimension has two clips.
     """
     terms = [
         1.0 - _concordance(predicted[known[:, d], d], truth[known[:, d], d])

@@ -2,114 +2,104 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from adapters.meralion_ser.network import architecture
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
 from adapters.meralion_ser.network.architecture import Architecture
-from adapters.meralion_ser.network.rules import (
-    Number,
-    OneOf,
-    OrNull,
-    Rule,
+from adapters.meralion_ser.settings import (
+    Amount,
+    CheckedSettings,
+    FalseIsNo,
+    FolderPath,
+    FromOne,
+    FromZero,
+    Rate,
+    Share,
+    ShareBelowOne,
     Switch,
-    Text,
-    Whole,
-    broken,
-    refuse,
-    settle,
+    split_settings,
 )
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError
 
-PRECISIONS = ("no", "bf16", "fp16")
-SAMPLINGS = ("all", "class", "source")
-DEV_USES = ("select", "train")
 SEEDS = 2**64
 """Torch takes seeds below this."""
 
-_RATE, _AMOUNT, _SHARE = Number(0.0, least_too=False), Number(0.0), Number(0.0, 1.0)
-RULES: Mapping[str, Rule] = {
-    "epochs": Whole(0),
-    "lora_epochs": Whole(0),
-    "batch": Whole(1),
-    "head_lr": _RATE,
-    "head_decay": _AMOUNT,
-    "lora_lr": _RATE,
-    "lora_decay": _AMOUNT,
-    "second_stage": _AMOUNT,
-    "warmup": _SHARE,
-    "category_weight": _AMOUNT,
-    "dimension_weight": _AMOUNT,
-    "label_smoothing": Number(0.0, 1.0, most_too=False),
-    "balanced": Switch(),
-    "mixup": _SHARE,
-    "mixup_alpha": _AMOUNT,
-    "crop_seconds": Number(0.0, least_too=False),
-    "dev": OneOf(DEV_USES),
-    "patience": Whole(1),
-    "average": Whole(1),
-    "focal": _AMOUNT,
-    "soft_labels": Switch(),
-    "concordance_steps": Whole(0),
-    "sampling": OneOf(SAMPLINGS),
-    "views": Whole(0),
-    "noise_folder": OrNull(Text("the path of a folder")),
-    "precision": OneOf(PRECISIONS, off="no"),
-    "checkpointing": Switch(),
-    "match_dimensions": Switch(),
-}
 
-
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Recipe(CheckedSettings):
     """How to train. Learning rates, decays, warm-up, loss weights and MixUp default to the paper's (arXiv 2511.04914).
 
-    ``epochs`` train the head on frozen frames; ``lora_epochs`` then train head and LoRA together, the head at
-    ``head_lr · second_stage``; with ``epochs`` 0 both learn together from the start, as in the paper. ``dev`` is
-    ``select`` (keep the ``average`` best epochs by dev categorical loss, or by 1 − CCC where no category is trained, stop
-    after ``patience`` epochs without a better one) or ``train`` (learn from dev too, keep the last ``average`` epochs).
+    Args:
+        epochs: train the head on frozen frames; 0: head and LoRA learn together from the start, as in the paper.
+        lora_epochs: then train head and LoRA together.
+        batch: clips per step.
+        head_lr: peak learning rate of the head.
+        head_decay: its weight decay.
+        lora_lr: peak learning rate of LoRA.
+        lora_decay: its weight decay.
+        second_stage: the head learns at ``head_lr · second_stage`` beside LoRA.
+        warmup: share of the steps in which rates rise, 0..1.
+        category_weight: λ_cat of the loss.
+        dimension_weight: λ_dim of the loss.
+        label_smoothing: ε, 0 to below 1.
+        balanced: whether classes weigh by their inverse frequency.
+        mixup: share of the batches that are mixed (Zhang et al. 2018), 0..1.
+        mixup_alpha: of their Beta distribution.
+        crop_seconds: length of random crops, at most.
+        dev: ``select`` (keep the ``average`` best epochs by dev categorical loss, or by 1 − CCC where no category is trained,
+            stop after ``patience`` epochs without a better one) or ``train`` (learn from dev too, keep the last ``average``
+            epochs).
+        patience: see ``dev``.
+        average: see ``dev``.
+        focal: exponent of a focal loss (0: cross-entropy).
+        soft_labels: whether listeners' votes are learnt from where there are any.
+        concordance_steps: how many earlier batches the CCC term remembers.
+        sampling: ``class`` or ``source`` draws clips evenly over classes or over pools of recordings, ``all`` takes each once
+            an epoch.
+        views: further takes of each clip (speed, noise), which stand in for it in some epochs.
+        noise_folder: where their noise is from; None: made here.
+        precision: ``no``, ``bf16`` or ``fp16``, which saves memory.
+        checkpointing: whether blocks are computed again in the backward pass, which saves memory too.
+        match_dimensions: whether predicted dimensions are moved and scaled so that on the training clips they have the mean
+            and the variance of the truth.
 
-    ``focal`` is the exponent of a focal loss (0: cross-entropy), ``soft_labels`` learns from listeners' votes where there
-    are any, ``concordance_steps`` is how many earlier batches the CCC term remembers. ``sampling`` draws clips evenly over
-    classes or over sources (pools of recordings), ``all`` takes each once an epoch. ``views`` further takes of each clip
-    (speed, noise; ``noise_folder``) stand in for it in some epochs. ``precision`` and ``checkpointing`` (recompute blocks
-    in the backward pass) save memory. ``match_dimensions`` moves and scales the predicted dimensions so that on the
-    training clips they have the mean and the variance of the truth.
+    Raises:
+        UsageError: values that are none, or that leave nothing to train.
     """
 
-    epochs: int = 15
-    lora_epochs: int = 0
-    batch: int = 32
-    head_lr: float = 6e-4
-    head_decay: float = 8e-5
-    lora_lr: float = 5e-5
-    lora_decay: float = 4e-5
-    second_stage: float = 1.0
-    warmup: float = 0.08
-    category_weight: float = 1.0
-    dimension_weight: float = 0.5
-    label_smoothing: float = 0.1
-    balanced: bool = True
-    mixup: float = 0.5
-    mixup_alpha: float = 0.3
-    crop_seconds: float = 30.0
-    dev: str = "select"
-    patience: int = 5
-    average: int = 4
-    focal: float = 0.0
-    soft_labels: bool = False
-    concordance_steps: int = 0
-    sampling: str = "all"
-    views: int = 0
-    noise_folder: str | None = None
-    precision: str = "no"
-    checkpointing: bool = False
-    match_dimensions: bool = False
+    epochs: FromZero = 15
+    lora_epochs: FromZero = 0
+    batch: FromOne = 32
+    head_lr: Rate = 6e-4
+    head_decay: Amount = 8e-5
+    lora_lr: Rate = 5e-5
+    lora_decay: Amount = 4e-5
+    second_stage: Amount = 1.0
+    warmup: Share = 0.08
+    category_weight: Amount = 1.0
+    dimension_weight: Amount = 0.5
+    label_smoothing: ShareBelowOne = 0.1
+    balanced: Switch = True
+    mixup: Share = 0.5
+    mixup_alpha: Amount = 0.3
+    crop_seconds: Rate = 30.0
+    dev: Literal["select", "train"] = "select"
+    patience: FromOne = 5
+    average: FromOne = 4
+    focal: Amount = 0.0
+    soft_labels: Switch = False
+    concordance_steps: FromZero = 0
+    sampling: Literal["all", "class", "source"] = "all"
+    views: FromZero = 0
+    noise_folder: FolderPath | None = None
+    precision: Annotated[Literal["no", "bf16", "fp16"], FalseIsNo] = "no"
+    checkpointing: Switch = False
+    match_dimensions: Switch = False
 
     def __post_init__(self) -> None:
-        settle(self, RULES)
         if self.epochs + self.lora_epochs < 1:
             raise UsageError("epochs and lora_epochs are both 0; their sum must be at least 1")
         if self.category_weight == 0 and self.dimension_weight == 0:
@@ -131,13 +121,9 @@ def settled(encoder: str, settings: Mapping[str, Any]) -> tuple[Architecture, Re
         UsageError: settings that do not exist or break their rules, all of them in one message; or that contradict
             each other.
     """
-    given = {"encoder": encoder, **settings}
-    fields = {kind: [f.name for f in dataclasses.fields(kind)] for kind in (Architecture, Recipe)}
-    known = [name for names in fields.values() for name in names]
-    unknown = [f"no parameter {name!r}; {nearest(name, known)}" for name in settings if name not in known]
-    refuse([*unknown, *broken(given, architecture.RULES), *broken(given, RULES)])
-    chosen = Architecture(**{name: given[name] for name in fields[Architecture] if name in given})
-    recipe = Recipe(**{name: given[name] for name in fields[Recipe] if name in given})
+    chosen: Architecture
+    recipe: Recipe
+    chosen, recipe = split_settings({"encoder": encoder, **settings}, Architecture, Recipe)
     if bool(chosen.lora_rank) != bool(recipe.lora_epochs):
         raise UsageError("lora_rank and lora_epochs go together: both above 0, or both 0")
     if recipe.checkpointing and not chosen.has_blocks:

@@ -19,8 +19,14 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Trained weights of one epoch, and the dev loss that they were kept for (None when the last epochs are kept)."""
+class EpochCheckpoint:
+    """Trained weights of one epoch, kept for averaging.
+
+    Args:
+        epoch: its number, over all stages.
+        loss: the dev loss that it was kept for; None when the last epochs are kept.
+        state: trained weights by name.
+    """
 
     epoch: int
     loss: float | None
@@ -29,7 +35,18 @@ class Kept:
 
 @dataclass
 class TrainingSession:
-    """Where a training stands: epochs done, over all stages, and everything that the next one depends on."""
+    """Where a training stands: epochs done, over all stages, and everything that the next one depends on.
+
+    Args:
+        rng: of batches, crops and mixtures.
+        epoch: epochs done, over all stages.
+        stage: index of the present one.
+        epochs_in_stage: epochs done in it.
+        stalled: epochs since the best.
+        losses: training loss of each epoch.
+        dev_losses: dev loss of each epoch, where there is a choice.
+        checkpoints: epochs that are kept, the best first.
+    """
 
     rng: np.random.Generator
     epoch: int = 0
@@ -38,13 +55,21 @@ class TrainingSession:
     stalled: int = 0
     losses: list[float] = field(default_factory=list)
     dev_losses: list[float] = field(default_factory=list)
-    kept: list[Kept] = field(default_factory=list)
+    checkpoints: list[EpochCheckpoint] = field(default_factory=list)
 
 
 def save_session(
     folder: Path, fingerprint: str, session: TrainingSession, weights: State, optimiser: dict[str, Any]
 ) -> None:
-    """Write the session atomically. ``fingerprint`` names the fit that may go on from it."""
+    """Write the session atomically.
+
+    Args:
+        folder: where.
+        fingerprint: names the fit that may go on from it.
+        session: where the training stands.
+        weights: the trained weights as they are now.
+        optimiser: the optimiser's state.
+    """
     state = {
         "fingerprint": fingerprint,
         "rng": json.dumps(session.rng.bit_generator.state),
@@ -52,7 +77,7 @@ def save_session(
         "counters": [session.epoch, session.stage, session.epochs_in_stage, session.stalled],
         "losses": session.losses,
         "dev_losses": session.dev_losses,
-        "kept": [(kept.epoch, kept.loss, kept.state) for kept in session.kept],
+        "kept": [(c.epoch, c.loss, c.state) for c in session.checkpoints],
         "weights": weights,
         "optimiser": optimiser,
     }
@@ -63,10 +88,17 @@ def save_session(
 def resume_session(
     folder: Path, fingerprint: str, session: TrainingSession
 ) -> tuple[State, dict[str, Any]] | None:
-    """Bring ``session`` to where the fit of this fingerprint stopped; return its weights and optimiser state.
+    """Bring a session to where the fit of this fingerprint stopped.
 
-    None, and the session untouched, when the folder holds no such fit. The file is read as plain tensors and numbers:
-    a checkpoint cannot run code.
+    The file is read as plain tensors and numbers: a checkpoint cannot run code.
+
+    Args:
+        folder: where it was written.
+        fingerprint: names the fit.
+        session: is changed.
+
+    Returns:
+        Its weights and optimiser state; None, and the session untouched, when the folder holds no such fit.
     """
     path = folder / _FILE
     if not path.is_file():
@@ -78,5 +110,5 @@ def resume_session(
     torch.set_rng_state(state["torch_rng"])
     session.epoch, session.stage, session.epochs_in_stage, session.stalled = state["counters"]
     session.losses, session.dev_losses = state["losses"], state["dev_losses"]
-    session.kept = [Kept(*kept) for kept in state["kept"]]
+    session.checkpoints = [EpochCheckpoint(*fields) for fields in state["kept"]]
     return state["weights"], state["optimiser"]

@@ -16,14 +16,18 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Learnable:
+class TrainableTargets:
     """Which answers have training labels that the loss can use.
 
-    ``categories``: whether their term has a weight and a clip; ``dimensions``: of valence, arousal and dominance, whether
-    two clips or more are rated, not all alike, and may meet in a batch (or in what ``concordance_steps`` remembers): the
-    concordance with a constant is 0 whatever is answered, and teaches nothing. ``judged_dimensions``:
-    whether that term has a weight too. With ``dimension_weight`` 0 dimensions are answered all the same, by an output that
-    nothing was asked of: ``meralion-ser-dimensions-categories-only`` is there to show what that is worth.
+    With ``dimension_weight`` 0 dimensions are answered all the same, by an output that nothing was asked of:
+    ``meralion-ser-dimensions-categories-only`` is there to show what that is worth.
+
+    Args:
+        categories: whether their term has a weight and a clip.
+        dimensions: of valence, arousal and dominance, whether two clips or more are rated, not all alike, and may meet in a
+            batch (or in what ``concordance_steps`` remembers): the concordance with a constant is 0 whatever is answered, and
+            teaches nothing.
+        judged_dimensions: whether that term has a weight too.
     """
 
     categories: bool
@@ -31,7 +35,7 @@ class Learnable:
     judged_dimensions: bool
 
     @classmethod
-    def of(cls, clips: LabelledFrames, recipe: Recipe) -> Learnable:
+    def of(cls, clips: LabelledFrames, recipe: Recipe) -> TrainableTargets:
         """Look at what is known of the training clips.
 
         Raises:

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.audio_lm.requests.client import Endpoint, Patience, ServerGone
-from adapters.audio_lm.requests.dispatch import Asker, BudgetSpent, Price, Question, RequestOutcome
-from adapters.audio_lm.requests.questions import Sound, messages
+from adapters.audio_lm.requests.client import Endpoint, RetryPolicy, ServerGone
+from adapters.audio_lm.requests.dispatch import BudgetSpent, Dispatcher, Price
+from adapters.audio_lm.requests.questions import Question, RequestOutcome, Sound, messages
 from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
 from tests.adapters.audio_lm.fault_server import Faults, FaultServer, running
 
-QUICK = Patience(request_seconds=2.0, attempts=3, longest_wait=0.05, loading_seconds=1.0)
+QUICK = RetryPolicy(request_seconds=2.0, attempts=3, longest_wait=0.05, loading_seconds=1.0)
 
 
 def questions(clip: int, variants: int = 3) -> list[Question]:
@@ -42,23 +42,25 @@ def ask(
     concurrency: int = 4,
     price: Price | None = None,
     max_cost: float | None = None,
-) -> tuple[dict[int, list[RequestOutcome]], Asker]:
+) -> tuple[dict[int, list[RequestOutcome]], Dispatcher]:
     outcomes: dict[int, list[RequestOutcome]] = {}
 
-    async def go() -> Asker:
+    async def go() -> Dispatcher:
         with ReplyStore(store) as replies:
-            asker = Asker(
+            dispatcher = Dispatcher(
                 replies,
-                lambda: Endpoint(address, "tiny", patience=QUICK),
+                lambda: Endpoint(address, "tiny", retry=QUICK),
                 concurrency=concurrency,
                 price=price,
                 max_cost=max_cost,
             )
             try:
-                await asker.ask_all([lambda i=i: questions(i) for i in range(clips)], outcomes.__setitem__)  # type: ignore[misc]
+                await dispatcher.ask_all(
+                    [lambda i=i: questions(i) for i in range(clips)], outcomes.__setitem__
+                )  # type: ignore[misc]
             finally:
-                await asker.close()
-            return asker
+                await dispatcher.close()
+            return dispatcher
 
     return outcomes, asyncio.run(go())
 
@@ -72,9 +74,9 @@ def test_a_second_run_asks_nothing_and_needs_no_server(tmp_path: Path) -> None:
     with running() as (server, address):
         first, _ = ask(tmp_path / "r.sqlite", address, 10)
         assert server.asked.total() == 30
-    second, asker = ask(tmp_path / "r.sqlite", "http://127.0.0.1:9/v1", 10)
+    second, dispatcher = ask(tmp_path / "r.sqlite", "http://127.0.0.1:9/v1", 10)
     assert second == first
-    assert (asker.tally.asked, asker.tally.found) == (0, 30)
+    assert (dispatcher.counts.asked, dispatcher.counts.found) == (0, 30)
 
 
 def test_the_first_question_of_a_clip_is_answered_before_the_others_are_sent(tmp_path: Path) -> None:
@@ -99,10 +101,10 @@ def test_concurrency_is_kept_and_used(tmp_path: Path) -> None:
 def test_one_clip_that_the_server_cannot_take_is_one_row_with_its_reason(tmp_path: Path) -> None:
     poison = Sound.of(np.full(1600, 5 / 1000, np.float32)).base64_wav()[-40:]
     with running(Faults(poison=poison, poison_status=400)) as (_, address):
-        outcomes, asker = ask(tmp_path / "r.sqlite", address, 10)
+        outcomes, dispatcher = ask(tmp_path / "r.sqlite", address, 10)
     assert all(o.reply is None and "HTTP 400" in str(o.problem) for o in outcomes[5])
     assert all(o.reply for i, found in outcomes.items() if i != 5 for o in found)
-    assert asker.tally.rejected == 3
+    assert dispatcher.counts.rejected == 3
     with running() as (server, address):
         healed, _ = ask(tmp_path / "r.sqlite", address, 10)
         assert server.asked.total() == 3, "only the failed rows are asked again"
@@ -169,8 +171,8 @@ def test_asking_stops_at_the_budget_and_goes_on_with_a_larger_one(tmp_path: Path
         with pytest.raises(BudgetSpent, match="max-cost is 6"):
             ask(tmp_path / "r.sqlite", address, 10, concurrency=1, price=price, max_cost=6)
         assert server.asked.total() == 6
-        outcomes, asker = ask(tmp_path / "r.sqlite", address, 10, price=price)
-        assert asker.tally.found == 6
+        outcomes, dispatcher = ask(tmp_path / "r.sqlite", address, 10, price=price)
+        assert dispatcher.counts.found == 6
         assert len(outcomes) == 10
 
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from adapters.audio_lm.requests.client import Endpoint, Patience, Rejected, ServerGone
+from adapters.audio_lm.requests.client import Endpoint, Rejected, RetryPolicy, ServerGone
 from bench.errors import CannotRun
 from tests.adapters.audio_lm.fault_server import Faults, running
 
-QUICK = Patience(request_seconds=1.0, attempts=4, longest_wait=0.05, loading_seconds=1.0)
+QUICK = RetryPolicy(request_seconds=1.0, attempts=4, longest_wait=0.05, loading_seconds=1.0)
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "how does she feel?"}]}
 
 
 def ask(address: str, body: dict[str, Any] = BODY, **settings: Any) -> dict[str, Any]:
     async def go() -> dict[str, Any]:
-        async with Endpoint(address, "tiny", **{"patience": QUICK, **settings}) as endpoint:
+        async with Endpoint(address, "tiny", **{"retry": QUICK, **settings}) as endpoint:
             await endpoint.ready()
             return await endpoint.chat(body)
 
@@ -72,10 +72,10 @@ def test_endless_rate_limits_end_the_run_and_not_the_clip() -> None:
 
 
 def test_retry_after_is_heeded() -> None:
-    patience = Patience(request_seconds=2.0, attempts=3, longest_wait=5.0)
+    retry = RetryPolicy(request_seconds=2.0, attempts=3, longest_wait=5.0)
     with running(Faults(script=[429], retry_after="0.7")) as (_, address):
         started = time.perf_counter()
-        ask(address, patience=patience)
+        ask(address, retry=retry)
         assert time.perf_counter() - started >= 0.7
 
 
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_served_is_named_beside_those_that_are() -> None:
 
 def test_connections_are_used_again() -> None:
     async def go(address: str) -> None:
-        async with Endpoint(address, "tiny", patience=QUICK) as endpoint:
+        async with Endpoint(address, "tiny", retry=QUICK) as endpoint:
             for _ in range(20):
                 await endpoint.chat(BODY)
 
@@ -116,7 +116,7 @@ def test_connections_are_used_again() -> None:
 
 def test_a_server_that_dies_between_requests_is_gone() -> None:
     async def go(address: str, stop: Callable[[], None]) -> None:
-        async with Endpoint(address, "tiny", patience=QUICK) as endpoint:
+        async with Endpoint(address, "tiny", retry=QUICK) as endpoint:
             await endpoint.chat(BODY)
             await asyncio.to_thread(stop)
             await endpoint.chat(BODY)

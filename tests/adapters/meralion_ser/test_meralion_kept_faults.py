@@ -237,8 +237,15 @@ def test_a_kept_network_hears_as_the_feature_store_did(kind: str, window: str, t
     predictor = MeralionSerPredictor(**(settings | lora), weights=weights)
     predictor.fit(learnt, heard(0), offered(tmp_path / "fit", features=frames))
     expected = predictor.predict(asked)
-    states = [kept.state for kept in predictor._session.kept]
-    keep(tmp_path / "kept", predictor._model, predictor._architecture, states, weights, None, True, params)
+    states = [kept.state for kept in predictor._session.checkpoints]
+    keep(
+        tmp_path / "kept",
+        predictor._model,
+        predictor._architecture,
+        states,
+        weights=weights,
+        feature_params=params,
+    )
     found = answers(tmp_path / "kept", asked)
     assert found.statuses == ("ok",) * 3
     assert found.probabilities is not None
@@ -261,9 +268,6 @@ def test_an_encoders_missing_front_end_is_named(tmp_path: Path) -> None:
         MeralionSer(config),
         Architecture("backbone", layer=2, stored_layer=1, channels=16),
         [{}],
-        None,
-        None,
-        True,
     )
     with pytest.raises(CannotRun, match=r"no preprocessor_config\.json"):
         answers(tmp_path / "kept")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adapters.meralion_ser import MeralionSerPredictor
 from adapters.meralion_ser.network.frames import frame_statistics, log_mel
 from adapters.meralion_ser.training.batches import LabelledFrames, epoch_batches
+from adapters.meralion_ser.training.stages import FrameNetwork
 from bench.cards.registry import build, load_system
 from bench.errors import BenchError, CannotRun, DataError, UsageError
 from bench.protocols import Answers, Clips, Examples, FitContext, Predictor, Waveform, Weights
@@ -232,12 +233,12 @@ def test_epochs_are_chosen_and_averaged_by_dev_loss(tmp_path: Path) -> None:
     assert notes["dev_loss"] == min(losses)
     assert notes["chosen_on_dev"] is True
     assert notes["training_clips"] == 30
-    kept = predictor._session.kept
+    kept = predictor._session.checkpoints
     each = []
     for one in kept:
-        predictor._session.kept = [one]
+        predictor._session.checkpoints = [one]
         each.append(predictor.predict(clips).probabilities)
-    predictor._session.kept = kept
+    predictor._session.checkpoints = kept
     averaged = predictor.predict(clips).probabilities
     assert averaged is not None
     np.testing.assert_allclose(averaged, np.mean(np.array(each, dtype=np.float64), axis=0), atol=1e-12)
@@ -340,7 +341,7 @@ def test_broken_frames_and_broken_losses_name_their_clips(tmp_path: Path) -> Non
 def test_answers_that_are_no_numbers_on_dev_clips_stop_the_fit_and_name_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = MeralionSerPredictor._from_top
+    honest = FrameNetwork.forward_from_top
 
     def broken(self: Any, network: Any, frames: Any, lengths: Any) -> Any:
         answer = honest(self, network, frames, lengths)
@@ -348,7 +349,7 @@ def test_answers_that_are_no_numbers_on_dev_clips_stop_the_fit_and_name_them(
             answer.logits = answer.logits * float("nan")
         return answer
 
-    monkeypatch.setattr(MeralionSerPredictor, "_from_top", broken)
+    monkeypatch.setattr(FrameNetwork, "forward_from_top", broken)
     with pytest.raises(DataError, match="no numbers on the dev clips clip-100, clip-101"):
         fitted(tmp_path, {"dev": "select"})
 

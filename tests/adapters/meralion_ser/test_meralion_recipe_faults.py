@@ -21,6 +21,7 @@ from adapters.meralion_ser.training.loop import TrainingRun
 from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets, HybridWeights
 from adapters.meralion_ser.training.recipe import Recipe
 from adapters.meralion_ser.training.session import TrainingSession
+from adapters.meralion_ser.training.stages import FrameNetwork
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import DataError, UsageError
 from bench.protocols import Clips, Examples, FitContext, Weights
@@ -101,7 +102,7 @@ def test_views_hear_through_the_window_that_the_stored_frames_were_made_in(
     features = stored(whisper_folder, examples.clips, **params)
     predictor = whisper(whisper_folder, layer=3, stored_layer=2, views=1)
     predictor.fit(examples, heard(0), context(tmp_path, features=features, feature_params=params))
-    unchanged = predictor._hearing()(examples.clips.read(0))
+    unchanged = predictor._front_end()(examples.clips.read(0))
     torch.testing.assert_close(unchanged, stored_frames(features["clip-0"]), rtol=0, atol=0)
 
 
@@ -347,8 +348,8 @@ def test_a_short_clip_in_a_batch_is_heard_as_it_is_alone(
     row = batch.indices.index(3)
     predictor._model.eval()
     with torch.no_grad():
-        together = predictor._forward(predictor._model, batch.frames, batch.lengths).logits[row]
-        alone = predictor._forward(predictor._model, several.frames[3][None], None).logits[0]
+        together = predictor._network.forward(predictor._model, batch.frames, batch.lengths).logits[row]
+        alone = predictor._network.forward(predictor._model, several.frames[3][None], None).logits[0]
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -422,7 +423,7 @@ def test_epochs_in_mixed_precision_are_judged_as_clips_are_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.dtype] = []
-    real = MeralionSerPredictor._from_top
+    real = FrameNetwork.forward_from_top
 
     def watched(self: Any, network: Any, frames: Any, lengths: Any) -> MeralionSerOutput:
         answer = real(self, network, frames, lengths)
@@ -431,7 +432,7 @@ def test_epochs_in_mixed_precision_are_judged_as_clips_are_answered(
             seen.append(alone.dtype)
         return answer
 
-    monkeypatch.setattr(MeralionSerPredictor, "_from_top", watched)
+    monkeypatch.setattr(FrameNetwork, "forward_from_top", watched)
     predictor = MeralionSerPredictor(**(LOGMEL | {"precision": "bf16", "dev": "select", "epochs": 1}))
     predictor.fit(rated(8), rated(4), context(tmp_path))
     assert "_original_forward" not in vars(predictor._model)

@@ -214,6 +214,17 @@ def test_the_encoder_of_meralion_ser_is_its_own_frozen_encoder(tmp_path: Path, r
     np.testing.assert_allclose(states[-1], expected[: states.shape[1]].numpy(), atol=1e-5)
 
 
+def test_a_card_of_the_first_version_is_told_the_encoders_new_name(released_folder: Path) -> None:
+    """Version 0.1.0 read such a folder through the encoder of Hugging Face folders."""
+    for window in ("own", "30s"):
+        with pytest.raises(CannotRun) as refused:
+            TransformersEncoder(Weights(released_folder, "x"), input=window)
+        assert str(refused.value) == (
+            f"{released_folder} holds a MERaLiON-SER network, whose encoder has an adapter of its own: on the card, "
+            "write encoder: adapters.meralion_ser.encoder:MeralionEncoder, with the same params"
+        )
+
+
 def test_a_folder_of_another_layout_is_no_encoder_of_meralion_ser(tmp_path: Path) -> None:
     from adapters.meralion_ser import MeralionEncoder
 
