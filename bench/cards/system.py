@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from bench.cards.corpus import Name, as_text
 from bench.cards.probe_names import FRAME_PROBES
-from bench.cards.typed_yaml import Strict
+from bench.cards.typed_yaml import Name, Strict, as_text
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
