@@ -13,7 +13,7 @@ import pytest
 from bench.cards.registry import load_system, system_names
 from bench.cards.system import SystemCard
 from bench.errors import UsageError
-from bench.execution.planning import plan
+from bench.execution.planning import systems
 from bench.execution.planning.systems import FEATURE_PACKAGES, resolve_system
 from bench.scoring.recording import figures_code
 from bench.storage import source_code
@@ -119,7 +119,7 @@ def test_editing_any_module_of_a_shipped_cards_closure_changes_its_key(
     keys = {card.name: key_of(card) for card in cards}
     for m in modules:
         with monkeypatch.context() as patch:
-            for place in (plan, source_code):
+            for place in (systems, source_code):
                 patch.setattr(place, "closure_hash", lambda n, m=m: before[n] + ("+edited" if n == m else ""))
             for card in cards:
                 assert (key_of(card) != keys[card.name]) == (m in parts_of(card)), (card.name, m)
