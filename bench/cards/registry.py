@@ -116,9 +116,9 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         found = _cards_in(files[stem])
         if name_or_path in found:
             return found[name_or_path]
-    kept = (base or Path()) / name_or_path / "system.yaml"
-    if kept.is_file():
-        return load_system(str(kept))
+    trained = (base or Path()) / name_or_path / "system.yaml"
+    if trained.is_file():
+        return load_system(str(trained))
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
 
 

@@ -187,8 +187,8 @@ class SystemFile(SystemCard):
         fields = {k: getattr(self, k) for k in SystemCard.model_fields}
         features = self.features
         if features is not None:
-            kept = {"pooled": mode.pooled, "every": mode.every}
-            changed = {k: v for k, v in kept.items() if v is not None}
+            overrides = {"pooled": mode.pooled, "every": mode.every}
+            changed = {k: v for k, v in overrides.items() if v is not None}
             features = FeatureSpec.model_validate(
                 features.model_dump() | changed | {"params": features.params | mode.feature_params}
             )

@@ -162,8 +162,8 @@ def _explain(error: Any, model: type[BaseModel], lines: LineNumbers, source: str
 
 
 def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 200 else f"{said[:199]}…"
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

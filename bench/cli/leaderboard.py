@@ -66,9 +66,9 @@ def _print(found: Validation) -> None:
             console().print(f"{badge}: {meaning}", soft_wrap=True)
     for problem in found.problems:
         print(f"refused: {problem.sentence}", file=sys.stderr)
-    said = f"{len(found.records)} record(s) hold"
+    holding = f"{len(found.records)} record(s) hold"
     console().print(
-        f"{said}, {len(found.problems)} problem(s)" if found.problems else f"{said}, nothing is refused"
+        f"{holding}, {len(found.problems)} problem(s)" if found.problems else f"{holding}, nothing is refused"
     )
 
 

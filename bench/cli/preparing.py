@@ -52,8 +52,8 @@ def prepare_corpus(
     else:
         _print_report(report, target)
         if source is None:
-            kept = cache_folder() / "downloads" / card.name
-            console().print(f"the download is kept in {kept}; remove it when you like", soft_wrap=True)
+            downloads = cache_folder() / "downloads" / card.name
+            console().print(f"the download is kept in {downloads}; remove it when you like", soft_wrap=True)
     return 1 if report.faults else 0
 
 

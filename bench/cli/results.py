@@ -28,7 +28,7 @@ from bench.tasks.names import regime
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResultsQuery:
     """Where results are to come from: records or tables, the folders of prepared corpora, clips as units or not."""
 
     run: Path
@@ -74,17 +74,17 @@ def _find(scores: Sequence[Mapping[str, Any]], metric: str, view: str) -> Mappin
     return next((s for s in scores if all(s[k] == v for k, v in wanted.items())), None)
 
 
-def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
+def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
     """Print a run's scores; with ``slices`` also those of groups of clips, of languages and of conditions."""
-    records = asked.records()
-    missing = _missing(asked.run)
+    records = query.records()
+    missing = _missing(query.run)
     if as_json:
         rows = [row for r in records for row in r.scores]
         print_json(everything(records) if slices else rows)
     elif not records and not missing:
-        raise DataError(f"{asked.run}: holds no record yet; let serbench run finish a system on a task first")
+        raise DataError(f"{query.run}: holds no record yet; let serbench run finish a system on a task first")
     else:
-        _print_scores(records, asked)
+        _print_scores(records, query)
         print_languages(records)
         print_ranking(records)
         if slices:
@@ -123,7 +123,7 @@ PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all"
 """Columns that are left out where every line says the same, usual thing."""
 
 
-def _print_scores(records: Sequence[Record], asked: Asked) -> None:
+def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
     from reports.data.comparisons import hold_contests
 
     scores = [row for r in records for row in r.scores]
@@ -134,7 +134,7 @@ def _print_scores(records: Sequence[Record], asked: Asked) -> None:
             if rows := [s for s in own if s["metric"] in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
         _print_yardsticks(next(r for r in records if r.task == task))
-        if asked.item_level:
+        if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
 
@@ -162,11 +162,11 @@ def _print_table(
     seeded = f"{present[0]} over seeds"
     headed = (*columns, *present, "rank", seeded, "clips", "coverage")
     usual = {"rank": "", seeded: "", "coverage": figure(1.0)}
-    kept = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
+    telling = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
     print_table(
         title,
-        [headed[i] for i in kept],
-        [[row[i] for i in kept] for row in shown],
+        [headed[i] for i in telling],
+        [[row[i] for i in telling] for row in shown],
         right=("clips", "coverage"),
     )
 
@@ -226,11 +226,11 @@ def _with_interval(row: Mapping[str, Any]) -> str:
     return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
+def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: bool) -> None:
     """Print the comparison of two systems."""
-    records = asked.records()
+    records = query.records()
     pairings = compare_pair(records, a, b, task)
-    same = {(x.task, x.regime, x.condition): x for x in agreements(asked.run, records, a, b)}
+    same = {(x.task, x.regime, x.condition): x for x in agreements(query.run, records, a, b)}
     if as_json:
         print_json([p.as_json() | _agreement(p, same) for p in pairings])
         return
@@ -246,8 +246,10 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
         )  # fmt: skip
         console().print()
     # The finest view first: later ones say the same of fewer classes.
-    told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
-    for p in reversed(told.values()):
+    finest = {
+        (p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"
+    }
+    for p in reversed(finest.values()):
         console().print(p.sentence, soft_wrap=True)
         if (share := _agreement(p, same)["agreement"]) is not None:
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")

@@ -54,14 +54,14 @@ class Association:
     @property
     def sentence(self) -> str:
         """The association in one sentence."""
-        told = (
+        association = (
             f"the {self.column} alone tells the label with UA {self.ua:.2f} (chance {self.chance:.2f}, "
             f"normalised mutual information {self.information:.2f})"
         )
         if self.column != "speaker":
-            return told
+            return association
         one = f"{self.single} of {self.groups} speakers show one emotion only: " if self.single else ""
-        return f"{one}voice and label cannot be told apart where {told}"
+        return f"{one}voice and label cannot be told apart where {association}"
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,14 @@ def length_association(
     length = np.asarray(seconds, dtype=np.float64)
     label, names = coded(labels)
     speaker, who = coded(speakers)
-    kept = (length > 0) & np.array([bool(n) for n in names])[label]
+    usable = (length > 0) & np.array([bool(n) for n in names])[label]
     share = between_share(length, labels)
-    if share is None or len(np.unique(speaker[kept])) < 2:
+    if share is None or len(np.unique(speaker[usable])) < 2:
         return None
-    present, truth = np.unique(label[kept], return_inverse=True)
-    logs = np.log(length[kept])
+    present, truth = np.unique(label[usable], return_inverse=True)
+    logs = np.log(length[usable])
     rank = np.argsort(np.argsort(who))  # alphabetical: not the order of rows
-    fold = rank[speaker[kept]] % LENGTH_FOLDS
+    fold = rank[speaker[usable]] % LENGTH_FOLDS
     hits = np.zeros(len(present))
     for f in np.unique(fold):
         test = fold == f
@@ -196,11 +196,11 @@ def between_share(seconds: ArrayLike, labels: Sequence[str | None]) -> float | N
     """
     length = np.asarray(seconds, dtype=np.float64)
     label, names = coded(labels)
-    kept = (length > 0) & np.array([bool(n) for n in names], dtype=bool)[label]
-    present, own = np.unique(label[kept], return_inverse=True)
+    usable = (length > 0) & np.array([bool(n) for n in names], dtype=bool)[label]
+    present, own = np.unique(label[usable], return_inverse=True)
     if len(present) < 2:
         return None
-    logs = np.log(length[kept])
+    logs = np.log(length[usable])
     total = float(((logs - logs.mean()) ** 2).sum())
     if total < 1e-12 * len(logs):
         return None

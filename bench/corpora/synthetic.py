@@ -274,9 +274,9 @@ def _refuse_what_is_not_ours(folder: Path, recipe: _Recipe) -> None:
     wanted = json.loads(json.dumps(asdict(recipe)))
     differing = [k for k in wanted if k != "generator" and stated.get(k) != wanted[k]]
     if differing:
-        said = ", ".join(f"{k} {stated.get(k)} (asked for {wanted[k]})" for k in differing)
+        differences = ", ".join(f"{k} {stated.get(k)} (asked for {wanted[k]})" for k in differing)
         raise DataError(
-            f"{folder} holds a synthetic corpus of another recipe: {said}; remove it or give another folder"
+            f"{folder} holds a synthetic corpus of another recipe: {differences}; remove it or give another folder"
         )
 
 

@@ -152,8 +152,8 @@ def _sound_problems(rows: Sequence[TableRow], written: Sequence[Written]) -> lis
             more = f" and {len(same) - 4} more" if len(same) > 4 else ""
             labels = sorted({r.get("emotion", "") for r in same})
             kind: ProblemKind = "conflicting labels" if len(labels) > 1 else "same sound"
-            said = f", labelled {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
-            problems.append(PreparationProblem(kind, first, f"the same samples as {others}{more}{said}"))
+            labelled = f", labelled {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
+            problems.append(PreparationProblem(kind, first, f"the same samples as {others}{more}{labelled}"))
     return problems
 
 
