@@ -68,7 +68,19 @@ def read_typed(path: Path, model: type[Card]) -> Card:
 
 
 def parse_typed(text: str, source: str, model: type[Card]) -> Card:
-    """Parse YAML text into ``model``; ``source`` names it in errors."""
+    """Parse YAML text into ``model``.
+
+    Args:
+        text: the whole file.
+        source: what names it in errors.
+        model: the type it must have.
+
+    Returns:
+        The validated model.
+
+    Raises:
+        UsageError: not YAML, or not such a model; names line and key, and the nearest valid name.
+    """
     lines: LineNumbers = {}
     try:
         _require_shallow(text, source)

@@ -25,7 +25,14 @@ def print_json(value: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print a table; columns named in ``right`` are set flush right."""
+    """Print a table.
+
+    Args:
+        title: stands above it; none where it is blank.
+        columns: heads, from left to right.
+        rows: cells as they are to be read, one per column; None is a blank.
+        right: heads of the columns that are set flush right.
+    """
     table = Table(
         title=title or None,
         title_justify="left",

@@ -75,7 +75,16 @@ def _find(scores: Sequence[Mapping[str, Any]], metric: str, view: str) -> Mappin
 
 
 def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
-    """Print a run's scores; with ``slices`` also those of groups of clips, of languages and of conditions."""
+    """Print a run's scores.
+
+    Args:
+        query: which records, computed from what.
+        slices: also those of groups of clips, of languages and of conditions.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        DataError: the run holds no record, and nothing in it says why.
+    """
     records = query.records()
     missing = _missing(query.run)
     if as_json:
@@ -227,7 +236,15 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 
 def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: bool) -> None:
-    """Print the comparison of two systems."""
+    """Print the comparison of two systems.
+
+    Args:
+        query: which records, computed from what.
+        a: the system whose score comes first in the difference.
+        b: the system whose score is taken from it.
+        task: its name; None: every task both ran.
+        as_json: print JSON instead of tables.
+    """
     records = query.records()
     pairings = compare_pair(records, a, b, task)
     same = {(x.task, x.regime, x.condition): x for x in agreements(query.run, records, a, b)}
@@ -288,7 +305,19 @@ LARGE_FOR_MAIL = 10_000_000
 def report_as_one_file(
     run: Path, path: Path, data: tuple[Path, ...], against: Path | None, *, audio: bool, out: Path | None
 ) -> None:
-    """Write a run's report into one file, and say how large it is."""
+    """Write a run's report into one file, and say how large it is.
+
+    Args:
+        run: folder of a run.
+        path: the file.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        against: an earlier run to compare with; None: no such page.
+        audio: players for missed clips were asked for, which one file cannot have.
+        out: a folder of pages was asked for, which goes without the file.
+
+    Raises:
+        UsageError: ``audio`` or ``out`` was asked for as well.
+    """
     from reports.pages.report import write_single_file
 
     if audio or out is not None:

@@ -71,7 +71,19 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
 
 
 def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
-    """Answer the Audio-LLM cells of a run from stored replies, as it was asked for; returns the exit code."""
+    """Answer the Audio-LLM cells of a run from stored replies, as the run was started.
+
+    Args:
+        run_folder: folder of a run.
+        data: folders of prepared corpora; without any, those the run was started with.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 1 when a cell failed or a record was refused, else 0.
+
+    Raises:
+        UsageError: no run, or none with an Audio-LLM.
+    """
     run_ = open_run(run_folder)
     described, request = read_matrix(run_), _read_request(run_)
     cards = [load_system(s, base=request.cards_from) for e in described.entries for s in e.systems]

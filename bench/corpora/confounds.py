@@ -97,7 +97,14 @@ def find_confounds(
 ) -> list[str]:
     """Return one sentence per confound that is large enough to matter.
 
-    ``columns`` by name ("speaker", "gender", "script" …), blank where unknown; ``seconds`` (clips,), 0 for no audio.
+    Args:
+        labels: emotion per clip, (clips,); None where there is none.
+        columns: values per clip by column ("speaker", "gender", "script" …), (clips,), blank where unknown.
+        seconds: length per clip, (clips,), 0 for no audio.
+        speakers: speaker per clip, (clips,), blank where unknown.
+
+    Returns:
+        Sentences in the order of the columns, clip length last.
     """
     found: list[Association | LengthAssociation | None] = [
         associate(name, values, labels) for name, values in columns.items()
@@ -107,7 +114,15 @@ def find_confounds(
 
 
 def associate(column: str, values: Sequence[str], labels: Sequence[str | None]) -> Association | None:
-    """Measure how far a column tells the label; None with fewer than two labels or two groups.
+    """Measure how far a column tells the label.
+
+    Args:
+        column: its name.
+        values: its value per clip, (clips,), blank where unknown.
+        labels: emotion per clip, (clips,); None where there is none.
+
+    Returns:
+        The association, over clips that have both; None with fewer than two labels or two groups.
 
     >>> associate("speaker", ["a", "a", "b", "b"], ["sad", "sad", "happy", "happy"]).single
     2
@@ -164,7 +179,16 @@ def _information(table: Array) -> float:
 def length_association(
     seconds: ArrayLike, labels: Sequence[str | None], speakers: Sequence[str]
 ) -> LengthAssociation | None:
-    """Measure how far clip length tells the label; None without two labels, any variance, or two speakers."""
+    """Measure how far clip length tells the label.
+
+    Args:
+        seconds: length per clip, (clips,), 0 for no audio.
+        labels: emotion per clip, (clips,); None where there is none.
+        speakers: speaker per clip, (clips,), blank where unknown.
+
+    Returns:
+        The association, over clips that have a length and a label; None without two labels, any variance, or two speakers.
+    """
     length = np.asarray(seconds, dtype=np.float64)
     label, names = coded(labels)
     speaker, who = coded(speakers)

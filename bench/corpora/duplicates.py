@@ -104,8 +104,14 @@ def shared_with_others(
 ) -> tuple[list[Duplicate], list[str]]:
     """Compare a decoded corpus with itself and with the other decoded corpora of some data folders.
 
-    Returns what concerns it, but for clips equal to another of its own, and sentences: what was found, and which corpora
-    could not be looked at.
+    Args:
+        table: the corpus.
+        folders: data folders with the others.
+        cache: folder of decoded audio and of landmarks.
+
+    Returns:
+        What concerns it, but for clips equal to another of its own; and sentences: what was found, and which corpora could
+        not be looked at.
     """
     decoded, notes = [DecodedCorpus.of(table)], []
     for other in find_corpora(folders)[0] if folders else []:

@@ -83,7 +83,15 @@ def remember_hashes(table: CorpusTable, cache: Path) -> None:
 def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], object] = int) -> Verification:
     """Decode every clip anew and compare with the manifest, or else with the decoded store.
 
-    Clips heard for the first time are added to the manifest when nothing is wrong. ``progress`` counts clips.
+    Clips decoded for the first time are added to the manifest when nothing is wrong.
+
+    Args:
+        table: the corpus.
+        cache: folder of manifests and of decoded audio.
+        progress: called with 1 for each clip.
+
+    Returns:
+        What differs, by clip id.
     """
     path = manifest_path(table, cache)
     known = _read_manifest(path)

@@ -72,7 +72,19 @@ def make_report(
     left_out: int,
     source_files: int,
 ) -> PrepareReport:
-    """Compare what was written with the card; ``rows`` and ``written`` are aligned."""
+    """Compare what was written with the card.
+
+    Args:
+        card: with its layout, and the clips, speakers and hours it promises.
+        rows: columns of each clip.
+        written: what became of each clip's audio, aligned with ``rows``.
+        problems: those noted on the way.
+        left_out: clips that the card says to leave out.
+        source_files: files of the source.
+
+    Returns:
+        The report, with the problems that only the whole shows.
+    """
     layout = card.layout
     assert layout is not None
     found = [

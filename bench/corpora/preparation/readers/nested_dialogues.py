@@ -22,7 +22,13 @@ SPLITS = ("train", "val", "test")
 
 
 def read(part: Part, tree: SourceTree, listing: Listing) -> None:
-    """List the utterances of all dialogues; a speaker is a character of a show, a session is a show."""
+    """List the utterances of all dialogues; a speaker is a character of a show, a session is a show.
+
+    Args:
+        part: of the card's layout.
+        tree: the source.
+        listing: what the clips and problems are added to.
+    """
     if part.options:
         raise UsageError("reader nested-dialogues takes no options")
     splits = _splits(tree, listing)
