@@ -95,5 +95,9 @@ def test_the_wheel_in_an_empty_environment_runs_a_matrix(tmp_path: Path) -> None
     report = run(serbench, "report", "run").strip()
     assert (tmp_path / report).is_file()
     assert "ser-bench" in (tmp_path / report).read_text(encoding="utf-8")
+    run(serbench, "new", "adapter", "my-model")
+    assert (tmp_path / "my-model/my_model_adapter/systems/my-model.yaml").is_file(), (
+        "the templates are in the wheel"
+    )
     where = run(str(tmp_path / "venv/bin/python"), "-c", "import bench; print(bench.__file__)")
     assert str(tmp_path) in where, "the wheel's own code must have run, not the clone's"

@@ -26,10 +26,16 @@ def contamination(
 ) -> Contamination:
     """Say what a system had seen of a task's test clips before.
 
-    ``seen``: it was trained on some of them. ``same corpus``: on another official side of the corpus and never on the
-    tested one (which only the task's ``official`` variant can promise, since the suite's own folds test every clip), or
-    on other speakers of it. ``undisclosed``: nobody says, or not all of it. ``known`` are the corpus cards that tell pools, else the
-    shipped ones.
+    Args:
+        system: whose ``training_corpora`` are looked at.
+        corpus: the card of the task's corpus.
+        variant: the split variant of the task; the suite's own folds where it is blank.
+        known: the corpus cards that tell pools, by name; else the shipped ones.
+
+    Returns:
+        ``seen``: it was trained on some of them. ``same corpus``: on another official side of the corpus and never on the
+        tested one (which only the task's ``official`` variant can promise, since the suite's own folds test every clip), or
+        on other speakers of it. ``undisclosed``: nobody says, or not all of it. ``unseen``: none of these.
     """
     if system.training_corpora == "undisclosed":
         return "undisclosed"

@@ -9,18 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from bench.cards.corpus_layout import Layout
 from bench.cards.labels import label_table
-from bench.cards.typed_yaml import Strict
+from bench.cards.typed_yaml import Name, Strict, as_text
 from bench.errors import nearest
 from bench.protocols import DIMENSIONS
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
 Scale = tuple[float, float]
 Protocol = Literal["within", "transfer", "zero-shot"]
-
-
-def as_text(value: Any) -> Any:
-    """Identifiers are text: YAML's 3, 03 and 2026-01-01 are what was written, as far as YAML still knows it."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class Split(Strict):

@@ -11,17 +11,19 @@ import inspect
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.cards.corpus import CorpusCard
 from bench.cards.parameters import check_parameters
 from bench.cards.probe_names import PROBES
 from bench.cards.system import SystemCard, SystemFile
-from bench.cards.typed_yaml import Card, parse_typed, read_typed
+from bench.cards.typed_yaml import parse_typed, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.storage.source_code import split_dotted
+
+if TYPE_CHECKING:
+    from bench.cards.corpus import CorpusCard
 
 ENTRY_POINTS = "serbench.adapters"
 GIVEN = ("weights", "device")
@@ -111,12 +113,12 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     files = system_card_files()
     # A model's file is called like the model; its systems are called like the file and one of its modes.
     for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):
-        cards = _cards_in(files[stem])
-        if name_or_path in cards:
-            return cards[name_or_path]
-    kept = (base or Path()) / name_or_path / "system.yaml"
-    if kept.is_file():
-        return load_system(str(kept))
+        found = _cards_in(files[stem])
+        if name_or_path in found:
+            return found[name_or_path]
+    trained = (base or Path()) / name_or_path / "system.yaml"
+    if trained.is_file():
+        return load_system(str(trained))
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
 
 
@@ -126,7 +128,14 @@ def _of_file(card: SystemCard, path: Path) -> SystemCard:
     return card.model_copy(update={"weights": card.weights.of_card(path)})
 
 
-def _cards_in(path: Path) -> dict[str, SystemCard]:
+def _cards_in(path: Path) -> Mapping[str, SystemCard]:
+    state = path.stat()
+    return _cards_of(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache
+def _cards_of(path: Path, _written: int, _size: int) -> Mapping[str, SystemCard]:
+    """The cards of a file as it is now: a listing asks for each of a file's systems in turn."""
     file = read_typed(path, SystemFile)
     if file.name != path.stem:
         raise UsageError(
@@ -215,7 +224,15 @@ def _imported(dotted: str) -> Any:
 @functools.cache
 def corpus_cards() -> Mapping[str, CorpusCard]:
     """Return all corpus cards shipped in ``tasks/corpora``, by name."""
-    return {c.name: c for c in _shipped("corpora", CorpusCard)}
+    # Only here: its model takes longest to build, and a listing of systems needs none of it.
+    from bench.cards.corpus import CorpusCard
+
+    folder = Path(str(files("tasks").joinpath("corpora")))
+    cards = (
+        parse_typed(p.read_text(encoding="utf-8"), f"tasks/corpora/{p.name}", CorpusCard)
+        for p in sorted(folder.glob("*.yaml"))
+    )
+    return {c.name: c for c in cards}
 
 
 def corpus_card_file(name: str) -> Path:
@@ -227,8 +244,3 @@ def matrix_files() -> dict[str, Path]:
     """Return the shipped matrices, by name."""
     folder = Path(str(files("tasks").joinpath("matrices")))
     return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
-
-
-def _shipped(folder: str, model: type[Card]) -> list[Card]:
-    paths = sorted(Path(str(files("tasks").joinpath(folder))).glob("*.yaml"))
-    return [parse_typed(p.read_text(encoding="utf-8"), f"tasks/{folder}/{p.name}", model) for p in paths]

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from bench.cards.corpus import Name, as_text
 from bench.cards.probe_names import FRAME_PROBES
-from bench.cards.typed_yaml import Strict
+from bench.cards.typed_yaml import Name, Strict, as_text
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
@@ -188,8 +187,8 @@ class SystemFile(SystemCard):
         fields = {k: getattr(self, k) for k in SystemCard.model_fields}
         features = self.features
         if features is not None:
-            kept = {"pooled": mode.pooled, "every": mode.every}
-            changed = {k: v for k, v in kept.items() if v is not None}
+            overrides = {"pooled": mode.pooled, "every": mode.every}
+            changed = {k: v for k, v in overrides.items() if v is not None}
             features = FeatureSpec.model_validate(
                 features.model_dump() | changed | {"params": features.params | mode.feature_params}
             )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UsageError, nearest
 
@@ -39,10 +39,18 @@ DEEPEST = 100
 """Levels of nesting; the parser itself would run out of stack some thousands further down, and take the process along."""
 
 
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
+
+
 class Strict(BaseModel):
     """Base of every card: frozen, and no key it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+def as_text(value: Any) -> Any:
+    """Identifiers are text: YAML's 3, 03 and 2026-01-01 are what was written, as far as YAML still knows it."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 Card = TypeVar("Card", bound=Strict)
@@ -60,14 +68,23 @@ def read_typed(path: Path, model: type[Card]) -> Card:
 
 
 def parse_typed(text: str, source: str, model: type[Card]) -> Card:
-    """Parse YAML text into ``model``; ``source`` names it in errors."""
+    """Parse YAML text into ``model``.
+
+    Args:
+        text: the whole file.
+        source: what names it in errors.
+        model: the type it must have.
+
+    Returns:
+        The validated model.
+
+    Raises:
+        UsageError: not YAML, or not such a model; names line and key, and the nearest valid name.
+    """
     lines: LineNumbers = {}
     try:
         _require_shallow(text, source)
-        node = yaml.compose(text, Loader=_Loader)
-        if node is not None:
-            _collect_lines(node, (), lines, source)
-        data = yaml.load(text, Loader=_Loader)
+        data = _load(text, lines, source)
     except RecursionError:
         raise UsageError(f"{source}: a part of it refers to itself") from None
     except yaml.YAMLError as error:
@@ -87,10 +104,27 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
         raise UsageError("\n".join(_explain(e, model, lines, source) for e in error.errors()[:5])) from None
 
 
+def _load(text: str, lines: LineNumbers, source: str) -> Any:
+    """Values of a YAML text, composed once: its places go into ``lines`` before anything is made of it."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _collect_lines(node, (), lines, source)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
 def _require_shallow(text: str, source: str) -> None:
     """Raise :class:`UsageError` for a text too long or nested too deeply to be composed."""
     if len(text) > MOST_CHARACTERS:
         raise UsageError(f"{source}: {len(text):,} characters; at most {MOST_CHARACTERS:,} are read")
+    # A level needs a bracket of its own, or a column of its own further in (twice: a list may stand at its key's column).
+    leading = max(len(line) - len(line.lstrip(" \t-?:\ufeff")) for line in text.splitlines() or [""])
+    if text.count("[") + text.count("{") + 2 * (leading + 1) <= DEEPEST:
+        return
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -140,8 +174,8 @@ def _explain(error: Any, model: type[BaseModel], lines: LineNumbers, source: str
 
 
 def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 200 else f"{said[:199]}…"
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

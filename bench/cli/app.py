@@ -143,8 +143,8 @@ def score(
     """Print scores with intervals: UA, WA, macro-F1 per task and view, CCC per dimension; everything is computed again."""
     from bench.cli import results
 
-    asked = results.Asked(run, source, tuple(data or ()), item_level)
-    results.score(asked, slices=slices, as_json=json_)
+    query = results.ResultsQuery(run, source, tuple(data or ()), item_level)
+    results.score(query, slices=slices, as_json=json_)
 
 
 @app.command()
@@ -161,8 +161,8 @@ def compare(
     """Test the difference of two systems on the same clips: interval, p, adjusted p, verdict."""
     from bench.cli import results
 
-    asked = results.Asked(run, source, tuple(data or ()), item_level)
-    results.compare(asked, a, b, task, as_json=json_)
+    query = results.ResultsQuery(run, source, tuple(data or ()), item_level)
+    results.compare(query, a, b, task, as_json=json_)
 
 
 @app.command()
@@ -297,6 +297,6 @@ def check(
 @app.command()
 def doctor(data: Data = None, json_: Json = False) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
-    from bench.cli import doctor as examination
+    from bench.cli import doctor
 
-    raise typer.Exit(examination.examine(tuple(data or ()), as_json=json_))
+    raise typer.Exit(doctor.diagnose(tuple(data or ()), as_json=json_))

@@ -23,7 +23,17 @@ NAMES_SHOWN = 20
 
 
 def describe(corpus: str, data: Sequence[Path], *, new_card: bool, as_json: bool) -> None:
-    """Describe a corpus; with ``new_card``, draft its card first."""
+    """Describe a corpus; with ``new_card``, draft its card first.
+
+    Args:
+        corpus: its name, or its folder.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        new_card: write a draft of the card into the folder, which has none.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        UsageError: no such corpus, or nothing a card could be drafted from.
+    """
     drafted = _draft(Path(corpus)) if new_card else None
     with _counting("decoding", quiet=as_json) as progress:
         report = describe_corpus(corpus, _folders(corpus, data), cache_folder(), progress)
@@ -38,7 +48,16 @@ def describe(corpus: str, data: Sequence[Path], *, new_card: bool, as_json: bool
 
 
 def verify(corpus: str, data: Sequence[Path], *, as_json: bool) -> int:
-    """Verify a corpus; returns the exit code."""
+    """Verify a corpus: decode every clip anew and compare it with the hashes noted before.
+
+    Args:
+        corpus: its name, or its folder.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 0 when it is as it was, else 1.
+    """
     cache = cache_folder()
     table = open_table(open_corpus(corpus, _folders(corpus, data)), cache)
     with _counting("decoding", quiet=as_json) as progress:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from bench.cli.doctor_checks import ImportProbe, examine_all
+from bench.cli.doctor_checks import ImportProbe, diagnose_all
 from bench.cli.printing import console, print_json
 
 S3PRL = ImportProbe(
@@ -18,9 +18,9 @@ S3PRL = ImportProbe(
 STYLES = {"ok": "green", "missing": "yellow", "wrong": "bold red"}
 
 
-def examine(data: Sequence[Path], *, as_json: bool) -> int:
-    """Examine this installation; returns the exit code: 1 when something is broken, not when something optional is missing."""
-    findings = examine_all(data, [S3PRL])
+def diagnose(data: Sequence[Path], *, as_json: bool) -> int:
+    """Diagnose this installation; returns the exit code: 1 when something is broken, not when something optional is missing."""
+    findings = diagnose_all(data, [S3PRL])
     broken = sum(f.state == "wrong" for f in findings)
     if as_json:
         print_json([f.as_json() for f in findings])

@@ -71,7 +71,7 @@ class ImportProbe:
     mend: str
 
 
-def examine_all(data: Sequence[Path], probes: Sequence[ImportProbe]) -> list[Finding]:
+def diagnose_all(data: Sequence[Path], probes: Sequence[ImportProbe]) -> list[Finding]:
     """Look at everything. ``probes`` are imports worth trying that the engine itself knows nothing of."""
     own = [torch_probe(), *adapter_probes()]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -240,8 +240,8 @@ def _enough(name: str, value: float, found: str, least: float, mend: str) -> Fin
 def gpus(imports: Sequence[Finding]) -> Iterator[Finding]:
     """GPUs, as the driver lists them and as torch sees them."""
     count = gpu_count()
-    said = next((f.found for f in imports if f.name == "torch and torchaudio" and f.state == "ok"), "")
-    seen = re.search(r"CUDA devices: (\d+)", said)
+    torch_found = next((f.found for f in imports if f.name == "torch and torchaudio" and f.state == "ok"), "")
+    seen = re.search(r"CUDA devices: (\d+)", torch_found)
     if count == 0:
         yield Finding("machine", "GPUs", "ok", "none; everything runs on the CPU")
     elif seen is not None and int(seen[1]) == 0:

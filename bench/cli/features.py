@@ -27,7 +27,21 @@ def why(
     *,
     as_json: bool,
 ) -> int:
-    """Say what a system's features are found by, and why they are or are not in the store."""
+    """Say what a system's features are found by, and why they are or are not in the store.
+
+    Args:
+        system: its name, or the path of its card.
+        task: whose clips to look for; None: the key alone.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        settings: ``--set`` values by system; of this system alone.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 0.
+
+    Raises:
+        UsageError: no such task, or settings of another system.
+    """
     card = load_system(system)
     for name in settings:
         if name != card.name:
@@ -117,7 +131,16 @@ def verify_store(*, as_json: bool) -> int:
 
 
 def gc(cards: Sequence[str], *, delete: bool, as_json: bool) -> int:
-    """List, and with ``delete`` remove, what no shipped card nor any of ``cards`` reaches."""
+    """List, and with ``delete`` remove, what no shipped card nor any of ``cards`` reaches.
+
+    Args:
+        cards: further cards, by name or path, whose features stay.
+        delete: remove what is listed.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 0.
+    """
     store = _store()
     named = [load_system(name) for name in (*system_names(), *cards)]
     systems: list[System] = [resolve_system(c, fetch=False) for c in named if c.features is not None]

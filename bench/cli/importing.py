@@ -19,7 +19,21 @@ def import_predictions(
     *,
     as_json: bool,
 ) -> None:
-    """Import a table into a run and say what it scored."""
+    """Import a table into a run and say what it scored.
+
+    Args:
+        run: folder of a run.
+        table: predictions, ``.csv``, ``.jsonl`` or ``.parquet``.
+        system: the card of the system that made them.
+        task: its name; None: the task that has these clips.
+        protocol: None: zero-shot for a released system, else within.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        UsageError: no run, no such task, or a card that cannot be read.
+        DataError: a row that cannot be scored; file and line are named.
+    """
     made = import_table(run, table, system, task_name=task, protocol=protocol, data=data)
     facts = made.record.facts
     if as_json:

@@ -13,7 +13,15 @@ from bench.storage.run_folder import cache_folder
 
 
 def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:
-    """Publish a run."""
+    """Publish a run.
+
+    Args:
+        run: folder of a run.
+        results: folder of published records.
+        name: folder among them; None: the run's own name.
+        tables: publish the prediction tables, too.
+        as_json: print JSON instead of tables.
+    """
     added = add_run(run, Board(results), name, tables=tables)
     if as_json:
         print_json(
@@ -35,7 +43,16 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
 
 
 def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
-    """Validate; returns the exit code."""
+    """Validate published records and list them with their badges.
+
+    Args:
+        results: folder of published records.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 0 when nothing is refused, else 1.
+    """
     found = validate(Board(results), data, cache=checked_folder())
     if as_json:
         print_json(
@@ -66,9 +83,9 @@ def _print(found: Validation) -> None:
             console().print(f"{badge}: {meaning}", soft_wrap=True)
     for problem in found.problems:
         print(f"refused: {problem.sentence}", file=sys.stderr)
-    said = f"{len(found.records)} record(s) hold"
+    holding = f"{len(found.records)} record(s) hold"
     console().print(
-        f"{said}, {len(found.problems)} problem(s)" if found.problems else f"{said}, nothing is refused"
+        f"{holding}, {len(found.problems)} problem(s)" if found.problems else f"{holding}, nothing is refused"
     )
 
 
@@ -79,7 +96,14 @@ def remark(imported: bool, retracted: str) -> str:
 
 
 def take_back(record: str, results: Path, why: str, *, as_json: bool) -> None:
-    """Retract a record."""
+    """Retract a record.
+
+    Args:
+        record: publication and record, ``NAME/RECORD``, as validate lists them.
+        results: folder of published records.
+        why: the reason that stands beside it from now on.
+        as_json: print JSON instead of tables.
+    """
     publication = retract(Board(results), record, why)
     if as_json:
         print_json({"publication": publication.name, "retracted": publication.retractions()})
@@ -101,7 +125,17 @@ def require_sound(found: Validation) -> None:
 
 
 def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) -> None:
-    """Build the site of a board, unless something in it is refused."""
+    """Build the site of a board, unless something in it is refused.
+
+    Args:
+        results: folder of published records.
+        out: folder of the site.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        DataError: a record is refused; the sentence says which and why.
+    """
     from bench.leaderboard.cache import ComparisonCache
     from reports.pages.board import write_board
 

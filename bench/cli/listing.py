@@ -11,7 +11,13 @@ from bench.errors import DataError, UsageError
 
 
 def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
-    """Print one of the listings."""
+    """Print one of the listings.
+
+    Args:
+        what: systems, tasks, corpora, matrices or runs.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+    """
     listings: dict[str, Callable[[Sequence[Path]], list[dict[str, Any]]]] = {
         "systems": lambda _: _systems(),
         "tasks": _tasks,
@@ -111,7 +117,17 @@ def _tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markdown: Path | None) -> None:
-    """Write the task catalogue as a page, or as the table between the markers of a Markdown file."""
+    """Write the task catalogue as a page, or as the table between the markers of a Markdown file.
+
+    Args:
+        what: the listing asked for; only ``tasks`` can be written.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        html: file of the page; None: no page.
+        markdown: file with the markers; None: no table.
+
+    Raises:
+        UsageError: another listing than tasks.
+    """
     if what != "tasks":
         raise UsageError(f"list {what}: --html and --markdown go with tasks only")
     from bench.storage.run_folder import cache_folder

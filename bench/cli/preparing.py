@@ -32,7 +32,24 @@ def prepare_corpus(
     workers: int | None,
     as_json: bool,
 ) -> int:
-    """Prepare a corpus and print its report; returns the exit code: 1 when something is not as it should be."""
+    """Prepare a corpus and print its report.
+
+    Args:
+        corpus: its name, the path of its card, or a download with a card in it.
+        source: folder or archive as its owner gives it; None: the card's own downloads.
+        data: folder that the corpus' own folder is made in; None: the first of SERBENCH_DATA.
+        out: the corpus' own folder, in place of one below ``data``.
+        unverified: prepare by a layout that was never checked on files.
+        workers: processes; None: one per core.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 1 when something is not as it should be, else 0.
+
+    Raises:
+        UsageError: no such corpus, no layout, or no place to write to.
+        DataError: a source that cannot be read.
+    """
     card, card_file = _card(corpus)
     if source is None and Path(corpus).is_dir():
         source = Path(corpus)
@@ -52,8 +69,8 @@ def prepare_corpus(
     else:
         _print_report(report, target)
         if source is None:
-            kept = cache_folder() / "downloads" / card.name
-            console().print(f"the download is kept in {kept}; remove it when you like", soft_wrap=True)
+            downloads = cache_folder() / "downloads" / card.name
+            console().print(f"the download is kept in {downloads}; remove it when you like", soft_wrap=True)
     return 1 if report.faults else 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def console() -> Console:
@@ -24,7 +25,14 @@ def print_json(value: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print a table; columns named in ``right`` are set flush right."""
+    """Print a table.
+
+    Args:
+        title: stands above it; none where it is blank.
+        columns: heads, from left to right.
+        rows: cells as they are to be read, one per column; None is a blank.
+        right: heads of the columns that are set flush right.
+    """
     table = Table(
         title=title or None,
         title_justify="left",
@@ -36,7 +44,7 @@ def print_table(
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console().print(table)
 
 

@@ -28,7 +28,7 @@ from bench.tasks.names import regime
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResultsQuery:
     """Where results are to come from: records or tables, the folders of prepared corpora, clips as units or not."""
 
     run: Path
@@ -74,17 +74,26 @@ def _find(scores: Sequence[Mapping[str, Any]], metric: str, view: str) -> Mappin
     return next((s for s in scores if all(s[k] == v for k, v in wanted.items())), None)
 
 
-def score(asked: Asked, *, slices: bool, as_json: bool) -> None:
-    """Print a run's scores; with ``slices`` also those of groups of clips, of languages and of conditions."""
-    records = asked.records()
-    missing = _missing(asked.run)
+def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
+    """Print a run's scores.
+
+    Args:
+        query: which records, computed from what.
+        slices: also those of groups of clips, of languages and of conditions.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        DataError: the run holds no record, and nothing in it says why.
+    """
+    records = query.records()
+    missing = _missing(query.run)
     if as_json:
         rows = [row for r in records for row in r.scores]
         print_json(everything(records) if slices else rows)
     elif not records and not missing:
-        raise DataError(f"{asked.run}: holds no record yet; let serbench run finish a system on a task first")
+        raise DataError(f"{query.run}: holds no record yet; let serbench run finish a system on a task first")
     else:
-        _print_scores(records, asked)
+        _print_scores(records, query)
         print_languages(records)
         print_ranking(records)
         if slices:
@@ -123,7 +132,7 @@ PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all"
 """Columns that are left out where every line says the same, usual thing."""
 
 
-def _print_scores(records: Sequence[Record], asked: Asked) -> None:
+def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
     from reports.data.comparisons import hold_contests
 
     scores = [row for r in records for row in r.scores]
@@ -134,7 +143,7 @@ def _print_scores(records: Sequence[Record], asked: Asked) -> None:
             if rows := [s for s in own if s["metric"] in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
         _print_yardsticks(next(r for r in records if r.task == task))
-        if asked.item_level:
+        if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
 
@@ -162,11 +171,11 @@ def _print_table(
     seeded = f"{present[0]} over seeds"
     headed = (*columns, *present, "rank", seeded, "clips", "coverage")
     usual = {"rank": "", seeded: "", "coverage": figure(1.0)}
-    kept = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
+    telling = [i for i, head in enumerate(headed) if any(row[i] != usual.get(head) for row in shown)]
     print_table(
         title,
-        [headed[i] for i in kept],
-        [[row[i] for i in kept] for row in shown],
+        [headed[i] for i in telling],
+        [[row[i] for i in telling] for row in shown],
         right=("clips", "coverage"),
     )
 
@@ -226,11 +235,19 @@ def _with_interval(row: Mapping[str, Any]) -> str:
     return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) -> None:
-    """Print the comparison of two systems."""
-    records = asked.records()
+def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: bool) -> None:
+    """Print the comparison of two systems.
+
+    Args:
+        query: which records, computed from what.
+        a: the system whose score comes first in the difference.
+        b: the system whose score is taken from it.
+        task: its name; None: every task both ran.
+        as_json: print JSON instead of tables.
+    """
+    records = query.records()
     pairings = compare_pair(records, a, b, task)
-    same = {(x.task, x.regime, x.condition): x for x in agreements(asked.run, records, a, b)}
+    same = {(x.task, x.regime, x.condition): x for x in agreements(query.run, records, a, b)}
     if as_json:
         print_json([p.as_json() | _agreement(p, same) for p in pairings])
         return
@@ -246,8 +263,10 @@ def compare(asked: Asked, a: str, b: str, task: str | None, *, as_json: bool) ->
         )  # fmt: skip
         console().print()
     # The finest view first: later ones say the same of fewer classes.
-    told = {(p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"}
-    for p in reversed(told.values()):
+    finest = {
+        (p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"
+    }
+    for p in reversed(finest.values()):
         console().print(p.sentence, soft_wrap=True)
         if (share := _agreement(p, same)["agreement"]) is not None:
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
@@ -286,7 +305,19 @@ LARGE_FOR_MAIL = 10_000_000
 def report_as_one_file(
     run: Path, path: Path, data: tuple[Path, ...], against: Path | None, *, audio: bool, out: Path | None
 ) -> None:
-    """Write a run's report into one file, and say how large it is."""
+    """Write a run's report into one file, and say how large it is.
+
+    Args:
+        run: folder of a run.
+        path: the file.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        against: an earlier run to compare with; None: no such page.
+        audio: players for missed clips were asked for, which one file cannot have.
+        out: a folder of pages was asked for, which goes without the file.
+
+    Raises:
+        UsageError: ``audio`` or ``out`` was asked for as well.
+    """
     from reports.pages.report import write_single_file
 
     if audio or out is not None:

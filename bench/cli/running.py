@@ -71,10 +71,22 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
 
 
 def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
-    """Answer the Audio-LLM cells of a run from stored replies, as it was asked for; returns the exit code."""
+    """Answer the Audio-LLM cells of a run from stored replies, as the run was started.
+
+    Args:
+        run_folder: folder of a run.
+        data: folders of prepared corpora; without any, those the run was started with.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 1 when a cell failed or a record was refused, else 0.
+
+    Raises:
+        UsageError: no run, or none with an Audio-LLM.
+    """
     run_ = open_run(run_folder)
-    described, asked = read_matrix(run_), _asked(run_)
-    cards = [load_system(s, base=asked.cards_from) for e in described.entries for s in e.systems]
+    described, request = read_matrix(run_), _read_request(run_)
+    cards = [load_system(s, base=request.cards_from) for e in described.entries for s in e.systems]
     names = sorted({card.name for card in cards if card.family == "audio-llm"})
     if not names:
         raise UsageError(f"{run_folder}: its matrix has no Audio-LLM, so there are no replies to read again")
@@ -83,20 +95,20 @@ def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         path.write_text(described.model_dump_json(), encoding="utf-8")
         settings = RunSettings(
             matrix=str(path),
-            data=data or asked.data,
+            data=data or request.data,
             out=run_folder,
             only={"system": names},
             settings={
-                **asked.settings,
-                **{n: {**asked.settings.get(n, {}), "server": STORED} for n in names},
+                **request.settings,
+                **{n: {**request.settings.get(n, {}), "server": STORED} for n in names},
             },
-            limit=asked.limit,
-            cards_from=asked.cards_from,
+            limit=request.limit,
+            cards_from=request.cards_from,
         )
         return run(settings, as_json=as_json)
 
 
-class _Asked(Strict):
+class _RunRequest(Strict):
     """What ``asked.json`` of a run says; a run made before that file was written has none, and was asked for plainly."""
 
     cards_from: Path | None = None
@@ -105,11 +117,11 @@ class _Asked(Strict):
     settings: dict[str, dict[str, str]] = {}
 
 
-def _asked(run_: RunFolder) -> _Asked:
+def _read_request(run_: RunFolder) -> _RunRequest:
     if not run_.asked.exists():
-        return _Asked()
+        return _RunRequest()
     try:
-        return _Asked.model_validate_json(run_.asked.read_text(encoding="utf-8"))
+        return _RunRequest.model_validate_json(run_.asked.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{run_.asked}: cannot be read ({error}); run the matrix again") from None
 

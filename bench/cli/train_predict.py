@@ -22,7 +22,18 @@ from bench.storage.run_folder import cache_folder
 
 
 def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str, as_json: bool) -> int:
-    """Train what a config asks for; returns the exit code."""
+    """Train what a config asks for.
+
+    Args:
+        config: a ``.yaml`` file (docs/proposed_model.md).
+        out: folder of the trained model; None: ``trained/CONFIG``.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        device: auto, cpu, cuda or cuda:N.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 0.
+    """
     from rich.progress import Progress
 
     from bench.execution.final_training import first_process
@@ -78,7 +89,25 @@ def predict(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Answer unlabelled audio files; returns the exit code: 1 when a file could not be answered."""
+    """Answer unlabelled audio files.
+
+    Args:
+        system: its name, or the path of its card.
+        audio: files of any format and length.
+        trained_on: tasks to learn from first, for systems that learn.
+        view: label space to choose from, where the system is free to.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        device: auto, cpu, cuda or cuda:N.
+        seed: of whatever is trained first.
+        as_json: print JSON instead of tables.
+
+    Returns:
+        The exit code: 1 when a file could not be answered, else 0.
+
+    Raises:
+        UsageError: no such file, or training asked of a system that does not learn, or the other way round.
+        CannotRun: weights, code or a server are missing.
+    """
     from bench.execution.unlabelled import TrainOn, answers_of, group_of
 
     for path in audio:

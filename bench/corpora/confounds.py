@@ -54,14 +54,14 @@ class Association:
     @property
     def sentence(self) -> str:
         """The association in one sentence."""
-        told = (
+        association = (
             f"the {self.column} alone tells the label with UA {self.ua:.2f} (chance {self.chance:.2f}, "
             f"normalised mutual information {self.information:.2f})"
         )
         if self.column != "speaker":
-            return told
+            return association
         one = f"{self.single} of {self.groups} speakers show one emotion only: " if self.single else ""
-        return f"{one}voice and label cannot be told apart where {told}"
+        return f"{one}voice and label cannot be told apart where {association}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,14 @@ def find_confounds(
 ) -> list[str]:
     """Return one sentence per confound that is large enough to matter.
 
-    ``columns`` by name ("speaker", "gender", "script" …), blank where unknown; ``seconds`` (clips,), 0 for no audio.
+    Args:
+        labels: emotion per clip, (clips,); None where there is none.
+        columns: values per clip by column ("speaker", "gender", "script" …), (clips,), blank where unknown.
+        seconds: length per clip, (clips,), 0 for no audio.
+        speakers: speaker per clip, (clips,), blank where unknown.
+
+    Returns:
+        Sentences in the order of the columns, clip length last.
     """
     found: list[Association | LengthAssociation | None] = [
         associate(name, values, labels) for name, values in columns.items()
@@ -107,7 +114,15 @@ def find_confounds(
 
 
 def associate(column: str, values: Sequence[str], labels: Sequence[str | None]) -> Association | None:
-    """Measure how far a column tells the label; None with fewer than two labels or two groups.
+    """Measure how far a column tells the label.
+
+    Args:
+        column: its name.
+        values: its value per clip, (clips,), blank where unknown.
+        labels: emotion per clip, (clips,); None where there is none.
+
+    Returns:
+        The association, over clips that have both; None with fewer than two labels or two groups.
 
     >>> associate("speaker", ["a", "a", "b", "b"], ["sad", "sad", "happy", "happy"]).single
     2
@@ -164,18 +179,27 @@ def _information(table: Array) -> float:
 def length_association(
     seconds: ArrayLike, labels: Sequence[str | None], speakers: Sequence[str]
 ) -> LengthAssociation | None:
-    """Measure how far clip length tells the label; None without two labels, any variance, or two speakers."""
+    """Measure how far clip length tells the label.
+
+    Args:
+        seconds: length per clip, (clips,), 0 for no audio.
+        labels: emotion per clip, (clips,); None where there is none.
+        speakers: speaker per clip, (clips,), blank where unknown.
+
+    Returns:
+        The association, over clips that have a length and a label; None without two labels, any variance, or two speakers.
+    """
     length = np.asarray(seconds, dtype=np.float64)
     label, names = coded(labels)
     speaker, who = coded(speakers)
-    kept = (length > 0) & np.array([bool(n) for n in names])[label]
+    usable = (length > 0) & np.array([bool(n) for n in names])[label]
     share = between_share(length, labels)
-    if share is None or len(np.unique(speaker[kept])) < 2:
+    if share is None or len(np.unique(speaker[usable])) < 2:
         return None
-    present, truth = np.unique(label[kept], return_inverse=True)
-    logs = np.log(length[kept])
+    present, truth = np.unique(label[usable], return_inverse=True)
+    logs = np.log(length[usable])
     rank = np.argsort(np.argsort(who))  # alphabetical: not the order of rows
-    fold = rank[speaker[kept]] % LENGTH_FOLDS
+    fold = rank[speaker[usable]] % LENGTH_FOLDS
     hits = np.zeros(len(present))
     for f in np.unique(fold):
         test = fold == f
@@ -196,11 +220,11 @@ def between_share(seconds: ArrayLike, labels: Sequence[str | None]) -> float | N
     """
     length = np.asarray(seconds, dtype=np.float64)
     label, names = coded(labels)
-    kept = (length > 0) & np.array([bool(n) for n in names], dtype=bool)[label]
-    present, own = np.unique(label[kept], return_inverse=True)
+    usable = (length > 0) & np.array([bool(n) for n in names], dtype=bool)[label]
+    present, own = np.unique(label[usable], return_inverse=True)
     if len(present) < 2:
         return None
-    logs = np.log(length[kept])
+    logs = np.log(length[usable])
     total = float(((logs - logs.mean()) ** 2).sum())
     if total < 1e-12 * len(logs):
         return None

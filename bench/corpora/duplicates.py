@@ -48,7 +48,7 @@ _PARTS = 16
 
 
 @dataclass(frozen=True)
-class HeardCorpus:
+class DecodedCorpus:
     """A decoded corpus, to be compared with others."""
 
     name: str
@@ -58,13 +58,13 @@ class HeardCorpus:
     clips: tuple[DecodedClip, ...]
 
     @classmethod
-    def of(cls, table: CorpusTable) -> HeardCorpus:
+    def of(cls, table: CorpusTable) -> DecodedCorpus:
         """The corpus behind a table whose audio is decoded."""
         card = table.corpus.card
         pools = frozenset(pools_of(card, corpus_cards()))
         return cls(card.name, card.pool_name, pools, tuple(table.decoded()))
 
-    def declares(self, other: HeardCorpus) -> bool:
+    def declares(self, other: DecodedCorpus) -> bool:
         """Whether the cards say that the two share recordings."""
         return bool(self.pools & other.pools)
 
@@ -81,7 +81,7 @@ class Duplicate:
     correlation: float
 
 
-def find_duplicates(corpora: Sequence[HeardCorpus], cache: Path) -> list[Duplicate]:
+def find_duplicates(corpora: Sequence[DecodedCorpus], cache: Path) -> list[Duplicate]:
     """Find all pairs of clips, within and across the corpora, that hold one recording; ordered by corpus and clip."""
     clips = [(c, clip) for c in corpora for clip in c.clips]
     found: dict[tuple[int, int], Duplicate] = {}
@@ -104,10 +104,16 @@ def shared_with_others(
 ) -> tuple[list[Duplicate], list[str]]:
     """Compare a decoded corpus with itself and with the other decoded corpora of some data folders.
 
-    Returns what concerns it, but for clips equal to another of its own, and sentences: what was found, and which corpora
-    could not be looked at.
+    Args:
+        table: the corpus.
+        folders: data folders with the others.
+        cache: folder of decoded audio and of landmarks.
+
+    Returns:
+        What concerns it, but for clips equal to another of its own; and sentences: what was found, and which corpora could
+        not be looked at.
     """
-    heard, notes = [HeardCorpus.of(table)], []
+    decoded, notes = [DecodedCorpus.of(table)], []
     for other in find_corpora(folders)[0] if folders else []:
         if (
             other.folder.resolve() == table.corpus.folder.resolve()
@@ -124,23 +130,23 @@ def shared_with_others(
                 f"not compared with {other.card.name}, which is not decoded yet: run serbench corpus describe {other.card.name}"
             )
         else:
-            heard.append(HeardCorpus.of(opened))
-    own = heard[0].name
+            decoded.append(DecodedCorpus.of(opened))
+    own = decoded[0].name
     found = [
         d
-        for d in find_duplicates(heard, cache)
+        for d in find_duplicates(decoded, cache)
         if own in d.corpora and not (d.kind == "equal" and d.corpora == (own, own))
     ]
-    return found, [*duplicate_warnings(heard, found).get(own, []), *notes]
+    return found, [*duplicate_warnings(decoded, found).get(own, []), *notes]
 
 
-def duplicate_warnings(corpora: Sequence[HeardCorpus], found: Iterable[Duplicate]) -> dict[str, list[str]]:
+def duplicate_warnings(corpora: Sequence[DecodedCorpus], found: Iterable[Duplicate]) -> dict[str, list[str]]:
     """Say in sentences what pairs of corpora share, by corpus name; a copy across pools is undeclared and said so."""
     by_name = {c.name: c for c in corpora}
     together: dict[tuple[str, str], list[Duplicate]] = defaultdict(list)
     for d in found:
         together[d.corpora].append(d)
-    said: dict[str, list[str]] = defaultdict(list)
+    sentences: dict[str, list[str]] = defaultdict(list)
     for (a, b), pairs in sorted(together.items()):
         kinds = ", ".join(f"{n} {KINDS[k]}" for k in KINDS if (n := sum(p.kind == k for p in pairs)))
         first = f"first {pairs[0].clips[0]!r} and {pairs[0].clips[1]!r}"
@@ -155,12 +161,12 @@ def duplicate_warnings(corpora: Sequence[HeardCorpus], found: Iterable[Duplicate
                 "the other tested"
             )
         for name in {a, b}:
-            said[name].append(text)
-    return dict(said)
+            sentences[name].append(text)
+    return dict(sentences)
 
 
 def _pair(
-    clips: Sequence[tuple[HeardCorpus, DecodedClip]],
+    clips: Sequence[tuple[DecodedCorpus, DecodedClip]],
     a: int,
     b: int,
     kind: DuplicateKind,
@@ -178,7 +184,7 @@ def _pair(
     )
 
 
-def _candidates(corpora: Sequence[HeardCorpus], cache: Path) -> dict[tuple[int, int], int]:
+def _candidates(corpora: Sequence[DecodedCorpus], cache: Path) -> dict[tuple[int, int], int]:
     """Pairs of clips (numbered over all corpora) with enough landmarks in common at one shift, and that shift in frames."""
     marks = [corpus_landmarks(c.clips, cache) for c in corpora]
     starts = np.cumsum([0, *(len(c.clips) for c in corpora)])
@@ -221,7 +227,7 @@ def _tally(
 
 
 def _compare(
-    clips: Sequence[tuple[HeardCorpus, DecodedClip]], a: int, b: int, shift: int
+    clips: Sequence[tuple[DecodedCorpus, DecodedClip]], a: int, b: int, shift: int
 ) -> Duplicate | None:
     """Compare the samples of two clips at a shift of some frames, refined to the sample."""
     x, y = clips[a][1].read(), clips[b][1].read()

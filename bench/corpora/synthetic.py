@@ -94,8 +94,21 @@ def write_synthetic_corpus(
     """Write a prepared corpus of generated clips: ``audio/*.flac``, ``metadata.csv`` and ``recipe.json``.
 
     The folder appears whole or not at all. A finished one of the same recipe is left alone; a torn one, or one of an
-    older generator, is built anew; one that holds anything else is refused (:class:`bench.errors.DataError`).
-    Dimensions stand on the raw scale 1..7.
+    older generator, is built anew. Dimensions stand on the raw scale 1..7.
+
+    Args:
+        folder: where it is put.
+        seed: same seed and recipe, same samples.
+        speakers_per_language: voices of each language.
+        clips_per_emotion: takes of each speaker and emotion.
+        difficulty: how far clips stray from what is typical of their emotion, 0 or more.
+        languages: made-up languages (private-use codes of BCP 47).
+        emotions: canonical names.
+        seconds: shortest and longest clip.
+
+    Raises:
+        UsageError: an unknown language or emotion, or numbers that give no corpus.
+        DataError: the folder holds anything else.
     """
     recipe = _Recipe(
         seed, speakers_per_language, clips_per_emotion, difficulty, tuple(languages), tuple(emotions), seconds
@@ -274,9 +287,9 @@ def _refuse_what_is_not_ours(folder: Path, recipe: _Recipe) -> None:
     wanted = json.loads(json.dumps(asdict(recipe)))
     differing = [k for k in wanted if k != "generator" and stated.get(k) != wanted[k]]
     if differing:
-        said = ", ".join(f"{k} {stated.get(k)} (asked for {wanted[k]})" for k in differing)
+        differences = ", ".join(f"{k} {stated.get(k)} (asked for {wanted[k]})" for k in differing)
         raise DataError(
-            f"{folder} holds a synthetic corpus of another recipe: {said}; remove it or give another folder"
+            f"{folder} holds a synthetic corpus of another recipe: {differences}; remove it or give another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Verifying a corpus: every file decoded again and compared with the sounds it had when the suite first heard it.
+"""Verifying a corpus: every file decoded again and compared with the sounds it had when the suite first decoded it.
 
 The decoded store alone cannot tell: its shards are named after sizes and times of files, so a changed file simply has
 another shard. A manifest per corpus folder keeps the hash each clip had first, until the user removes it; and where
@@ -39,7 +39,7 @@ class Verification:
 
     ``changed``: another sound than before. ``unlike_metadata``: another sound than ``pcm_hash`` in ``metadata.csv`` says.
     ``missing``: listed, but no such file. ``unreadable``: there, but no audio.
-    ``dropped``: known before, no longer listed. ``new``: listed, never heard before. ``unlisted``: audio files
+    ``dropped``: known before, no longer listed. ``new``: listed, never decoded before. ``unlisted``: audio files
     that ``metadata.csv`` does not name. The last two are news, not faults.
     """
 
@@ -83,7 +83,15 @@ def remember_hashes(table: CorpusTable, cache: Path) -> None:
 def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], object] = int) -> Verification:
     """Decode every clip anew and compare with the manifest, or else with the decoded store.
 
-    Clips heard for the first time are added to the manifest when nothing is wrong. ``progress`` counts clips.
+    Clips decoded for the first time are added to the manifest when nothing is wrong.
+
+    Args:
+        table: the corpus.
+        cache: folder of manifests and of decoded audio.
+        progress: called with 1 for each clip.
+
+    Returns:
+        What differs, by clip id.
     """
     path = manifest_path(table, cache)
     known = _read_manifest(path)
@@ -92,14 +100,14 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
         known = _stored_hashes(table)
     folder = table.corpus.folder
     promised = _promised_hashes(folder)
-    heard: dict[str, str] = {}
+    decoded: dict[str, str] = {}
     missing, unreadable = [], []
     for clip_id in table.metadata.clip_ids:
         if not (folder / clip_id).is_file():
             missing.append(clip_id)
         else:
             try:
-                heard[clip_id] = pcm_hash(decode(folder / clip_id))
+                decoded[clip_id] = pcm_hash(decode(folder / clip_id))
             except DataError as error:
                 if promised.get(clip_id) != "":  # a clip that never gave a sound is as it was
                     unreadable.append(Unreadable(clip_id, str(error)))
@@ -109,19 +117,19 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
         name=table.corpus.card.name,
         folder=str(folder),
         clips=len(listed),
-        compared=len(heard.keys() & (known.keys() | promised.keys())),
-        changed=tuple(i for i, h in heard.items() if known.get(i, h) != h),
-        unlike_metadata=tuple(i for i, h in heard.items() if (promised.get(i) or h) != h),
+        compared=len(decoded.keys() & (known.keys() | promised.keys())),
+        changed=tuple(i for i, h in decoded.items() if known.get(i, h) != h),
+        unlike_metadata=tuple(i for i, h in decoded.items() if (promised.get(i) or h) != h),
         missing=tuple(missing),
         unreadable=tuple(unreadable),
         dropped=tuple(sorted(known.keys() - listed)),
-        new=() if first_time else tuple(i for i in heard if i not in known),
+        new=() if first_time else tuple(i for i in decoded if i not in known),
         unlisted=unlisted_audio(table),
         manifest=str(path),
         first_time=first_time,
     )
     if first_time or found.sound:
-        _write_manifest(path, {**heard, **known})
+        _write_manifest(path, {**decoded, **known})
     return found
 
 
@@ -151,14 +159,14 @@ def _stored_hashes(table: CorpusTable) -> dict[str, str]:
 
 def _read_manifest(path: Path) -> dict[str, str] | None:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        hashes = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: the noted hashes cannot be read ({error}); remove the file and verify again"
         ) from None
-    return {str(k): str(v) for k, v in kept.items()}
+    return {str(k): str(v) for k, v in hashes.items()}
 
 
 def _write_manifest(path: Path, hashes: Mapping[str, str]) -> None:

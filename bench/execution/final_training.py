@@ -14,10 +14,9 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.cards.corpus import Name
 from bench.cards.registry import build, load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
-from bench.cards.typed_yaml import Strict, read_typed
+from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import resolve_system

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cards.corpus import Protocol
 from bench.corpora.decoded import CorpusTable, open_table
-from bench.corpora.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
+from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError, UsageError
@@ -121,7 +121,7 @@ class PreparedRun:
 
     def compare_corpora(self, tables: Sequence[CorpusTable]) -> list[str]:
         """Look for recordings that stand in several of the decoded corpora: warned about on their tasks, and returned."""
-        heard = [HeardCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
+        heard = [DecodedCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
         if len(heard) < 2:
             return []
         across = [d for d in find_duplicates(heard, self.cache) if len(set(d.corpora)) == 2]

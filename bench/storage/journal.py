@@ -97,7 +97,13 @@ class Journal:
         )
 
     def begin(self, session: str, workers: int, facts: str) -> None:
-        """Note that a driver starts: when, with how many workers, on what machine and packages (JSON)."""
+        """Note that a driver starts, now.
+
+        Args:
+            session: its id.
+            workers: processes it starts.
+            facts: machine and packages, as JSON.
+        """
         self._write(("INSERT INTO sessions VALUES (?,?,NULL,?,?)", [(session, time.time(), workers, facts)]))
 
     def end(self, session: str, wall_seconds: float) -> None:

@@ -67,10 +67,18 @@ def sidecar(sessions: Sequence[Mapping[str, Any]], jobs: Sequence[JobRow]) -> di
 
 
 def harness_share(jobs: Sequence[JobRow], wall: float | None, workers: int) -> float | None:
-    """Return the share of a session's worker time that went neither into decoders nor into models; None if unknown.
+    """Return the share of a session's worker time that went neither into decoders nor into models.
 
     The harness's part is what jobs spend around their decoder or model, and all workers' time while no job runs at
     all (planning, scoring). That one worker waits at the end for another's last long fit is not counted.
+
+    Args:
+        jobs: of the session.
+        wall: seconds that the session took; None where it ended without saying.
+        workers: processes it had.
+
+    Returns:
+        The share, 0..1; None if unknown.
     """
     if wall is None or not jobs:
         return None

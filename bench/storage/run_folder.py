@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import BenchError, UsageError
-from bench.storage.atomic import clear_os_errors
+from bench.errors import UsageError
+from bench.storage.locking import exclusive
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,8 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; a second driver is refused."""
-        import fcntl
-
-        with clear_os_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            stream = (self.root / ".lock").open("a")
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise BenchError(
-                    f"{self.root}: another serbench is working on this run; wait for it, or choose another --out"
-                ) from None
+        busy = f"{self.root}: another serbench is working on this run; wait for it, or choose another --out"
+        with exclusive(self.root, ".lock", busy):
             yield
 
 

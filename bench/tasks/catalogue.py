@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class CatalogueEntry:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**asdict(self), "contamination": dict(self.contamination)}
+        return {**vars(self), "contamination": dict(self.contamination)}
 
 
 def catalogue(

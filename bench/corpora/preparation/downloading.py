@@ -25,9 +25,16 @@ ATTEMPTS = 5
 def download(
     what: Download, folder: Path, step: Callable[[int], object] = int, *, pause: float = 2.0
 ) -> Path:
-    """Download a file into ``folder`` and check it; what is there already is not fetched again. Returns its path.
+    """Download a file and check it; what is there already is not fetched again.
 
-    ``step`` counts bytes; ``pause`` is how many seconds to wait after a broken connection.
+    Args:
+        what: address, name, size and hash, as the card has them.
+        folder: where it is put.
+        step: called with the bytes that came.
+        pause: seconds to wait after a broken connection.
+
+    Returns:
+        The file.
 
     Raises:
         DataError: unreachable, refused, or not the file that the card promises.

@@ -50,6 +50,11 @@ def read_data_set(part: Part, tree: SourceTree, listing: Listing) -> None:
 
     Class numbers become their names. Audio stays encoded; each row is a piece of an Arrow file, or a file of its own.
 
+    Args:
+        part: of the card's layout, with ``huggingface``.
+        tree: the source; files made on the way are mounted in it.
+        listing: what the clips and problems are added to.
+
     Raises:
         UsageError: no such split or column.
         DataError: ``datasets`` cannot read the folder.

@@ -14,6 +14,11 @@ from bench.errors import UsageError
 def complete(card: CorpusCard, tree: SourceTree, listing: Listing) -> None:
     """Add to each listed clip what joins, ``compose`` and ``translate`` of the card's layout say.
 
+    Args:
+        card: whose layout it is.
+        tree: the source, with the joined tables.
+        listing: the clips, changed in place; problems are added to it.
+
     Raises:
         UsageError: the layout names a column that is not there.
     """

@@ -48,12 +48,24 @@ class Listing:
     left_out: int = 0
 
     def say(self, kind: object, where: str, message: str) -> None:
-        """Note a problem."""
+        """Note a problem.
+
+        Args:
+            kind: a ``ProblemKind``.
+            where: path in the source, or table and row.
+            message: what is wrong, in a sentence.
+        """
         self.problems.append(PreparationProblem(kind, where, message))  # type: ignore[arg-type]
 
 
 def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
-    """List the clips that a part's tables name."""
+    """List the clips that a part's tables name.
+
+    Args:
+        part: of the card's layout, with ``table``.
+        tree: the source.
+        listing: what the clips and problems are added to.
+    """
     for rel, row in table_rows(part, part.pattern, tree, listing):
         values = {**part.set, **row}
         templates = [a for t in part.audio or () for a in alternatives(t, values)]
@@ -71,7 +83,17 @@ def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
 def table_rows(
     spec: Part, pattern: str | None, tree: SourceTree, listing: Listing
 ) -> Iterator[tuple[str, TableRow]]:
-    """Yield (table, row) of all tables of a part; groups of ``pattern`` over the table's path are columns of its rows."""
+    """Yield the rows of all tables of a part.
+
+    Args:
+        spec: the part.
+        pattern: over the table's path; its groups are columns of the rows, and a path that it does not fit is passed over.
+        tree: the source.
+        listing: where the tables are noted as used.
+
+    Yields:
+        (path of the table, row).
+    """
     _, tables = tree.matching(spec.table or ())
     for rel in tables:
         groups: TableRow = {}
@@ -108,14 +130,23 @@ def add_clip(
     name: str,
     source: str,
     row: TableRow,
+    *,
     pieces: Sequence[Piece] | None = None,
     seen: TableRow | None = None,
     shown: str = "",
 ) -> None:
     """Add a clip with the columns that a part gives it, unless its ``where`` leaves it out.
 
-    ``row`` becomes columns; ``seen`` (a table's row) is only there for templates. ``shown`` is the path that reports
-    name, where it is not the ``source`` itself.
+    Args:
+        part: of the card's layout.
+        tree: the source.
+        listing: what the clip and problems are added to.
+        name: path that the clip is named after.
+        source: path of its file in the tree.
+        row: what becomes columns.
+        pieces: what its audio is made of; None: the source, between the columns ``start`` and ``end`` where they are given.
+        seen: a table's row that is only there for templates.
+        shown: the path that reports name, where it is not the ``source`` itself.
     """
     listing.used.add(source)
     source = shown or source

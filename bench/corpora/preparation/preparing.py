@@ -21,9 +21,10 @@ from bench.corpora.preparation.source import open_source
 from bench.corpora.preparation.tables import TableRow
 from bench.corpora.preparation.writing import AUDIO, Ledger, Written, order_of, write_clips
 from bench.corpora.prepared import COLUMNS, METADATA
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import DataError, UsageError
 from bench.protocols import SAMPLE_RATE
 from bench.storage.atomic import clear_os_errors, write_json, write_text
+from bench.storage.locking import exclusive
 
 WORK = ".prepare"
 """Folder inside the corpus folder for what is made on the way; hidden, so that no reader of the corpus meets it."""
@@ -123,8 +124,6 @@ def _admit(what: Preparation) -> None:
 @contextmanager
 def _locked(out: Path) -> Iterator[Path]:
     """Hold the corpus folder for this process; it must be new, or a former preparation's."""
-    import fcntl
-
     work = out / WORK
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file, and a folder is needed; choose another place with --out")
@@ -134,12 +133,7 @@ def _locked(out: Path) -> Iterator[Path]:
         )
     with clear_os_errors(out):
         work.mkdir(parents=True, exist_ok=True)
-        stream = (work / "lock").open("a")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchError(f"{out}: another serbench is preparing this corpus; wait for it") from None
+    with exclusive(work, "lock", f"{out}: another serbench is preparing this corpus; wait for it"):
         yield work
 
 

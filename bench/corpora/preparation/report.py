@@ -72,7 +72,19 @@ def make_report(
     left_out: int,
     source_files: int,
 ) -> PrepareReport:
-    """Compare what was written with the card; ``rows`` and ``written`` are aligned."""
+    """Compare what was written with the card.
+
+    Args:
+        card: with its layout, and the clips, speakers and hours it promises.
+        rows: columns of each clip.
+        written: what became of each clip's audio, aligned with ``rows``.
+        problems: those noted on the way.
+        left_out: clips that the card says to leave out.
+        source_files: files of the source.
+
+    Returns:
+        The report, with the problems that only the whole shows.
+    """
     layout = card.layout
     assert layout is not None
     found = [
@@ -152,8 +164,8 @@ def _sound_problems(rows: Sequence[TableRow], written: Sequence[Written]) -> lis
             more = f" and {len(same) - 4} more" if len(same) > 4 else ""
             labels = sorted({r.get("emotion", "") for r in same})
             kind: ProblemKind = "conflicting labels" if len(labels) > 1 else "same sound"
-            said = f", labelled {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
-            problems.append(PreparationProblem(kind, first, f"the same samples as {others}{more}{said}"))
+            labelled = f", labelled {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
+            problems.append(PreparationProblem(kind, first, f"the same samples as {others}{more}{labelled}"))
     return problems
 
 

@@ -103,12 +103,12 @@ def _safe_name(name: str) -> str:
 def _unique_names(listing: Listing, tree: SourceTree) -> None:
     """Two files of one name get their whole path; two rows for one file stand as one clip and a problem."""
     seen: dict[tuple[Piece, ...], Draft] = {}
-    kept = []
+    distinct = []
     for draft in listing.drafts:
         first = seen.setdefault(draft.pieces, draft)
         where = draft.columns["source_path"]
         if first is draft:
-            kept.append(draft)
+            distinct.append(draft)
         elif draft.columns == first.columns:
             listing.say("listed twice", where, "listed twice with the same columns; one row was kept")
         else:
@@ -117,9 +117,9 @@ def _unique_names(listing: Listing, tree: SourceTree) -> None:
                 "listed twice", where, f"listed again with other {', '.join(differ)}; the first row was kept"
             )
         draft.name = _safe_name(draft.name)
-    claims = Counter(d.name.casefold() for d in kept)
+    claims = Counter(d.name.casefold() for d in distinct)
     taken: set[str] = set()
-    for draft in kept:
+    for draft in distinct:
         if claims[draft.name.casefold()] > 1:
             draft.name = _safe_name(without_suffix(tree.inside_root(draft.columns["source_path"])))
         # one recording cut into several clips, a.wav beside a.mp3, or names that differ in case alone
@@ -128,7 +128,7 @@ def _unique_names(listing: Listing, tree: SourceTree) -> None:
             n += 1
             draft.name = f"{bare}~{n}"
         taken.add(draft.name.casefold())
-    listing.drafts = kept
+    listing.drafts = distinct
 
 
 def _stray_files(layout: Layout, tree: SourceTree, listing: Listing) -> None:

@@ -20,10 +20,19 @@ DEPTH = 3
 def open_source(
     card: CorpusCard, source: Path | None, work: Path, step: Callable[[int], object] = int
 ) -> SourceTree:
-    """Return the tree of a source. Archives are unpacked under ``work``; the source itself is never written to.
+    """Open a source as one tree of files. The source itself is never written to.
 
     A single archive is unpacked. Inside a folder, those that the layout's ``unpack`` names are; without ``unpack``,
     all of them if there is no audio beside them.
+
+    Args:
+        card: with its layout.
+        source: folder or archive; None: the card's own downloads.
+        work: where archives are unpacked.
+        step: called with the bytes that came, or the members that were unpacked.
+
+    Returns:
+        The tree.
 
     Raises:
         DataError: not reachable, damaged, unsafe, or nothing there.

@@ -35,7 +35,15 @@ class TableSpec(Protocol):
 
 
 def read_table(path: Path, spec: TableSpec, name: str) -> Iterator[TableRow]:
-    """Yield a table's rows, every cell as stripped text; ``name`` is what errors call it.
+    """Yield a table's rows, every cell as stripped text.
+
+    Args:
+        path: the file.
+        spec: its format, delimiter, encodings, header and records, as far as the card gives them.
+        name: what errors call it.
+
+    Yields:
+        Cells by column.
 
     Raises:
         DataError: the file is not such a table; names file and line.
@@ -61,6 +69,14 @@ def read_table(path: Path, spec: TableSpec, name: str) -> Iterator[TableRow]:
 
 def decode_text(path: Path, encodings: Sequence[str], name: str) -> str:
     """Read a text file in the first encoding that fits.
+
+    Args:
+        path: the file.
+        encodings: names of encodings, in the order to try them.
+        name: what errors call it.
+
+    Returns:
+        The text.
 
     Raises:
         DataError: none fits.

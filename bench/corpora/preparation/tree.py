@@ -35,7 +35,10 @@ class SourceFile:
 class SourceTree:
     """Relative posix path (NFC) → file. Globs and names are matched without regard to case.
 
-    ``folder`` is where the tree lies on disk; ``work`` is a folder for what is made on the way.
+    Args:
+        files: by path, as they came.
+        folder: where the tree lies on disk.
+        work: a folder for what is made on the way.
     """
 
     def __init__(self, files: dict[str, SourceFile], folder: Path, work: Path) -> None:

@@ -77,10 +77,16 @@ def is_archive(name: str) -> bool:
 def unpack(
     archive: Path, folder: Path, limits: Limits | None = None, step: Callable[[int], object] = int
 ) -> None:
-    """Unpack a zip or tar archive into ``folder``, which is made anew; an archive that is refused leaves nothing.
+    """Unpack a zip or tar archive; one that is refused leaves nothing.
 
     Files keep the time that the archive gives them, so that unpacking twice gives the same fingerprints.
     A folder that was unpacked from this very file before is left as it is.
+
+    Args:
+        archive: the file.
+        folder: made anew.
+        limits: what no archive of speech exceeds; None: the usual ones.
+        step: called with 1 for each member.
 
     Raises:
         DataError: damaged, encrypted, a member that would lie outside the folder, or too much of anything.

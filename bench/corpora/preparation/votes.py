@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 def votes_and_ratings(
     spec: Part | Join, rows: Sequence[TableRow], problems: list[PreparationProblem], where: str
 ) -> TableRow:
-    """Return the columns ``soft_votes`` and ratings that a part or join makes of a clip's rows."""
+    """Return the columns ``soft_votes`` and ratings that a part or join makes of a clip's rows.
+
+    Args:
+        spec: with ``votes``, ``tally`` and ``ratings``.
+        rows: one per listener, or one for all.
+        problems: what cells that hold no number are added to.
+        where: how such a problem names the clip.
+
+    Returns:
+        The columns; a rating is the mean over rows and columns, blank where nobody rated.
+    """
     found: TableRow = {}
     counts: Counter[str] = Counter()
     for label, column in spec.votes.items():

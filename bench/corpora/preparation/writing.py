@@ -122,7 +122,17 @@ def write_clips(
     workers: int,
     progress: Callable[[int], object] = int,
 ) -> dict[str, Written]:
-    """Write clips with several processes. Returns what became of each, by key; finished ones are not done again.
+    """Write clips with several processes; finished ones are not done again.
+
+    Args:
+        orders: one per clip.
+        out: the corpus' folder.
+        ledger: what is finished, kept up as clips are.
+        workers: processes.
+        progress: called with the clips that are done.
+
+    Returns:
+        What became of each, by key.
 
     Raises:
         BenchError: a worker died, or the disk refuses; what is finished is kept.

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from bench.audio.conditions import CLEAN, parse_condition
 from bench.cards.analysis_plan import AnalysisPlan
-from bench.cards.corpus import Name, Protocol
+from bench.cards.corpus import Protocol
 from bench.cards.registry import matrix_files
-from bench.cards.typed_yaml import Strict, read_typed
+from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import DataError, UsageError, nearest
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,12 +122,25 @@ ALIASES = "name: &a [x, x]\n" + "".join(
     [
         (ALIASES, "once its aliases are written out"),
         (f"name: {'[' * 100_000}", "nested deeper than 100 levels"),
+        (f"name:\n{'- ' * 100_000}x", "nested deeper than 100 levels"),
+        (f"\ufeff{'- ' * 100_000}x", "nested deeper than 100 levels"),
+        ("\n".join(f"{' ' * n}name:" for n in range(2_000)), "nested deeper than 100 levels"),
         (f"name: {'9' * 5000}", "holds a value that is none"),
         ("name: 2024-13-45", "put it in quotes"),
         (f"name: {'x' * (5 << 20)}", "characters; at most"),
         (f"name: x\nlanguages: {{{', '.join(f'a{i}: 1' for i in range(999))}}}", "…"),
     ],
-    ids=["aliases", "depth", "digits", "date", "length", "long value"],
+    ids=[
+        "aliases",
+        "depth",
+        "lists",
+        "lists after a byte order mark",
+        "tables",
+        "digits",
+        "date",
+        "length",
+        "long value",
+    ],
 )
 def test_a_card_from_a_stranger_takes_neither_memory_nor_the_process(text: str, said: str) -> None:
     message = refusal(text)
@@ -153,6 +168,33 @@ def test_all_shipped_cards_and_matrices_are_valid_and_carry_their_licence() -> N
 
 def systems_of(matrix: Matrix) -> set[str]:
     return {name for entry in matrix.entries for known in entry.systems for name in match_systems(known)}
+
+
+def test_a_listing_of_systems_reads_every_file_once_and_nothing_of_corpora_or_arrays() -> None:
+    script = """
+import sys
+from bench.cards import registry
+read, files = registry.read_typed, []
+registry.read_typed = lambda path, model: files.append(path) or read(path, model)
+for name in registry.system_names():
+    registry.load_system(name)
+assert len(files) == len(set(files)) == len(registry.system_card_files()), len(files)
+print(*({"numpy", "torch", "bench.cards.corpus"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_card_edited_while_the_process_lives_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.yaml"
+    monkeypatch.setattr("bench.cards.registry.system_card_files", lambda: {"mine": path})
+    card = "name: mine\nfamily: reference\ntrack: reference\nadapter: adapters.baselines:Majority\n"
+    path.write_text(card, encoding="utf-8")
+    assert load_system("mine").title == ""
+    path.write_text(f"{card}title: Mine\n", encoding="utf-8")
+    assert load_system("mine").title == "Mine"
 
 
 def test_a_pattern_means_the_systems_that_fit_it() -> None:

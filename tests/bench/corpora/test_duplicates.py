@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from bench.corpora.decoded import decode_missing, open_table
-from bench.corpora.duplicates import HeardCorpus, duplicate_warnings, find_duplicates
+from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import find_corpora
 from bench.tasks.corpus_report import describe_corpus
 from tests.command import Command, command
@@ -48,12 +48,12 @@ def corpus(folder: Path, sounds: dict[str, tuple[str, np.ndarray]], pool: str = 
     (folder / "card.yaml").write_text(card, encoding="utf-8")
 
 
-def heard(root: Path, cache: Path) -> list[HeardCorpus]:
+def decoded_corpora(root: Path, cache: Path) -> list[DecodedCorpus]:
     made = []
     for found in find_corpora([root])[0]:
         table = open_table(found, cache)
         decode_missing(table)
-        made.append(HeardCorpus.of(table))
+        made.append(DecodedCorpus.of(table))
     return made
 
 
@@ -78,7 +78,7 @@ def write_copies(root: Path, pool: str = "") -> None:
 
 def test_copies_are_found_by_name_whatever_was_done_to_them(cache: Path, tmp_path: Path) -> None:
     write_copies(tmp_path / "data")
-    corpora = heard(tmp_path / "data", cache)
+    corpora = decoded_corpora(tmp_path / "data", cache)
     found = find_duplicates(corpora, cache)
     said = {d.clips: d for d in found}
     assert {(*d.clips, d.kind) for d in found} == {
@@ -118,7 +118,7 @@ def test_a_cut_copy_in_another_corpus_of_the_pool_is_named_by_describe_and_run(
 
 @pytest.mark.real
 def test_every_clip_of_the_short_emodb_that_is_in_the_other_is_found(cache: Path, real_corpora: Path) -> None:
-    corpora = heard(real_corpora, cache)
+    corpora = decoded_corpora(real_corpora, cache)
     found = find_duplicates(corpora, cache)
     across = [d for d in found if d.corpora == ("emodb-4class", "emodb-7class-2s")]
     assert len(across) == 339

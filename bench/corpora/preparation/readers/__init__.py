@@ -20,6 +20,12 @@ READERS: dict[str, Callable[[Part, SourceTree, Listing], None]] = {
 
 
 def read_with(part: Part, tree: SourceTree, listing: Listing) -> None:
-    """List a part's clips with the reader it names."""
+    """List a part's clips with the reader it names.
+
+    Args:
+        part: of the card's layout, with ``reader``.
+        tree: the source.
+        listing: what the clips and problems are added to.
+    """
     assert part.reader is not None
     READERS[part.reader](part, tree, listing)

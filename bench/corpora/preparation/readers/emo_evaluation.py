@@ -38,6 +38,11 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
 
     An evaluator who names two emotions gives each a vote. ``options: {self_reports: true}`` counts the actors' own
     judgements as well.
+
+    Args:
+        part: of the card's layout.
+        tree: the source.
+        listing: what the clips and problems are added to.
     """
     if unknown := set(part.options) - {"self_reports"}:
         raise UsageError(

@@ -39,6 +39,11 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
 
     Neighbours of one parent, speaker and emotion are joined as long as the whole stays within ``longest`` (15);
     what ends shorter than ``shortest`` (2) is left out and counted as such.
+
+    Args:
+        part: of the card's layout.
+        tree: the source.
+        listing: what the clips and problems are added to.
     """
     known = Merging.__dataclass_fields__
     if unknown := set(part.options) - set(known):

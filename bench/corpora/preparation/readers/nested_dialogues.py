@@ -22,7 +22,13 @@ SPLITS = ("train", "val", "test")
 
 
 def read(part: Part, tree: SourceTree, listing: Listing) -> None:
-    """List the utterances of all dialogues; a speaker is a character of a show, a session is a show."""
+    """List the utterances of all dialogues; a speaker is a character of a show, a session is a show.
+
+    Args:
+        part: of the card's layout.
+        tree: the source.
+        listing: what the clips and problems are added to.
+    """
     if part.options:
         raise UsageError("reader nested-dialogues takes no options")
     splits = _splits(tree, listing)
@@ -36,9 +42,9 @@ def read(part: Part, tree: SourceTree, listing: Listing) -> None:
         listing.used.add(rel)
         for show, dialogues in shows.items():
             for dialogue, content in dialogues.items():
-                for utterance, said in content["Dialog"].items():
-                    row = _row(show, dialogue, content, said, rel) | {"split": splits.get(show, "")}
-                    name = f"{said['Speaker']}_{utterance}.wav"
+                for utterance, turn in content["Dialog"].items():
+                    row = _row(show, dialogue, content, turn, rel) | {"split": splits.get(show, "")}
+                    name = f"{turn['Speaker']}_{utterance}.wav"
                     found = tree.find(name)
                     if len(found) == 1:
                         add_clip(part, tree, listing, name, found[0], row)
@@ -57,19 +63,19 @@ def _is_dialogues(shows: Any) -> bool:
     return bool(dialogues) and all(isinstance(d, dict) and "Dialog" in d for d in dialogues)
 
 
-def _row(show: str, dialogue: str, content: dict[str, Any], said: dict[str, Any], rel: str) -> TableRow:
+def _row(show: str, dialogue: str, content: dict[str, Any], turn: dict[str, Any], rel: str) -> TableRow:
     try:
-        emotions = said["EmoAnnotation"]
+        emotions = turn["EmoAnnotation"]
         answers = [v for k, v in emotions.items() if k.startswith("EmoAnnotator")]
-        who = content.get("SpeakerInfo", {}).get(said["Speaker"], {})
+        who = content.get("SpeakerInfo", {}).get(turn["Speaker"], {})
         return {
-            "speaker": f"{show}/{who.get('Name') or said['Speaker']}",
+            "speaker": f"{show}/{who.get('Name') or turn['Speaker']}",
             "emotion": cell(emotions["final_main_emo"]),
             "emotions": cell(emotions.get("final_mul_emo")),
             "soft_votes": dump_votes(
                 Counter(a.strip() for x in answers for a in cell(x).split(",") if a.strip())
             ),
-            "transcript": cell(said.get("Text")),
+            "transcript": cell(turn.get("Text")),
             "gender": cell(who.get("Gender")),
             "age": cell(who.get("Age")),
             "session": show,
