@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import CannotRun, UsageError
 from bench.execution.devices import one_device
 from bench.execution.planning.systems import resolve_system
-from bench.execution.worker import Runner, quiet_single_thread
+from bench.execution.worker import quiet_single_thread
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable
 from bench.storage.run_folder import cache_folder
@@ -79,7 +78,8 @@ def predict(
     as_json: bool,
 ) -> int:
     """Answer unlabelled audio files; returns the exit code: 1 when a file could not be answered."""
-    from bench.execution.unlabelled import TrainOn, answers_of, group_of
+    from bench.execution.in_process import run_in_process
+    from bench.execution.unlabelled import TrainOn, group_of
 
     for path in audio:
         if path.is_dir():
@@ -103,14 +103,13 @@ def predict(
     cache = cache_folder()
     out = console()
     group = group_of(resolved, audio, cache, lesson, seed)
-    with tempfile.TemporaryDirectory(prefix="serbench-predict-") as scratch:
-        table = answers_of(
-            group,
-            Runner(device),
-            cache,
-            Path(scratch),
-            (lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
-        )
+    tables = run_in_process(
+        [group],
+        device=device,
+        cache=cache,
+        say=(lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
+    )
+    table = tables[group.cells[0].key]
     rows = [_row(table, i, str(group.material.decoded[i].message or "")) for i in range(len(table.clip_ids))]
     if as_json:
         print_json(rows)

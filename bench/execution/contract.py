@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from bench.cards.corpus import CorpusCard, Protocol
-from bench.cards.registry import build
 from bench.cards.system import SystemCard
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
@@ -38,14 +37,14 @@ from bench.execution.contract_demands import (
     untouched,
     well_shaped,
 )
-from bench.execution.inputs import missing_features
-from bench.execution.jobs import FitJob, Job
+from bench.execution.fitting import build_predictor
+from bench.execution.in_process import JobFailed, run_in_process
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System, resolve_system
-from bench.execution.worker import Runner, build_encoder
+from bench.execution.worker import build_encoder
 from bench.features.extraction import compute_features, compute_kept
 from bench.features.store import FeatureStore, Keep
 from bench.protocols import (
@@ -57,7 +56,6 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
-from bench.scoring.predictions import read_table
 from bench.tasks import Task, build_task
 from bench.tasks.training_data import own_training_data
 
@@ -169,24 +167,17 @@ class TestBed:
 
     def _probe_answers(self, task: Task) -> Answers:
         """By way of the very jobs of a run; all folds are computed together, the first is handed out."""
-        group, runner = self.group(task), Runner("cpu")
-        with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            tables = Path(place)
-            jobs: list[Job] = [job for job, _ in missing_features([group], self.folder)]
-            jobs.append(FitJob(group, tables, tables / "work", self.folder, {}))
-            for job in jobs:
-                outcome = runner.run(job, lambda done, total: None)
-                if outcome.error is not None:
-                    raise Violation(outcome.error)
-            table = read_table(tables / f"{group.cells[0].key}.parquet")
+        group = self.group(task)
+        try:
+            table = run_in_process([group], cache=self.folder)[group.cells[0].key]
+        except JobFailed as failed:
+            raise Violation(failed.reason) from None
         return Answers(table.statuses, table.answers, table.probabilities, table.dimensions)
 
     def fitted(self, task: Task) -> Predictor:
         """Build a predictor anew and fit it on the first fold (which is empty, zero-shot)."""
         system, fold = self.system, task.folds[0]
-        assert system.card.adapter is not None
-        weights = {"weights": system.weights} if system.weights else {}
-        predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+        predictor = build_predictor(system)
         with tempfile.TemporaryDirectory(dir=self.folder) as workdir:
             context = FitContext(
                 labels=task.labels,

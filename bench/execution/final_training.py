@@ -15,13 +15,15 @@ import yaml
 from pydantic import Field
 
 from bench.cards.corpus import Name
-from bench.cards.registry import build, load_system, shipped_files, with_settings
+from bench.cards.registry import load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.fitting import build_predictor
+from bench.execution.in_process import Say, encode_in_process
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import resolve_system
-from bench.execution.unlabelled import TrainOn, encode_missing, group_of
+from bench.execution.unlabelled import TrainOn, group_of
 from bench.execution.worker import Runner
 from bench.features.store import FeatureStore
 from bench.protocols import FitContext, Predictor
@@ -93,7 +95,7 @@ def train(
     data: tuple[Path, ...] = (),
     device: str = "cpu",
     progress: Callable[[float, float], None] = lambda done, total: None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> KeptTraining:
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
@@ -127,8 +129,7 @@ def train(
     cache = cache_folder()
     lesson = TrainOn(config.tasks, config.view, data)
     group = group_of(system, (), cache, lesson, config.seed)
-    weights = {"weights": system.weights} if system.weights else {}
-    predictor: Predictor = build(str(card.adapter), card.params | weights)
+    predictor = build_predictor(system)
     if not isinstance(predictor, Keepable):
         raise UsageError(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
@@ -140,7 +141,7 @@ def train(
     for line in unused if first else ():
         say(line)
     with _after_the_first(device):
-        encode_missing(group, Runner(device), cache, say if first else lambda line: None)
+        encode_in_process([group], Runner(device), cache=cache, say=say if first else lambda line: None)
     out.mkdir(parents=True, exist_ok=True)
     clips = _fit(predictor, group, config, out, cache, device, progress)
     notes = getattr(predictor, "notes", {})

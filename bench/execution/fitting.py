@@ -15,9 +15,10 @@ from bench.cards.registry import build
 from bench.errors import DataError
 from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.planning.plan import Cell, Group
+from bench.execution.planning.systems import System
 from bench.execution.probe_runs import run_probe
 from bench.features.store import FeatureStore, StoredFeatures
-from bench.protocols import Answers, Examples, FitContext
+from bench.protocols import Answers, Examples, FitContext, Predictor
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
 from bench.tasks.training_data import ConditionedClips, TrainingData
@@ -62,6 +63,14 @@ def _usable(
     return np.array(
         [c.message is None and (features is None or c.pcm_hash in features) for c in clips], dtype=bool
     )
+
+
+def build_predictor(system: System) -> Predictor:
+    """Build a system's predictor from its card; one for every fit."""
+    assert system.card.adapter is not None
+    weights = {"weights": system.weights} if system.weights else {}
+    predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+    return predictor
 
 
 def notes_json(notes: Mapping[str, Any]) -> str:
@@ -131,7 +140,6 @@ def _run_predictor(
 ) -> list[Answers]:
     """Fit one predictor and let it answer its test clips under each condition."""
     group, system, material = job.group, job.group.system, job.group.material
-    assert system.card.adapter is not None
     fold = material.folds[group.cells[0].fold]
     learnt_from = (fold.train, fold.dev)
     context = FitContext(
@@ -156,9 +164,7 @@ def _run_predictor(
         return material.examples(usable(rows, condition), condition, job.heard)
 
     with watch.running():
-        predictor = build(
-            system.card.adapter, system.card.params | ({"weights": system.weights} if system.weights else {})
-        )
+        predictor = build_predictor(system)
         predictor.fit(learnt(fold.train), learnt(fold.dev), context)
         answers = []
         for cell in group.cells:

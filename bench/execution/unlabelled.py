@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +13,17 @@ from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError
 from bench.execution.in_process import load_task
-from bench.execution.inputs import missing_features
-from bench.execution.jobs import FitJob, Job
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System
-from bench.execution.worker import Runner
-from bench.scoring.predictions import PredictionTable, read_table
 from bench.tasks.folds import Fold
 from bench.tasks.task import Task
 from bench.tasks.transfer import Candidate
 
 TASK = "audio.und"
 """Name of the task that unlabelled files make."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -118,26 +112,3 @@ def group_of(system: System, files: Sequence[Path], cache: Path, lesson: TrainOn
     if not plan.groups:
         raise DataError(next(iter(plan.refused.values()), f"{name}: cannot run here ({system.blocked})"))
     return plan.groups[0]
-
-
-def run_job(runner: Runner, job: Job, told: Callable[[float, float], None]) -> None:
-    """Run one job in this process; raise what went wrong."""
-    outcome = runner.run(job, told)
-    if outcome.error is not None:
-        raise DataError(f"{job.name}: {outcome.error}")
-
-
-def encode_missing(group: Group, runner: Runner, cache: Path, progress: Say) -> None:
-    """Put the group's clips through its frozen encoder, where the store does not hold them yet."""
-    for job, _ in missing_features([group], cache):
-        progress(f"{job.name}: {job.clips} clips")
-        run_job(runner, job, lambda done, total: None)
-
-
-def answers_of(group: Group, runner: Runner, cache: Path, scratch: Path, progress: Say) -> PredictionTable:
-    """Fit and answer in this process; return the answers, a row per file."""
-    encode_missing(group, runner, cache, progress)
-    tables = scratch / "tables"
-    progress(f"{group.system.name}: answering")
-    run_job(runner, FitJob(group, tables, scratch / "work", cache, {}), lambda done, total: None)
-    return read_table(tables / f"{group.cells[0].key}.parquet")
