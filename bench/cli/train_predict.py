@@ -102,7 +102,7 @@ def predict(
     lesson = TrainOn(trained_on, view, data) if trained_on else None
     cache = cache_folder()
     out = console()
-    group = group_of(resolved, audio, cache, lesson, seed)
+    group = group_of(resolved, audio, cache=cache, training=lesson, seed=seed)
     tables = run_in_process(
         [group],
         device=device,
@@ -110,7 +110,7 @@ def predict(
         say=(lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
     )
     table = tables[group.cells[0].key]
-    rows = [_row(table, i, str(group.material.decoded[i].message or "")) for i in range(len(table.clip_ids))]
+    rows = [_row(table, i, str(group.data.decoded[i].message or "")) for i in range(len(table.clip_ids))]
     if as_json:
         print_json(rows)
     else:

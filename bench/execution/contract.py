@@ -156,8 +156,8 @@ class TestBed:
         """Lay out the system's cells on a task, as a run would."""
         name = self.system.name
         matrix = Matrix(name="contract", entries=(Entry(systems=(name,), tasks=(task.name,)),))
-        wanted = MatrixRow(self.system, task.name, task.protocol, (0,))
-        return make_plan(matrix, [wanted], lambda _name, _protocol: task).groups[0]
+        row = MatrixRow(self.system, task.name, task.protocol, (0,))
+        return make_plan(matrix, [row], lambda _name, _protocol: task).groups[0]
 
     def answers(self, task: Task) -> Answers:
         """Fit anew on the first fold and answer its test clips."""
@@ -187,8 +187,8 @@ class TestBed:
                 features=self.features,
                 feature_params=system.feature_params,
             )
-            material = own_training_data(task)
-            predictor.fit(material.examples(fold.train), material.examples(fold.dev), context)
+            data = own_training_data(task)
+            predictor.fit(data.examples(fold.train), data.examples(fold.dev), context)
         return predictor
 
     @functools.cached_property
@@ -250,16 +250,16 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
 
 def answer_checks(bed: TestBed) -> Iterator[Check]:
     """What every system must do: fit, and answer."""
-    kept: list[Answers] = []
+    first_answers: list[Answers] = []
 
     def runs() -> str:
-        kept.append(bed.answers(bed.task))
-        return f"{len(kept[0].statuses)} answers"
+        first_answers.append(bed.answers(bed.task))
+        return f"{len(first_answers[0].statuses)} answers"
 
     yield (first := _check("runs", "fits, and answers on clips of other speakers", runs))
     if not first.passed:
         return
-    answers, n, labels = kept[0], len(bed.test_clips), bed.task.labels
+    answers, n, labels = first_answers[0], len(bed.test_clips), bed.task.labels
     anew = "fitted anew with the same seed, the same answers"
     yield _check("rows", "one answer per clip", lambda: one_row_each(answers, n))
     yield _check("statuses", f"one of {', '.join(STATUSES)}", lambda: known_statuses(answers))
@@ -337,19 +337,19 @@ def _blind(bed: TestBed, answers: Answers) -> str:
 
 
 def _odd_answers(bed: TestBed, predictor: Predictor) -> str:
-    said = []
+    outcomes = []
     odd = odd_audio()
     for i, name in enumerate(odd.ids):
         if bed.features is not None and odd.pcm_hashes[i] not in bed.features:
-            said.append(f"{name}: not asked, its encoder fails")
+            outcomes.append(f"{name}: not asked, its encoder fails")
             continue
         answers = predictor.predict(_take(odd, [i]))
         one_row_each(answers, 1)
         known_statuses(answers)
         sound_probabilities(answers, bed.task.labels)
         sound_dimensions(answers)
-        said.append(f"{name}: {answers.statuses[0]}")
-    return ", ".join(said)
+        outcomes.append(f"{name}: {answers.statuses[0]}")
+    return ", ".join(outcomes)
 
 
 def _take(clips: Clips, rows: Sequence[int]) -> Clips:

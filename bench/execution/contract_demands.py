@@ -161,10 +161,10 @@ def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
     _accepted(Answers(answers.statuses, answers.labels), len(answers.statuses), offered)
     n = len(answers.statuses)
     shares = np.full((n, 1), np.nan) if answers.probabilities is None else answers.probabilities
-    told = [bool(np.isfinite(row).all()) for row in shares]
+    has_probabilities = [bool(np.isfinite(row).all()) for row in shares]
     silent = sum(
         s == "ok" and x is None and not t
-        for s, x, t in zip(answers.statuses, answers.labels, told, strict=True)
+        for s, x, t in zip(answers.statuses, answers.labels, has_probabilities, strict=True)
     )
     if offered and silent:
         raise Violation(

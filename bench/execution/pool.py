@@ -123,7 +123,12 @@ class Pool:
                 sentence = (
                     "the worker process died (killed, out of memory, or crashed in native code); see run.log"
                 )
-                yield job, JobOutcome(time.time() - started, 0.0, started, error=sentence)
+                yield (
+                    job,
+                    JobOutcome(
+                        seconds=time.time() - started, work_seconds=0.0, started=started, error=sentence
+                    ),
+                )
 
     def progress(self) -> Iterator[tuple[int, float, float]]:
         """Yield (slot, done, total) reports that have come in."""

@@ -1,4 +1,4 @@
-"""Audio that nobody labelled, as a task that systems can be asked about; and any tasks as training material for it."""
+"""Audio that nobody labelled, as a task that systems can be asked about; and any tasks as training data for it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,14 @@ class TrainOn:
 def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view: View) -> Task:
     """Decode files (any format the suite reads, any length) into a task without labels, all of it to be answered.
 
-    A file that cannot be decoded stays, as a clip without audio. Raises :class:`UsageError` for a file given twice.
+    Args:
+        files: audio files; one that cannot be decoded stays, as a clip without audio.
+        cache: where decoded audio is kept.
+        protocol: ``zero-shot`` or ``transfer``.
+        view: whose labels are on offer.
+
+    Raises:
+        UsageError: a file is given twice.
     """
     names = [str(f) for f in files]
     if len(set(names)) < len(names):
@@ -84,25 +91,37 @@ def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view
     )
 
 
-def group_of(system: System, files: Sequence[Path], cache: Path, lesson: TrainOn | None, seed: int) -> Group:
+def group_of(
+    system: System, files: Sequence[Path], *, cache: Path, training: TrainOn | None, seed: int
+) -> Group:
     """Lay out one system's answers to some files: zero-shot, or learnt from other tasks first.
+
+    Args:
+        system: what answers.
+        files: audio files; none, where only the training is of interest.
+        cache: where decoded audio is kept.
+        training: what to learn from first; None for a system that answers as it stands.
+        seed: of the fit.
+
+    Returns:
+        One group of one cell; its task is named :data:`TASK`.
 
     Raises:
         DataError: nothing to learn from, or too few speakers to choose on.
     """
-    view: View = "seven" if lesson is None else lesson.view
-    protocol: Protocol = "zero-shot" if lesson is None else "transfer"
+    view: View = "seven" if training is None else training.view
+    protocol: Protocol = "zero-shot" if training is None else "transfer"
     target = unlabelled_task(files, cache, protocol, view)
-    sources = {} if lesson is None else lesson.candidates()
+    sources = {} if training is None else training.candidates()
     name = system.name
     matrix = Matrix(name="audio", entries=(Entry(systems=(name,), tasks=(TASK,)),))
     rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
-    learnt = {"training": rule, "view": view} if lesson else {}
-    wanted = MatrixRow(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
+    transfer = {"training": rule, "view": view} if training else {}
+    row = MatrixRow(system, TASK, protocol, (seed,), **transfer)  # type: ignore[arg-type]
     try:
         plan = make_plan(
             matrix,
-            [wanted],
+            [row],
             lambda task, _protocol: target if task == TASK else sources[task],
             [Candidate(n, t.card) for n, t in sources.items()],
         )

@@ -162,8 +162,8 @@ def _warnings(
         found.append(
             f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
         )
-    heard = Counter(c.pcm_hash for c in clips if c.message is None)
-    twice = {h for h, n in heard.items() if n > 1}
+    copies = Counter(c.pcm_hash for c in clips if c.message is None)
+    twice = {h for h, n in copies.items() if n > 1}
     if twice:
         owners: dict[str, set[str]] = defaultdict(set)
         for clip, speaker in zip(clips, speakers, strict=True):

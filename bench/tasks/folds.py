@@ -143,16 +143,16 @@ def assemble_folds(
     """
     k = len(names)
     rows = np.arange(len(groups))
-    heard = np.ones(len(groups), dtype=bool) if usable is None else usable
+    learnable = np.ones(len(groups), dtype=bool) if usable is None else usable
     made = []
     for f in range(k):
         test = fold_of_row == f
         dev = np.zeros(len(groups), dtype=bool)
         for step in range(1, k - 1):
             dev |= fold_of_row == (f + step) % k
-            enough = len(np.unique(groups[dev & heard])) >= MIN_DEV_GROUPS
-            enough &= (dev & heard).sum() >= MIN_DEV_SHARE * (~test & heard).sum()
-            if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & heard).any()):
+            enough = len(np.unique(groups[dev & learnable])) >= MIN_DEV_GROUPS
+            enough &= (dev & learnable).sum() >= MIN_DEV_SHARE * (~test & learnable).sum()
+            if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & learnable).any()):
                 break
         made.append(Fold(names[f], rows[~test & ~dev], rows[dev], rows[test]))
     return made
@@ -207,14 +207,14 @@ class Leak:
     @property
     def sentence(self) -> str:
         """The leak in words, with the first offender's name."""
-        return self._said(f", first {self.first!r}")
+        return self._worded(f", first {self.first!r}")
 
     @property
     def nameless(self) -> str:
         """The leak in words for publication: whoever it is stays private."""
-        return self._said("")
+        return self._worded("")
 
-    def _said(self, who: str) -> str:
+    def _worded(self, who: str) -> str:
         if not self.sides:
             return f"{self.count} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
         return f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split{who} ({' and '.join(self.sides)})"

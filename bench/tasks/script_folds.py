@@ -75,11 +75,11 @@ def _blocks(fold: Fold, part: NDArray[np.intp], k: int) -> list[Fold]:
 
 def _unlearnt(fold: Fold, labels: Sequence[str | None], usable: NDArray[np.bool_] | None) -> str:
     """Say what a fit could not learn, or ""."""
-    heard = fold.train if usable is None else fold.train[usable[fold.train]]
-    learnt = {labels[i] for i in heard.tolist()}
-    if not len(heard) or not len(fold.dev):
+    learnable = fold.train if usable is None else fold.train[usable[fold.train]]
+    train_labels = {labels[i] for i in learnable.tolist()}
+    if not len(learnable) or not len(fold.dev):
         return f"fold {fold.name} would have no clip to train or to choose on"
-    lacking = sorted({labels[i] or "" for i in fold.test.tolist()} - {x or "" for x in learnt} - {""})
+    lacking = sorted({labels[i] or "" for i in fold.test.tolist()} - {x or "" for x in train_labels} - {""})
     return f"no training clip of fold {fold.name} shows {lacking[0]}, which it tests" if lacking else ""
 
 
