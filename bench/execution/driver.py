@@ -126,7 +126,16 @@ def _end_session(journal: Journal, session: str, wall: float, prepared: Prepared
 
 
 def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[str, CellRow]:
-    """Return the planned cells that are done: in the journal, with a table whose bytes are the ones it notes."""
+    """Return the planned cells that are done: in the journal, with a table whose bytes are the ones it notes.
+
+    Args:
+        journal: of the run.
+        folder: the run folder.
+        plan: whose cells are looked for.
+
+    Returns:
+        The rows of the journal, by the cell's key.
+    """
     planned = {c.key for r in plan.records for c in r.cells}
     done = {}
     for key, row in journal.cells().items():

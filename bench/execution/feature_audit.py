@@ -99,7 +99,16 @@ class Explanation:
 
 
 def explain(system: System, tasks: Mapping[str, Sequence[str]], store: FeatureStore) -> Explanation:
-    """Say what a system's features are found by. ``tasks`` maps names to PCM hashes, blank where not decoded yet."""
+    """Say what a system's features are found by.
+
+    Args:
+        system: whose features are looked for.
+        tasks: PCM hashes of the clips by task, blank where a clip was never decoded here.
+        store: where features lie.
+
+    Returns:
+        The key, what it is the hash of, how much of each task it answers for, and the stored keys of the same encoder.
+    """
     key = system.feature_key
     if key is None:
         return Explanation(

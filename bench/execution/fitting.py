@@ -26,7 +26,21 @@ from bench.tasks.training_data import ConditionedClips, TrainingData
 
 
 def fit(job: FitJob, device: str, stopwatch: Stopwatch, progress: Progress) -> list[CellOutcome]:
-    """Compute a group's cells and write their tables."""
+    """Compute a group's cells and write their tables.
+
+    Args:
+        job: the cells, and where their tables go.
+        device: ``cpu`` or ``cuda:N``.
+        stopwatch: counts the time spent in the probe or predictor.
+        progress: told of (done, total), in steps of whatever trains.
+
+    Returns:
+        An outcome per cell, in the group's order.
+
+    Raises:
+        DataError: no clip can be used, answers that are none, or notes that are not JSON.
+        NeedsServer: replies are missing that only a server can give.
+    """
     group, data, system = job.group, job.group.data, job.group.system
     features = stored_features(system, job.cache)
     if system.card.probe:

@@ -90,6 +90,14 @@ def missing_features(
 
     A clip is encoded once per feature key and sound, whichever corpora, systems and conditions share it. Clips whose
     condition is not made yet are left out.
+
+    Args:
+        groups: cells that are to be computed.
+        cache: where features and conditioned audio are kept.
+        inputs: conditioned clips that were looked up already; read from the cache unless given.
+
+    Returns:
+        Pairs (job, keys of the groups that wait for it), frames before means.
     """
     store = FeatureStore(cache / "features")
     inputs = inputs or GroupInputs(cache / "audio")

@@ -49,6 +49,17 @@ def probe_task(group: Group, features: StoredFeatures, conditioned: ConditionedC
 
     A fold's test rows are its clips under the group's conditions, one condition after the other. The labels of a
     conditioned test clip are withheld.
+
+    Args:
+        group: cells of one probe: all folds, seeds and conditions.
+        features: pooled (layers, dims) or frames (layers, frames, dims) by PCM hash.
+        conditioned: the clips under conditions other than clean.
+
+    Returns:
+        Features (rows, layers, dims), labels and dimensions of every row, and the folds over them.
+
+    Raises:
+        DataError: no clip has features.
     """
     data, train_condition = group.data, group.train_condition
     train_rows = sorted({int(i) for f in data.folds for i in np.concatenate([f.train, f.dev])})
@@ -111,7 +122,22 @@ def run_probe(
     device: str,
     progress: Callable[[float, float], None],
 ) -> list[Answers]:
-    """Answer a group's cells, in their order: each on its fold's test clips that have features."""
+    """Answer a group's cells, in their order: each on its fold's test clips that have features.
+
+    Args:
+        group: cells of one probe: all folds, seeds and conditions.
+        features: what its encoder gave, by PCM hash.
+        conditioned: the clips under conditions other than clean.
+        device: ``cpu`` or ``cuda:N``.
+        progress: told of (done, total) training steps.
+
+    Returns:
+        Answers per cell.
+
+    Raises:
+        DataError: no clip has features.
+        UsageError: a parameter that the probe does not have.
+    """
     task = probe_task(group, features, conditioned)
     outcomes = _probe(group, device).run(task, progress)
     answers = []

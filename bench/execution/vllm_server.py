@@ -78,7 +78,13 @@ def vllm_python() -> str | None:
 
 
 class Server:
-    """A running server. Stop it with :meth:`stop`, or use it as a context manager."""
+    """A running server. Stop it with :meth:`stop`, or use it as a context manager.
+
+    Args:
+        process: the server's, which leads a process group of its own.
+        address: base address, ending in ``/v1``.
+        log: file that its output is added to.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
         self._process, self.address, self.log = process, address, log
@@ -87,7 +93,16 @@ class Server:
     def start(cls, serving: Serving, log: Path, *, python: str | None = None) -> Server:
         """Start a server and wait until it is ready.
 
-        :raises CannotRun: no vLLM here; the server ended while loading (its last words are given), or took too long
+        Args:
+            serving: what is loaded, under which id it is served, and how.
+            log: file that its output is added to.
+            python: interpreter that has vLLM; SERBENCH_VLLM_PYTHON unless given.
+
+        Returns:
+            The server, ready to be asked.
+
+        Raises:
+            CannotRun: no vLLM here; the server ended while loading (its last words are given), or took too long.
         """
         interpreter = python or vllm_python()
         if interpreter is None:

@@ -140,6 +140,12 @@ def describe_corpus(
 ) -> CorpusReport:
     """Read, decode (once, into the cache) and describe a corpus; a folder without a card is read with a drafted one.
 
+    Args:
+        name_or_dir: a corpus by its name or folder.
+        folders: where prepared corpora lie.
+        cache: where decoded audio is kept.
+        progress: told of every number of clips that was decoded.
+
     Raises:
         UsageError, DataError: no such corpus, or metadata that cannot be read; the message names file and line.
     """

@@ -63,7 +63,16 @@ class TrainingData:
         return np.array([d.message is None for d in self.decoded])
 
     def clip_under(self, row: int, condition: str, conditioned: ConditionedClips) -> DecodedClip:
-        """Return a row's clip as it sounds under a condition."""
+        """Return a row's clip as it sounds under a condition.
+
+        Args:
+            row: its number.
+            condition: name of the condition.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: its audio under the condition is not there.
+        """
         clip = self.decoded[row]
         if condition == CLEAN or clip.message is not None:
             return clip
@@ -77,7 +86,16 @@ class TrainingData:
     def clips(
         self, rows: NDArray[np.intp], condition: str = CLEAN, conditioned: ConditionedClips = AS_IT_IS
     ) -> Clips:
-        """What an adapter may see of these rows: audio under a condition, and no labels."""
+        """What an adapter may see of these rows: audio under a condition, and no labels.
+
+        Args:
+            rows: their numbers (clips,).
+            condition: name of the condition that their audio is taken under.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: audio under the condition is not there.
+        """
         decoded = [self.clip_under(int(i), condition, conditioned) for i in rows]
         return Clips(
             ids=tuple(d.clip_id for d in decoded),
@@ -91,7 +109,16 @@ class TrainingData:
     def examples(
         self, rows: NDArray[np.intp], condition: str = CLEAN, conditioned: ConditionedClips = AS_IT_IS
     ) -> Examples:
-        """What a learner may see of these rows; rows without audio are left out."""
+        """What a learner may see of these rows; rows without audio are left out.
+
+        Args:
+            rows: their numbers (clips,).
+            condition: name of the condition that their audio is taken under.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: audio under the condition is not there.
+        """
         rows = rows[self.audible[rows]]
         return Examples(
             clips=self.clips(rows, condition, conditioned),

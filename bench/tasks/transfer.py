@@ -80,6 +80,14 @@ def source_names(target: Candidate, training: str, candidates: Sequence[Candidat
 
     Real and synthetic corpora are never mixed by a rule; a task that is named is taken as it is.
 
+    Args:
+        target: what is answered on.
+        training: ``other-pools``, ``other-languages``, or a task's name.
+        candidates: the tasks at hand.
+
+    Returns:
+        The tasks' names.
+
     Raises:
         DataError: nothing is left, with the reason.
     """
@@ -113,8 +121,15 @@ def source_names(target: Candidate, training: str, candidates: Sequence[Candidat
 def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Task, TrainingData]:
     """Lay out what is learnt from the sources and answered on the target, in a view.
 
-    Returns the target as it is asked about (its view and the labels on offer: those the training clips show) and the
-    training data. A clip that occurs in the target, or twice in the sources, is learnt from once at most.
+    A clip that occurs in the target, or twice in the sources, is learnt from once at most.
+
+    Args:
+        target: the task that is answered on.
+        sources: the tasks that are learnt from, of other pools.
+        view: label space that is learnt and scored in.
+
+    Returns:
+        The target as it is asked about (its view, and the labels on offer: those the training clips show), and the training data.
 
     Raises:
         DataError: nothing is left to learn from, or too few speakers to choose on.
