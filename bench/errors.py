@@ -45,6 +45,14 @@ class InputError(DataError, ValueError):
 def nearest(name: str, known: Iterable[str], *, shown: int = 12) -> str:
     """Say which valid names come closest to a mistyped one.
 
+    Args:
+        name: what was asked for.
+        known: the valid names.
+        shown: at most so many of them are listed.
+
+    Returns:
+        The end of a sentence.
+
     >>> nearest("egemaps-lnear", ["egemaps-linear", "majority"])
     "did you mean 'egemaps-linear'? Known: egemaps-linear, majority"
     """

@@ -32,7 +32,14 @@ Array = NDArray[np.float64]
 class Clips:
     """Audio clips without labels, in a fixed order.
 
-    ``read(i)`` returns clip *i*'s waveform, float32 (samples,), from the decoded store: cheap, and safe to call often.
+    Args:
+        ids: clip ids, as in ``metadata.csv``.
+        pcm_hashes: hash of each clip's decoded 16 kHz mono int16 samples.
+        seconds: length of each clip (clips,).
+        languages: BCP 47 tag of each clip.
+        read: ``read(i)`` returns clip *i*'s waveform, float32 (samples,) in −1..1, from the decoded store: cheap, and safe
+            to call often.
+        transcripts: of each clip, "" where unknown; empty where there are none.
     """
 
     ids: tuple[str, ...]
@@ -54,9 +61,13 @@ class Clips:
 class Examples:
     """Clips with what a learner may know of them.
 
-    ``labels[i]`` is one of the offered labels, or None where the clip carries no category; ``dimensions`` is
-    (clips, 3) in 0..1 with NaN where unknown; ``speakers`` are ``pool/speaker``. ``soft_labels`` are the shares of
-    listeners' votes (clips, labels) over the offered labels, NaN rows where nobody voted; None where no clip has votes.
+    Args:
+        clips: the audio.
+        labels: of each clip one of the offered labels, or None where it carries no category.
+        dimensions: (clips, 3) in 0..1, NaN where unknown.
+        speakers: of each clip, as ``pool/speaker``.
+        soft_labels: shares of listeners' votes (clips, labels) over the offered labels, NaN rows where nobody voted; None
+            where no clip has votes.
     """
 
     clips: Clips
@@ -71,10 +82,17 @@ class Examples:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a system said, one row per clip, in the order of the clips it was given.
+    """What a system predicted, one row per clip, in the order of the clips it was given.
 
-    ``labels[i]`` is an offered label or None; ``probabilities`` is (clips, labels) in the order of the offered labels,
-    or None when the system gives none; ``dimensions`` is (clips, 3) in 0..1 with NaN for no answer, or None.
+    Args:
+        statuses: of each clip, one of :data:`STATUSES`.
+        labels: of each clip an offered label, or None.
+        probabilities: (clips, labels) in the order of the offered labels, each row summing to one; None when the system
+            gives none.
+        dimensions: (clips, 3) in 0..1, NaN for no answer; None when the system gives none.
+        replies: of each clip the raw text of an Audio-LLM, or None.
+        notes: what a report should know of the fit.
+        variants: the ways of asking that these answers were put together from, by name.
     """
 
     statuses: tuple[str, ...]
@@ -92,10 +110,19 @@ class Answers:
 class FitContext:
     """What surrounds a fit: the labels on offer, the seed, the device, a folder for checkpoints.
 
-    ``labels`` are offered in this order (empty when the task has no categories). ``dimensions`` says whether the
-    task has dimension labels to learn. ``workdir`` belongs to this fit alone and survives a kill: a long fit may
-    keep checkpoints there and go on from them. ``features`` is set when the system card has a ``features``
-    section: it maps a clip's PCM hash to what that frozen encoder gave, for training and test clips alike. ``progress(done, total)`` feeds the progress bar.
+    Args:
+        labels: on offer, in this order; empty when the task has no categories.
+        dimensions: whether the task has dimension labels to learn.
+        seed: of every random choice of the fit.
+        workdir: belongs to this fit alone and survives a kill: a long fit may keep checkpoints there and go on from them.
+        device: ``cpu`` or ``cuda:N``.
+        features: set when the system card has a ``features`` section: maps a clip's PCM hash to what that frozen encoder
+            gave, for training and test clips alike.
+        feature_params: parameters of that encoder.
+        server: base address of the server an Audio-LLM answers from.
+        max_cost: what the replies of this fit may cost.
+        log: where training keeps its curves.
+        progress: ``progress(done, total)`` feeds the progress bar.
     """
 
     labels: tuple[str, ...]
@@ -168,6 +195,15 @@ class Predictor(Protocol):
         """Learn from ``train``; ``dev`` (other speakers) is for choosing and stopping.
 
         Called once before any prediction. Zero-shot, both are empty: ``context`` then tells what is on offer.
+
+        Args:
+            train: clips with labels to learn from; empty, zero-shot.
+            dev: clips of other speakers, to choose and stop on; empty, zero-shot.
+            context: labels on offer, seed, device, a folder for checkpoints, stored features.
+
+        Raises:
+            DataError: these examples cannot be learnt from.
+            NeedsServer: answers are missing that only a server can give.
         """
         ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import CannotRun, UsageError
 from bench.execution.devices import one_device
 from bench.execution.planning.systems import resolve_system
-from bench.execution.worker import Runner, quiet_single_thread
+from bench.execution.worker import quiet_single_thread
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable
 from bench.storage.run_folder import cache_folder
@@ -108,7 +107,8 @@ def predict(
         UsageError: no such file, or training asked of a system that does not learn, or the other way round.
         CannotRun: weights, code or a server are missing.
     """
-    from bench.execution.unlabelled import TrainOn, answers_of, group_of
+    from bench.execution.in_process import run_in_process
+    from bench.execution.unlabelled import TrainOn, group_of
 
     for path in audio:
         if path.is_dir():
@@ -131,16 +131,15 @@ def predict(
     lesson = TrainOn(trained_on, view, data) if trained_on else None
     cache = cache_folder()
     out = console()
-    group = group_of(resolved, audio, cache, lesson, seed)
-    with tempfile.TemporaryDirectory(prefix="serbench-predict-") as scratch:
-        table = answers_of(
-            group,
-            Runner(device),
-            cache,
-            Path(scratch),
-            (lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
-        )
-    rows = [_row(table, i, str(group.material.decoded[i].message or "")) for i in range(len(table.clip_ids))]
+    group = group_of(resolved, audio, cache=cache, training=lesson, seed=seed)
+    tables = run_in_process(
+        [group],
+        device=device,
+        cache=cache,
+        say=(lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
+    )
+    table = tables[group.cells[0].key]
+    rows = [_row(table, i, str(group.data.decoded[i].message or "")) for i in range(len(table.clip_ids))]
     if as_json:
         print_json(rows)
     else:

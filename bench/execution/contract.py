@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from bench.cards.corpus import CorpusCard, Protocol
-from bench.cards.registry import build
 from bench.cards.system import SystemCard
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus
@@ -38,14 +37,14 @@ from bench.execution.contract_demands import (
     untouched,
     well_shaped,
 )
-from bench.execution.inputs import missing_features
-from bench.execution.jobs import FitJob, Job
+from bench.execution.fitting import build_predictor
+from bench.execution.in_process import JobFailed, run_in_process
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System, resolve_system
-from bench.execution.worker import Runner, build_encoder
+from bench.execution.worker import build_encoder
 from bench.features.extraction import compute_features, compute_kept
 from bench.features.store import FeatureStore, Keep
 from bench.protocols import (
@@ -57,7 +56,6 @@ from bench.protocols import (
     FitContext,
     Predictor,
 )
-from bench.scoring.predictions import read_table
 from bench.tasks import Task, build_task
 from bench.tasks.training_data import own_training_data
 
@@ -158,8 +156,8 @@ class TestBed:
         """Lay out the system's cells on a task, as a run would."""
         name = self.system.name
         matrix = Matrix(name="contract", entries=(Entry(systems=(name,), tasks=(task.name,)),))
-        wanted = MatrixRow(self.system, task.name, task.protocol, (0,))
-        return make_plan(matrix, [wanted], lambda _name, _protocol: task).groups[0]
+        row = MatrixRow(self.system, task.name, task.protocol, (0,))
+        return make_plan(matrix, [row], lambda _name, _protocol: task).groups[0]
 
     def answers(self, task: Task) -> Answers:
         """Fit anew on the first fold and answer its test clips."""
@@ -169,24 +167,17 @@ class TestBed:
 
     def _probe_answers(self, task: Task) -> Answers:
         """By way of the very jobs of a run; all folds are computed together, the first is handed out."""
-        group, runner = self.group(task), Runner("cpu")
-        with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            tables = Path(place)
-            jobs: list[Job] = [job for job, _ in missing_features([group], self.folder)]
-            jobs.append(FitJob(group, tables, tables / "work", self.folder, {}))
-            for job in jobs:
-                outcome = runner.run(job, lambda done, total: None)
-                if outcome.error is not None:
-                    raise Violation(outcome.error)
-            table = read_table(tables / f"{group.cells[0].key}.parquet")
+        group = self.group(task)
+        try:
+            table = run_in_process([group], cache=self.folder)[group.cells[0].key]
+        except JobFailed as failed:
+            raise Violation(failed.reason) from None
         return Answers(table.statuses, table.answers, table.probabilities, table.dimensions)
 
     def fitted(self, task: Task) -> Predictor:
         """Build a predictor anew and fit it on the first fold (which is empty, zero-shot)."""
         system, fold = self.system, task.folds[0]
-        assert system.card.adapter is not None
-        weights = {"weights": system.weights} if system.weights else {}
-        predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+        predictor = build_predictor(system)
         with tempfile.TemporaryDirectory(dir=self.folder) as workdir:
             context = FitContext(
                 labels=task.labels,
@@ -196,8 +187,8 @@ class TestBed:
                 features=self.features,
                 feature_params=system.feature_params,
             )
-            material = own_training_data(task)
-            predictor.fit(material.examples(fold.train), material.examples(fold.dev), context)
+            data = own_training_data(task)
+            predictor.fit(data.examples(fold.train), data.examples(fold.dev), context)
         return predictor
 
     @functools.cached_property
@@ -259,16 +250,16 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
 
 def answer_checks(bed: TestBed) -> Iterator[Check]:
     """What every system must do: fit, and answer."""
-    kept: list[Answers] = []
+    first_answers: list[Answers] = []
 
     def runs() -> str:
-        kept.append(bed.answers(bed.task))
-        return f"{len(kept[0].statuses)} answers"
+        first_answers.append(bed.answers(bed.task))
+        return f"{len(first_answers[0].statuses)} answers"
 
     yield (first := _check("runs", "fits, and answers on clips of other speakers", runs))
     if not first.passed:
         return
-    answers, n, labels = kept[0], len(bed.test_clips), bed.task.labels
+    answers, n, labels = first_answers[0], len(bed.test_clips), bed.task.labels
     anew = "fitted anew with the same seed, the same answers"
     yield _check("rows", "one answer per clip", lambda: one_row_each(answers, n))
     yield _check("statuses", f"one of {', '.join(STATUSES)}", lambda: known_statuses(answers))
@@ -346,19 +337,19 @@ def _blind(bed: TestBed, answers: Answers) -> str:
 
 
 def _odd_answers(bed: TestBed, predictor: Predictor) -> str:
-    said = []
+    outcomes = []
     odd = odd_audio()
     for i, name in enumerate(odd.ids):
         if bed.features is not None and odd.pcm_hashes[i] not in bed.features:
-            said.append(f"{name}: not asked, its encoder fails")
+            outcomes.append(f"{name}: not asked, its encoder fails")
             continue
         answers = predictor.predict(_take(odd, [i]))
         one_row_each(answers, 1)
         known_statuses(answers)
         sound_probabilities(answers, bed.task.labels)
         sound_dimensions(answers)
-        said.append(f"{name}: {answers.statuses[0]}")
-    return ", ".join(said)
+        outcomes.append(f"{name}: {answers.statuses[0]}")
+    return ", ".join(outcomes)
 
 
 def _take(clips: Clips, rows: Sequence[int]) -> Clips:

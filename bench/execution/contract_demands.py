@@ -108,7 +108,19 @@ def well_shaped(arrays: Sequence[NDArray[np.float32]], n: int) -> str:
 
 
 def close_arrays(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]], tolerance: float) -> str:
-    """Two lots of arrays that differ by no more than ``tolerance`` of each one's largest absolute value (or 1)."""
+    """Two lots of arrays that differ by no more than ``tolerance`` of each one's largest absolute value (or 1).
+
+    Args:
+        a: arrays (layers, frames, dims), one per clip.
+        b: arrays of the same clips, computed another way.
+        tolerance: largest difference, in units of a clip's largest absolute value (or 1).
+
+    Returns:
+        The largest difference found.
+
+    Raises:
+        Violation: other shapes, or a larger difference.
+    """
     worst = 0.0
     for one, other in zip(a, b, strict=True):
         if one.shape != other.shape:
@@ -161,10 +173,10 @@ def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
     _accepted(Answers(answers.statuses, answers.labels), len(answers.statuses), offered)
     n = len(answers.statuses)
     shares = np.full((n, 1), np.nan) if answers.probabilities is None else answers.probabilities
-    told = [bool(np.isfinite(row).all()) for row in shares]
+    has_probabilities = [bool(np.isfinite(row).all()) for row in shares]
     silent = sum(
         s == "ok" and x is None and not t
-        for s, x, t in zip(answers.statuses, answers.labels, told, strict=True)
+        for s, x, t in zip(answers.statuses, answers.labels, has_probabilities, strict=True)
     )
     if offered and silent:
         raise Violation(
@@ -198,7 +210,19 @@ def json_notes(answers: Answers) -> str:
 
 
 def same_answers(a: Answers, b: Answers, tolerance: float) -> str:
-    """Two lots of answers that are the same, probabilities and dimensions to ``tolerance``."""
+    """Two lots of answers that are the same, probabilities and dimensions to ``tolerance``.
+
+    Args:
+        a: answers.
+        b: answers to the same clips.
+        tolerance: largest difference of probabilities and dimensions, 0..1.
+
+    Returns:
+        The largest difference found.
+
+    Raises:
+        Violation: other statuses or labels, or a larger difference.
+    """
     if a.statuses != b.statuses:
         raise Violation("statuses differ")
     worst = 0.0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from bench.corpora.prepared import data_folders
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
 from bench.execution.planning.estimates import save_rates
+from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.plan import Group, RunPlan
 from bench.execution.pool import Pool
 from bench.execution.prepared_run import PreparedRun, RunSettings, RunSummary
@@ -25,59 +26,118 @@ from bench.storage.provenance import machine_facts, sidecar
 from bench.storage.run_folder import RunFolder
 
 
-def run_matrix(settings: RunSettings, watch: Reporter) -> RunSummary:
-    """Run a matrix to the end, or go on with it, and score what is complete."""
+def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
+    """Run a matrix to the end, or go on with it, and score what is complete.
+
+    What ``settings.only`` leaves out is planned and scored as far as it was computed before, and not computed.
+
+    Args:
+        settings: the matrix, its data, the run folder, devices and limits.
+        reporter: told of stages, jobs and whatever a user should know.
+
+    Returns:
+        What was computed, found, refused and failed. A failed cell is no error: the others go on.
+
+    Raises:
+        UsageError: the matrix, a card or a setting names what is not there.
+        DataError: no corpus at hand, audio that cannot be decoded, or no record that can be planned.
+        BenchError: the run folder is in use or cannot be written.
+    """
     started = time.perf_counter()
     prepared = PreparedRun(settings)
     devices = worker_devices(settings.device, settings.workers)
-    everything, chosen = prepared.wanted(fetch=True)
+    rows, chosen = prepared.matrix_rows(fetch=True)
     folder = prepared.folder
     for note in prepared.notes:
-        watch.note(note)
+        reporter.note(note)
     with folder.locked(), Journal(folder.journal) as journal:
-        session = uuid.uuid4().hex
-        facts = machine_facts(devices) | {"batch_seconds": settings.batch_seconds or "automatic"}
-        journal.begin(session, len(devices), json.dumps(facts))
+        session = _begin_session(journal, devices, settings)
         with Pool(devices, folder.log, settings.batch_seconds) as pool:
-            work = RunStages(prepared, folder, journal, session, pool, watch)
-            work.decode(prepared.corpora_of(everything))
-            for table in prepared.corpora_of(everything):
-                remember_hashes(table, prepared.cache)
-            for note in prepared.compare_corpora(prepared.corpora_of(everything)):
-                watch.note(note)
-            plan = prepared.plan(everything)
+            stages = RunStages(
+                prepared=prepared,
+                folder=folder,
+                journal=journal,
+                session=session,
+                pool=pool,
+                reporter=reporter,
+            )
+            _make_ready(prepared, stages, rows)
+            plan = prepared.plan(rows)
             _remember_matrix(folder, prepared, plan)
-            done = finished_cells(journal, folder, plan)
-            keep = {(*w.identity, condition) for w in chosen for condition in w.conditions}
-            kept = {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in keep}
-            pending = [g for g in (group.only(kept - set(done)) for group in plan.groups) if g.cells]
+            asked = _cells_asked_for(plan, chosen)
+            pending = _pending(plan, asked - set(finished_cells(journal, folder, plan)))
             if note := _computed_before(journal, pending):
-                watch.note(note)
-            work.compute(pending)
+                reporter.note(note)
+            stages.compute(pending)
         done = finished_cells(journal, folder, plan)
-        score_plan(plan, folder, done, watch.note)
+        score_plan(plan, folder, done, reporter.note)
         wall = time.perf_counter() - started
-        journal.end(session, wall)
-        write_json(folder.sidecar, sidecar(journal.sessions(), journal.jobs()))
-        save_rates(prepared.cache, (j for j in journal.jobs() if j.session == session))
-        asked = {c.key for r in plan.records for c in r.cells} & kept
-        failed = tuple(row for row in journal.cells().values() if row.state == "failed" and row.cell in asked)
-    blocked = {w.system.name: w.system.blocked for w in chosen if w.system.blocked is not None}
-    computed = sum(len(g.cells) for g in pending) - len(failed)
+        _end_session(journal, session, wall, prepared)
+        planned = {c.key for r in plan.records for c in r.cells} & asked
+        failed = tuple(
+            row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
+        )
+    computed = max(sum(len(g.cells) for g in pending) - len(failed), 0)
     return RunSummary(
-        folder,
-        max(computed, 0),
-        len(done) - max(computed, 0),
-        failed,
-        blocked,
-        plan.refused,
-        tuple(prepared.notes),
-        wall,
+        folder=folder,
+        computed=computed,
+        kept=len(done) - computed,
+        failed=failed,
+        blocked={r.system.name: r.system.blocked for r in chosen if r.system.blocked is not None},
+        refused=plan.refused,
+        notes=tuple(prepared.notes),
+        wall_seconds=wall,
     )
 
 
+def _begin_session(journal: Journal, devices: Sequence[str], settings: RunSettings) -> str:
+    """Note in the journal who works on this run from now on. Returns the session's name."""
+    session = uuid.uuid4().hex
+    facts = machine_facts(devices) | {"batch_seconds": settings.batch_seconds or "automatic"}
+    journal.begin(session, len(devices), json.dumps(facts))
+    return session
+
+
+def _make_ready(prepared: PreparedRun, stages: RunStages, rows: Sequence[MatrixRow]) -> None:
+    """Decode the corpora that the matrix reads, remember how they sound, and warn of recordings they share."""
+    tables = prepared.corpora_of(rows)
+    stages.decode(tables)
+    for table in tables:
+        remember_hashes(table, prepared.cache)
+    for note in prepared.compare_corpora(tables):
+        stages.reporter.note(note)
+
+
+def _cells_asked_for(plan: RunPlan, chosen: Sequence[MatrixRow]) -> set[str]:
+    """Keys of the cells that can be computed here and that ``--only`` names."""
+    lines = {(*row.identity, condition) for row in chosen for condition in row.conditions}
+    return {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in lines}
+
+
+def _pending(plan: RunPlan, keys: Collection[str]) -> list[Group]:
+    """The plan's groups, to predict these cells alone."""
+    return [g for g in (group.only(keys) for group in plan.groups) if g.cells]
+
+
+def _end_session(journal: Journal, session: str, wall: float, prepared: PreparedRun) -> None:
+    """Note the end, write the sidecar anew, and keep how long work takes here for the next estimate."""
+    journal.end(session, wall)
+    jobs = journal.jobs()
+    write_json(prepared.folder.sidecar, sidecar(journal.sessions(), jobs))
+    save_rates(prepared.cache, (j for j in jobs if j.session == session))
+
+
 def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[str, CellRow]:
-    """Return the planned cells that are done: in the journal, with a table whose bytes are the ones it notes."""
+    """Return the planned cells that are done: in the journal, with a table whose bytes are the ones it notes.
+
+    Args:
+        journal: of the run.
+        folder: the run folder.
+        plan: whose cells are looked for.
+
+    Returns:
+        The rows of the journal, by the cell's key.
+    """
     planned = {c.key for r in plan.records for c in r.cells}
     done = {}
     for key, row in journal.cells().items():

@@ -18,7 +18,7 @@ Reason = Literal["no card reaches it", "damaged", "left by a writer that was kil
 
 
 @dataclass(frozen=True)
-class Held:
+class TaskCoverage:
     """How much of a task's audio a key answers for."""
 
     task: str
@@ -48,7 +48,7 @@ class Explanation:
     key: str | None
     identity: Mapping[str, Any] | None
     blocked: str | None
-    tasks: tuple[Held, ...]
+    tasks: tuple[TaskCoverage, ...]
     others: tuple[KeyDifference, ...]
     empty: bool = False
     """Nothing at all is stored under the key."""
@@ -63,18 +63,18 @@ class Explanation:
             return "no task to look for: name one, and its corpus with --data or SERBENCH_DATA"
         if stored == clips:
             return f"all {clips} clips are stored under this key"
-        said = f"{stored} of {clips} clips are stored under this key"
+        sentence = f"{stored} of {clips} clips are stored under this key"
         if undecoded := sum(t.undecoded for t in self.tasks):
-            said += f"; {undecoded} never decoded here"
+            sentence += f"; {undecoded} never decoded here"
         if failed := sum(t.failed for t in self.tasks):
-            said += f"; on {failed} the encoder failed, and the next run tries again"
+            sentence += f"; on {failed} the encoder failed, and the next run tries again"
         changed = [o for o in self.others if not o.differs.keys() <= {"every", "pooled"}]
         if self.empty and changed:
             nearest = changed[0]
-            said += f"; another key of this encoder is stored ({nearest.key}), which differs in {', '.join(nearest.differs)}"
+            sentence += f"; another key of this encoder is stored ({nearest.key}), which differs in {', '.join(nearest.differs)}"
         elif rest := clips - stored - failed - undecoded:
-            said += f"; {rest} never encoded under it"
-        return said
+            sentence += f"; {rest} never encoded under it"
+        return sentence
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -99,16 +99,27 @@ class Explanation:
 
 
 def explain(system: System, tasks: Mapping[str, Sequence[str]], store: FeatureStore) -> Explanation:
-    """Say what a system's features are found by. ``tasks`` maps names to PCM hashes, blank where not decoded yet."""
+    """Say what a system's features are found by.
+
+    Args:
+        system: whose features are looked for.
+        tasks: PCM hashes of the clips by task, blank where a clip was never decoded here.
+        store: where features lie.
+
+    Returns:
+        The key, what it is the hash of, how much of each task it answers for, and the stored keys of the same encoder.
+    """
     key = system.feature_key
     if key is None:
-        return Explanation(system.name, None, None, system.blocked, (), ())
+        return Explanation(
+            system=system.name, key=None, identity=None, blocked=system.blocked, tasks=(), others=()
+        )
     reader = store.reader(key)
-    held = []
+    coverage = []
     for name, hashes in tasks.items():
         failures = [m for h in hashes if h and (m := reader.failure(h)) is not None]
-        held.append(
-            Held(
+        coverage.append(
+            TaskCoverage(
                 task=name,
                 clips=len(hashes),
                 stored=sum(h in reader for h in hashes),
@@ -118,12 +129,12 @@ def explain(system: System, tasks: Mapping[str, Sequence[str]], store: FeatureSt
             )
         )
     return Explanation(
-        system.name,
-        key,
-        system.feature_identity,
-        system.blocked,
-        tuple(held),
-        _others(system, store),
+        system=system.name,
+        key=key,
+        identity=system.feature_identity,
+        blocked=system.blocked,
+        tasks=tuple(coverage),
+        others=_others(system, store),
         empty=len(reader) == 0,
     )
 

@@ -14,15 +14,16 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.cards.registry import build, load_system, shipped_files, with_settings
+from bench.cards.registry import load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.fitting import build_predictor, stored_features
+from bench.execution.in_process import Say, encode_in_process
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import resolve_system
-from bench.execution.unlabelled import TrainOn, encode_missing, group_of
+from bench.execution.unlabelled import TrainOn, group_of
 from bench.execution.worker import Runner
-from bench.features.store import FeatureStore
 from bench.protocols import FitContext, Predictor
 from bench.storage.atomic import write_text
 from bench.storage.run_folder import cache_folder
@@ -92,12 +93,23 @@ def train(
     data: tuple[Path, ...] = (),
     device: str = "cpu",
     progress: Callable[[float, float], None] = lambda done, total: None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> KeptTraining:
     """Train what a config asks for, or go on with it; write the model folder and its card ``system.yaml``.
 
     Every tenth clip or so, of whole speakers of every corpus, judges the epochs where the recipe asks for it. Under a
     launcher of several processes (torchrun) the first encodes and writes; the others read, compute, and write nothing.
+
+    Args:
+        config_path: a config file, or the name of a shipped one; see :class:`TrainConfig`.
+        out: folder of the trained model, its card, and ``work/`` with checkpoints and curves.
+        data: folders of prepared corpora; SERBENCH_DATA when empty.
+        device: ``cpu`` or ``cuda:N``.
+        progress: told of (done, total) training steps.
+        say: gets a line for what is left out and what is encoded.
+
+    Returns:
+        The folder, the card, and how many clips were learnt from.
 
     Raises:
         UsageError: the config does not validate, or its system cannot be kept.
@@ -107,53 +119,67 @@ def train(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a folder to train into with --out")
     config_path = find_config(config_path)
-    config = read_typed(config_path, TrainConfig)
-    if config.log is not None and importlib.util.find_spec(config.log) is None:
-        extra = "'.[train]'" if config.log == "tensorboard" else config.log
-        raise CannotRun(
-            f"{config_path}: log: {config.log} needs a package that is not here: pip install {extra}"
-        )
-    card = load_system(config.system, base=config_path.parent)
-    if card.adapter is None:
-        raise UsageError(
-            f"{config_path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
-            "name a system of family trained, like meralion-ser-small"
-        )
-    card = _changed(card, config.params)
+    config, card = _read_config(config_path)
     system = resolve_system(card)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
-    cache = cache_folder()
-    lesson = TrainOn(config.tasks, config.view, data)
-    group = group_of(system, (), cache, lesson, config.seed)
-    weights = {"weights": system.weights} if system.weights else {}
-    predictor: Predictor = build(str(card.adapter), card.params | weights)
+    cache, first = cache_folder(), first_process()
+    training = TrainOn(config.tasks, config.view, data)
+    group = group_of(system, (), cache=cache, training=training, seed=config.seed)
+    predictor = build_predictor(system)
     if not isinstance(predictor, Keepable):
         raise UsageError(
             f"{config_path}: {card.name}'s adapter {card.adapter} has no save(folder), so nothing could be kept of it"
         )
-    first = first_process()
     if (require := getattr(predictor, "require_keepable", None)) is not None:
         require()
     unused = left_out(group)
     for line in unused if first else ():
         say(line)
     with _after_the_first(device):
-        encode_missing(group, Runner(device), cache, say if first else lambda line: None)
-    out.mkdir(parents=True, exist_ok=True)
-    clips = _fit(predictor, group, config, out, cache, device, progress)
+        encode_in_process([group], Runner(device), cache=cache, say=say if first else lambda line: None)
+    (out / "work").mkdir(parents=True, exist_ok=True)
+    fold = group.data.folds[0]
+    context = FitContext(
+        labels=group.data.labels,
+        dimensions=group.data.has_dimensions((fold.train, fold.dev)),
+        seed=config.seed,
+        workdir=out / "work",
+        device=device,
+        features=stored_features(system, cache),
+        feature_params=system.feature_params,
+        log=config.log,
+        progress=progress,
+    )
+    clips = _fit(predictor, group, context)
     notes = getattr(predictor, "notes", {})
     if first:
         adapter = predictor.save(out)
-        write_text(out / CARD, _card(config, card, lesson, adapter, notes, out))
-    return KeptTraining(out, out / CARD, clips, notes, unused)
+        text = _card(config, card, training, adapter=adapter, parameters=notes.get("parameters"), folder=out)
+        write_text(out / CARD, text)
+    return KeptTraining(out, card=out / CARD, clips=clips, notes=notes, left_out=unused)
+
+
+def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:
+    """Read a config and its system's card, with the config's parameters; refuse what cannot be trained here."""
+    config = read_typed(path, TrainConfig)
+    if config.log is not None and importlib.util.find_spec(config.log) is None:
+        extra = "'.[train]'" if config.log == "tensorboard" else config.log
+        raise CannotRun(f"{path}: log: {config.log} needs a package that is not here: pip install {extra}")
+    card = load_system(config.system, base=path.parent)
+    if card.adapter is None:
+        raise UsageError(
+            f"{path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
+            "name a system of family trained, like meralion-ser-small"
+        )
+    return config, _changed(card, config.params)
 
 
 def left_out(group: Group) -> tuple[str, ...]:
     """One line per task of which not every clip is learnt from."""
     return tuple(
         f"{s.task}: {s.left_out:,} of {s.clips + s.left_out:,} clips are left out: no audio, no label of the view and no dimension, or heard before"
-        for s in group.material.sources
+        for s in group.data.sources
         if s.left_out
     )
 
@@ -183,45 +209,25 @@ def _after_the_first(device: str) -> Iterator[None]:
         yield
 
 
-def _fit(
-    predictor: Predictor,
-    group: Group,
-    config: TrainConfig,
-    out: Path,
-    cache: Path,
-    device: str,
-    progress: Callable[[float, float], None],
-) -> int:
-    material, fold = group.material, group.material.folds[0]
-    key = group.system.feature_key
-    work = out / "work"
-    work.mkdir(exist_ok=True)
-    context = FitContext(
-        labels=material.labels,
-        dimensions=material.has_dimensions((fold.train, fold.dev)),
-        seed=config.seed,
-        workdir=work,
-        device=device,
-        features=None if key is None else FeatureStore(cache / "features").reader(key),
-        feature_params=group.system.feature_params,
-        log=config.log,
-        progress=progress,
-    )
-    learnt, judged = (material.examples(rows) for rows in (fold.train, fold.dev))
-    predictor.fit(learnt, judged, context)
-    return len(learnt) + len(judged)
+def _fit(predictor: Predictor, group: Group, context: FitContext) -> int:
+    """Fit on the group's one fold. Returns how many clips were learnt from or chosen on."""
+    fold = group.data.folds[0]
+    train, dev = (group.data.examples(rows) for rows in (fold.train, fold.dev))
+    predictor.fit(train, dev, context)
+    return len(train) + len(dev)
 
 
 def _card(
     config: TrainConfig,
     base: SystemCard,
-    lesson: TrainOn,
+    training: TrainOn,
+    *,
     adapter: str,
-    notes: dict[str, Any],
-    out: Path,
+    parameters: int | None,
+    folder: Path,
 ) -> str:
-    """Card of the trained system: what it had met of any corpus is marked from what it learnt from."""
-    tasks = lesson.candidates()
+    """Card of the system trained from ``base``: what it had met of any corpus is marked from what it learnt from."""
+    tasks = training.candidates()
     met = sorted({t.card.name for t in tasks.values()})
     before = base.training_corpora
     described = {
@@ -230,7 +236,7 @@ def _card(
         "family": "trained",
         "track": "released",
         "adapter": adapter,
-        "weights": {"local": out.resolve().name},
+        "weights": {"local": folder.resolve().name},
         "seeds": False,
         "licence": config.licence,
         "languages": sorted({t.language for t in tasks.values()}),
@@ -240,8 +246,8 @@ def _card(
             *({"corpus": name, "split": "all"} for name in met),
         ],
         "also_undisclosed": before == "undisclosed" or base.also_undisclosed,
-        "parameters": notes.get("parameters"),
+        "parameters": parameters,
         "description": config.description
-        or f"{base.name} trained with serbench train on {', '.join(lesson.tasks)}, labels of the view {lesson.view}.",
+        or f"{base.name} trained with serbench train on {', '.join(training.tasks)}, labels of the view {training.view}.",
     }
     return yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=120)

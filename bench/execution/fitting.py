@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,53 +16,81 @@ from bench.cards.registry import build
 from bench.errors import DataError
 from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
 from bench.execution.planning.plan import Cell, Group
+from bench.execution.planning.systems import System
 from bench.execution.probe_runs import run_probe
 from bench.features.store import FeatureStore, StoredFeatures
-from bench.protocols import Answers, Examples, FitContext
+from bench.protocols import Answers, Examples, FitContext, Predictor
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
 from bench.tasks.training_data import ConditionedClips, TrainingData
 
 
-def fit(job: FitJob, device: str, watch: Stopwatch, progress: Progress) -> list[CellOutcome]:
-    """Compute a group's cells and write their tables."""
-    group, material, system = job.group, job.group.material, job.group.system
-    features = FeatureStore(job.cache / "features").reader(system.feature_key) if system.feature_key else None
+def fit(job: FitJob, device: str, stopwatch: Stopwatch, progress: Progress) -> list[CellOutcome]:
+    """Compute a group's cells and write their tables.
+
+    Args:
+        job: the cells, and where their tables go.
+        device: ``cpu`` or ``cuda:N``.
+        stopwatch: counts the time spent in the probe or predictor.
+        progress: told of (done, total), in steps of whatever trains.
+
+    Returns:
+        An outcome per cell, in the group's order.
+
+    Raises:
+        DataError: no clip can be used, answers that are none, or notes that are not JSON.
+        NeedsServer: replies are missing that only a server can give.
+    """
+    group, data, system = job.group, job.group.data, job.group.system
+    features = stored_features(system, job.cache)
     if system.card.probe:
         assert features is not None
-        with watch.running():
-            answers = run_probe(group, features, job.heard, device, progress)
+        with stopwatch.running():
+            answers = run_probe(group, features, job.conditioned, device, progress)
     else:
-        answers = _run_predictor(job, device, features, watch, progress)
+        answers = _run_predictor(job, device, features, stopwatch, progress)
     outcomes = []
     for cell, answer in zip(group.cells, answers, strict=True):
-        rows = material.folds[cell.fold].test
-        usable = _usable(material, rows, cell.condition, job.heard, features)
+        rows = data.folds[cell.fold].test
+        usable = _usable(data, rows, cell.condition, job.conditioned, features)
         path = job.tables / f"{cell.key}.parquet"
         identity = job.identity | _cell_identity(cell, group)
         variants = {}
-        for name, said in answer.variants.items():
+        for name, predicted in answer.variants.items():
             part = variant_path(path, name)
-            write_table(part, _table(material, rows, usable, said), identity | {"variant": name})
+            write_table(part, _table(data, rows, usable, predicted), identity | {"variant": name})
             variants[name] = hash_file(part)
-        write_table(path, _table(material, rows, usable, answer), identity | {"variants": variants})
+        write_table(path, _table(data, rows, usable, answer), identity | {"variants": variants})
         outcomes.append(CellOutcome(cell, hash_file(path), notes_json(answer.notes)))
     shutil.rmtree(job.work / group.key, ignore_errors=True)
     return outcomes
 
 
 def _usable(
-    material: TrainingData,
+    data: TrainingData,
     rows: NDArray[np.intp],
     condition: str,
-    heard: ConditionedClips,
+    conditioned: ConditionedClips,
     features: StoredFeatures | None,
 ) -> NDArray[np.bool_]:
-    """Which of these rows can be heard under a condition, by the encoder too where there is one."""
-    clips = [material.hear(int(i), condition, heard) for i in rows]
+    """Which of these rows have audio under a condition, and features where the system has an encoder."""
+    clips = [data.clip_under(int(i), condition, conditioned) for i in rows]
     return np.array(
         [c.message is None and (features is None or c.pcm_hash in features) for c in clips], dtype=bool
     )
+
+
+def stored_features(system: System, cache: Path) -> StoredFeatures | None:
+    """Return what the cache holds of a system's frozen encoder; None for a system without one."""
+    return None if system.feature_key is None else FeatureStore(cache / "features").reader(system.feature_key)
+
+
+def build_predictor(system: System) -> Predictor:
+    """Build a system's predictor from its card; one for every fit."""
+    assert system.card.adapter is not None
+    weights = {"weights": system.weights} if system.weights else {}
+    predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+    return predictor
 
 
 def notes_json(notes: Mapping[str, Any]) -> str:
@@ -111,32 +140,31 @@ def _cell_identity(cell: Cell, group: Group) -> dict[str, Any]:
 
 
 def _table(
-    material: TrainingData, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
+    data: TrainingData, rows: NDArray[np.intp], usable: NDArray[np.bool_], answers: Answers
 ) -> PredictionTable:
     """Lay out answers on the usable rows as a table of all rows; ``usable`` is (rows,)."""
-    clips = [material.decoded[i] for i in rows]
+    clips = [data.decoded[i] for i in rows]
     asked = np.flatnonzero(usable).tolist()
     silent = {
         j: "failed" if clips[j].message is None else "undecodable" for j in np.flatnonzero(~usable).tolist()
     }
-    return complete_answers([c.clip_id for c in clips], asked, answers, silent, material.labels)
+    return complete_answers([c.clip_id for c in clips], asked, answers, silent, data.labels)
 
 
 def _run_predictor(
     job: FitJob,
     device: str,
     features: StoredFeatures | None,
-    watch: Stopwatch,
+    stopwatch: Stopwatch,
     progress: Progress,
 ) -> list[Answers]:
     """Fit one predictor and let it answer its test clips under each condition."""
-    group, system, material = job.group, job.group.system, job.group.material
-    assert system.card.adapter is not None
-    fold = material.folds[group.cells[0].fold]
-    learnt_from = (fold.train, fold.dev)
+    group, system, data = job.group, job.group.system, job.group.data
+    fold = data.folds[group.cells[0].fold]
+    learning_rows = (fold.train, fold.dev)
     context = FitContext(
-        labels=material.labels,
-        dimensions=material.has_dimensions(learnt_from) if material.sources else group.task.has_dimensions,
+        labels=data.labels,
+        dimensions=data.has_dimensions(learning_rows) if data.sources else group.task.has_dimensions,
         seed=group.cells[0].seed,
         workdir=job.work / job.group.key,
         device=device,
@@ -149,23 +177,21 @@ def _run_predictor(
     context.workdir.mkdir(parents=True, exist_ok=True)
 
     def usable(rows: NDArray[np.intp], condition: str) -> NDArray[np.intp]:
-        return rows[_usable(material, rows, condition, job.heard, features)]
+        return rows[_usable(data, rows, condition, job.conditioned, features)]
 
-    def learnt(rows: NDArray[np.intp]) -> Examples:
+    def examples(rows: NDArray[np.intp]) -> Examples:
         condition = group.train_condition
-        return material.examples(usable(rows, condition), condition, job.heard)
+        return data.examples(usable(rows, condition), condition, job.conditioned)
 
-    with watch.running():
-        predictor = build(
-            system.card.adapter, system.card.params | ({"weights": system.weights} if system.weights else {})
-        )
-        predictor.fit(learnt(fold.train), learnt(fold.dev), context)
+    with stopwatch.running():
+        predictor = build_predictor(system)
+        predictor.fit(examples(fold.train), examples(fold.dev), context)
         answers = []
         for cell in group.cells:
             rows = usable(fold.test, cell.condition)
-            said: Answers = predictor.predict(material.clips(rows, cell.condition, job.heard))
-            variants = {name: _only_ok(part) for name, part in said.variants.items()}
-            answers.append(replace(_only_ok(said), variants=variants))
+            predicted: Answers = predictor.predict(data.clips(rows, cell.condition, job.conditioned))
+            variants = {name: _only_ok(part) for name, part in predicted.variants.items()}
+            answers.append(replace(_only_ok(predicted), variants=variants))
     return answers
 
 

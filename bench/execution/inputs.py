@@ -1,4 +1,4 @@
-"""Which clips a group of cells hears under which conditions, and what of it is not made yet: conditioned audio, features."""
+"""Which clips a group of cells needs under which conditions, and what of it is not made yet: conditioned audio, features."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ENCODE_CLIPS = 48
 """Clips of one encoder job: small enough that a kill loses seconds, large enough to batch by length."""
 
 
-def rows_heard(group: Group) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield (condition, rows of the material) for everything a group listens to: training rows, then test rows."""
-    folds = [group.material.folds[f] for f in dict.fromkeys(c.fold for c in group.cells)]
+def input_rows(group: Group) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Yield (condition, rows of the training data) for everything a group needs: training rows, then test rows."""
+    folds = [group.data.folds[f] for f in dict.fromkeys(c.fold for c in group.cells)]
     yield group.train_condition, np.unique(np.concatenate([r for f in folds for r in (f.train, f.dev)]))
     for condition in group.conditions:
-        tested = [group.material.folds[c.fold].test for c in group.cells if c.condition == condition]
+        tested = [group.data.folds[c.fold].test for c in group.cells if c.condition == condition]
         yield condition, np.unique(np.concatenate(tested))
 
 
@@ -40,36 +40,36 @@ class GroupInputs:
         self._clips: dict[Path, dict[str, DecodedClip]] = {}
 
     def shards(self, group: Group) -> list[ConditionShard]:
-        """Every shard a group listens to. Test clips are changed among those of their task, sources among themselves."""
+        """Every shard a group needs. Test clips are changed among those of their task, sources among themselves."""
         n = len(group.task)
         found: list[ConditionShard] = []
-        for condition, rows in rows_heard(group):
+        for condition, rows in input_rows(group):
             if condition != CLEAN and rows.size:
                 found += self._plan(condition, group, slice(0, n) if rows.max() < n else slice(n, None))
         return list({s.target.samples_path: s for s in found}.values())
 
     def _plan(self, condition: str, group: Group, part: slice) -> Sequence[ConditionShard]:
-        key = (f"{condition}/{part.start}", id(group.material))
+        key = (f"{condition}/{part.start}", id(group.data))
         if key not in self._shards:
-            material = group.material
-            planned = plan_condition(condition, material.decoded[part], material.speakers[part], self._root)
-            self._shards[key] = (material, planned)
+            data = group.data
+            planned = plan_condition(condition, data.decoded[part], data.speakers[part], self._root)
+            self._shards[key] = (data, planned)
         return self._shards[key][1]
 
     def missing(self, groups: Sequence[Group]) -> list[ConditionShard]:
         """Shards that are not made yet, each once."""
-        wanted = {s.target.samples_path: s for g in groups for s in self.shards(g)}
-        return [s for s in wanted.values() if self._read(s) is None]
+        planned = {s.target.samples_path: s for g in groups for s in self.shards(g)}
+        return [s for s in planned.values() if self._read(s) is None]
 
-    def heard(self, group: Group) -> ConditionedClips:
-        """What a group hears, as far as it is made; rows it does not ask for are left out."""
+    def conditioned(self, group: Group) -> ConditionedClips:
+        """The conditioned clips of a group, as far as they are made; rows it does not ask for are left out."""
         by_condition: dict[str, dict[str, DecodedClip]] = {}
         for shard in self.shards(group):
             by_condition.setdefault(shard.condition, {}).update(self._read(shard) or {})
         found: dict[str, dict[str, DecodedClip]] = {}
-        for condition, rows in rows_heard(group):
+        for condition, rows in input_rows(group):
             made = by_condition.get(condition, {})
-            hashes = {group.material.decoded[i].pcm_hash for i in rows}
+            hashes = {group.data.decoded[i].pcm_hash for i in rows}
             found.setdefault(condition, {}).update({h: made[h] for h in hashes if h in made})
         return found
 
@@ -84,31 +84,39 @@ class GroupInputs:
 
 
 def missing_features(
-    groups: Sequence[Group], cache: Path, hearing: GroupInputs | None = None
+    groups: Sequence[Group], cache: Path, inputs: GroupInputs | None = None
 ) -> list[tuple[EncodeJob, frozenset[str]]]:
     """Return the encoder jobs that groups wait for, each with the keys of the groups that need it.
 
     A clip is encoded once per feature key and sound, whichever corpora, systems and conditions share it. Clips whose
     condition is not made yet are left out.
+
+    Args:
+        groups: cells that are to be computed.
+        cache: where features and conditioned audio are kept.
+        inputs: conditioned clips that were looked up already; read from the cache unless given.
+
+    Returns:
+        Pairs (job, keys of the groups that wait for it), frames before means.
     """
     store = FeatureStore(cache / "features")
-    hearing = hearing or GroupInputs(cache / "audio")
-    wanted: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
+    inputs = inputs or GroupInputs(cache / "audio")
+    needed: dict[str, dict[str, tuple[DecodedClip, str]]] = defaultdict(dict)
     users: dict[tuple[str, str], set[str]] = defaultdict(set)
     systems: dict[str, System] = {}
     for group in groups:
         key = group.system.feature_key
         if key is not None:
             systems.setdefault(key, group.system)
-            for clip, language in _listened(group, hearing):
-                wanted[key].setdefault(clip.pcm_hash, (clip, language))
+            for clip, language in _input_clips(group, inputs):
+                needed[key].setdefault(clip.pcm_hash, (clip, language))
                 users[key, clip.pcm_hash].add(group.key)
     jobs = []
     made: set[tuple[str, str]] = set()
     # Frames first: the means of the same encoder's frames are kept in the same pass, where somebody reads them.
-    for key in sorted(wanted, key=lambda k: systems[k].pooled_key == k):
-        clips, twin = wanted[key], str(systems[key].pooled_key)
-        also = twin if twin != key and twin in wanted else None
+    for key in sorted(needed, key=lambda k: systems[k].pooled_key == k):
+        clips, twin = needed[key], str(systems[key].pooled_key)
+        also = twin if twin != key and twin in needed else None
         missing = [clips[h] for h in store.missing(key, clips, retry_failures=True) if (key, h) not in made]
         for language in dict.fromkeys(lang for _, lang in missing):
             same = [clip for clip, lang in missing if lang == language]
@@ -117,20 +125,25 @@ def missing_features(
                 keys = [key, *([also] if also else [])]
                 made |= {(k, c.pcm_hash) for k in keys for c in part}
                 needed_by = frozenset().union(*(users[k, c.pcm_hash] for k in keys for c in part))
-                jobs.append((EncodeJob(systems[key], part, language, cache, also is not None), needed_by))
+                jobs.append(
+                    (
+                        EncodeJob(systems[key], part, language, cache=cache, also_pooled=also is not None),
+                        needed_by,
+                    )
+                )
     return jobs
 
 
-def _listened(group: Group, hearing: GroupInputs) -> Iterator[tuple[DecodedClip, str]]:
-    """Yield every clip a group listens to, as it sounds, with its language."""
-    heard, material = hearing.heard(group), group.material
-    for condition, rows in rows_heard(group):
+def _input_clips(group: Group, inputs: GroupInputs) -> Iterator[tuple[DecodedClip, str]]:
+    """Yield every clip a group needs, as it sounds under its condition, with its language."""
+    conditioned, data = inputs.conditioned(group), group.data
+    for condition, rows in input_rows(group):
         for row in rows:
-            clip = material.decoded[row]
+            clip = data.decoded[row]
             if condition != CLEAN and clip.message is None:
-                sounding = heard[condition].get(clip.pcm_hash)
+                sounding = conditioned[condition].get(clip.pcm_hash)
                 if sounding is None:
                     continue
                 clip = sounding
             if clip.message is None:
-                yield clip, material.languages[row]
+                yield clip, data.languages[row]

@@ -95,7 +95,7 @@ class FitJob:
     server: str | None = None
     """Address of the server that the suite started for this job's system; the card's own comes first."""
     max_cost: float | None = None
-    heard: ConditionedClips = field(default_factory=dict)
+    conditioned: ConditionedClips = field(default_factory=dict)
     """The clips as they sound under the group's conditions."""
     kind = "fit"
 
@@ -110,7 +110,7 @@ class FitJob:
     @property
     def clips(self) -> int:
         """How many clips it touches."""
-        return len(self.group.material)
+        return len(self.group.data)
 
 
 Job = DecodeJob | ConditionJob | EncodeJob | FitJob

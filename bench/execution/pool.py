@@ -57,7 +57,13 @@ def _work(job: Job) -> JobOutcome:
 
 
 class Pool:
-    """A fixed number of single-process executors. Use as a context manager; leaving it ends the workers."""
+    """A fixed number of single-process executors. Use as a context manager; leaving it ends the workers.
+
+    Args:
+        devices: of each worker: ``cpu`` or ``cuda:N``.
+        log: file that their output goes to.
+        batch_seconds: audio that an encoder gets at a time; None: by the device's free memory.
+    """
 
     def __init__(self, devices: Sequence[str], log: Path, batch_seconds: float | None = None) -> None:
         quiet_single_thread()
@@ -123,7 +129,12 @@ class Pool:
                 sentence = (
                     "the worker process died (killed, out of memory, or crashed in native code); see run.log"
                 )
-                yield job, JobOutcome(time.time() - started, 0.0, started, error=sentence)
+                yield (
+                    job,
+                    JobOutcome(
+                        seconds=time.time() - started, work_seconds=0.0, started=started, error=sentence
+                    ),
+                )
 
     def progress(self) -> Iterator[tuple[int, float, float]]:
         """Yield (slot, done, total) reports that have come in."""

@@ -13,7 +13,7 @@ from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError, UsageError
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import MatrixRow, expand, filter_wanted
+from bench.execution.planning.expansion import MatrixRow, TasksAtHand, expand, filter_rows
 from bench.execution.planning.matrix import load_matrix
 from bench.execution.planning.plan import RunPlan
 from bench.storage.journal import CellRow
@@ -88,21 +88,21 @@ class PreparedRun:
             raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
         return corpora, notes
 
-    def wanted(self, *, fetch: bool) -> tuple[list[MatrixRow], list[MatrixRow]]:
+    def matrix_rows(self, *, fetch: bool) -> tuple[list[MatrixRow], list[MatrixRow]]:
         """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
-        names: dict[bool, list[str]] = {True: [], False: []}
-        for table in self.tables.values():
-            names[table.corpus.card.synthetic] += table.task_names
-        everything = expand(
-            self.matrix, self.base, names[False], names[True], self.settings.settings, fetch=fetch
+        offered = [(t.corpus.card.synthetic, name) for t in self.tables.values() for name in t.task_names]
+        tasks = TasksAtHand(
+            recorded=tuple(name for synthetic, name in offered if not synthetic),
+            synthetic=tuple(name for synthetic, name in offered if synthetic),
         )
+        everything = expand(self.matrix, tasks, base=self.base, settings=self.settings.settings, fetch=fetch)
         if not everything:
             raise UsageError(
-                f"the matrix {self.matrix.name!r} names no task that the corpora at hand offer: {', '.join(names[False] + names[True])}"
+                f"the matrix {self.matrix.name!r} names no task that the corpora at hand offer: {', '.join(tasks.names)}"
             )
-        return everything, filter_wanted(everything, self.settings.only)
+        return everything, filter_rows(everything, self.settings.only)
 
-    def plan(self, wanted: Iterable[MatrixRow], *, forecast: bool = False) -> RunPlan:
+    def plan(self, rows: Iterable[MatrixRow], *, forecast: bool = False) -> RunPlan:
         """Build the tasks (their audio must be decoded, but for a forecast) and lay out the cells."""
         built: dict[tuple[str, Protocol], Task] = {}
 
@@ -117,20 +117,20 @@ class PreparedRun:
             return built[name, protocol]
 
         candidates = [Candidate(name, t.corpus.card) for t in self.tables.values() for name in t.task_names]
-        return make_plan(self.matrix, wanted, task_of, candidates)
+        return make_plan(self.matrix, rows, task_of, candidates)
 
     def compare_corpora(self, tables: Sequence[CorpusTable]) -> list[str]:
         """Look for recordings that stand in several of the decoded corpora: warned about on their tasks, and returned."""
-        heard = [DecodedCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
-        if len(heard) < 2:
+        corpora = [DecodedCorpus.of(t) for t in tables if not t.corpus.card.synthetic]
+        if len(corpora) < 2:
             return []
-        across = [d for d in find_duplicates(heard, self.cache) if len(set(d.corpora)) == 2]
-        self.shared = duplicate_warnings(heard, across)
+        across = [d for d in find_duplicates(corpora, self.cache) if len(set(d.corpora)) == 2]
+        self.shared = duplicate_warnings(corpora, across)
         return list(dict.fromkeys(w for warnings in self.shared.values() for w in warnings))
 
-    def corpora_of(self, wanted: Sequence[MatrixRow]) -> list[CorpusTable]:
-        """Return the corpora that some wanted task reads; a transfer may read all of them."""
-        names = {w.task.partition("@")[0].rpartition(".")[0] for w in wanted}
-        if any(w.training for w in wanted):
+    def corpora_of(self, rows: Sequence[MatrixRow]) -> list[CorpusTable]:
+        """Return the corpora that some row reads; a transfer may read all of them."""
+        names = {w.task.partition("@")[0].rpartition(".")[0] for w in rows}
+        if any(w.training for w in rows):
             names = set(self.tables)
         return [t for name, t in self.tables.items() if name in names]

@@ -18,8 +18,8 @@ from bench.features.store import StoredFeatures
 from bench.protocols import Answers
 from bench.tasks.training_data import ConditionedClips
 
-Line = tuple[int, str]
-"""A row of the material under a condition."""
+RowCondition = tuple[int, str]
+"""A row of the training data, and the condition its audio is taken under."""
 
 
 class FrameRows(Sequence[NDArray[np.float32]]):
@@ -44,38 +44,50 @@ class FrameRows(Sequence[NDArray[np.float32]]):
         return self._features[self._hashes[row]]
 
 
-def probe_task(group: Group, features: StoredFeatures, heard: ConditionedClips) -> ProbeTask:
+def probe_task(group: Group, features: StoredFeatures, conditioned: ConditionedClips) -> ProbeTask:
     """Stack the features a probe learns from and answers on. Clips without features are left out everywhere.
 
     A fold's test rows are its clips under the group's conditions, one condition after the other. The labels of a
     conditioned test clip are withheld.
+
+    Args:
+        group: cells of one probe: all folds, seeds and conditions.
+        features: pooled (layers, dims) or frames (layers, frames, dims) by PCM hash.
+        conditioned: the clips under conditions other than clean.
+
+    Returns:
+        Features (rows, layers, dims), labels and dimensions of every row, and the folds over them.
+
+    Raises:
+        DataError: no clip has features.
     """
-    material, trained = group.material, group.train_condition
-    learnt = sorted({int(i) for f in material.folds for i in np.concatenate([f.train, f.dev])})
-    tested = sorted({int(i) for f in material.folds for i in f.test})
-    lines = sorted(
-        {(i, trained) for i in learnt} | {(i, trained) for i in tested if trained in group.conditions}
+    data, train_condition = group.data, group.train_condition
+    train_rows = sorted({int(i) for f in data.folds for i in np.concatenate([f.train, f.dev])})
+    test_rows = sorted({int(i) for f in data.folds for i in f.test})
+    inputs = sorted(
+        {(i, train_condition) for i in train_rows}
+        | {(i, train_condition) for i in test_rows if train_condition in group.conditions}
     )
-    lines += [(i, c) for c in group.conditions if c != trained for i in tested]
+    inputs += [(i, c) for c in group.conditions if c != train_condition for i in test_rows]
     spec = group.system.card.features
     frames = spec is not None and not spec.pooled
     stacked: list[NDArray[np.float32]] = []
     hashes: list[str] = []
-    place: dict[Line, int] = {}
-    for row, condition in lines:
-        clip = material.hear(row, condition, heard)
+    place: dict[RowCondition, int] = {}
+    for row, condition in inputs:
+        clip = data.clip_under(row, condition, conditioned)
         if clip.message is None and clip.pcm_hash in features:
             place[row, condition] = len(stacked)
             hashes.append(clip.pcm_hash)
             found = features[clip.pcm_hash]
             stacked.append(found.mean(axis=1) if frames else found)
     if not stacked:
-        messages = [m for d in material.decoded if (m := features.failure(d.pcm_hash)) is not None]
+        messages = [m for d in data.decoded if (m := features.failure(d.pcm_hash)) is not None]
         raise DataError(
             f"{group.task.name}: no clip has features; the encoder failed on every one ({(messages or ['no audio'])[0]})"
         )
-    code = {label: i for i, label in enumerate(material.labels)}
-    teaching = [(row, condition == trained) for row, condition in place]
+    code = {label: i for i, label in enumerate(data.labels)}
+    labels_given = [(row, condition == train_condition) for row, condition in place]
     unknown = np.full(3, np.nan)
 
     def placed(rows: NDArray[np.intp], conditions: Sequence[str]) -> NDArray[np.int64]:
@@ -84,13 +96,19 @@ def probe_task(group: Group, features: StoredFeatures, heard: ConditionedClips) 
 
     return ProbeTask(
         features=np.stack(stacked),
-        labels=np.array([code.get(material.emotions[i] or "", -1) if told else -1 for i, told in teaching]),
-        n_labels=len(material.labels),
-        dimensions=np.stack([material.dimensions[i] if told else unknown for i, told in teaching]),
-        speakers=tuple(material.speakers[i] for i, _ in teaching),
+        labels=np.array(
+            [code.get(data.emotions[i] or "", -1) if labelled else -1 for i, labelled in labels_given]
+        ),
+        n_labels=len(data.labels),
+        dimensions=np.stack([data.dimensions[i] if labelled else unknown for i, labelled in labels_given]),
+        speakers=tuple(data.speakers[i] for i, _ in labels_given),
         folds=tuple(
-            ProbeFold(placed(f.train, [trained]), placed(f.dev, [trained]), placed(f.test, group.conditions))
-            for f in material.folds
+            ProbeFold(
+                placed(f.train, [train_condition]),
+                placed(f.dev, [train_condition]),
+                placed(f.test, group.conditions),
+            )
+            for f in data.folds
         ),
         seeds=tuple(dict.fromkeys(c.seed for c in group.cells)),
         frames=FrameRows(features, tuple(hashes)) if frames else None,
@@ -100,20 +118,35 @@ def probe_task(group: Group, features: StoredFeatures, heard: ConditionedClips) 
 def run_probe(
     group: Group,
     features: StoredFeatures,
-    heard: ConditionedClips,
+    conditioned: ConditionedClips,
     device: str,
     progress: Callable[[float, float], None],
 ) -> list[Answers]:
-    """Answer a group's cells, in their order: each on its fold's test clips that have features."""
-    task = probe_task(group, features, heard)
+    """Answer a group's cells, in their order: each on its fold's test clips that have features.
+
+    Args:
+        group: cells of one probe: all folds, seeds and conditions.
+        features: what its encoder gave, by PCM hash.
+        conditioned: the clips under conditions other than clean.
+        device: ``cpu`` or ``cuda:N``.
+        progress: told of (done, total) training steps.
+
+    Returns:
+        Answers per cell.
+
+    Raises:
+        DataError: no clip has features.
+        UsageError: a parameter that the probe does not have.
+    """
+    task = probe_task(group, features, conditioned)
     outcomes = _probe(group, device).run(task, progress)
     answers = []
     for cell in group.cells:
-        rows = group.material.folds[cell.fold].test
-        counts = [_known(group, rows, c, features, heard) for c in group.conditions]
+        rows = group.data.folds[cell.fold].test
+        counts = [_known(group, rows, c, features, conditioned) for c in group.conditions]
         start = sum(counts[: group.conditions.index(cell.condition)])
         part = slice(start, start + counts[group.conditions.index(cell.condition)])
-        answers.append(_as_answers(outcomes[cell.fold, cell.seed], part, group.material.labels))
+        answers.append(_as_answers(outcomes[cell.fold, cell.seed], part, group.data.labels))
     return answers
 
 
@@ -146,9 +179,13 @@ def checked_probe(card: SystemCard) -> Probe:
 
 
 def _known(
-    group: Group, rows: NDArray[np.intp], condition: str, features: StoredFeatures, heard: ConditionedClips
+    group: Group,
+    rows: NDArray[np.intp],
+    condition: str,
+    features: StoredFeatures,
+    conditioned: ConditionedClips,
 ) -> int:
-    clips = [group.material.hear(int(i), condition, heard) for i in rows]
+    clips = [group.data.clip_under(int(i), condition, conditioned) for i in rows]
     return sum(c.message is None and c.pcm_hash in features for c in clips)
 
 
@@ -164,5 +201,5 @@ def _as_answers(outcome: ProbeOutcome, part: slice, labels: Sequence[str]) -> An
         probabilities=probabilities,
         dimensions=dimensions,
         notes=outcome.notes,
-        variants={name: _as_answers(said, part, labels) for name, said in outcome.variants.items()},
+        variants={name: _as_answers(variant, part, labels) for name, variant in outcome.variants.items()},
     )

@@ -20,10 +20,23 @@ class Reporter:
         """Say that a worker took up a job."""
 
     def moved(self, slot: int, done: float, total: float) -> None:
-        """Say how far a job is."""
+        """Say how far a job is.
+
+        Args:
+            slot: number of the worker.
+            done: so much of the job, in units of its own.
+            total: all of it, in the same units.
+        """
 
     def finished(self, slot: int, name: str, seconds: float, left: float) -> None:
-        """Say that a job ended: it stood for ``seconds``, about ``left`` seconds remain for the stage."""
+        """Say that a job ended.
+
+        Args:
+            slot: number of the worker.
+            name: of the job.
+            seconds: of one worker that the job was estimated to take, shared among the workers.
+            left: seconds until the stage ends, about.
+        """
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

@@ -22,12 +22,19 @@ class Step:
     needs: frozenset[int] = frozenset()
 
 
-def run_steps(
-    steps: Sequence[Step], pool: Pool, watch: Reporter, title: str, on_done: Callable[[Job, JobOutcome], None]
-) -> None:
+OnDone = Callable[[Job, JobOutcome], None]
+"""Is called in the driver with every job that ended, and what came of it."""
+
+
+def run_steps(steps: Sequence[Step], pool: Pool, reporter: Reporter, *, title: str, on_done: OnDone) -> None:
     """Run steps to the end. A step whose needed step failed is not run: it ends with that step's error.
 
-    ``on_done`` is called in the driver for every step, in the order in which they end.
+    Args:
+        steps: what is to be done; ``needs`` are positions in this sequence.
+        pool: the workers, all idle.
+        reporter: told of every job.
+        title: of the stage, for the reporter.
+        on_done: called for every step, in the order in which they end.
     """
     waiting = set(range(len(steps)))
     number = {id(step.job): i for i, step in enumerate(steps)}
@@ -35,7 +42,7 @@ def run_steps(
     failed: dict[int, str] = {}
     left = sum(s.seconds for s in steps)
     workers = len(pool.idle)
-    watch.stage(title, left / workers)
+    reporter.stage(title, left / workers)
     # What steps took against what they were estimated to take, so that the time left follows this machine.
     taken = estimated = PRIOR_SECONDS
 
@@ -48,7 +55,7 @@ def run_steps(
             failed[i] = outcome.error
         on_done(steps[i].job, outcome)
         if slot is not None:
-            watch.finished(
+            reporter.finished(
                 slot,
                 steps[i].job.name,
                 steps[i].seconds / workers,
@@ -59,17 +66,17 @@ def run_steps(
         for i in [i for i in waiting if any(n in failed for n in steps[i].needs)]:
             waiting.remove(i)
             error = next(failed[n] for n in sorted(steps[i].needs) if n in failed)
-            end(i, JobOutcome(0.0, 0.0, 0.0, error=error), None)
+            end(i, JobOutcome(seconds=0.0, work_seconds=0.0, started=0.0, error=error), None)
         ready = sorted((i for i in waiting if steps[i].needs <= done), key=lambda i: _priority(steps[i], i))
         for slot, i in zip(pool.idle, ready, strict=False):
             waiting.remove(i)
             pool.submit(slot, steps[i].job)
-            watch.started(slot, steps[i].job.name)
+            reporter.started(slot, steps[i].job.name)
         slots = {id(job): slot for slot, job in pool.running.items()}
         for job, outcome in pool.finished(timeout=0.1):
             end(number[id(job)], outcome, slots[id(job)])
         for slot, amount, total in pool.progress():
-            watch.moved(slot, amount, total)
+            reporter.moved(slot, amount, total)
 
 
 def _priority(step: Step, number: int) -> tuple[int, float, int]:

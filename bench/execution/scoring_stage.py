@@ -28,7 +28,14 @@ SCORING_PACKAGES = ("bench.statistics", "bench.cards", "bench.tasks", "bench.sco
 def score_plan(
     plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
 ) -> None:
-    """Write the record of everything that is complete; set aside records that the plan no longer has."""
+    """Write the record of everything that is complete; set aside records that the plan no longer has.
+
+    Args:
+        plan: what there is to score.
+        folder: the run folder.
+        done: finished cells, by key.
+        note: gets a line for what cannot be scored and what is set aside.
+    """
     kept = set()
     unscored: dict[str, str] = {}
     for record in plan.records:
@@ -71,7 +78,14 @@ def score_plan(
 def score_planned(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Counts]]:
-    """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`."""
+    """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`.
+
+    Args:
+        record: system, task, protocol, condition, and its cells.
+        tables: prediction tables, one per cell, in the order of the cells.
+        matrix: whose analysis plan is applied.
+        notes: what adapters had to say of the fits, by fold and seed: JSON values.
+    """
     by_seed: dict[int, list[PredictionTable]] = {seed: [] for seed in record.seeds}
     for cell, table in zip(record.cells, tables, strict=True):
         by_seed[cell.seed].append(table)

@@ -17,7 +17,7 @@ from bench.execution.pool import Pool
 from bench.execution.prepared_run import PreparedRun
 from bench.execution.probe_runs import checked_probe
 from bench.execution.progress import Reporter
-from bench.execution.schedule import Step, run_steps
+from bench.execution.schedule import OnDone, Step, run_steps
 from bench.execution.vllm_server import Server, Serving, serving_of
 from bench.storage.hashing import hash_json
 from bench.storage.journal import CellRow, JobRow, Journal
@@ -27,174 +27,217 @@ from bench.storage.run_folder import RunFolder
 
 @dataclass
 class RunStages:
-    """The stages that need workers, and how their outcomes are written down."""
+    """The stages that need workers, and how their outcomes are written down.
+
+    Args:
+        prepared: the matrix, its settings and its corpora.
+        folder: the run folder, locked by this process.
+        journal: of that folder.
+        session: name of this session in the journal.
+        pool: the workers.
+        reporter: told of every stage, job and failure.
+    """
 
     prepared: PreparedRun
     folder: RunFolder
     journal: Journal
     session: str
     pool: Pool
-    watch: Reporter
+    reporter: Reporter
 
     def decode(self, tables: Sequence[CorpusTable]) -> None:
-        """Decode what is not decoded yet."""
-        jobs = [DecodeJob(t.corpus.card.name, shard) for t in tables for shard in t.missing_shards()]
+        """Decode what is not decoded yet.
+
+        Raises:
+            DataError: of the first shard that failed.
+        """
         rates = load_rates(self.prepared.cache)
-        steps = [Step(j, rates.seconds("decode", j.clips)) for j in jobs]
+        jobs = [DecodeJob(t.corpus.card.name, shard) for t in tables for shard in t.missing_shards()]
         errors: list[str] = []
-        if steps:
-            run_steps(
-                steps, self.pool, self.watch, "decoding audio", lambda job, out: self._note(job, out, errors)
-            )
+
+        def on_done(job: Job, outcome: JobOutcome) -> None:
+            self._note(job, outcome)
+            if outcome.error is not None:
+                errors.append(outcome.error)
+
+        self._run("decoding audio", [Step(j, rates.seconds("decode", j.clips)) for j in jobs], on_done)
         if errors:
             raise DataError(errors[0])
 
     def compute(self, pending: Sequence[Group]) -> None:
-        """Encode and fit what is pending."""
+        """Put audio through conditions, encode, fit, and ask servers, for the cells that are pending."""
         if not pending:
             return
         for card in {g.system.name: g.system.card for g in pending if g.system.card.probe}.values():
             checked_probe(card)
-        hearing = GroupInputs(self.prepared.cache / "audio")
-        pending = self._condition(pending, hearing)
-        encodes = missing_features(pending, self.prepared.cache, hearing)
-        rates = load_rates(self.prepared.cache)
-        steps = [Step(job, rates.seconds(f"encode {job.system.name}", job.clips)) for job, _ in encodes]
-        matrix = self.prepared.matrix
-        facts: dict[str, str] = {
-            "matrix": matrix.name,
-            "matrix_hash": matrix.hash,
-            "code_version": code_version(),
-        }
-        for group in pending:
-            needs = frozenset(i for i, (_, users) in enumerate(encodes) if group.key in users)
-            identity = facts | {"card_hash": hash_json(group.system.card.model_dump(mode="json"))}
-            job = self._fit_job(group, identity, hearing)
-            steps.append(Step(job, fit_seconds(group, rates), needs))
-        unserved: list[FitJob] = []
+        inputs = GroupInputs(self.prepared.cache / "audio")
+        able = self._condition(pending, inputs)
+        unserved = self._encode_and_fit(able, inputs)
+        self._serve(unserved)
 
-        def end(job: Job, outcome: JobOutcome) -> None:
-            if outcome.needs_server and isinstance(job, FitJob) and serving(job) is not None:
-                unserved.append(job)
-            else:
-                self._note(job, outcome, [])
-
-        run_steps(steps, self.pool, self.watch, f"matrix {matrix.name}", end)
-        self._serve(unserved, rates)
-
-    def _serve(self, jobs: Sequence[FitJob], rates: Rates) -> None:
-        """Start one server after the other, each for the jobs whose replies are missing, and stop it."""
-        by_server: dict[str, tuple[Serving, list[FitJob]]] = {}
-        for job in jobs:
-            if (server_of := serving(job)) is not None:
-                by_server.setdefault(server_of.key, (server_of, []))[1].append(job)
-        for wanted, served in by_server.values():
-            self.watch.note(f"starting a vLLM server for {wanted.served_name}")
-            try:
-                server = Server.start(
-                    wanted, self.folder.root / "servers" / f"{_slug(wanted.served_name)}.log"
-                )
-            except CannotRun as error:
-                for job in served:
-                    self._note(job, JobOutcome(0.0, 0.0, time.time(), error=str(error)), [])
-                continue
-            with server:
-                steps = [
-                    Step(replace(job, server=server.address), fit_seconds(job.group, rates)) for job in served
-                ]
-                run_steps(
-                    steps,
-                    self.pool,
-                    self.watch,
-                    f"asking {wanted.served_name}",
-                    lambda job, out: self._note(job, out, []),
-                )
-
-    def _fit_job(self, group: Group, identity: dict[str, str], hearing: GroupInputs) -> FitJob:
-        cache = self.prepared.cache
-        limit = self.prepared.settings.max_cost
-        heard = hearing.heard(group)
-        return FitJob(
-            group, self.folder.tables, self.folder.work, cache, identity, max_cost=limit, heard=heard
-        )
-
-    def _condition(self, pending: Sequence[Group], hearing: GroupInputs) -> list[Group]:
+    def _condition(self, pending: Sequence[Group], inputs: GroupInputs) -> list[Group]:
         """Put test clips (and training clips, where asked for) through their conditions. Returns the groups that can go on."""
-        shards = {
-            s.target.samples_path: ConditionJob(g.task.name, s) for g in pending for s in hearing.shards(g)
-        }
-        jobs = [shards[s.target.samples_path] for s in hearing.missing(pending)]
         rates = load_rates(self.prepared.cache)
-        steps = [Step(j, rates.seconds(f"condition {j.shard.condition}", j.clips)) for j in jobs]
+        jobs = {
+            s.target.samples_path: ConditionJob(g.task.name, s) for g in pending for s in inputs.shards(g)
+        }
+        missing = [jobs[s.target.samples_path] for s in inputs.missing(pending)]
         broken: dict[Path, str] = {}
 
-        def end(job: Job, outcome: JobOutcome) -> None:
-            self._note(job, outcome, [])
+        def on_done(job: Job, outcome: JobOutcome) -> None:
+            self._note(job, outcome)
             if outcome.error is not None and isinstance(job, ConditionJob):
                 broken[job.shard.target.samples_path] = outcome.error
 
-        if steps:
-            run_steps(steps, self.pool, self.watch, "conditions", end)
+        steps = [Step(j, rates.seconds(f"condition {j.shard.condition}", j.clips)) for j in missing]
+        self._run("conditions", steps, on_done)
         able = []
         for group in pending:
-            errors = [e for s in hearing.shards(group) if (e := broken.get(s.target.samples_path))]
+            errors = [e for s in inputs.shards(group) if (e := broken.get(s.target.samples_path))]
             if errors:
-                failed = JobOutcome(0.0, 0.0, time.time(), error=errors[0])
-                self._note(self._fit_job(group, {}, hearing), failed, [])
+                self._note(self._fit_job(group, inputs), failed_outcome(errors[0]))
             else:
                 able.append(group)
         return able
 
-    def _note(self, job: Job, outcome: JobOutcome, errors: list[str]) -> None:
-        """Write an outcome into the journal, and its traceback into the log."""
-        cells: list[CellRow] = []
-        key = "decode"
-        if isinstance(job, ConditionJob):
-            key = f"condition {job.shard.condition}"
-        elif isinstance(job, EncodeJob):
-            key = f"encode {job.system.name}"
-        elif isinstance(job, FitJob):
-            key = f"fit {job.group.system.name}"
-            cells = [_cell_row(o.cell, "done", o.table_hash, o.notes, None) for o in outcome.cells]
-            if outcome.error is not None:
-                cells = [_cell_row(c, "failed", None, None, outcome.error) for c in job.group.cells]
-        row = JobRow(
-            self.session,
-            job.kind,
-            job.name,
-            key,
-            outcome.clips,
-            outcome.seconds,
-            outcome.work_seconds,
-            outcome.started,
-            outcome.error,
+    def _encode_and_fit(self, groups: Sequence[Group], inputs: GroupInputs) -> list[FitJob]:
+        """Encode what is missing and fit, each fit after the encoder jobs it waits for. Returns the fits that need a server."""
+        rates = load_rates(self.prepared.cache)
+        encodes = missing_features(groups, self.prepared.cache, inputs)
+        steps = [Step(job, rates.seconds(f"encode {job.system.name}", job.clips)) for job, _ in encodes]
+        for group in groups:
+            needs = frozenset(i for i, (_, users) in enumerate(encodes) if group.key in users)
+            steps.append(Step(self._fit_job(group, inputs), fit_seconds(group, rates), needs))
+        unserved: list[FitJob] = []
+
+        def on_done(job: Job, outcome: JobOutcome) -> None:
+            if outcome.needs_server and isinstance(job, FitJob) and serving_of_job(job) is not None:
+                unserved.append(job)
+            else:
+                self._note(job, outcome)
+
+        self._run(f"matrix {self.prepared.matrix.name}", steps, on_done)
+        return unserved
+
+    def _serve(self, jobs: Sequence[FitJob]) -> None:
+        """Start one server after the other, each for the jobs whose replies are missing, and stop it."""
+        rates = load_rates(self.prepared.cache)
+        by_server: dict[str, tuple[Serving, list[FitJob]]] = {}
+        for job in jobs:
+            if (serving := serving_of_job(job)) is not None:
+                by_server.setdefault(serving.key, (serving, []))[1].append(job)
+        for serving, served in by_server.values():
+            name = serving.served_name
+            self.reporter.note(f"starting a vLLM server for {name}")
+            try:
+                server = Server.start(serving, self.folder.root / "servers" / f"{_slug(name)}.log")
+            except CannotRun as error:
+                for job in served:
+                    self._note(job, failed_outcome(str(error)))
+                continue
+            with server:
+                asking = [replace(job, server=server.address) for job in served]
+                steps = [Step(job, fit_seconds(job.group, rates)) for job in asking]
+                self._run(f"asking {name}", steps, self._note)
+
+    def _run(self, title: str, steps: Sequence[Step], on_done: OnDone) -> None:
+        if steps:
+            run_steps(steps, self.pool, self.reporter, title=title, on_done=on_done)
+
+    def _fit_job(self, group: Group, inputs: GroupInputs) -> FitJob:
+        matrix = self.prepared.matrix
+        return FitJob(
+            group,
+            tables=self.folder.tables,
+            work=self.folder.work,
+            cache=self.prepared.cache,
+            identity={
+                "matrix": matrix.name,
+                "matrix_hash": matrix.hash,
+                "code_version": code_version(),
+                "card_hash": hash_json(group.system.card.model_dump(mode="json")),
+            },
+            max_cost=self.prepared.settings.max_cost,
+            conditioned=inputs.conditioned(group),
         )
-        self.journal.record(cells, row)
+
+    def _note(self, job: Job, outcome: JobOutcome) -> None:
+        """Write an outcome into the journal, and its traceback into the log."""
+        row = JobRow(
+            session=self.session,
+            kind=job.kind,
+            name=job.name,
+            key=rate_key(job),
+            clips=outcome.clips,
+            seconds=outcome.seconds,
+            work_seconds=outcome.work_seconds,
+            started=outcome.started,
+            error=outcome.error,
+        )
+        self.journal.record(_cell_rows(job, outcome), row)
         if outcome.error is not None:
-            errors.append(outcome.error)
-            self.watch.note(f"failed: {job.name}: {outcome.error}")
+            self.reporter.note(f"failed: {job.name}: {outcome.error}")
         if outcome.trace is not None:
             with self.folder.log.open("a", encoding="utf-8") as log:
                 log.write(f"\n{job.name}\n{outcome.trace}")
 
 
-def serving(job: FitJob) -> Serving | None:
+def failed_outcome(error: str) -> JobOutcome:
+    """Outcome of a job that was not run, since what it needs is not there."""
+    return JobOutcome(seconds=0.0, work_seconds=0.0, started=time.time(), error=error)
+
+
+def serving_of_job(job: FitJob) -> Serving | None:
     """Return the server that the suite can start for a job."""
     system = job.group.system
     return serving_of(system.card, system.weights)
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in name)
-
-
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    return rates.seconds(f"fit {group.system.name}", len(group.material), family=group.system.card.family)
+    return rates.seconds(f"fit {group.system.name}", len(group.data), family=group.system.card.family)
+
+
+def rate_key(job: Job) -> str:
+    """Key under which a job's seconds per clip are kept; see :class:`Rates`."""
+    if isinstance(job, ConditionJob):
+        return f"condition {job.shard.condition}"
+    if isinstance(job, EncodeJob):
+        return f"encode {job.system.name}"
+    return f"fit {job.group.system.name}" if isinstance(job, FitJob) else "decode"
+
+
+def _cell_rows(job: Job, outcome: JobOutcome) -> list[CellRow]:
+    """What a job means for cells: those it finished, or all of a fit that failed."""
+    if not isinstance(job, FitJob):
+        return []
+    if outcome.error is not None:
+        return [_cell_row(c, "failed", error=outcome.error) for c in job.group.cells]
+    return [_cell_row(o.cell, "done", table_hash=o.table_hash, notes=o.notes) for o in outcome.cells]
 
 
 def _cell_row(
-    cell: Cell, state: str, table_hash: str | None, notes: str | None, error: str | None
+    cell: Cell,
+    state: str,
+    *,
+    table_hash: str | None = None,
+    notes: str | None = None,
+    error: str | None = None,
 ) -> CellRow:
-    identity = (cell.key, cell.system, cell.task, cell.regime, cell.condition, cell.fold_name, cell.seed)
-    return CellRow(*identity, state, table_hash, notes, error)
+    return CellRow(
+        cell=cell.key,
+        system=cell.system,
+        task=cell.task,
+        protocol=cell.regime,
+        condition=cell.condition,
+        fold=cell.fold_name,
+        seed=cell.seed,
+        state=state,
+        table_hash=table_hash,
+        notes=notes,
+        error=error,
+    )
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in name)

@@ -1,8 +1,8 @@
-"""Audio that nobody labelled, as a task that systems can be asked about; and any tasks as training material for it."""
+"""Audio that nobody labelled, as a task that systems can be asked about; and any tasks as training data for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +13,17 @@ from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View, label_table
 from bench.errors import DataError, UsageError
 from bench.execution.in_process import load_task
-from bench.execution.inputs import missing_features
-from bench.execution.jobs import FitJob, Job
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.plan import Group
 from bench.execution.planning.systems import System
-from bench.execution.worker import Runner
-from bench.scoring.predictions import PredictionTable, read_table
 from bench.tasks.folds import Fold
 from bench.tasks.task import Task
 from bench.tasks.transfer import Candidate
 
 TASK = "audio.und"
 """Name of the task that unlabelled files make."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,14 @@ class TrainOn:
 def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view: View) -> Task:
     """Decode files (any format the suite reads, any length) into a task without labels, all of it to be answered.
 
-    A file that cannot be decoded stays, as a clip without audio. Raises :class:`UsageError` for a file given twice.
+    Args:
+        files: audio files; one that cannot be decoded stays, as a clip without audio.
+        cache: where decoded audio is kept.
+        protocol: ``zero-shot`` or ``transfer``.
+        view: whose labels are on offer.
+
+    Raises:
+        UsageError: a file is given twice.
     """
     names = [str(f) for f in files]
     if len(set(names)) < len(names):
@@ -90,25 +91,37 @@ def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view
     )
 
 
-def group_of(system: System, files: Sequence[Path], cache: Path, lesson: TrainOn | None, seed: int) -> Group:
+def group_of(
+    system: System, files: Sequence[Path], *, cache: Path, training: TrainOn | None, seed: int
+) -> Group:
     """Lay out one system's answers to some files: zero-shot, or learnt from other tasks first.
+
+    Args:
+        system: what answers.
+        files: audio files; none, where only the training is of interest.
+        cache: where decoded audio is kept.
+        training: what to learn from first; None for a system that answers as it stands.
+        seed: of the fit.
+
+    Returns:
+        One group of one cell; its task is named :data:`TASK`.
 
     Raises:
         DataError: nothing to learn from, or too few speakers to choose on.
     """
-    view: View = "seven" if lesson is None else lesson.view
-    protocol: Protocol = "zero-shot" if lesson is None else "transfer"
+    view: View = "seven" if training is None else training.view
+    protocol: Protocol = "zero-shot" if training is None else "transfer"
     target = unlabelled_task(files, cache, protocol, view)
-    sources = {} if lesson is None else lesson.candidates()
+    sources = {} if training is None else training.candidates()
     name = system.name
     matrix = Matrix(name="audio", entries=(Entry(systems=(name,), tasks=(TASK,)),))
     rule = next(iter(sources)) if len(sources) == 1 else "other-pools"
-    learnt = {"training": rule, "view": view} if lesson else {}
-    wanted = MatrixRow(system, TASK, protocol, (seed,), **learnt)  # type: ignore[arg-type]
+    transfer = {"training": rule, "view": view} if training else {}
+    row = MatrixRow(system, TASK, protocol, (seed,), **transfer)  # type: ignore[arg-type]
     try:
         plan = make_plan(
             matrix,
-            [wanted],
+            [row],
             lambda task, _protocol: target if task == TASK else sources[task],
             [Candidate(n, t.card) for n, t in sources.items()],
         )
@@ -118,26 +131,3 @@ def group_of(system: System, files: Sequence[Path], cache: Path, lesson: TrainOn
     if not plan.groups:
         raise DataError(next(iter(plan.refused.values()), f"{name}: cannot run here ({system.blocked})"))
     return plan.groups[0]
-
-
-def run_job(runner: Runner, job: Job, told: Callable[[float, float], None]) -> None:
-    """Run one job in this process; raise what went wrong."""
-    outcome = runner.run(job, told)
-    if outcome.error is not None:
-        raise DataError(f"{job.name}: {outcome.error}")
-
-
-def encode_missing(group: Group, runner: Runner, cache: Path, progress: Say) -> None:
-    """Put the group's clips through its frozen encoder, where the store does not hold them yet."""
-    for job, _ in missing_features([group], cache):
-        progress(f"{job.name}: {job.clips} clips")
-        run_job(runner, job, lambda done, total: None)
-
-
-def answers_of(group: Group, runner: Runner, cache: Path, scratch: Path, progress: Say) -> PredictionTable:
-    """Fit and answer in this process; return the answers, a row per file."""
-    encode_missing(group, runner, cache, progress)
-    tables = scratch / "tables"
-    progress(f"{group.system.name}: answering")
-    run_job(runner, FitJob(group, tables, scratch / "work", cache, {}), lambda done, total: None)
-    return read_table(tables / f"{group.cells[0].key}.parquet")

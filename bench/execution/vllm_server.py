@@ -78,21 +78,36 @@ def vllm_python() -> str | None:
 
 
 class Server:
-    """A running server. Stop it with :meth:`stop`, or use it as a context manager."""
+    """A running server. Stop it with :meth:`stop`, or use it as a context manager.
+
+    Args:
+        process: the server's, which leads a process group of its own.
+        address: base address, ending in ``/v1``.
+        log: file that its output is added to.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
         self._process, self.address, self.log = process, address, log
 
     @classmethod
-    def start(cls, wanted: Serving, log: Path, *, python: str | None = None) -> Server:
+    def start(cls, serving: Serving, log: Path, *, python: str | None = None) -> Server:
         """Start a server and wait until it is ready.
 
-        :raises CannotRun: no vLLM here; the server ended while loading (its last words are given), or took too long
+        Args:
+            serving: what is loaded, under which id it is served, and how.
+            log: file that its output is added to.
+            python: interpreter that has vLLM; SERBENCH_VLLM_PYTHON unless given.
+
+        Returns:
+            The server, ready to be asked.
+
+        Raises:
+            CannotRun: no vLLM here; the server ended while loading (its last words are given), or took too long.
         """
         interpreter = python or vllm_python()
         if interpreter is None:
             raise CannotRun(
-                f"{wanted.served_name} needs a vLLM server, and there is no vLLM here: give a server's address with --set "
+                f"{serving.served_name} needs a vLLM server, and there is no vLLM here: give a server's address with --set "
                 f"SYSTEM:server=http://HOST:PORT/v1, or name the Python that has vLLM in {PYTHON_VARIABLE} "
                 "(make vllm-cpu builds one)"
             )
@@ -101,13 +116,13 @@ class Server:
         with log.open("ab") as stream:
             try:
                 process = subprocess.Popen(
-                    wanted.command(interpreter, port),
+                    serving.command(interpreter, port),
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
                     # Its own group: its engine processes end with it, and Ctrl-C does not reach it before we stop it.
                     start_new_session=True,
-                    env=_environment(wanted.spec),
+                    env=_environment(serving.spec),
                 )
             except OSError as error:
                 raise CannotRun(
@@ -115,7 +130,7 @@ class Server:
                 ) from None
         server = cls(process, f"http://127.0.0.1:{port}/v1", log)
         try:
-            server._wait(wanted)
+            server._wait(serving)
         except BaseException:
             server.stop()
             raise
@@ -147,13 +162,13 @@ class Server:
                 if sign == signal.SIGKILL:
                     return
 
-    def _wait(self, wanted: Serving) -> None:
-        deadline = time.monotonic() + 60 * wanted.spec.ready_minutes
+    def _wait(self, serving: Serving) -> None:
+        deadline = time.monotonic() + 60 * serving.spec.ready_minutes
         health = self.address.removesuffix("/v1") + "/health"
         while time.monotonic() < deadline:
             if not self.alive:
                 raise CannotRun(
-                    f"the vLLM server for {wanted.served_name} ended while loading (exit code {self._process.returncode}); its "
+                    f"the vLLM server for {serving.served_name} ended while loading (exit code {self._process.returncode}); its "
                     f"log is {self.log}, and ends: {self._last_words()}"
                 )
             with (
@@ -164,7 +179,7 @@ class Server:
                     return
             time.sleep(0.5)
         raise CannotRun(
-            f"the vLLM server for {wanted.served_name} was not ready after {wanted.spec.ready_minutes:g} minutes; its log is {self.log}"
+            f"the vLLM server for {serving.served_name} was not ready after {serving.spec.ready_minutes:g} minutes; its log is {self.log}"
         )
 
     def _last_words(self) -> str:
@@ -174,12 +189,12 @@ class Server:
 
 def _environment(spec: ServerSpec) -> Mapping[str, str]:
     """The worker's environment without what is meant for the worker alone: thread counts, module paths, keys."""
-    kept = {
+    inherited = {
         k: v
         for k, v in os.environ.items()
         if not k.endswith(("_NUM_THREADS", "_API_KEY")) and k not in ("PYTHONPATH", "PYTHONHOME")
     }
-    return kept | spec.environment
+    return inherited | spec.environment
 
 
 def _free_port() -> int:

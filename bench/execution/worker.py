@@ -47,23 +47,23 @@ class Runner:
 
     def run(self, job: Job, progress: Progress) -> JobOutcome:
         """Do a job. Never raises: what goes wrong is in the outcome."""
-        started, clock, watch = time.time(), time.perf_counter(), Stopwatch()
+        started, clock, stopwatch = time.time(), time.perf_counter(), Stopwatch()
         cells: tuple[CellOutcome, ...] = ()
         clips, error, trace, needs_server = 0, None, None, False
         try:
             if isinstance(job, DecodeJob):
-                with watch.running():
+                with stopwatch.running():
                     clips = decode_shard(job.shard)
             elif isinstance(job, ConditionJob):
-                with watch.running():
+                with stopwatch.running():
                     clips = apply_shard(job.shard)
             elif isinstance(job, EncodeJob):
-                with watch.running():
+                with stopwatch.running():
                     encoder = self.encoder(job.system)
                     seconds = self._batch_seconds or batch_seconds(self.device)
-                clips = encode(job, encoder, watch, progress, seconds)
+                clips = encode(job, encoder, stopwatch, progress, seconds=seconds)
             else:
-                cells = tuple(fit(job, self.device, watch, progress))
+                cells = tuple(fit(job, self.device, stopwatch, progress))
                 clips = job.clips
         except BenchError as problem:
             error, trace = str(problem), traceback.format_exc()
@@ -72,8 +72,16 @@ class Runner:
             error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
         except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
             error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
-        seconds = time.perf_counter() - clock
-        return JobOutcome(seconds, watch.seconds, started, clips, cells, error, trace, needs_server)
+        return JobOutcome(
+            seconds=time.perf_counter() - clock,
+            work_seconds=stopwatch.seconds,
+            started=started,
+            clips=clips,
+            cells=cells,
+            error=error,
+            trace=trace,
+            needs_server=needs_server,
+        )
 
     def encoder(self, system: System) -> Any:
         """Build a system's frozen encoder, or return the one built last when it is the same."""
@@ -91,16 +99,27 @@ def build_encoder(system: System, device: str) -> Any:
 
 
 def encode(
-    job: EncodeJob, encoder: Any, watch: Stopwatch, progress: Progress, seconds: float = BATCH_SECONDS
+    job: EncodeJob, encoder: Any, stopwatch: Stopwatch, progress: Progress, *, seconds: float = BATCH_SECONDS
 ) -> int:
-    """Encode a job's clips in one pass and write one shard. Returns how many clips went through."""
+    """Encode a job's clips in one pass and write one shard.
+
+    Args:
+        job: the clips, the system whose encoder it is, and the cache that is written to.
+        encoder: that encoder, built; see :class:`bench.protocols.Encoder`.
+        stopwatch: counts the time spent in decoder and encoder.
+        progress: told of (done, total) clips.
+        seconds: of audio that go to the encoder at a time.
+
+    Returns:
+        How many clips went through, those that failed included.
+    """
     system = job.system
     assert system.feature_key is not None
     assert system.card.features is not None
     clips = _clips(job.decoded, job.language)
     spec = system.card.features
     keeps = [Keep(spec.pooled, spec.every), *([Keep(pooled=True)] if job.also_pooled else [])]
-    with watch.running():
+    with stopwatch.running():
         kept, failures = compute_kept(
             encoder, clips, range(len(clips)), keeps, progress, batch_seconds=seconds
         )

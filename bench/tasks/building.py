@@ -30,9 +30,20 @@ _Cell = TypeVar("_Cell")
 def build_task(
     table: CorpusTable, name: str, protocol: Protocol, *, limit: int | None = None, forecast: bool = False
 ) -> Task:
-    """Build a task from a decoded corpus (``forecast``: also from one that is not); its folds are checked.
+    """Build a task from a decoded corpus; its folds are checked.
+
+    Args:
+        table: the corpus: its metadata, and its decoded audio.
+        name: ``<corpus>.<language>``, with a split variant behind ``@`` where one is meant.
+        protocol: ``within`` has folds to learn from; ``zero-shot`` and ``transfer`` test all clips.
+        limit: at most so many clips, spread evenly over speakers and labels.
+        forecast: build it also where audio is not decoded yet.
+
+    Returns:
+        The task: rows in the order of ``metadata.csv``, without those that carry neither a category nor a dimension.
 
     Raises:
+        UsageError: no such task in this corpus.
         DataError: too few speakers, or a split that leaks and is not the official one (offenders named).
     """
     corpus_name, language, variant = split_task_name(name)
@@ -162,8 +173,8 @@ def _warnings(
         found.append(
             f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
         )
-    heard = Counter(c.pcm_hash for c in clips if c.message is None)
-    twice = {h for h, n in heard.items() if n > 1}
+    copies = Counter(c.pcm_hash for c in clips if c.message is None)
+    twice = {h for h, n in copies.items() if n > 1}
     if twice:
         owners: dict[str, set[str]] = defaultdict(set)
         for clip, speaker in zip(clips, speakers, strict=True):

@@ -61,8 +61,10 @@ def catalogue(
 ) -> list[CatalogueEntry]:
     """List the tasks of all prepared corpora in the data folders and of all shipped cards, sorted by name.
 
-    Nothing is decoded: warnings are those of cards and manifests, and of clip lengths where ``cache`` holds the decoded
-    audio. ``shipped_only`` looks at no data folder.
+    Args:
+        data: folders of prepared corpora; SERBENCH_DATA when empty.
+        shipped_only: look at no data folder.
+        cache: where decoded audio is kept: clip lengths count in the warnings of corpora that are decoded.
     """
     folders = [] if shipped_only else data_folders(data)
     found = {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}

@@ -140,6 +140,12 @@ def describe_corpus(
 ) -> CorpusReport:
     """Read, decode (once, into the cache) and describe a corpus; a folder without a card is read with a drafted one.
 
+    Args:
+        name_or_dir: a corpus by its name or folder.
+        folders: where prepared corpora lie.
+        cache: where decoded audio is kept.
+        progress: told of every number of clips that was decoded.
+
     Raises:
         UsageError, DataError: no such corpus, or metadata that cannot be read; the message names file and line.
     """
@@ -153,7 +159,9 @@ def describe_corpus(
     formats = _formats(table, audible)
     seconds = np.array([c.samples / SAMPLE_RATE for c in decoded])
     per_speaker = Counter(s for s in metadata.speakers if s)
-    heard = [(float(x), e) for x, e, ok in zip(seconds, metadata.emotions, audible, strict=True) if ok]
+    audible_seconds = [
+        (float(x), e) for x, e, ok in zip(seconds, metadata.emotions, audible, strict=True) if ok
+    ]
     share = between_share(seconds, metadata.emotions)
     labels = _labels(raw["emotion"], metadata)
     undecodable = tuple(Unreadable(c.clip_id, c.message) for c in decoded if c.message is not None)
@@ -182,7 +190,7 @@ def describe_corpus(
         dimensions=_dimensions(raw, metadata.dimensions, card),
         votes=_votes(metadata),
         sources=_sources(formats),
-        lengths=_lengths(heard),
+        lengths=_lengths(audible_seconds),
         length_label_share=share,
         undecodable=undecodable,
         duplicates=duplicates,
@@ -215,8 +223,10 @@ def _open(
 def _raw_cells(corpus: PreparedCorpus) -> dict[str, list[str]]:
     """Cells of the label columns as they are written; "" where the column is not there."""
     columns, rows = read_rows(corpus.folder / METADATA, corpus.card)
-    wanted = ("emotion", *DIMENSIONS)
-    return {c: [(row[columns[c]] or "").strip() if c in columns else "" for row in rows] for c in wanted}
+    columns_read = ("emotion", *DIMENSIONS)
+    return {
+        c: [(row[columns[c]] or "").strip() if c in columns else "" for row in rows] for c in columns_read
+    }
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
@@ -258,11 +268,11 @@ def _votes(metadata: Metadata) -> Votes | None:
     return Votes(len(sums), min(sums), max(sums)) if sums else None
 
 
-def _lengths(heard: Sequence[tuple[float, str | None]]) -> tuple[Lengths, ...]:
+def _lengths(audible_seconds: Sequence[tuple[float, str | None]]) -> tuple[Lengths, ...]:
     """Quantiles over all audible clips, then per label in the order of the names."""
-    groups: dict[str | None, list[float]] = {None: [x for x, _ in heard]}
-    for name in sorted({e for _, e in heard if e is not None}):
-        groups[name] = [x for x, e in heard if e == name]
+    groups: dict[str | None, list[float]] = {None: [x for x, _ in audible_seconds]}
+    for name in sorted({e for _, e in audible_seconds if e is not None}):
+        groups[name] = [x for x, e in audible_seconds if e == name]
     rows = []
     for label, values in groups.items():
         if values:

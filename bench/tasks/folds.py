@@ -114,8 +114,15 @@ def build_folds(
 ) -> list[Fold]:
     """Deal groups to folds, and give each fold validation groups from the folds that follow it.
 
-    ``balanced`` are columns (labels, genders) whose values are to be spread evenly over the folds; ``what`` names the
-    task in errors; ``usable`` rows are those that can be learnt from, of which validation must have some. With fewer groups than ``folds`` there are as many folds as groups.
+    Args:
+        groups: number of the group of each clip (clips,): clips of one group stay together.
+        balanced: columns (labels, genders), an entry per clip, whose values are spread evenly over the folds.
+        folds: how many; ``loso``: one per group. With fewer groups there are as many folds as groups.
+        what: name of the task, for errors.
+        usable: clips that can be learnt from (clips,), of which validation must have some; None: all.
+
+    Raises:
+        DataError: too few groups, one that holds nearly everything, or more folds than are made.
     """
     n_groups = int(groups.max()) + 1
     if reason := unsplittable(groups):
@@ -140,19 +147,25 @@ def assemble_folds(
     """Turn a test-fold number per clip into folds with validation groups taken from the next test folds.
 
     Validation grows fold by fold until it has two groups and a tenth of the clips that can be learnt from.
+
+    Args:
+        groups: number of the group of each clip (clips,).
+        fold_of_row: number of the fold that tests each clip (clips,).
+        names: of the folds.
+        usable: clips that can be learnt from (clips,); None: all.
     """
     k = len(names)
     rows = np.arange(len(groups))
-    heard = np.ones(len(groups), dtype=bool) if usable is None else usable
+    learnable = np.ones(len(groups), dtype=bool) if usable is None else usable
     made = []
     for f in range(k):
         test = fold_of_row == f
         dev = np.zeros(len(groups), dtype=bool)
         for step in range(1, k - 1):
             dev |= fold_of_row == (f + step) % k
-            enough = len(np.unique(groups[dev & heard])) >= MIN_DEV_GROUPS
-            enough &= (dev & heard).sum() >= MIN_DEV_SHARE * (~test & heard).sum()
-            if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & heard).any()):
+            enough = len(np.unique(groups[dev & learnable])) >= MIN_DEV_GROUPS
+            enough &= (dev & learnable).sum() >= MIN_DEV_SHARE * (~test & learnable).sum()
+            if enough or (k - 2 - step < MIN_DEV_GROUPS and (dev & learnable).any()):
                 break
         made.append(Fold(names[f], rows[~test & ~dev], rows[dev], rows[test]))
     return made
@@ -161,7 +174,16 @@ def assemble_folds(
 def value_counts(
     groups: NDArray[np.intp], values: Sequence[str | None], n_groups: int
 ) -> NDArray[np.float64]:
-    """Count clips by group and value, (groups, values), values in alphabetical order."""
+    """Count clips by group and value, values in alphabetical order.
+
+    Args:
+        groups: number of the group of each clip (clips,).
+        values: a value per clip.
+        n_groups: how many groups there are.
+
+    Returns:
+        Counts (groups, values).
+    """
     codes, names = coded(values)
     columns = np.argsort(np.argsort(names))  # alphabetical, so that the order of rows does not matter
     cells = groups * len(names) + columns[codes]
@@ -207,14 +229,14 @@ class Leak:
     @property
     def sentence(self) -> str:
         """The leak in words, with the first offender's name."""
-        return self._said(f", first {self.first!r}")
+        return self._worded(f", first {self.first!r}")
 
     @property
     def nameless(self) -> str:
         """The leak in words for publication: whoever it is stays private."""
-        return self._said("")
+        return self._worded("")
 
-    def _said(self, who: str) -> str:
+    def _worded(self, who: str) -> str:
         if not self.sides:
             return f"{self.count} clip(s) have no speaker id, so nobody can say who stands on several sides of the split"
         return f"fold {self.fold}: {self.count} {self.kind}(s) stand on several sides of the split{who} ({' and '.join(self.sides)})"
@@ -225,7 +247,16 @@ def find_leaks(
     columns: Mapping[str, Sequence[str]],
     sides: Sequence[str] = ("train", "dev", "test"),
 ) -> list[Leak]:
-    """Find what stands on several of the ``sides`` of a fold, per fold and column; blank values are nobody."""
+    """Find what stands on several of the ``sides`` of a fold, per fold and column.
+
+    Args:
+        folds: to be checked.
+        columns: by kind (speaker, session, …), a value per clip; blank values are nobody.
+        sides: of a fold: ``train``, ``dev``, ``test``.
+
+    Returns:
+        A leak per fold and kind, the first offender by name.
+    """
     found = []
     for kind, values in columns.items():
         codes, names = coded(values)
@@ -247,6 +278,11 @@ SIDE_NAMES = {"train": "train", "dev": "validation", "test": "test"}
 def check_disjoint(folds: Sequence[Fold], columns: Mapping[str, Sequence[str]], *, what: str) -> None:
     """Check the invariant of every split.
 
+    Args:
+        folds: to be checked.
+        columns: by kind (speaker, session, …), a value per clip; blank values are nobody.
+        what: name of the task, for errors.
+
     Raises:
         DataError: a speaker, session or dialogue stands on two sides of a fold, or a clip is tested twice or never;
             the message names the offenders.
@@ -257,7 +293,16 @@ def check_disjoint(folds: Sequence[Fold], columns: Mapping[str, Sequence[str]], 
 
 
 def check_tested_once(folds: Sequence[Fold], clips: int, *, what: str) -> None:
-    """Raise DataError unless the folds test each of the clips exactly once."""
+    """Check that the folds test each of the clips exactly once.
+
+    Args:
+        folds: to be checked.
+        clips: how many there are.
+        what: name of the task, for errors.
+
+    Raises:
+        DataError: a clip is tested twice or never.
+    """
     tested = np.bincount(np.concatenate([fold.test for fold in folds]), minlength=clips)
     if (tested != 1).any():
         raise DataError(

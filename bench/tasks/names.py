@@ -36,6 +36,11 @@ def match_tasks(pattern: str, known: Sequence[str]) -> list[str]:
 def training_name(training: str, view: str, train_condition: str) -> str:
     """Say in one word what a system learnt from, blank for the clean audio of the task itself.
 
+    Args:
+        training: ``other-pools``, ``other-languages`` or a task's name; blank for the task itself.
+        view: label space that is learnt: ``native``, ``seven`` or ``four``.
+        train_condition: what is done to the audio that is learnt from.
+
     >>> training_name("other-pools", "seven", "clean"), training_name("other-pools", "four", "noise-10db")
     ('other-pools', 'other-pools-four-trained-noise-10db')
     """

@@ -33,6 +33,18 @@ def build_crossed_folds(
     no speaker with training, but may share scripts with it. Fewer groups are made when three would leave a class of
     the test block unlearnt.
 
+    Args:
+        groups: number of the speaker group of each clip (clips,).
+        scripts: what each clip says, by name.
+        labels: category of each clip, or None.
+        genders: of each clip, to be spread evenly.
+        folds: how many speaker folds; ``loso``: one per group.
+        what: name of the task, for errors.
+        usable: clips that can be learnt from (clips,); None: all.
+
+    Returns:
+        A fold per block that has clips, named ``<speaker fold>x<script group>``.
+
     Raises:
         DataError: a clip without a script, fewer than two scripts, or scripts so bound to labels that some class could
             not be learnt.
@@ -75,16 +87,25 @@ def _blocks(fold: Fold, part: NDArray[np.intp], k: int) -> list[Fold]:
 
 def _unlearnt(fold: Fold, labels: Sequence[str | None], usable: NDArray[np.bool_] | None) -> str:
     """Say what a fit could not learn, or ""."""
-    heard = fold.train if usable is None else fold.train[usable[fold.train]]
-    learnt = {labels[i] for i in heard.tolist()}
-    if not len(heard) or not len(fold.dev):
+    learnable = fold.train if usable is None else fold.train[usable[fold.train]]
+    train_labels = {labels[i] for i in learnable.tolist()}
+    if not len(learnable) or not len(fold.dev):
         return f"fold {fold.name} would have no clip to train or to choose on"
-    lacking = sorted({labels[i] or "" for i in fold.test.tolist()} - {x or "" for x in learnt} - {""})
+    lacking = sorted({labels[i] or "" for i in fold.test.tolist()} - {x or "" for x in train_labels} - {""})
     return f"no training clip of fold {fold.name} shows {lacking[0]}, which it tests" if lacking else ""
 
 
 def check_scripts(folds: Sequence[Fold], scripts: Sequence[str], *, what: str) -> None:
-    """Raise DataError where a script is both learnt (or chosen on) and tested."""
+    """Check that no script is both learnt (or chosen on) and tested.
+
+    Args:
+        folds: to be checked.
+        scripts: what each clip says, by name.
+        what: name of the task, for errors.
+
+    Raises:
+        DataError: a script stands on two sides.
+    """
     for side in ("train", "dev"):
         for leak in find_leaks(folds, {"script": scripts}, (side, "test")):
             raise DataError(f"{what}, {leak.sentence}")

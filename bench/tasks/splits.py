@@ -76,6 +76,13 @@ class Splitting:
 def split_rows(name: str, protocol: Protocol, card: CorpusCard, variant: str, rows: SplitRows) -> Splitting:
     """Split a task's rows as its protocol and variant say; every split is checked.
 
+    Args:
+        name: of the task, for errors.
+        protocol: only ``within`` is split, and the official split.
+        card: says how many folds, and whether a column names them.
+        variant: of the split, blank for the usual one; see :data:`VARIANTS`.
+        rows: what decides a split, an entry per clip.
+
     Raises:
         DataError: too few speakers, no such split, or one that leaks and is not the official one (offenders named).
     """

@@ -128,8 +128,10 @@ class Task:
         place = np.full(len(self), -1, dtype=np.intp)
         place[rows] = np.arange(len(rows))
         none = np.empty(0, dtype=np.intp)
-        kept = rows.tolist()
-        columns: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in ROW_COLUMNS}
+        tested_rows = rows.tolist()
+        columns: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in tested_rows) for name in ROW_COLUMNS
+        }
         folds = tuple(Fold(f.name, none, none, place[f.test]) for f in self.folds)
         return replace(self, dimensions=self.dimensions[rows], folds=folds, **columns)
 

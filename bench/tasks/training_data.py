@@ -62,23 +62,41 @@ class TrainingData:
         """Which rows have audio."""
         return np.array([d.message is None for d in self.decoded])
 
-    def hear(self, row: int, condition: str, heard: ConditionedClips) -> DecodedClip:
-        """Return a row's clip as it sounds under a condition."""
+    def clip_under(self, row: int, condition: str, conditioned: ConditionedClips) -> DecodedClip:
+        """Return a row's clip as it sounds under a condition.
+
+        Args:
+            row: its number.
+            condition: name of the condition.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: its audio under the condition is not there.
+        """
         clip = self.decoded[row]
         if condition == CLEAN or clip.message is not None:
             return clip
         try:
-            return heard[condition][clip.pcm_hash]
+            return conditioned[condition][clip.pcm_hash]
         except KeyError:
             raise DataError(
                 f"{clip.clip_id}: its audio under {condition!r} is not in the cache, or was removed meanwhile; run again"
             ) from None
 
     def clips(
-        self, rows: NDArray[np.intp], condition: str = CLEAN, heard: ConditionedClips = AS_IT_IS
+        self, rows: NDArray[np.intp], condition: str = CLEAN, conditioned: ConditionedClips = AS_IT_IS
     ) -> Clips:
-        """What an adapter may see of these rows: audio under a condition, and no labels."""
-        decoded = [self.hear(int(i), condition, heard) for i in rows]
+        """What an adapter may see of these rows: audio under a condition, and no labels.
+
+        Args:
+            rows: their numbers (clips,).
+            condition: name of the condition that their audio is taken under.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: audio under the condition is not there.
+        """
+        decoded = [self.clip_under(int(i), condition, conditioned) for i in rows]
         return Clips(
             ids=tuple(d.clip_id for d in decoded),
             pcm_hashes=tuple(d.pcm_hash for d in decoded),
@@ -89,12 +107,21 @@ class TrainingData:
         )
 
     def examples(
-        self, rows: NDArray[np.intp], condition: str = CLEAN, heard: ConditionedClips = AS_IT_IS
+        self, rows: NDArray[np.intp], condition: str = CLEAN, conditioned: ConditionedClips = AS_IT_IS
     ) -> Examples:
-        """What a learner may see of these rows; rows without audio are left out."""
+        """What a learner may see of these rows; rows without audio are left out.
+
+        Args:
+            rows: their numbers (clips,).
+            condition: name of the condition that their audio is taken under.
+            conditioned: the clips under conditions other than clean.
+
+        Raises:
+            DataError: audio under the condition is not there.
+        """
         rows = rows[self.audible[rows]]
         return Examples(
-            clips=self.clips(rows, condition, heard),
+            clips=self.clips(rows, condition, conditioned),
             labels=tuple(self.emotions[i] for i in rows),
             dimensions=self.dimensions[rows].copy(),
             speakers=tuple(self.speakers[i] for i in rows),

@@ -81,6 +81,14 @@ def source_names(target: Candidate, training: str, candidates: Sequence[Candidat
 
     Real and synthetic corpora are never mixed by a rule; a task that is named is taken as it is.
 
+    Args:
+        target: what is answered on.
+        training: ``other-pools``, ``other-languages``, or a task's name.
+        candidates: the tasks at hand.
+
+    Returns:
+        The tasks' names.
+
     Raises:
         DataError: nothing is left, with the reason.
     """
@@ -114,8 +122,15 @@ def source_names(target: Candidate, training: str, candidates: Sequence[Candidat
 def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Task, TrainingData]:
     """Lay out what is learnt from the sources and answered on the target, in a view.
 
-    Returns the target as it is asked about (its view and the labels on offer: those the training clips show) and the
-    material. A clip that occurs in the target, or twice in the sources, is learnt from once at most.
+    A clip that occurs in the target, or twice in the sources, is learnt from once at most.
+
+    Args:
+        target: the task that is answered on.
+        sources: the tasks that are learnt from, of other pools.
+        view: label space that is learnt and scored in.
+
+    Returns:
+        The target as it is asked about (its view, and the labels on offer: those the training clips show), and the training data.
 
     Raises:
         DataError: nothing is left to learn from, or too few speakers to choose on.
@@ -123,18 +138,18 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
     pools = {s.card.pool_name for s in sources}
     if target.card.pool_name in pools:
         raise DataError(f"{target.name}: its own pool {target.card.pool_name!r} is among its training data")
-    heard = {d.pcm_hash for d in target.decoded if d.message is None and d.pcm_hash}
+    known_sounds = {d.pcm_hash for d in target.decoded if d.message is None and d.pcm_hash}
     taken: list[tuple[Task, NDArray[np.intp]]] = []
-    told: list[TrainingSource] = []
+    used: list[TrainingSource] = []
     for source in sources:
-        rows = _teaching(source, view, heard)
+        rows = _teaching(source, view, known_sounds)
         taken.append((source, rows))
-        told.append(
+        used.append(
             TrainingSource(
                 source.name, len(rows), len({source.speakers[i] for i in rows}), len(source) - len(rows)
             )
         )
-    if not any(s.clips for s in told):
+    if not any(s.clips for s in used):
         raise DataError(
             f"{target.name}: nothing to learn from: of {', '.join(s.name for s in sources)}, every clip has no label in the view "
             f"{view!r}, no audio, or occurs in the target itself"
@@ -155,7 +170,7 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
     dev = _dev_rows(target.name, pool_of, speakers, groups_of(kinds))
     behind = np.arange(n, n + len(speakers))
     folds = tuple(Fold(f.name, behind[~dev], behind[dev], f.test) for f in target.folds)
-    material = TrainingData(
+    data = TrainingData(
         decoded=target.decoded + tuple(x for s, r in taken for x in _pick(s.decoded, r)),
         languages=target.languages + tuple(x for s, r in taken for x in _pick(s.languages, r)),
         transcripts=target.transcripts + tuple(x for s, r in taken for x in _pick(s.transcripts, r)),
@@ -164,17 +179,17 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
         speakers=target.speakers + speakers,
         folds=folds,
         labels=offered,
-        sources=tuple(told),
+        sources=tuple(used),
         soft_labels=_votes(n, offered, view, taken),
         hash=_hash(view, offered, behind[dev], taken),
     )
-    return replace(target, view=view, offered=offered), material
+    return replace(target, view=view, offered=offered), data
 
 
-def _teaching(task: Task, view: str, heard: set[str]) -> NDArray[np.intp]:
-    """Rows to learn from: with audio, and a label of the view or a dimension; no sound that was heard before.
+def _teaching(task: Task, view: str, known_sounds: set[str]) -> NDArray[np.intp]:
+    """Rows to learn from: with audio, and a label of the view or a dimension; no sound that is known already.
 
-    Adds to ``heard``. Before any audio is decoded (a forecast) every labelled row is taken.
+    Adds to ``known_sounds``. Before any audio is decoded (a forecast) every labelled row is taken.
     """
     table = label_table()
     named = np.array([e is not None and table.place(view, e) is not None for e in task.emotions])
@@ -184,9 +199,9 @@ def _teaching(task: Task, view: str, heard: set[str]) -> NDArray[np.intp]:
     fresh = []
     for row in rows.tolist():
         pcm_hash = task.decoded[row].pcm_hash
-        if not pcm_hash or pcm_hash not in heard:
+        if not pcm_hash or pcm_hash not in known_sounds:
             fresh.append(row)
-            heard.add(pcm_hash)
+            known_sounds.add(pcm_hash)
     return np.array(fresh, dtype=np.intp)
 
 

@@ -59,6 +59,17 @@ def import_table(
     The task is the one whose clips the table names, unless ``task_name`` says it. The protocol is zero-shot for a released
     system, else within; then each row must say the fold it was tested in, and it must be the suite's own.
 
+    Args:
+        run: the run folder.
+        table: CSV, JSON lines or Parquet; its columns are those of :func:`read_rows`.
+        card_path: card of the system that made the predictions.
+        task_name: the task; unless given, the one whose clips the table names.
+        protocol: ``within`` or ``zero-shot``; unless given, zero-shot for a released system, else within.
+        data: folders of prepared corpora; SERBENCH_DATA when empty, else where the run found them.
+
+    Returns:
+        The record, where it lies, and how many rows were read.
+
     Raises:
         UsageError: no run, no such task, a card that is not one, a system of the run's own.
         DataError: the table does not answer the task's test clips as it must; file and line are named.

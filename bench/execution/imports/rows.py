@@ -170,9 +170,16 @@ def _row(place: str, cells: Mapping[str, Any]) -> ImportedRow:
             f"{place}: has probabilities and no label; write the label it answers, or say in status why it answers none"
         )
     return ImportedRow(
-        place, clip, label, status, _probabilities(place, given), (dimensions[0], dimensions[1], dimensions[2]), reply,
-        _seed(place, own.get("seed", 0)), fold,
-    )  # fmt: skip
+        place=place,
+        clip_id=clip,
+        label=label,
+        status=status,
+        probabilities=_probabilities(place, given),
+        dimensions=(dimensions[0], dimensions[1], dimensions[2]),
+        reply=reply,
+        seed=_seed(place, own.get("seed", 0)),
+        fold=fold,
+    )
 
 
 def _text(place: str, name: str, value: Any) -> str | None:

@@ -27,7 +27,16 @@ class Rates:
     measured: Mapping[str, float]
 
     def seconds(self, key: str, clips: int, *, family: str | None = None) -> float:
-        """Estimate the seconds one core needs for a job over ``clips`` clips, by a system of a ``family``."""
+        """Estimate the seconds one core needs for a job over ``clips`` clips, by a system of a ``family``.
+
+        Args:
+            key: kind of work: ``decode``, ``condition <name>``, ``encode <system>``, ``fit <system>``.
+            clips: how many clips.
+            family: of the system, for a first guess before anything was measured.
+
+        Returns:
+            Seconds.
+        """
         kind = key.split(" ")[0]
         guess = _FIT_GUESS.get(family or "", _FIRST_GUESS[kind])
         return clips * self.measured.get(key, guess)

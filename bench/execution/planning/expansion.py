@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,16 +48,42 @@ class MatrixRow:
         return f"{self.system.name}__{self.task}__{how}__{condition}"
 
 
+@dataclass(frozen=True)
+class TasksAtHand:
+    """Ids of the tasks that the prepared corpora offer, those of generated corpora apart."""
+
+    recorded: tuple[str, ...]
+    synthetic: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.recorded, *self.synthetic)
+
+    def matched_by(self, entry: Entry) -> tuple[str, ...]:
+        """Those that an entry's patterns may mean."""
+        return self.names if entry.synthetic else self.recorded
+
+
 def expand(
     matrix: Matrix,
-    base: Path,
-    task_names: Sequence[str],
-    synthetic_names: Sequence[str],
-    settings: Mapping[str, Mapping[str, str]],
+    tasks: TasksAtHand,
     *,
+    base: Path,
+    settings: Mapping[str, Mapping[str, str]],
     fetch: bool = True,
 ) -> list[MatrixRow]:
     """Expand a matrix over the tasks at hand.
+
+    Args:
+        matrix: what to run.
+        tasks: what its patterns may match.
+        base: folder that relative card paths start from.
+        settings: of cards, by system: ``--set SYSTEM:key=value``.
+        fetch: download weights that are not at hand.
+
+    Returns:
+        Its lines, in the order of its entries.
 
     Raises:
         UsageError: an unknown system or task, one that stands twice, ``--set`` for a system the matrix has not.
@@ -72,7 +98,7 @@ def expand(
             )
         return systems[card.name]
 
-    wanted: dict[tuple[str, ...], MatrixRow] = {}
+    rows: dict[tuple[str, ...], MatrixRow] = {}
     for entry in matrix.entries:
         named = [resolved(n) for n in dict.fromkeys(n for p in entry.systems for n in match_systems(p))]
         if entry.stands_in_for is not None and resolved(entry.stands_in_for).blocked is None:
@@ -82,74 +108,68 @@ def expand(
                 raise UsageError(
                     f"matrix {matrix.name!r}: {system.name} is a probe, which must be trained; it cannot run zero-shot"
                 )
-            seeds = entry.seeds if system.card.seeds else entry.seeds[:1]
-            for want in _lines(matrix, entry, system, seeds, task_names, synthetic_names):
-                if wanted.setdefault(want.identity, want) != want:
+            for row in _rows_of(matrix, entry, system, tasks):
+                if rows.setdefault(row.identity, row) != row:
                     raise UsageError(
-                        f"matrix {matrix.name!r}: {system.name} on {want.task} ({entry.protocol}) stands in two entries with "
+                        f"matrix {matrix.name!r}: {system.name} on {row.task} ({entry.protocol}) stands in two entries with "
                         "different seeds or conditions; keep one"
                     )
+    _require_systems(matrix, settings, systems)
+    return list(rows.values())
+
+
+def _require_systems(matrix: Matrix, settings: Iterable[str], systems: Collection[str]) -> None:
+    """Refuse settings and pairs that name a system which the matrix does not run."""
     for name in settings:
         if name not in systems:
             raise UsageError(
                 f"--set {name}:…: the matrix {matrix.name!r} has no such system; {nearest(name, systems)}"
             )
-    for pair in matrix.plan.across_tracks:
-        for name in pair:
-            if name not in systems:
-                raise UsageError(
-                    f"matrix {matrix.name!r}: plan.across_tracks names {name!r}, which it does not run; {nearest(name, systems)}"
-                )
-    return list(wanted.values())
+    for name in (name for pair in matrix.plan.across_tracks for name in pair):
+        if name not in systems:
+            raise UsageError(
+                f"matrix {matrix.name!r}: plan.across_tracks names {name!r}, which it does not run; {nearest(name, systems)}"
+            )
 
 
-def _lines(
-    matrix: Matrix,
-    entry: Entry,
-    system: System,
-    seeds: tuple[int, ...],
-    task_names: Sequence[str],
-    synthetic_names: Sequence[str],
-) -> Iterator[MatrixRow]:
+def _rows_of(matrix: Matrix, entry: Entry, system: System, tasks: TasksAtHand) -> Iterator[MatrixRow]:
     """One line per task, and in transfer per training; a pattern for training skips the target itself."""
-    learnt = [""]
+    trained_on = [""]
     view: View = "native"
     if entry.protocol == "transfer":
-        known = [*task_names, *(synthetic_names if entry.synthetic else [])]
-        learnt, view = trainings(entry.training, known), entry.view
-    for task in _tasks_of(entry, task_names, synthetic_names):
-        for training in learnt:
+        trained_on, view = trainings(entry.training, tasks.matched_by(entry)), entry.view
+    for task in _tasks_of(entry, tasks):
+        for training in trained_on:
             if training != task or training in entry.training:
                 yield MatrixRow(
-                    system,
-                    task,
-                    entry.protocol,
-                    seeds,
-                    entry.conditions or matrix.conditions,
-                    training,
-                    view,
-                    entry.train_condition,
+                    system=system,
+                    task=task,
+                    protocol=entry.protocol,
+                    seeds=entry.seeds if system.card.seeds else entry.seeds[:1],
+                    conditions=entry.conditions or matrix.conditions,
+                    training=training,
+                    view=view,
+                    train_condition=entry.train_condition,
                 )
 
 
-def _tasks_of(entry: Entry, task_names: Sequence[str], synthetic_names: Sequence[str]) -> list[str]:
+def _tasks_of(entry: Entry, tasks: TasksAtHand) -> list[str]:
     found: dict[str, None] = {}
     for pattern in entry.tasks:
-        matched = match_tasks(pattern, [*task_names, *(synthetic_names if entry.synthetic else [])])
+        matched = match_tasks(pattern, tasks.matched_by(entry))
         if not matched and not set(pattern) & set("*?["):
-            corpus, _, _ = split_task_name(
-                pattern
-            )  # well formed, at least; its corpus may just not be at hand
-            siblings = [t for t in (*task_names, *synthetic_names) if t.rpartition(".")[0] == corpus]
+            # Well formed, at least; its corpus may just not be at hand.
+            corpus, _, _ = split_task_name(pattern)
+            siblings = [name for name in tasks.names if name.rpartition(".")[0] == corpus]
             if siblings:
                 raise UsageError(f"no task {pattern!r}; {nearest(pattern, siblings)}")
         found.update(dict.fromkeys(matched))
     return list(found)
 
 
-def filter_wanted(wanted: Sequence[MatrixRow], only: Mapping[str, Sequence[str]]) -> list[MatrixRow]:
+def filter_rows(rows: Sequence[MatrixRow], only: Mapping[str, Sequence[str]]) -> list[MatrixRow]:
     """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
-    kept = list(wanted)
+    selected = list(rows)
     fields: dict[str, Callable[[MatrixRow], Sequence[str]]] = {
         "system": lambda w: [w.system.name],
         "task": lambda w: [w.task],
@@ -160,14 +180,16 @@ def filter_wanted(wanted: Sequence[MatrixRow], only: Mapping[str, Sequence[str]]
     for key, patterns in only.items():
         if key not in fields:
             raise UsageError(f"--only {key}=…: {nearest(key, fields)}")
-        values = {value for w in wanted for value in fields[key](w) if value}
+        values = {value for w in rows for value in fields[key](w) if value}
         for pattern in patterns:
             if not fnmatch.filter(values, pattern):
                 raise UsageError(
                     f"--only {key}={pattern}: the matrix has no such {key}; {nearest(pattern, values)}"
                 )
         matching = {value for pattern in patterns for value in values if fnmatch.fnmatchcase(value, pattern)}
-        kept = [w for w in kept if matching & set(fields[key](w))]
+        selected = [w for w in selected if matching & set(fields[key](w))]
         if key == "condition":
-            kept = [replace(w, conditions=tuple(c for c in w.conditions if c in matching)) for w in kept]
-    return kept
+            selected = [
+                replace(w, conditions=tuple(c for c in w.conditions if c in matching)) for w in selected
+            ]
+    return selected

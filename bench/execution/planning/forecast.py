@@ -89,29 +89,18 @@ class Forecast:
 def forecast(settings: RunSettings) -> Forecast:
     """Plan a run without running any of it."""
     prepared = PreparedRun(settings)
-    _, chosen = prepared.wanted(fetch=False)
+    _, chosen = prepared.matrix_rows(fetch=False)
     tables = prepared.corpora_of(chosen)
-    undecoded = sum(len(s.clip_ids) for t in tables for s in t.missing_shards())
     plan = prepared.plan(chosen, forecast=True)
     done = _done(prepared, plan)
     undone = {c.key for r in plan.records for c in r.cells} - done
-    pending = [g for g in (group.only(undone) for group in plan.groups) if g.cells]
+    todo = _to_do(
+        prepared,
+        undecoded=sum(len(s.clip_ids) for t in tables for s in t.missing_shards()),
+        pending=[g for g in (group.only(undone) for group in plan.groups) if g.cells],
+    )
     workers = len(worker_devices(settings.device, settings.workers))
     rates = load_rates(prepared.cache)
-    hearing = GroupInputs(prepared.cache / "audio")
-    encodes = missing_features(pending, prepared.cache, hearing)
-    shards = hearing.missing(pending)
-    unheard = {g.system.feature_key: g for g in pending if g.system.feature_key and not g.task.audible.any()}
-    changed = sum(len(s.clips) for s in shards)
-    seconds = rates.seconds("decode", undecoded) + sum(fit_seconds(g, rates) for g in pending)
-    seconds += sum(rates.seconds(f"encode {j.system.name}", j.clips) for j, _ in encodes)
-    seconds += sum(rates.seconds(f"encode {g.system.name}", len(g.task)) for g in unheard.values())
-    seconds += sum(rates.seconds(f"condition {s.condition}", len(s.clips)) for s in shards)
-    seconds += _encoding_what_is_not_made(pending, hearing, rates)
-    size = undecoded * SECONDS_PER_UNDECODED_CLIP * PCM_BYTES_PER_SECOND
-    size += sum(_sounding_bytes(s) for s in shards)
-    size += sum(len(g.task) // len(g.task.folds) * len(g.cells) * TABLE_BYTES_PER_CLIP for g in pending)
-    size += sum(_feature_bytes(j) for j, _ in encodes)
     return Forecast(
         matrix=prepared.matrix.name,
         matrix_hash=prepared.matrix.hash,
@@ -120,27 +109,69 @@ def forecast(settings: RunSettings) -> Forecast:
             *prepared.notes,
             *(f"cannot be run: {reason}" for reason in dict.fromkeys(plan.refused.values())),
         ),
-        undecoded=undecoded,
-        unconditioned=changed,
-        seconds=seconds / workers,
-        bytes=size,
+        undecoded=todo.undecoded,
+        unconditioned=sum(len(s.clips) for s in todo.shards),
+        seconds=todo.seconds(rates) / workers,
+        bytes=todo.bytes,
         workers=workers,
         measured=bool(rates.measured),
     )
 
 
-def _encoding_what_is_not_made(pending: Sequence[Group], hearing: GroupInputs, rates: Rates) -> float:
-    """Seconds to encode clips whose condition is not made yet: each once per encoder and condition."""
-    wanted = {
+@dataclass(frozen=True)
+class _ToDo:
+    """What a run would still have to make: clips to decode, shards of conditioned audio, features, fits."""
+
+    undecoded: int
+    pending: Sequence[Group]
+    shards: Sequence[ConditionShard]
+    encodes: Sequence[EncodeJob]
+    """Of clips that are there to be encoded."""
+    encodes_later: Sequence[tuple[str, int]]
+    """System and number of clips that must be decoded or conditioned first."""
+
+    def seconds(self, rates: Rates) -> float:
+        """Seconds of one core."""
+        total = rates.seconds("decode", self.undecoded)
+        total += sum(fit_seconds(g, rates) for g in self.pending)
+        total += sum(rates.seconds(f"encode {j.system.name}", j.clips) for j in self.encodes)
+        total += sum(rates.seconds(f"encode {name}", clips) for name, clips in self.encodes_later)
+        return total + sum(rates.seconds(f"condition {s.condition}", len(s.clips)) for s in self.shards)
+
+    @property
+    def bytes(self) -> float:
+        """Disk, about."""
+        total = self.undecoded * SECONDS_PER_UNDECODED_CLIP * PCM_BYTES_PER_SECOND
+        total += sum(_conditioned_bytes(s) for s in self.shards)
+        total += sum(
+            len(g.task) // len(g.task.folds) * len(g.cells) * TABLE_BYTES_PER_CLIP for g in self.pending
+        )
+        return total + sum(_feature_bytes(j) for j in self.encodes)
+
+
+def _to_do(prepared: PreparedRun, *, undecoded: int, pending: Sequence[Group]) -> _ToDo:
+    inputs = GroupInputs(prepared.cache / "audio")
+    encoding = [g for g in pending if g.system.feature_key]
+    undecoded_groups = {g.system.feature_key: g for g in encoding if not g.task.audible.any()}
+    # Clips whose condition is not made yet: each once per encoder and condition.
+    unconditioned = {
         (g.system.feature_key, s.target.samples_path): (g.system.name, len(s.clips))
-        for g in pending
-        if g.system.feature_key
-        for s in hearing.missing([g])
+        for g in encoding
+        for s in inputs.missing([g])
     }
-    return sum(rates.seconds(f"encode {name}", clips) for name, clips in wanted.values())
+    return _ToDo(
+        undecoded=undecoded,
+        pending=pending,
+        shards=inputs.missing(pending),
+        encodes=[job for job, _ in missing_features(pending, prepared.cache, inputs)],
+        encodes_later=[
+            *((g.system.name, len(g.task)) for g in undecoded_groups.values()),
+            *unconditioned.values(),
+        ],
+    )
 
 
-def _sounding_bytes(shard: ConditionShard) -> float:
+def _conditioned_bytes(shard: ConditionShard) -> float:
     """Disk for a shard's conditioned samples, were they as long as what they are made of (or as what they are filled to)."""
     condition = parse_condition(shard.condition)
     least = condition.amount * SAMPLE_RATE if condition.kind in ("pad", "tile") else 0.0
@@ -176,15 +207,15 @@ def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: PreparedRu
     first = {g.cells[0].key: g.fits for g in plan.groups}
     fits = sum(first.get(c.key, 0) for c in record.cells)
     return ForecastRow(
-        system.name,
-        task.name,
-        record.protocol,
-        record.training,
-        record.condition,
-        len(task),
-        fits,
-        len(record.cells),
-        finished,
-        features,
-        state,
+        system=system.name,
+        task=task.name,
+        protocol=record.protocol,
+        training=record.training,
+        condition=record.condition,
+        clips=len(task),
+        fits=fits,
+        cells=len(record.cells),
+        done=finished,
+        features=features,
+        state=state,
     )

@@ -58,7 +58,7 @@ class Group:
     task: Task
     cells: tuple[Cell, ...]
     fits: int
-    material: TrainingData
+    data: TrainingData
     train_condition: str = CLEAN
 
     @property

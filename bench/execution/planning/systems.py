@@ -53,7 +53,13 @@ class System:
 def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool = False) -> System:
     """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``.
 
-    ``starts_servers``: the caller starts the server of an Audio-LLM where its card tells how (a run does).
+    Args:
+        card: the system.
+        fetch: download weights that are not at hand.
+        starts_servers: the caller starts the server of an Audio-LLM where its card tells how (a run does).
+
+    Raises:
+        UsageError: a probe that does not exist.
     """
     weights, blocked = None, None
     if card.probe is not None and card.probe not in PROBES:
@@ -89,7 +95,14 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         "features": key,
         "weights": weights_hash,
     }
-    return System(card, weights, hash_json(decisive), key, identity, blocked)
+    return System(
+        card=card,
+        weights=weights,
+        identity=hash_json(decisive),
+        feature_key=key,
+        feature_identity=identity,
+        blocked=blocked,
+    )
 
 
 def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:

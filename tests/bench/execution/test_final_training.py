@@ -272,7 +272,7 @@ def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
         )
     )
     monkeypatch.setattr(final_training, "resolve_system", resolved)
-    monkeypatch.setattr(final_training, "encode_missing", lambda *_: None)
+    monkeypatch.setattr(final_training, "encode_in_process", lambda *_args, **_options: None)
     monkeypatch.setattr(final_training, "_fit", fit)
     with pytest.raises(KeyboardInterrupt):
         final_training.train(copy, out=tmp_path / "out", data=(corpus,))

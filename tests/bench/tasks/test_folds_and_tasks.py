@@ -119,12 +119,12 @@ def test_folds_do_not_depend_on_anything_but_their_input_and_the_hash_tells_them
 def test_a_task_offers_its_own_classes_and_clips_without_labels(cache: Path, tone_corpus: Path) -> None:
     task = build(tone_corpus, cache)
     assert (len(task), task.labels, len(task.folds)) == (36, ("happy", "sad", "angry"), 5)
-    material = own_training_data(task)
-    clips = material.clips(task.folds[0].test)
+    training_data = own_training_data(task)
+    clips = training_data.clips(task.folds[0].test)
     assert not {"labels", "emotions", "dimensions", "speakers"} & set(vars(clips))
     assert clips.read(0).dtype == np.float32
     assert clips.seconds.tolist() == [0.4] * len(clips)
-    examples = material.examples(task.folds[0].train)
+    examples = training_data.examples(task.folds[0].train)
     assert set(examples.speakers) <= {f"tones/0{i}" for i in range(6)}
     assert not set(examples.clips.ids) & set(clips.ids)
 

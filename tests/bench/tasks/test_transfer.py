@@ -12,7 +12,7 @@ import pytest
 from bench.cards.corpus import CorpusCard
 from bench.errors import DataError, UsageError
 from bench.execution.in_process import load_task
-from bench.execution.planning.expansion import expand, filter_wanted
+from bench.execution.planning.expansion import TasksAtHand, expand, filter_rows
 from bench.tasks import Task
 from bench.tasks.training_data import own_training_data
 from bench.tasks.transfer import Candidate, related, source_names, trainings, transfer_data
@@ -97,64 +97,64 @@ def loaded(data: Path, name: str, protocol: str = "zero-shot") -> Task:
 
 def test_a_clip_that_sounds_like_one_of_the_targets_is_not_learnt_from(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
-    _, material = transfer_data(target, [loaded(data, "c.ta")], "seven")
-    (source,) = material.sources
+    _, training_data = transfer_data(target, [loaded(data, "c.ta")], "seven")
+    (source,) = training_data.sources
     assert (source.clips, source.left_out) == (32, 4)
-    behind = {d.pcm_hash for d in material.decoded[len(target) :]}
+    behind = {d.pcm_hash for d in training_data.decoded[len(target) :]}
     assert not behind & {d.pcm_hash for d in target.decoded}
 
 
 def test_the_target_is_tested_whole_and_its_labels_are_withheld(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
-    asked, material = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
-    (fold,) = material.folds
+    asked, training_data = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    (fold,) = training_data.folds
     assert fold.test.tolist() == list(range(len(target)))
     assert min(*fold.train, *fold.dev) >= len(target)
-    assert set(material.emotions[: len(target)]) == {None}
-    assert not np.isfinite(material.dimensions[: len(target)]).any()
+    assert set(training_data.emotions[: len(target)]) == {None}
+    assert not np.isfinite(training_data.dimensions[: len(target)]).any()
     # Bored has no place among the seven: such clips are not learnt from, and nobody is asked about them.
-    assert asked.offered_labels == material.labels == ("happy", "sad", "angry", "fearful")
+    assert asked.offered_labels == training_data.labels == ("happy", "sad", "angry", "fearful")
     assert asked.content_hash == target.content_hash
-    assert {material.languages[i] for i in fold.train} == {"id", "ta"}
+    assert {training_data.languages[i] for i in fold.train} == {"id", "ta"}
 
 
 def test_votes_of_the_sources_are_shares_over_the_labels_on_offer(data: Path) -> None:
     """``b`` has votes, ``c`` has none; bored and other are no labels on offer."""
     rewrite(data / "b", soft_votes=lambda r: json.dumps({r["emotion"]: 2, "sad": 1, "bored": 5, "other": 3}))
     target = loaded(data, "a.ms", "transfer")
-    _, material = transfer_data(target, [loaded(data, "c.ta")], "seven")
-    assert material.soft_labels is None
-    _, material = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
-    assert material.labels == ("happy", "sad", "angry", "fearful")
-    assert material.soft_labels is not None
+    _, training_data = transfer_data(target, [loaded(data, "c.ta")], "seven")
+    assert training_data.soft_labels is None
+    _, training_data = transfer_data(target, [loaded(data, "b.id"), loaded(data, "c.ta")], "seven")
+    assert training_data.labels == ("happy", "sad", "angry", "fearful")
+    assert training_data.soft_labels is not None
     shares = {}
-    for i in range(len(target), len(material)):
-        of_b = material.languages[i] == "id"
-        assert np.isfinite(material.soft_labels[i]).all() == of_b
+    for i in range(len(target), len(training_data)):
+        of_b = training_data.languages[i] == "id"
+        assert np.isfinite(training_data.soft_labels[i]).all() == of_b
         if of_b:
-            shares[material.emotions[i]] = material.soft_labels[i].tolist()
-    assert not np.isfinite(material.soft_labels[: len(target)]).any()
+            shares[training_data.emotions[i]] = training_data.soft_labels[i].tolist()
+    assert not np.isfinite(training_data.soft_labels[: len(target)]).any()
     assert {k: [round(3 * x, 9) for x in v] for k, v in shares.items()} == {
         "happy": [2, 1, 0, 0],
         "sad": [0, 3, 0, 0],
         "fearful": [0, 1, 0, 2],
     }
-    (fold,) = material.folds
-    learnt = material.examples(fold.train).soft_labels
+    (fold,) = training_data.folds
+    learnt = training_data.examples(fold.train).soft_labels
     assert learnt is not None
-    assert np.array_equal(learnt, material.soft_labels[fold.train], equal_nan=True)
+    assert np.array_equal(learnt, training_data.soft_labels[fold.train], equal_nan=True)
 
 
 def test_validation_speakers_are_others_than_training_speakers_and_come_from_every_pool(data: Path) -> None:
     target = loaded(data, "a.ms", "transfer")
     sources = [loaded(data, "b.id"), loaded(data, "c.ta")]
-    _, material = transfer_data(target, sources, "four")
-    (fold,) = material.folds
-    train, dev = ({material.speakers[i] for i in rows} for rows in (fold.train, fold.dev))
+    _, training_data = transfer_data(target, sources, "four")
+    (fold,) = training_data.folds
+    train, dev = ({training_data.speakers[i] for i in rows} for rows in (fold.train, fold.dev))
     assert not train & dev
     assert {s.partition("/")[0] for s in dev} == {s.partition("/")[0] for s in train} == {"b", "c"}
     again = transfer_data(target, sources, "four")[1]
-    assert again.hash == material.hash
+    assert again.hash == training_data.hash
     assert again.hash != transfer_data(target, sources, "seven")[1].hash
 
 
@@ -165,10 +165,10 @@ def test_a_corpus_without_speaker_ids_can_be_a_target_but_never_lends_validation
     metadata.write_text("\n".join([lines[0], *(",".join([r[0], "", *r[2:]]) for r in rows[1:])]) + "\n")
     target = loaded(data, "b.id", "transfer")
     assert len(transfer_data(target, [loaded(data, "a.ms")], "seven")[0].folds) == 1
-    _, material = transfer_data(
+    _, training_data = transfer_data(
         loaded(data, "a.ms", "transfer"), [loaded(data, "b.id"), loaded(data, "c.ta")], "seven"
     )
-    assert {material.speakers[i].partition("/")[0] for i in material.folds[0].dev} == {"c"}
+    assert {training_data.speakers[i].partition("/")[0] for i in training_data.folds[0].dev} == {"c"}
     with pytest.raises(DataError, match="at least two"):
         transfer_data(loaded(data, "a.ms", "transfer"), [loaded(data, "b.id")], "seven")
 
@@ -180,8 +180,8 @@ def test_a_pool_among_its_own_training_data_is_refused_even_when_asked_by_code(d
 
 def test_a_task_that_learns_from_itself_has_its_own_rows(data: Path) -> None:
     task = loaded(data, "a.ms", "within")
-    material = own_training_data(task)
-    assert (material.labels, material.folds, material.sources) == (task.labels, task.folds, ())
+    training_data = own_training_data(task)
+    assert (training_data.labels, training_data.folds, training_data.sources) == (task.labels, task.folds, ())
 
 
 def test_a_list_of_trainings_gives_a_line_each_and_only_picks_among_them(tmp_path: Path) -> None:
@@ -193,13 +193,13 @@ def test_a_list_of_trainings_gives_a_line_each_and_only_picks_among_them(tmp_pat
         "    training: [other-pools, '*']\n    view: four\n  - systems: [majority]\n"
     )
     matrix, base = load_matrix(str(path))
-    lines = expand(matrix, base, ["a.ms", "b.id"], [], {})
+    lines = expand(matrix, TasksAtHand(("a.ms", "b.id")), base=base, settings={})
     assert [(w.task, w.training) for w in lines if w.protocol == "transfer"] == [
         ("a.ms", "other-pools"), ("a.ms", "b.id"), ("b.id", "other-pools"), ("b.id", "a.ms"),
     ]  # fmt: skip
     assert lines[0].stem("noise-10db") == "majority__a.ms__transfer-other-pools-four__noise-10db"
-    kept = filter_wanted(lines, {"training": ["other-*"], "condition": ["noise-*"]})
+    kept = filter_rows(lines, {"training": ["other-*"], "condition": ["noise-*"]})
     assert [(w.task, w.conditions) for w in kept] == [("a.ms", ("noise-10db",)), ("b.id", ("noise-10db",))]
     with pytest.raises(UsageError, match="did you mean 'noise-10db'"):
-        filter_wanted(lines, {"condition": ["noise-11db"]})
+        filter_rows(lines, {"condition": ["noise-11db"]})
     assert json.dumps([w.identity for w in lines])
