@@ -20,7 +20,7 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
     """
     listings: dict[str, Callable[[Sequence[Path]], list[dict[str, Any]]]] = {
         "systems": lambda _: _systems(),
-        "tasks": _tasks,
+        "tasks": lambda folders: _tasks(folders, with_contamination=as_json),
         "corpora": _corpora,
         "matrices": lambda _: _matrices(),
         "runs": lambda _: _runs(),
@@ -110,10 +110,10 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def _tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
+def _tasks(data: Sequence[Path], *, with_contamination: bool) -> list[dict[str, Any]]:
     from bench.tasks.catalogue import catalogue
 
-    return [entry.as_json() for entry in catalogue(data)]
+    return [entry.as_json() for entry in catalogue(data, with_contamination=with_contamination)]
 
 
 def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markdown: Path | None) -> None:

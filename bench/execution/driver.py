@@ -65,11 +65,13 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
             plan = prepared.plan(rows)
             _remember_matrix(folder, prepared, plan)
             asked = _cells_asked_for(plan, chosen)
-            pending = _pending(plan, asked - set(finished_cells(journal, folder, plan)))
-            if note := _computed_before(journal, pending):
-                reporter.note(note)
-            stages.compute(pending)
-        done = finished_cells(journal, folder, plan)
+            done = finished_cells(journal, folder, plan)
+            pending = _pending(plan, asked - set(done))
+            if pending:
+                if note := _computed_before(journal, pending):
+                    reporter.note(note)
+                stages.compute(pending)
+                done = finished_cells(journal, folder, plan)
         score_plan(plan, folder, done, reporter.note)
         wall = time.perf_counter() - started
         _end_session(journal, session, wall, prepared)

@@ -66,8 +66,6 @@ class RunStages:
 
     def compute(self, pending: Sequence[Group]) -> None:
         """Put audio through conditions, encode, fit, and ask servers, for the cells that are pending."""
-        if not pending:
-            return
         for card in {g.system.name: g.system.card for g in pending if g.system.card.probe}.values():
             checked_probe(card)
         inputs = GroupInputs(self.prepared.cache / "audio")

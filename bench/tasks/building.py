@@ -83,7 +83,15 @@ def build_task(
         protocol,
         card,
         variant,
-        SplitRows(clip_ids, identities, emotions, genders, scripts, splits, audible),
+        SplitRows(
+            clip_ids=clip_ids,
+            identities=identities,
+            emotions=emotions,
+            genders=genders,
+            scripts=scripts,
+            splits=splits,
+            audible=audible,
+        ),
     )
     dimensions = metadata.dimensions[rows]
     votes = pick(metadata.votes)

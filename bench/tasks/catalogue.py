@@ -48,7 +48,7 @@ class CatalogueEntry:
     prepared: bool
     synthetic: bool
     contamination: Mapping[str, Contamination]
-    """By system, on the task's own folds."""
+    """By system, on the task's own folds; empty where it was not asked for."""
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -57,7 +57,11 @@ class CatalogueEntry:
 
 
 def catalogue(
-    data: Sequence[Path] = (), *, shipped_only: bool = False, cache: Path | None = None
+    data: Sequence[Path] = (),
+    *,
+    shipped_only: bool = False,
+    cache: Path | None = None,
+    with_contamination: bool = True,
 ) -> list[CatalogueEntry]:
     """List the tasks of all prepared corpora in the data folders and of all shipped cards, sorted by name.
 
@@ -65,12 +69,13 @@ def catalogue(
         data: folders of prepared corpora; SERBENCH_DATA when empty.
         shipped_only: look at no data folder.
         cache: where decoded audio is kept: clip lengths count in the warnings of corpora that are decoded.
+        with_contamination: read every system's card and say what it had met of each corpus.
     """
     folders = [] if shipped_only else data_folders(data)
     found = {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
     shipped = corpus_cards()
     cards = {**shipped, **{name: c.card for name, c in found.items()}}
-    systems = [load_system(name) for name in system_names()]
+    systems = [load_system(name) for name in system_names()] if with_contamination else []
     entries = []
     for name, card in cards.items():
         seen = {s.name: contamination(s, card, known=cards) for s in systems}
