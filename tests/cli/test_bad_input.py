@@ -46,15 +46,15 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def test_a_data_folder_that_is_not_there(serbench: Command, matrix: Path, tmp_path: Path) -> None:
-    said = serbench("run", matrix, "--data", tmp_path / "nowhere", "--dry-run")
-    assert said.code == 2
-    assert "nowhere: no such folder (--data must name folders" in said.sentence
+    result = serbench("run", matrix, "--data", tmp_path / "nowhere", "--dry-run")
+    assert result.code == 2
+    assert "nowhere: no such folder (--data must name folders" in result.sentence
 
 
 def test_a_data_folder_without_corpora(serbench: Command, matrix: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = serbench("run", matrix, "--data", tmp_path / "empty", "--dry-run")
-    assert "holds no prepared corpus (expected a metadata.csv" in said.sentence
+    result = serbench("run", matrix, "--data", tmp_path / "empty", "--dry-run")
+    assert "holds no prepared corpus (expected a metadata.csv" in result.sentence
 
 
 def test_a_corpus_without_clips(serbench: Command, matrix: Path, tone_corpus: Path) -> None:
@@ -86,9 +86,9 @@ def test_metadata_that_cannot_be_meant(
     serbench: Command, matrix: Path, tone_corpus: Path, old: str, new: str, part: str
 ) -> None:
     edit(tone_corpus, old, new)
-    said = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
-    assert part in said.sentence
-    assert "metadata.csv" in said.err
+    result = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
+    assert part in result.sentence
+    assert "metadata.csv" in result.err
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_a_speaker_on_both_sides_of_the_cards_own_split(
     folds = itertools.cycle("abc")
     path.write_text("\n".join([f"{header},part", *(f"{line},{next(folds)}" for line in lines)]) + "\n")
     (tone_corpus / "card.yaml").write_text("name: tones\nlanguages: [ms]\ncolumns: {split: part}\n")
-    said = serbench("run", matrix, "--data", tone_corpus, "--out", matrix.parent / "run", "--workers", "1")
-    assert "6 speaker(s) stand on several sides of the split, first 'tones/00'" in said.sentence
+    result = serbench("run", matrix, "--data", tone_corpus, "--out", matrix.parent / "run", "--workers", "1")
+    assert "6 speaker(s) stand on several sides of the split, first 'tones/00'" in result.sentence
     assert not list((matrix.parent / "run").glob("records/*"))
 
 
 def test_a_card_with_a_key_nobody_knows(serbench: Command, matrix: Path, tone_corpus: Path) -> None:
     (tone_corpus / "card.yaml").write_text("name: tones\n\nlanguage: [ms]\n")
-    said = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
-    assert said.code == 2
+    result = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
+    assert result.code == 2
     expected = f"{tone_corpus / 'card.yaml'}, line 3: unknown key 'language'; did you mean 'languages'?"
-    assert expected in said.sentence
+    assert expected in result.sentence
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_a_matrix_with_a_slip(
 ) -> None:
     slip = {"majority, chance": "majorty", "entries:": "entrys:", "plan: {": "plan: {metric: ua, "}[text]
     matrix.write_text(MATRIX.replace(text, slip))
-    said = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
-    assert said.code == 2
-    assert part in said.sentence
+    result = serbench("run", matrix, "--data", tone_corpus, "--dry-run")
+    assert result.code == 2
+    assert part in result.sentence
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_names_that_do_not_exist(serbench: Command, tmp_path: Path, arguments: l
 
 
 def test_an_output_folder_that_cannot_be_made(serbench: Command, matrix: Path, tone_corpus: Path) -> None:
-    said = serbench("run", matrix, "--data", tone_corpus, "--out", matrix / "run", "--workers", "1")
-    assert said.code == 1
-    assert "cannot be written, a file stands where a folder is needed" in said.sentence
+    result = serbench("run", matrix, "--data", tone_corpus, "--out", matrix / "run", "--workers", "1")
+    assert result.code == 1
+    assert "cannot be written, a file stands where a folder is needed" in result.sentence
 
 
 def test_a_cache_folder_that_cannot_be_made(
@@ -196,8 +196,8 @@ def test_a_disk_that_refuses(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("os.fsync", refuse)
-    said = serbench("run", matrix, "--data", tone_corpus, "--out", matrix.parent / "run", "--workers", "1")
-    assert part in said.sentence
+    result = serbench("run", matrix, "--data", tone_corpus, "--out", matrix.parent / "run", "--workers", "1")
+    assert part in result.sentence
     assert not list((matrix.parent / "run").glob(".*.tmp"))  # nothing half written stays behind
 
 
@@ -210,8 +210,8 @@ def test_clips_without_sound_are_rows_and_the_run_goes_on(
     (audio / "s2-sad-0.wav").unlink()
     soundfile.write(audio / "s3-sad-0.wav", np.zeros((0, 1)), 16_000)
     soundfile.write(audio / "s4-sad-0.wav", np.full(8000, np.nan), 16_000, subtype="FLOAT")
-    said = serbench("run", matrix, "--data", tone_corpus, "--out", out, "--workers", "1")
-    assert said.code == 0, said.err + said.out
+    result = serbench("run", matrix, "--data", tone_corpus, "--out", out, "--workers", "1")
+    assert result.code == 0, result.err + result.out
     tables = [read_table(p) for p in sorted((out / "tables").glob("*.parquet"))]
     majority = [t for t in tables if t.identity["system"] == "majority"]
     rows = {c: (s, a) for t in majority for c, s, a in zip(t.clip_ids, t.statuses, t.answers, strict=True)}
@@ -231,8 +231,8 @@ def test_a_users_own_folder_runs_end_to_end(serbench: Command, tmp_path: Path) -
     folder = own_folder(tmp_path / "data" / "our-calls")
     matrix = tmp_path / "ours.yaml"
     matrix.write_text(MATRIX.replace("majority, chance", "majority, chance, egemaps-linear"))
-    said = serbench("run", matrix, "--data", folder.parent, "--out", tmp_path / "run", "--workers", "1")
-    assert said.code == 0, said.err + said.out
+    result = serbench("run", matrix, "--data", folder.parent, "--out", tmp_path / "run", "--workers", "1")
+    assert result.code == 0, result.err + result.out
     scores = [s for s in serbench("score", tmp_path / "run", "--json").json if s["rows"] == "all"]
     assert {s["task"] for s in scores} == {"our-calls.ms", "our-calls.en-SG"}
     assert {s["metric"] for s in scores} >= {"ua", "wa", "macro_f1", "ccc"}

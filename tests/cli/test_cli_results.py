@@ -83,11 +83,11 @@ def test_an_edited_record_ends_with_one_sentence(serbench: Command, run: Path) -
     facts["scores"][0]["estimate"] = 0.95
     path.write_text(json.dumps(facts))
     for words in (("score", run), ("score", run, "--json"), ("compare", run, "chance", "majority")):
-        said = serbench(*words)
-        assert said.code == 1
+        result = serbench(*words)
+        assert result.code == 1
         assert (
             f"{path.name}: was changed after it was written: estimate of ua native wrong all is 0.95"
-            in said.sentence
+            in result.sentence
         )
 
 
@@ -96,10 +96,10 @@ def test_what_has_no_record_is_said_with_its_reason(serbench: Command, run: Path
     for ending in (".json", ".parquet"):
         (run / "records" / (stem + ending)).unlink()
     (run / "unscored.json").write_text(json.dumps({stem: "a clip was answered twice"}))
-    said = serbench("score", run, "--json")
-    assert said.code == 0
-    assert {s["system"] for s in said.json} == {"majority"}
-    assert said.err.strip() == "not scored: chance on tones.ms (within, clean): a clip was answered twice"
+    result = serbench("score", run, "--json")
+    assert result.code == 0
+    assert {s["system"] for s in result.json} == {"majority"}
+    assert result.err.strip() == "not scored: chance on tones.ms (within, clean): a clip was answered twice"
 
 
 def test_a_folder_of_published_records_is_enough(serbench: Command, run: Path, tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_a_folder_of_published_records_is_enough(serbench: Command, run: Path, t
     assert (published.code, published.err) == (0, "")
     assert published.json == serbench("score", run, "--json").json
     assert serbench("compare", tmp_path / "published", "majority", "chance").code == 0
-    said = serbench("score", tmp_path / "published", "--from", "tables")
-    assert (said.code, "use --from records" in said.sentence) == (2, True)
+    result = serbench("score", tmp_path / "published", "--from", "tables")
+    assert (result.code, "use --from records" in result.sentence) == (2, True)

@@ -74,15 +74,15 @@ def test_describe_drafts_a_card_that_runs_and_never_overwrites_it(
 
 def test_verify_ends_with_1_and_names_the_file_and_the_way_on(serbench: Command, tone_corpus: Path) -> None:
     assert "verified for the first time" in serbench("corpus", "verify", tone_corpus).out
-    said = serbench("corpus", "verify", tone_corpus)
-    assert (said.code, "as they were" in said.out) == (0, True)
+    result = serbench("corpus", "verify", tone_corpus)
+    assert (result.code, "as they were" in result.out) == (0, True)
     clip = tone_corpus / "audio" / "s3-angry-1.wav"
     samples, rate = soundfile.read(clip)
     soundfile.write(clip, samples[:-1], rate)
-    said = serbench("corpus", "verify", tone_corpus)
-    assert said.code == 1
-    assert "changed (another sound than before) (1):\n  audio/s3-angry-1.wav" in said.out
-    remedy = said.out.strip().splitlines()[-1]
+    result = serbench("corpus", "verify", tone_corpus)
+    assert result.code == 1
+    assert "changed (another sound than before) (1):\n  audio/s3-angry-1.wav" in result.out
+    remedy = result.out.strip().splitlines()[-1]
     manifest = Path(remedy.rpartition("rm ")[2])
     assert serbench("corpus", "verify", tone_corpus, "--json").json["changed"] == ["audio/s3-angry-1.wav"]
     manifest.unlink()  # what the last line tells the user to do
@@ -94,15 +94,15 @@ def test_a_healthy_installation_has_nothing_wrong(
     serbench: Command, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SERBENCH_WEIGHTS", raising=False)
-    said = serbench("doctor", "--data", tone_corpus, "--json")
-    assert said.code == 0, said.out
-    assert "wrong" not in {f["state"] for f in said.json}
-    assert findings(said.json, "packages")[0][0] == "ok"
-    assert findings(said.json, "tones") == [("ok", f"36 clips, 6 speakers in {tone_corpus}", "")]
-    ((state, found, mend),) = findings(said.json, "whisper-tiny.en-superb")
+    result = serbench("doctor", "--data", tone_corpus, "--json")
+    assert result.code == 0, result.out
+    assert "wrong" not in {f["state"] for f in result.json}
+    assert findings(result.json, "packages")[0][0] == "ok"
+    assert findings(result.json, "tones") == [("ok", f"36 clips, 6 speakers in {tone_corpus}", "")]
+    ((state, found, mend),) = findings(result.json, "whisper-tiny.en-superb")
     assert (state, "SERBENCH_WEIGHTS is not set" in found) == ("missing", True)
     assert mend.startswith("hf download openai/whisper-tiny.en --local-dir")
-    assert all(f["mend"] for f in said.json if f["state"] != "ok")
+    assert all(f["mend"] for f in result.json if f["state"] != "ok")
     words = serbench("doctor", "--data", tone_corpus)
     assert "0 wrong" in words.out
     assert words.code == 0
@@ -114,23 +114,23 @@ def test_the_doctor_finds_what_is_broken_and_says_what_mends_it(
 ) -> None:
     good, bare, bad = (write_tone_corpus(tmp_path / "data" / n) for n in ("good", "bare", "bad"))
     (bare / "card.yaml").unlink()
-    said = serbench("doctor", "--data", tmp_path / "data", "--json")
-    assert said.code == 0
-    assert findings(said.json, str(bare)) == [
+    result = serbench("doctor", "--data", tmp_path / "data", "--json")
+    assert result.code == 0
+    assert findings(result.json, str(bare)) == [
         ("missing", "has no card", f"serbench corpus describe {bare} --new-card")
     ]
-    assert [f[0] for f in findings(said.json, "good")] == ["ok"]
+    assert [f[0] for f in findings(result.json, "good")] == ["ok"]
     text = (bad / "metadata.csv").read_text().replace("angry,ms", "cross,ms")
     (bad / "metadata.csv").write_text(text)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    said = serbench("doctor", "--data", tmp_path / "data", "--json")
-    assert said.code == 1
-    assert {f["name"] for f in said.json if f["state"] == "wrong"} == {"bad", "cache"}
-    assert "unknown emotion name 'cross'" in findings(said.json, "bad")[0][1]
-    assert findings(said.json, "cache")[0][2] == "export SERBENCH_CACHE=FOLDER"
-    said = serbench("doctor", "--data", tmp_path / "nowhere", "--json")
-    assert findings(said.json, "data folders")[0][0] == "wrong"
+    result = serbench("doctor", "--data", tmp_path / "data", "--json")
+    assert result.code == 1
+    assert {f["name"] for f in result.json if f["state"] == "wrong"} == {"bad", "cache"}
+    assert "unknown emotion name 'cross'" in findings(result.json, "bad")[0][1]
+    assert findings(result.json, "cache")[0][2] == "export SERBENCH_CACHE=FOLDER"
+    result = serbench("doctor", "--data", tmp_path / "nowhere", "--json")
+    assert findings(result.json, "data folders")[0][0] == "wrong"
     assert good.exists()
 
 
@@ -144,9 +144,9 @@ def test_another_package_called_adapters_is_noticed(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adapters\nVersion: 1.2.0\n")
     (info / "top_level.txt").write_text("adapters\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    said = serbench("doctor", "--json")
-    assert said.code == 1
-    ((state, found, mend),) = findings(said.json, "name 'adapters'")
+    result = serbench("doctor", "--json")
+    assert result.code == 1
+    ((state, found, mend),) = findings(result.json, "name 'adapters'")
     assert (state, "also belongs to adapters" in found) == ("wrong", True)
     assert mend.startswith("pip uninstall -y adapters && ")
 
@@ -157,8 +157,8 @@ def test_a_gpu_that_torch_does_not_see_is_wrong(serbench: Command, monkeypatch: 
     for seen, state in ((0, "wrong"), (2, "ok")):
         probe = ImportProbe("torch and torchaudio", f"print('torch 2, CUDA devices: {seen}')", "")
         monkeypatch.setattr(doctor_checks, "torch_probe", lambda probe=probe: probe)
-        said = serbench("doctor", "--json")
-        assert [f[0] for f in findings(said.json, "GPUs")] == [state]
+        result = serbench("doctor", "--json")
+        assert [f[0] for f in findings(result.json, "GPUs")] == [state]
 
 
 @pytest.mark.usefixtures("quick_doctor")
@@ -171,12 +171,12 @@ def test_a_package_that_is_missing_or_too_old_is_named(
         return ["numpy>=99", "no-such-package>=1", *(honest(name) or [])]
 
     monkeypatch.setattr("importlib.metadata.requires", requires)
-    said = serbench("doctor", "--json")
-    assert said.code == 1
-    assert findings(said.json, "no-such-package") == [
+    result = serbench("doctor", "--json")
+    assert result.code == 1
+    assert findings(result.json, "no-such-package") == [
         ("wrong", "not installed; needed: no-such-package>=1", "pip install 'no-such-package>=1'")
     ]
-    assert "needed: numpy>=99" in findings(said.json, "numpy")[0][1]
+    assert "needed: numpy>=99" in findings(result.json, "numpy")[0][1]
 
 
 def test_an_import_that_fails_hangs_or_crashes_is_wrong_and_nothing_worse() -> None:
@@ -200,27 +200,27 @@ def test_the_real_imports_work_here() -> None:
         [sys.executable, "-m", "bench.cli", "doctor", "--json"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    said = json.loads(done.stdout)
-    assert [f["state"] for f in said if f["area"] == "imports"] == ["ok"] * 3, done.stdout
-    wrong = {f["name"] for f in said if f["state"] == "wrong"}
+    result = json.loads(done.stdout)
+    assert [f["state"] for f in result if f["area"] == "imports"] == ["ok"] * 3, done.stdout
+    wrong = {f["name"] for f in result if f["state"] == "wrong"}
     assert wrong <= {"disk", "memory"}, done.stdout  # what other programs took says nothing about this suite
     assert done.returncode == bool(wrong)
 
 
 def test_check_prints_a_table_or_json_and_the_exit_code_tells(serbench: Command, tmp_path: Path) -> None:
-    said = serbench("check", "majority", "--json")
-    assert (said.code, said.json["passed"]) == (0, True)
+    result = serbench("check", "majority", "--json")
+    assert (result.code, result.json["passed"]) == (0, True)
     assert "12 checks, all hold" in serbench("check", "majority").out
     (tmp_path / "loud.py").write_text(LOUD)
     (tmp_path / "loud.yaml").write_text("name: loud\nfamily: acoustic\ntrack: probed\nadapter: loud:Loud\n")
     sys.path.insert(0, str(tmp_path))
     try:
-        said = serbench("check", tmp_path / "loud.yaml", "--json")
+        result = serbench("check", tmp_path / "loud.yaml", "--json")
     finally:
         sys.path.remove(str(tmp_path))
-    assert said.code == 1
-    assert [c["name"] for c in said.json["checks"] if not c["passed"]] == ["probabilities", "odd audio"]
-    assert "chatter" in said.err  # what an adapter prints stays off standard output
+    assert result.code == 1
+    assert [c["name"] for c in result.json["checks"] if not c["passed"]] == ["probabilities", "odd audio"]
+    assert "chatter" in result.err  # what an adapter prints stays off standard output
 
 
 LOUD = """
@@ -241,16 +241,18 @@ class Loud:
 def test_a_dry_run_before_anything_is_decoded_says_what_it_would_take(
     serbench: Command, tone_corpus: Path
 ) -> None:
-    said = serbench("run", "quick", "--data", tone_corpus, "--only", "system=majority", "--dry-run", "--json")
-    assert said.code == 0, said.err
-    assert (said.json["cells"], said.json["done"], said.json["undecoded"]) == (5, 0, 36)
+    result = serbench(
+        "run", "quick", "--data", tone_corpus, "--only", "system=majority", "--dry-run", "--json"
+    )
+    assert result.code == 0, result.err
+    assert (result.json["cells"], result.json["done"], result.json["undecoded"]) == (5, 0, 36)
 
 
 def test_check_on_what_cannot_run_here_is_one_line(serbench: Command) -> None:
-    said = serbench("check", "qwen2-audio-7b-instruct-choice")
-    assert said.code == 1
-    assert len(said.sentence.strip().splitlines()) == 1
-    assert "needs a server" in said.err
+    result = serbench("check", "qwen2-audio-7b-instruct-choice")
+    assert result.code == 1
+    assert len(result.sentence.strip().splitlines()) == 1
+    assert "needs a server" in result.err
 
 
 @pytest.mark.real

@@ -118,7 +118,7 @@ ALIASES = "name: &a [x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         (ALIASES, "once its aliases are written out"),
         (f"name: {'[' * 100_000}", "nested deeper than 100 levels"),
@@ -142,9 +142,9 @@ ALIASES = "name: &a [x, x]\n" + "".join(
         "long value",
     ],
 )
-def test_a_card_from_a_stranger_takes_neither_memory_nor_the_process(text: str, said: str) -> None:
+def test_a_card_from_a_stranger_takes_neither_memory_nor_the_process(text: str, sentence: str) -> None:
     message = refusal(text)
-    assert said in message
+    assert sentence in message
     assert len(message) < 500
 
 

@@ -48,7 +48,7 @@ def test_what_the_annotation_allows_passes(given: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"standardise": "no"}, "standardise: found 'no', expected true or false"),
         ({"standardise": 1}, "standardise: found 1, expected true or false"),
@@ -62,10 +62,10 @@ def test_what_the_annotation_allows_passes(given: dict[str, Any]) -> None:
         ({"rates": []}, "rates: found [], expected a list with a number (with a point before an exponent: 6.0e-4) or more of them"),
     ],
 )  # fmt: skip
-def test_another_kind_is_one_sentence(given: dict[str, Any], said: str) -> None:
+def test_another_kind_is_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         check_parameters(Taken, given, "taken")
-    assert str(error.value) == f"taken: {said}"
+    assert str(error.value) == f"taken: {message}"
 
 
 def test_all_that_is_wrong_is_said_at_once_and_before_anything_is_built() -> None:

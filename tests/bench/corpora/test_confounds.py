@@ -27,9 +27,11 @@ def test_speakers_with_one_emotion_each_are_named_with_figures() -> None:
     assert found is not None
     assert (found.single, found.groups) == (26, 29)
     assert found.ua > 0.85
-    (said,) = find_confounds(labels, {"speaker": speakers}, np.zeros(len(labels)), speakers)
-    assert "26 of 29 speakers show one emotion only" in said
-    assert f"UA {found.ua:.2f} (chance 0.25, normalised mutual information {found.information:.2f})" in said
+    (message,) = find_confounds(labels, {"speaker": speakers}, np.zeros(len(labels)), speakers)
+    assert "26 of 29 speakers show one emotion only" in message
+    assert (
+        f"UA {found.ua:.2f} (chance 0.25, normalised mutual information {found.information:.2f})" in message
+    )
 
 
 def test_figures_agree_with_a_plain_computation() -> None:
@@ -66,9 +68,9 @@ def test_what_is_independent_is_not_warned_about() -> None:
 def test_a_rule_that_knows_length_alone_is_tried_on_other_speakers() -> None:
     speakers = [f"s{i % 10}" for i in range(400)]
     labels = [("sad", "happy")[i // 200] for i in range(400)]
-    told = length_association([3.0 if x == "sad" else 1.0 for x in labels], labels, speakers)
-    assert told is not None
-    assert (told.share, told.ua) == (1.0, 1.0)
+    found = length_association([3.0 if x == "sad" else 1.0 for x in labels], labels, speakers)
+    assert found is not None
+    assert (found.share, found.ua) == (1.0, 1.0)
     by_speaker = length_association(
         [1 + int(s[1]) + 0.01 * (i % 3) for i, s in enumerate(speakers)], labels, speakers
     )
@@ -87,11 +89,11 @@ def test_a_confounded_corpus_is_warned_about_on_its_task(cache: Path, tmp_path: 
 
 @pytest.mark.real
 def test_the_real_corpora_show_their_known_confounds(cache: Path, real_corpora: Path) -> None:
-    said = {
+    messages = {
         n: load_task(n, data=[real_corpora]).warnings
         for n in ("indowave.id", "emodb-4class.de", "nemo-subset.pl")
     }
-    assert any("36% of the variance of log length" in w for w in said["indowave.id"])
-    assert any("26% of the variance of log length" in w for w in said["emodb-4class.de"])
-    assert not any("length" in w for w in said["nemo-subset.pl"])
-    assert not any("alone tells the label" in w for warnings in said.values() for w in warnings)
+    assert any("36% of the variance of log length" in w for w in messages["indowave.id"])
+    assert any("26% of the variance of log length" in w for w in messages["emodb-4class.de"])
+    assert not any("length" in w for w in messages["nemo-subset.pl"])
+    assert not any("alone tells the label" in w for warnings in messages.values() for w in warnings)

@@ -150,13 +150,13 @@ def test_a_description_finds_what_a_user_should_know(cache: Path, tone_corpus: P
     medians = {x.label: x.median for x in report.lengths}
     assert (medians["sad"], medians["happy"]) == (1.0, 0.4)
     assert report.length_label_share == 1.0
-    said = "\n".join(report.warnings)
+    message = "\n".join(report.warnings)
     for part in (
         "promises 40 clips, the folder lists 36", "labels that no clip carries: fear", "angry (12)",
         "2 clip(s) cannot be decoded", "1 of them under several speakers", "not listed in metadata.csv",
         "clip length tells part of the label: 100%", "only 6 speakers",
     ):  # fmt: skip
-        assert part in said
+        assert part in message
 
 
 def test_the_length_share_is_the_correlation_ratio() -> None:

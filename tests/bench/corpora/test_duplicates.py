@@ -80,7 +80,7 @@ def test_copies_are_found_by_name_whatever_was_done_to_them(cache: Path, tmp_pat
     write_copies(tmp_path / "data")
     corpora = decoded_corpora(tmp_path / "data", cache)
     found = find_duplicates(corpora, cache)
-    said = {d.clips: d for d in found}
+    by_clips = {d.clips: d for d in found}
     assert {(*d.clips, d.kind) for d in found} == {
         ("cut.wav", "a0.wav", "cut"),
         ("resampled.wav", "a1.wav", "copy"),
@@ -88,8 +88,8 @@ def test_copies_are_found_by_name_whatever_was_done_to_them(cache: Path, tmp_pat
         ("same.wav", "a3.wav", "equal"),
         ("later.wav", "a4.wav", "copy"),
     }
-    assert said["middle.wav", "a2.wav"].start == pytest.approx(-12_345 / RATE, abs=1e-3)
-    assert said["later.wav", "a4.wav"].start == pytest.approx(5_000 / RATE, abs=1e-3)
+    assert by_clips["middle.wav", "a2.wav"].start == pytest.approx(-12_345 / RATE, abs=1e-3)
+    assert by_clips["later.wav", "a4.wav"].start == pytest.approx(5_000 / RATE, abs=1e-3)
     (undeclared,) = duplicate_warnings(corpora, found)["whole"]
     assert "pieces and whole hold 5 recording(s) in common" in undeclared
     assert "though their cards name the pools 'pieces' and 'whole': an undeclared copy" in undeclared
@@ -105,8 +105,8 @@ def test_a_cut_copy_in_another_corpus_of_the_pool_is_named_by_describe_and_run(
     assert any("not compared with pieces, which is not decoded yet" in w for w in first.warnings)
     report = describe_corpus("pieces", [data], cache)
     assert Counter(d.kind for d in report.shared) == {"cut": 2, "copy": 2, "equal": 1}
-    (said,) = [w for w in report.warnings if "recording(s) in common" in w]
-    assert "first 'cut.wav' and 'a0.wav'; their cards declare the shared pool" in said
+    (message,) = [w for w in report.warnings if "recording(s) in common" in w]
+    assert "first 'cut.wav' and 'a0.wav'; their cards declare the shared pool" in message
     assert "'cut.wav' and 'a0.wav'" in serbench("corpus", "verify", "pieces", "--data", data).out
     matrix = tmp_path / "m.yaml"
     matrix.write_text("name: m\nentries: [{systems: [majority], tasks: '*'}]\n", encoding="utf-8")

@@ -131,9 +131,9 @@ def test_functionals_hear_part_of_the_truth(default_corpus: Path) -> None:
     truth = np.array([[float(r[d]) for d in ("valence", "arousal", "dominance")] for r in rows])
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 16)))
     speakers = [r["speaker"] for r in rows]
-    heard = cross_val_predict(ridge, features, truth, groups=speakers, cv=GroupKFold(5))
-    shared = ((truth - truth.mean(0)) * (heard - heard.mean(0))).mean(0)
-    ccc = 2 * shared / (truth.var(0) + heard.var(0) + (truth.mean(0) - heard.mean(0)) ** 2)
+    predicted = cross_val_predict(ridge, features, truth, groups=speakers, cv=GroupKFold(5))
+    shared = ((truth - truth.mean(0)) * (predicted - predicted.mean(0))).mean(0)
+    ccc = 2 * shared / (truth.var(0) + predicted.var(0) + (truth.mean(0) - predicted.mean(0)) ** 2)
     assert ccc.max() < 0.6
     assert ccc[1] > 0.25
 
@@ -159,8 +159,8 @@ def test_sentences_are_shared_by_speakers_and_emotions(tmp_path: Path) -> None:
         tmp_path / "c", languages=("qab",), clips_per_emotion=6, speakers_per_language=2, seconds=(0.3, 0.3)
     )
     rows = rows_of(tmp_path / "c")
-    said = {(r["script"], r["transcript"]) for r in rows}
-    assert len(said) == len({r["script"] for r in rows}) == 6
+    sentences = {(r["script"], r["transcript"]) for r in rows}
+    assert len(sentences) == len({r["script"] for r in rows}) == 6
     for emotion in EMOTIONS:
         assert {r["script"] for r in rows if r["emotion"] == emotion} == {r["script"] for r in rows}
 

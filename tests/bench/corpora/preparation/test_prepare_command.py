@@ -44,10 +44,12 @@ def source(folder: Path) -> Path:
 def test_a_download_becomes_a_corpus_among_the_data(serbench: Command, tmp_path: Path) -> None:
     own = write_file(tmp_path, "toy.yaml", CARD)
     (tmp_path / "data").mkdir()
-    said = serbench("corpus", "prepare", own, "--source", source(tmp_path / "s"), "--data", tmp_path / "data")
-    assert said.code == 0, said.err
-    assert "toy: 4 of 4 clips, 2 speakers" in said.out
-    assert "0 faults" in said.out
+    result = serbench(
+        "corpus", "prepare", own, "--source", source(tmp_path / "s"), "--data", tmp_path / "data"
+    )
+    assert result.code == 0, result.err
+    assert "toy: 4 of 4 clips, 2 speakers" in result.out
+    assert "0 faults" in result.out
     listed = serbench("list", "tasks", "--data", tmp_path / "data", "--json")
     assert "toy.ta" in listed.out
     assert serbench("corpus", "verify", "toy", "--data", tmp_path / "data").code == 0
@@ -78,15 +80,15 @@ def test_faults_are_a_table_and_an_exit_code(serbench: Command, tmp_path: Path) 
     folder = source(tmp_path / "s")
     (folder / "1_sad.wav").write_bytes(b"")
     (folder / "2_sad.wav").unlink()
-    said = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out")
-    assert said.code == 1
-    assert "undecodable" in said.out
-    assert "the file is empty (0 bytes)" in said.out
-    assert "found 3, the card promises 4" in said.out
+    result = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert "undecodable" in result.out
+    assert "the file is empty (0 bytes)" in result.out
+    assert "found 3, the card promises 4" in result.out
     again = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out", "--json")
     assert (again.code, again.json["faults"], again.json["folder"]) == (1, 2, str(tmp_path / "out"))
-    kept = json.loads((tmp_path / "out/prepare-report.json").read_text(encoding="utf-8"))
-    assert kept["problems"] == again.json["problems"]
+    report = json.loads((tmp_path / "out/prepare-report.json").read_text(encoding="utf-8"))
+    assert report["problems"] == again.json["problems"]
 
 
 def test_the_destination_is_said_and_no_second_copy_is_made(
@@ -98,9 +100,9 @@ def test_the_destination_is_said_and_no_second_copy_is_made(
     made = serbench("corpus", "prepare", own, "--source", source(tmp_path / "s"), "--data", second)
     assert f"preparing toy in {second / 'toy'}" in made.out
     monkeypatch.setenv("SERBENCH_DATA", f"{first}:{second}")
-    said = serbench("corpus", "prepare", own, "--source", tmp_path / "s")
-    assert said.code == 2
-    assert f"holds a corpus 'toy' already, and a second copy would go to {first / 'toy'}" in said.err
+    result = serbench("corpus", "prepare", own, "--source", tmp_path / "s")
+    assert result.code == 2
+    assert f"holds a corpus 'toy' already, and a second copy would go to {first / 'toy'}" in result.err
     assert not any(first.iterdir())
     assert serbench("corpus", "prepare", own, "--source", tmp_path / "s", "--data", first).code == 0
 
@@ -119,12 +121,12 @@ def test_odd_file_names_are_told_and_lose_nothing(serbench: Command, tmp_path: P
     folder = source(tmp_path / "s")
     for name in (b"caf\xe9_sad.mp3.wav", "caf\u00e9_sad.wav".encode(), "cafe\u0301_sad.wav".encode()):
         (folder / os.fsdecode(name)).write_bytes((folder / "1_sad.wav").read_bytes())
-    said = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out", "--json")
-    assert said.code == 1
+    result = serbench("corpus", "prepare", own, "--source", folder, "--out", tmp_path / "out", "--json")
+    assert result.code == 1
     # Composed and decomposed spelling are two files; the pattern takes no combining mark, so one is told.
-    told = {p["where"] for p in said.json["problems"]}
-    assert {r"caf\xe9_sad.mp3.wav", "cafe\u0301_sad.wav"} <= told
-    assert said.json["found"]["clips"] == 5
+    shown = {p["where"] for p in result.json["problems"]}
+    assert {r"caf\xe9_sad.mp3.wav", "cafe\u0301_sad.wav"} <= shown
+    assert result.json["found"]["clips"] == 5
 
 
 def test_refusals_are_one_sentence(serbench: Command, tmp_path: Path) -> None:
@@ -138,10 +140,10 @@ def test_refusals_are_one_sentence(serbench: Command, tmp_path: Path) -> None:
     guessed = write_file(
         tmp_path, "toy.yaml", CARD.replace("verification: layout", "verification: described")
     )
-    said = serbench(
+    result = serbench(
         "corpus", "prepare", guessed, "--source", source(tmp_path / "s"), "--out", tmp_path / "out"
     )
-    assert "--unverified" in said.sentence
+    assert "--unverified" in result.sentence
     again = (
         "corpus",
         "prepare",
@@ -184,8 +186,8 @@ def test_an_open_corpus_is_fetched_checked_unpacked_and_prepared(
             archive.write(path, f"toy/{path.name}")
     size = (tmp_path / "web/toy.zip").stat().st_size
     card = CARD.replace("  parts", f'  downloads: [{{url: "{address}/toy.zip", bytes: {size}}}]\n  parts')
-    said = serbench("corpus", "prepare", write_file(tmp_path, "toy.yaml", card), "--out", tmp_path / "out")
-    assert said.code == 0, said.err
+    result = serbench("corpus", "prepare", write_file(tmp_path, "toy.yaml", card), "--out", tmp_path / "out")
+    assert result.code == 0, result.err
     assert [p.name for p in (cache / "downloads/toy").iterdir()] == ["toy.zip"]
     assert len(list((tmp_path / "out").rglob("*.flac"))) == 4
     assert {p.name for p in (tmp_path / "out/.prepare").iterdir()} == {"clips.jsonl", "lock"}

@@ -162,11 +162,11 @@ def test_bad_input_is_reported_in_one_table_and_never_dropped(tmp_path: Path) ->
         ("undecodable", "1_sad_8.wav"),
         ("unknown label", "1_bewildered_0.wav"),
     ]
-    said = {p.where: p.message for p in report.problems}
-    assert said["1_happy_0.wav"].startswith("the file is empty (0 bytes)")
-    assert said["1_happy_1.wav"] == "cut off: 0.30 s were promised, the last 0.15 s are missing"
-    assert said["1_sad_0.wav"] == "the same samples as 2_happy_8.wav, labelled 'happy', 'sad'"
-    assert said["clips"] == "found 17, the card promises 12"
+    messages = {p.where: p.message for p in report.problems}
+    assert messages["1_happy_0.wav"].startswith("the file is empty (0 bytes)")
+    assert messages["1_happy_1.wav"] == "cut off: 0.30 s were promised, the last 0.15 s are missing"
+    assert messages["1_sad_0.wav"] == "the same samples as 2_happy_8.wav, labelled 'happy', 'sad'"
+    assert messages["clips"] == "found 17, the card promises 12"
     # every audio file of the tree is a row or a problem
     rows = {r["source_path"]: r for r in metadata(tmp_path / "out")}
     assert {p.name for p in folder.iterdir()} == set(rows) | {"no-such-pattern.wav"}

@@ -123,7 +123,7 @@ def test_a_file_that_was_whole_already_is_recognised(server: Server, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("promise", "said"),
+    ("promise", "message"),
     [
         ({"sha256": "0" * 64}, "its sha256 is .* the card says 000"),
         ({"md5": "0" * 32}, "its md5 is .* the card says 000"),
@@ -131,9 +131,9 @@ def test_a_file_that_was_whole_already_is_recognised(server: Server, tmp_path: P
     ],
 )
 def test_another_file_than_promised_is_refused_and_removed(
-    server: Server, tmp_path: Path, promise: dict[str, object], said: str
+    server: Server, tmp_path: Path, promise: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         download(wanted(server, **promise), tmp_path, pause=0)
     assert not (tmp_path / "corpus.zip").exists()
     assert not (tmp_path / "corpus.zip.part").exists()

@@ -105,13 +105,13 @@ def test_without_columns_all_are_kept(tmp_path: Path) -> None:
 
 def test_a_split_or_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     data_set(tmp_path / "s", rows=3)
-    for wrong, said in (
+    for wrong, message in (
         (TOY.replace("test: test", "test: tset"), "no split 'tset'; did you mean 'test'"),
         (TOY.replace("revision: abc", "audio: sound"), "no column 'sound'"),
         (TOY.replace("revision: abc", "audio: label"), "the column 'label' holds no audio"),
         (TOY.replace("emotion: label", "emotion: lable"), "no column 'lable'; did you mean 'label'"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             prepare(Preparation(card(wrong), tmp_path / "s", tmp_path / "out", workers=1))
 
 

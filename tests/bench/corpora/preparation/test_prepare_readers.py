@@ -79,7 +79,7 @@ def test_the_actors_own_judgements_count_only_when_asked_for(tmp_path: Path) -> 
 
 
 def test_m3ed_utterances_with_characters_and_three_annotators(tmp_path: Path) -> None:
-    said = {
+    turn = {
         "StartTime": "00:00:01:02",
         "EndTime": "00:00:03:04",
         "Text": "你好",
@@ -97,10 +97,10 @@ def test_m3ed_utterances_with_characters_and_three_annotators(tmp_path: Path) ->
         "anjia": {
             "anjia_1": {
                 "SpeakerInfo": who,
-                "Dialog": {"anjia_1_1": said, "anjia_1_2": {**said, "Speaker": "B"}},
+                "Dialog": {"anjia_1_1": turn, "anjia_1_2": {**turn, "Speaker": "B"}},
             }
         },
-        "other": {"other_1": {"SpeakerInfo": {}, "Dialog": {"other_1_1": said}}},
+        "other": {"other_1": {"SpeakerInfo": {}, "Dialog": {"other_1_1": turn}}},
     }
     write_file(tmp_path / "s", "M3ED/M3ED_annotation.json", json.dumps(shows, ensure_ascii=False))
     write_file(tmp_path / "s", "M3ED/relation_annotation_release.json", '{"anjia": {"a": 1}}')
