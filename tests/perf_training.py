@@ -36,7 +36,7 @@ Row = tuple[str, tuple[float, ...], str, str]
 class Caught(Exception):
     """The run that was about to be trained."""
 
-    def __init__(self, run: loop.Run) -> None:
+    def __init__(self, run: loop.TrainingRun) -> None:
         self.run = run
 
 
@@ -53,7 +53,7 @@ class Store:
     def __getitem__(self, key: str) -> Any:
         return self._frames[key]
 
-    def heard(self, index: int) -> Any:
+    def waveform(self, index: int) -> Any:
         """Noise as long as these frames of 20 ms."""
         frames = self._frames[str(index)].shape[1]
         return np.random.default_rng(index).standard_normal(320 * frames).astype(np.float32)
@@ -82,21 +82,21 @@ def caught_run(
     clips: int = CLIPS,
     device: str = "cpu",
     **changed: Any,
-) -> loop.Run:
+) -> loop.TrainingRun:
     """The stages of a configuration, as the predictor would train them on clips made up."""
     store = Store()
     system = MeralionSerPredictor(**(load_system(card).params | changed), weights=weights)
     ids = tuple(map(str, range(clips)))
-    heard = Clips(ids, ids, np.ones(clips), ("qaa",) * clips, store.heard)
+    made_up = Clips(ids, ids, np.ones(clips), ("qaa",) * clips, store.waveform)
     labels = tuple(LABELS[i % len(LABELS)] for i in range(clips))
     speakers = tuple(f"made/{i % 8}" for i in range(clips))
-    examples = Examples(heard, labels, np.full((clips, 3), np.nan), speakers)
-    nobody = Examples(Clips((), (), np.zeros(0), (), heard.read), (), np.zeros((0, 3)), ())
+    examples = Examples(made_up, labels, np.full((clips, 3), np.nan), speakers)
+    nobody = Examples(Clips((), (), np.zeros(0), (), made_up.read), (), np.zeros((0, 3)), ())
     context = FitContext(
         labels=LABELS, dimensions=False, seed=0, workdir=folder, device=device, features=store
     )
 
-    def catch(run: loop.Run, session: TrainingSession) -> TrainingSession:
+    def catch(run: loop.TrainingRun, session: TrainingSession) -> TrainingSession:
         raise Caught(run)
 
     with patch.object(predictor, "train", catch):
@@ -107,7 +107,7 @@ def caught_run(
     raise AssertionError("the predictor trained nothing")
 
 
-def batches_of(run: loop.Run, stage: loop.Stage) -> list[TrainingBatch]:
+def batches_of(run: loop.TrainingRun, stage: loop.Stage) -> list[TrainingBatch]:
     """The batches that ``EPOCHS`` epochs of a stage draw from seed 0."""
     rng, made = np.random.default_rng(0), []
     mixup = MixUp(run.recipe.mixup, run.recipe.mixup_alpha)
@@ -124,7 +124,7 @@ def cpu_seconds(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def suite(run: loop.Run, stage: loop.Stage) -> None:
+def suite(run: loop.TrainingRun, stage: loop.Stage) -> None:
     """Train one stage with the suite's loop: batches drawn, crops, MixUp, schedules, epochs kept, checkpoints written."""
     (run.folder / "training.pt").unlink(missing_ok=True)
     loop.train(
@@ -132,7 +132,7 @@ def suite(run: loop.Run, stage: loop.Stage) -> None:
     )
 
 
-def bare(run: loop.Run, stage: loop.Stage, batches: list[TrainingBatch]) -> None:
+def bare(run: loop.TrainingRun, stage: loop.Stage, batches: list[TrainingBatch]) -> None:
     """Train one stage with nothing but forward, loss, backward and optimiser, on batches that lie ready."""
     optimiser = torch.optim.AdamW(
         [{"params": list(p), "lr": lr, "weight_decay": decay} for p, lr, decay in stage.parameters],
@@ -147,7 +147,7 @@ def bare(run: loop.Run, stage: loop.Stage, batches: list[TrainingBatch]) -> None
         optimiser.step()
 
 
-def operations(run: loop.Run, stage: loop.Stage, batches: list[TrainingBatch]) -> int:
+def operations(run: loop.TrainingRun, stage: loop.Stage, batches: list[TrainingBatch]) -> int:
     """Floating-point operations of these batches, forward and backward, as torch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -200,13 +200,13 @@ def measure() -> list[Row]:
     return rows
 
 
-def prefix_figure(cached: loop.Run, heard: loop.Run) -> Row:
+def prefix_figure(cached: loop.TrainingRun, from_audio: loop.TrainingRun) -> Row:
     """Epochs of head and LoRA from the stored layer, against what the operations that are left should take.
 
     The bound is the time of the same epochs from log-mel, whole encoder and all, times the share of operations left.
     """
     counted, taken = [], []
-    for run in (cached, heard):
+    for run in (cached, from_audio):
         stage = run.stages[-1]
         batches = batches_of(run, stage)[: -(-CLIPS // run.recipe.batch)]
         counted.append(operations(run, stage, batches))

@@ -31,7 +31,7 @@ def clips(n: int, *, seconds: float = 0.1, transcripts: tuple[str, ...] = ()) ->
     )
 
 
-def heard(body: Mapping[str, Any]) -> tuple[int, int]:
+def clip_sent(body: Mapping[str, Any]) -> tuple[int, int]:
     """Which clip (its constant, 0: silence) a request holds, and its number of samples; (-1, 0) without audio."""
     for message in body["messages"]:
         for part in message["content"] if isinstance(message["content"], list) else []:

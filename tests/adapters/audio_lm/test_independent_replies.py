@@ -20,10 +20,12 @@ PARTS = sorted({row["part"] for row in ROWS})
 @pytest.mark.parametrize("part", PARTS)
 def test_strangers_replies_are_read_with_precision_before_coverage(part: str) -> None:
     rows = [row for row in ROWS if row["part"] == part]
-    said = [(parse_reply(row["text"], row["labels"], language=row["language"]).label, row) for row in rows]
-    wrong = [(label, row["text"]) for label, row in said if label is not None and label != row["label"]]
+    predicted = [
+        (parse_reply(row["text"], row["labels"], language=row["language"]).label, row) for row in rows
+    ]
+    wrong = [(label, row["text"]) for label, row in predicted if label is not None and label != row["label"]]
     assert wrong == []
-    right = sum(label is not None for label, _ in said)
+    right = sum(label is not None for label, _ in predicted)
     assert right / sum(row["label"] is not None for row in rows) >= 0.90
 
 
@@ -37,9 +39,11 @@ def test_strangers_refusals_give_no_label(part: str) -> None:
 
 
 def test_emotions_of_others_comparisons_and_bounds_are_no_answer() -> None:
-    said = yaml.safe_load(Path(__file__).with_name("no_answers.yaml").read_text(encoding="utf-8"))
+    texts_by_language = yaml.safe_load(
+        Path(__file__).with_name("no_answers.yaml").read_text(encoding="utf-8")
+    )
     labels = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
-    assert set(said) == {"en", "zh", "ms", "id", "ta"}
-    for language, texts in said.items():
+    assert set(texts_by_language) == {"en", "zh", "ms", "id", "ta"}
+    for language, texts in texts_by_language.items():
         for text in texts:
             assert parse_reply(text, labels, language=language).label is None, text

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.audio_lm.requests.prompts import prompts
 from bench.errors import CannotRun, NeedsServer, UsageError
-from tests.adapters.audio_lm.asked_model import LABELS, ask, clips, heard, letters, text
+from tests.adapters.audio_lm.asked_model import LABELS, ask, clip_sent, clips, letters, text
 from tests.adapters.audio_lm.fault_server import Faults, completion, running
 
 
@@ -35,7 +35,7 @@ def test_choice_asks_with_the_labels_on_offer_and_takes_the_word_given(tmp_path:
 
     def words(body: dict[str, Any]) -> str:
         offered.append(body["structured_outputs"]["choice"])
-        return next(w for w in offered[-1] if w.lower() == truth(heard(body)[0]))
+        return next(w for w in offered[-1] if w.lower() == truth(clip_sent(body)[0]))
 
     with running(Faults(words=words)) as (_, address):
         answers = ask(address, clips(8), tmp_path)
@@ -45,12 +45,16 @@ def test_choice_asks_with_the_labels_on_offer_and_takes_the_word_given(tmp_path:
 
 
 def test_free_replies_are_read_by_the_parser_and_kept_as_they_came(tmp_path: Path) -> None:
-    said = {1: "She sounds **sad**.", 2: "asdf", 3: "I'm sorry, but I cannot determine emotions from audio."}
-    with running(Faults(words=lambda body: said[heard(body)[0]])) as (_, address):
+    replies = {
+        1: "She sounds **sad**.",
+        2: "asdf",
+        3: "I'm sorry, but I cannot determine emotions from audio.",
+    }
+    with running(Faults(words=lambda body: replies[clip_sent(body)[0]])) as (_, address):
         answers = ask(address, clips(3), tmp_path, mode="free")
     assert answers.statuses[:2] == ("ok", "unparsed")
     assert answers.labels == ("sad", None, None)
-    assert answers.replies == tuple(said.values())
+    assert answers.replies == tuple(replies.values())
 
 
 def test_a_free_reply_that_was_cut_off_is_unparsed(tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_summed_likelihood_is_what_audio_adds_to_the_prior(tmp_path: Path) -> No
     def reply(body: dict[str, Any]) -> dict[str, Any]:
         word = body["messages"][-1]["content"]
         score = (5.0 if word.lower() == "happy" else 0.0) + (
-            2.0 if word.lower() == "sad" and heard(body)[0] > 0 else 0.0
+            2.0 if word.lower() == "sad" and clip_sent(body)[0] > 0 else 0.0
         )
         steps: list[Any] = [None, {"1": {"logprob": -9.0}}]
         steps += [{"2": {"logprob": (score - 10) / len(word)}} for _ in word]
@@ -146,7 +150,7 @@ def test_two_identical_runs_tell_the_flip_rate(tmp_path: Path) -> None:
     count: Counter[int] = Counter()
 
     def words(body: dict[str, Any]) -> str:
-        clip = heard(body)[0]
+        clip = clip_sent(body)[0]
         count[clip] += 1
         label = LABELS[1 + (count[clip] - 1) % 2] if clip == 1 else LABELS[1]
         return next(w for w in body["structured_outputs"]["choice"] if w.lower() == label)
@@ -160,7 +164,7 @@ def test_long_clips_are_asked_in_windows_and_no_second_is_lost(tmp_path: Path) -
     lengths: list[int] = []
 
     def words(body: dict[str, Any]) -> str:
-        lengths.append(heard(body)[1])
+        lengths.append(clip_sent(body)[1])
         label = "sad" if len(lengths) != 2 else "angry"
         return next(w for w in body["structured_outputs"]["choice"] if w.lower() == label)
 
@@ -183,7 +187,7 @@ def test_the_controls_hear_silence_or_read_the_transcript_alone(tmp_path: Path) 
     seen: list[tuple[int, str]] = []
 
     def words(body: dict[str, Any]) -> str:
-        seen.append((heard(body)[0], text(body)))
+        seen.append((clip_sent(body)[0], text(body)))
         return str(body["structured_outputs"]["choice"][0])
 
     asked = clips(2, transcripts=("I won the lottery", ""))
@@ -207,17 +211,19 @@ def test_stored_replies_need_no_server_and_missing_ones_say_so(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("This model does not support audio input", "does not take audio"),
         ("structured_outputs is not supported", "structured outputs"),
         ("logprobs are not enabled", "log-probabilities"),
     ],
 )
-def test_a_server_that_lacks_a_feature_is_told_from_a_bad_clip(tmp_path: Path, words: str, said: str) -> None:
+def test_a_server_that_lacks_a_feature_is_told_from_a_bad_clip(
+    tmp_path: Path, words: str, message: str
+) -> None:
     with running(Faults(poison="messages", poison_status=400)) as (server, address):
         server._error = lambda status, text, headers=None: type(server)._error(server, status, words)  # type: ignore[method-assign]
-        with pytest.raises(CannotRun, match=said):
+        with pytest.raises(CannotRun, match=message):
             ask(address, clips(3), tmp_path)
 
 
@@ -228,8 +234,8 @@ def test_a_card_may_allow_another_mode_where_the_server_lacks_a_feature(tmp_path
         reply=lambda body: completion("The speaker sounds sad."),
     )
     with running(faults) as (server, address):
-        said = "structured_outputs is not supported"
-        server._error = lambda status, text, headers=None: type(server)._error(server, status, said)  # type: ignore[method-assign]
+        message = "structured_outputs is not supported"
+        server._error = lambda status, text, headers=None: type(server)._error(server, status, message)  # type: ignore[method-assign]
         with pytest.raises(CannotRun, match="fallback: free"):
             ask(address, clips(3), tmp_path)
         answers = ask(address, clips(3), tmp_path, fallback="free")
@@ -250,7 +256,7 @@ def test_hostile_replies_are_rows(tmp_path: Path) -> None:
         completion("\u202e\x00 happy"),
     ]
     for mode in ("choice", "free", "likelihood", "likelihood-sum"):
-        with running(Faults(reply=lambda body: dict(nasty[heard(body)[0] - 1]))) as (_, address):
+        with running(Faults(reply=lambda body: dict(nasty[clip_sent(body)[0] - 1]))) as (_, address):
             answers = ask(address, clips(len(nasty)), tmp_path, mode=mode)
         assert set(answers.statuses) <= {"ok", "unparsed", "refused"}
         assert answers.statuses[0] == "unparsed"
@@ -272,13 +278,13 @@ def test_closed_models_answer_by_schema(tmp_path: Path) -> None:
 
 
 def test_slips_of_a_card_are_told_before_anything_is_asked(tmp_path: Path) -> None:
-    for settings, said in (
+    for settings, message in (
         ({"prompts": ("nope",)}, "unknown prompt 'nope'"),
         ({"mode": "chioce"}, "did you mean 'choice'"),
         ({"repeats": 0}, "at least one"),
         ({"audio": "none"}, "transcript: true"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             ask(None, clips(1), tmp_path, **settings)  # type: ignore[arg-type]
 
 
@@ -298,7 +304,7 @@ def test_dimensions_are_asked_on_the_stated_scale_and_come_back_in_0_to_1(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("reply", "expected"),
     [
         ('Sure! ```json\n{"valence": 2, "arousal": 4, "dominance": 3}\n```', [0.25, 0.75, 0.5]),
         ('{"Valence": 2, "arousal": "high"}', [0.25, None, None]),
@@ -309,9 +315,9 @@ def test_dimensions_are_asked_on_the_stated_scale_and_come_back_in_0_to_1(tmp_pa
     ],
 )
 def test_free_ratings_are_taken_only_as_numbers_on_the_scale(
-    tmp_path: Path, said: str, expected: list[float | None]
+    tmp_path: Path, reply: str, expected: list[float | None]
 ) -> None:
-    with running(Faults(words=lambda body: said)) as (_, address):
+    with running(Faults(words=lambda body: reply)) as (_, address):
         answers = ask(address, clips(1), tmp_path, mode="free", rated=True, dimensions=[1, 5])
     assert answers.dimensions is not None
     found = [None if math.isnan(x) else round(x, 9) for x in answers.dimensions[0].tolist()]

@@ -20,7 +20,7 @@ from bench.errors import CannotRun, DataError, UsageError
 from bench.execution.planning.systems import resolve_system
 from bench.protocols import Answers, Examples, FitContext, Weights
 from tests.adapters.meralion_ser.test_meralion_network import assert_same_network
-from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, context, heard
+from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, context, tone_examples
 
 WHISPER = {"d_model": 64, "encoder_layers": 1, "encoder_attention_heads": 1, "encoder_ffn_dim": 64}
 
@@ -67,15 +67,17 @@ def test_a_card_asks_for_a_pickle(network: Any, tmp_path: Path, monkeypatch: pyt
     unasked = local_weights(WeightsSpec(local="net"))
     assert unasked is not None
     with pytest.raises(DataError, match="pickled: true under weights"):
-        TrainedSer(weights=unasked).fit(heard(0), heard(0), FitContext(("happy", "sad"), True, 0, tmp_path))
+        TrainedSer(weights=unasked).fit(
+            tone_examples(0), tone_examples(0), FitContext(("happy", "sad"), True, 0, tmp_path)
+        )
     (tmp_path / "net" / "pytorch_model.bin").rename(tmp_path / "net" / "net.pth")
     with pytest.raises(CannotRun, match="pickled: true"):
         local_weights(WeightsSpec(local="net"))
     found = local_weights(WeightsSpec(local="net", pickled=True))
     assert found is not None
     system = TrainedSer(weights=found)
-    system.fit(heard(0), heard(0), FitContext(("happy", "sad"), True, 0, tmp_path))
-    assert set(system.predict(heard(2).clips).statuses) == {"ok"}
+    system.fit(tone_examples(0), tone_examples(0), FitContext(("happy", "sad"), True, 0, tmp_path))
+    assert set(system.predict(tone_examples(2).clips).statuses) == {"ok"}
 
 
 def test_a_shard_that_is_missing_is_named(network: Any, tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_an_input_of_another_shape_is_one_sentence(network: Any, shape: tuple[in
 
 def test_others_may_read_a_kept_folder(tmp_path: Path) -> None:
     predictor = MeralionSerPredictor(**(LOGMEL | {"epochs": 2, "average": 2}))
-    predictor.fit(heard(4), heard(0), context(tmp_path))
+    predictor.fit(tone_examples(4), tone_examples(0), context(tmp_path))
     predictor.save(tmp_path / "kept")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "kept").iterdir()}
     assert len(modes) == 1
@@ -124,9 +126,9 @@ def test_matching_moves_dimensions_to_the_training_speakers_truth_and_leaves_the
 ) -> None:
     network.save_pretrained(tmp_path)
     weights = Weights(tmp_path, "hash")
-    train = heard(8)
-    raw = told(TrainedSer(weights=weights), train, heard(0), tmp_path)
-    matched = told(MatchedSer(weights=weights), train, heard(0), tmp_path)
+    train = tone_examples(8)
+    raw = told(TrainedSer(weights=weights), train, tone_examples(0), tmp_path)
+    matched = told(MatchedSer(weights=weights), train, tone_examples(0), tmp_path)
     assert raw.dimensions is not None
     assert matched.dimensions is not None
     assert raw.probabilities is not None
@@ -142,16 +144,16 @@ def test_matching_moves_dimensions_to_the_training_speakers_truth_and_leaves_the
     assert matched.notes["dimension_scales"][0] == 1
     # Its own speakers are heard alike whoever else is heard: nothing is taken from the clips that are asked about.
     system = MatchedSer(weights=weights)
-    system.fit(train, heard(0), FitContext(("happy", "sad"), True, 0, tmp_path))
-    np.testing.assert_array_equal(system.predict(heard(2).clips).dimensions, matched.dimensions[:2])
+    system.fit(train, tone_examples(0), FitContext(("happy", "sad"), True, 0, tmp_path))
+    np.testing.assert_array_equal(system.predict(tone_examples(2).clips).dimensions, matched.dimensions[:2])
 
 
 def test_without_dimensions_there_is_nothing_to_match(network: Any, tmp_path: Path) -> None:
     network.save_pretrained(tmp_path)
-    for unrated in (heard(4), heard(0)):
+    for unrated in (tone_examples(4), tone_examples(0)):
         unrated.dimensions[:] = np.nan
         with pytest.raises(DataError, match="nothing to match to"):
-            told(MatchedSer(weights=Weights(tmp_path, "hash")), unrated, heard(0), tmp_path)
+            told(MatchedSer(weights=Weights(tmp_path, "hash")), unrated, tone_examples(0), tmp_path)
 
 
 def test_it_is_a_system_of_its_own_in_the_adapted_track() -> None:

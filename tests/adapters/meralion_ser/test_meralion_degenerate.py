@@ -13,20 +13,20 @@ from torch import nn
 from adapters.meralion_ser import MeralionSer, MeralionSerConfig, MeralionSerPredictor
 from bench.errors import DataError, UsageError
 from bench.protocols import Examples
-from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, context, heard
+from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, context, tone_examples
 
 
 def all_rated(value: float) -> Examples:
     """Clips of one arousal, and of valences that differ."""
-    found = heard(16)
+    found = tone_examples(16)
     found.dimensions[:, 0], found.dimensions[:, 1] = found.dimensions[:, 1].copy(), value
     return found
 
 
 def test_a_dimension_that_is_the_same_for_all_clips_is_not_answered(tmp_path: Path) -> None:
     predictor = MeralionSerPredictor(**LOGMEL)
-    predictor.fit(all_rated(0.5), heard(0), context(tmp_path))
-    answers = predictor.predict(heard(4).clips)
+    predictor.fit(all_rated(0.5), tone_examples(0), context(tmp_path))
+    answers = predictor.predict(tone_examples(4).clips)
     assert answers.dimensions is not None
     assert np.isnan(answers.dimensions).tolist() == [[False, True, True]] * 4
     assert answers.notes["dimensions_without_answer"] == ["arousal", "dominance"]
@@ -36,7 +36,9 @@ def test_nothing_but_constants_is_nothing_to_learn_dimensions_from(tmp_path: Pat
     constant = all_rated(0.5)
     constant.dimensions[:, 0] = np.nan
     with pytest.raises(DataError, match="none has two different values among the training clips"):
-        MeralionSerPredictor(**(LOGMEL | {"category_weight": 0})).fit(constant, heard(0), context(tmp_path))
+        MeralionSerPredictor(**(LOGMEL | {"category_weight": 0})).fit(
+            constant, tone_examples(0), context(tmp_path)
+        )
 
 
 @pytest.mark.parametrize("encoder", ["logmel", "features"])

@@ -18,7 +18,7 @@ from adapters.meralion_ser.training.losses import HybridMasks, HybridTargets
 from adapters.meralion_ser.training.session import TrainingSession
 from adapters.transformers_encoder import TransformersEncoder
 from bench.protocols import Weights
-from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, SIZES, context, heard
+from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, SIZES, context, tone_examples
 
 
 def test_views_in_the_prefix_cache_are_what_encoding_each_anew_gives(
@@ -30,7 +30,7 @@ def test_views_in_the_prefix_cache_are_what_encoding_each_anew_gives(
     whole = AutoModel.from_config(AutoConfig.for_model("wavlm", **SIZES)).eval()
     whole.save_pretrained(tmp_path / "encoder")
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path / "encoder")
-    weights, examples = Weights(tmp_path / "encoder", "hash"), heard(4)
+    weights, examples = Weights(tmp_path / "encoder", "hash"), tone_examples(4)
     stored = TransformersEncoder(weights, layers=[1])
     features = {x: stored.encode([examples.clips.read(i)])[0] for i, x in enumerate(examples.clips.ids)}
     settings: dict[str, Any] = {
@@ -49,7 +49,7 @@ def test_views_in_the_prefix_cache_are_what_encoding_each_anew_gives(
 
     monkeypatch.setattr(predictor_module, "train", watched)
     MeralionSerPredictor(**(LOGMEL | settings), weights=weights).fit(
-        examples, heard(0), context(tmp_path / "fit", features=features)
+        examples, tone_examples(0), context(tmp_path / "fit", features=features)
     )
     cached = learnt[0].stages[0].train
 
@@ -79,7 +79,7 @@ def test_a_batch_of_one_clip_learns_its_category_and_has_no_concordance(tmp_path
     assert bool(logits.grad.abs().sum() > 0)
     for name, settings in (("alone", {}), ("remembered", {"concordance_steps": 3})):
         predictor = MeralionSerPredictor(**(LOGMEL | {"batch": 1, "mixup": 1.0} | settings))
-        predictor.fit(heard(4), heard(0), context(tmp_path / name))
+        predictor.fit(tone_examples(4), tone_examples(0), context(tmp_path / name))
         assert np.isfinite(predictor.notes["training_losses"]).all()
 
 
@@ -94,6 +94,6 @@ def test_noise_is_found_in_the_folders_of_musan(tmp_path: Path) -> None:
     found = []
     for noise_folder in (str(tmp_path / "musan"), None):
         predictor = MeralionSerPredictor(**(LOGMEL | {"views": 1, "noise_folder": noise_folder}))
-        predictor.fit(heard(8), heard(0), context(tmp_path / str(len(found))))
+        predictor.fit(tone_examples(8), tone_examples(0), context(tmp_path / str(len(found))))
         found.append(predictor.notes["training_losses"])
     assert found[0] != found[1]

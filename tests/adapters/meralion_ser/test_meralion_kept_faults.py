@@ -22,7 +22,7 @@ from adapters.meralion_ser.trained import check_keepable, keep
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import CannotRun, DataError, UsageError
 from bench.protocols import Answers, Clips, Examples, FitContext, Weights
-from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, SIZES, heard
+from tests.adapters.meralion_ser.test_meralion_options import LOGMEL, SIZES, tone_examples
 
 Tensors = dict[str, Tensor]
 SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -58,7 +58,7 @@ def answers(folder: Path, clips: Clips = GOOD, labels: tuple[str, ...] = ("neutr
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     predictor = MeralionSerPredictor(**(LOGMEL | {"epochs": 2, "average": 2}))
-    predictor.fit(heard(8), heard(0), offered(folder / "work"))
+    predictor.fit(tone_examples(8), tone_examples(0), offered(folder / "work"))
     predictor.save(folder / "kept")
     return folder / "kept"
 
@@ -98,7 +98,7 @@ def without(part: str) -> Callable[[Tensors], Tensors]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         (without("emotion_classification_layer"), "3 missing: emotion_classification_layer.0.weight"),
         (without("downstream_model"), r"… \(\d+ in all\)"),
@@ -109,12 +109,12 @@ def without(part: str) -> Callable[[Tensors], Tensors]:
 )  # fmt: skip
 @pytest.mark.parametrize("file", ["model.safetensors", "epoch-2.safetensors"])
 def test_a_trained_folder_answers_with_all_of_its_weights_or_not_at_all(
-    trained: Path, rule: Callable[[Tensors], Tensors], said: str, file: str
+    trained: Path, rule: Callable[[Tensors], Tensors], message: str, file: str
 ) -> None:
     change(trained, rule, file)
     if file == "model.safetensors":
         (trained / "epoch-2.safetensors").unlink()
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         answers(trained)
     assert str(trained) in str(caught.value)
 
@@ -129,7 +129,7 @@ def test_a_trained_folder_never_reads_pickled_weights(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("model.safetensors", b"\x10\0\0\0\0\0\0\0{", "model.safetensors: 9 bytes that are no whole safetensors"),
         ("epoch-2.safetensors", b"xx", "epoch-2.safetensors: 2 bytes that are no whole"),
@@ -141,10 +141,10 @@ def test_a_trained_folder_never_reads_pickled_weights(trained: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_damaged_file_of_a_trained_folder_is_named(
-    trained: Path, file: str, content: bytes, said: str
+    trained: Path, file: str, content: bytes, message: str
 ) -> None:
     (trained / file).write_bytes(content)
-    with pytest.raises((DataError, CannotRun), match=said):
+    with pytest.raises((DataError, CannotRun), match=message):
         answers(trained)
 
 
@@ -219,7 +219,7 @@ def encoder_folder(kind: str, folder: Path) -> Weights:
 
 @pytest.mark.parametrize(("kind", "window"), [("whisper", "30s"), ("whisper", "own"), ("wavlm", "own")])
 def test_a_kept_network_hears_as_the_feature_store_did(kind: str, window: str, tmp_path: Path) -> None:
-    weights, learnt = encoder_folder(kind, tmp_path / "encoder"), heard(8)
+    weights, learnt = encoder_folder(kind, tmp_path / "encoder"), tone_examples(8)
     asked = clips_of(noise(0.8, 1), noise(0.01, 2), noise(31.0, 3))
     params: dict[str, Any] = {"input": window, "layers": [2]}
     store = TransformersEncoder(weights, **params)
@@ -235,7 +235,7 @@ def test_a_kept_network_hears_as_the_feature_store_did(kind: str, window: str, t
         "stored_layer": 2,
     }
     predictor = MeralionSerPredictor(**(settings | lora), weights=weights)
-    predictor.fit(learnt, heard(0), offered(tmp_path / "fit", features=frames))
+    predictor.fit(learnt, tone_examples(0), offered(tmp_path / "fit", features=frames))
     expected = predictor.predict(asked)
     states = [kept.state for kept in predictor._session.checkpoints]
     keep(
@@ -277,10 +277,10 @@ def test_an_encoders_missing_front_end_is_named(tmp_path: Path) -> None:
 
 
 def test_a_network_of_dimensions_alone_answers_dimensions_and_no_label(tmp_path: Path) -> None:
-    learnt = heard(8)
+    learnt = tone_examples(8)
     unnamed = Examples(learnt.clips, (None,) * 8, learnt.dimensions, learnt.speakers)
     predictor = MeralionSerPredictor(**(LOGMEL | {"epochs": 1}))
-    predictor.fit(unnamed, heard(0), offered(tmp_path / "fit", labels=()))
+    predictor.fit(unnamed, tone_examples(0), offered(tmp_path / "fit", labels=()))
     predictor.save(tmp_path / "kept")
     for labels in (SEVEN, ()):
         found = answers(tmp_path / "kept", GOOD, labels)
@@ -404,7 +404,7 @@ def test_the_released_layout_loads_its_weights_under_a_meta_device(released: Pat
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda d: (d / "model.safetensors").write_bytes((d / "model.safetensors").read_bytes()[:5000]),
          "model.safetensors: 5,000 bytes that are no whole safetensors file"),
@@ -422,10 +422,10 @@ def test_the_released_layout_loads_its_weights_under_a_meta_device(released: Pat
     ],
 )  # fmt: skip
 def test_a_bad_file_of_the_released_layout_is_one_sentence(
-    released: Path, spoil: Callable[[Path], None], said: str
+    released: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(released)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         MeralionSer.from_released(released)
     assert str(released) in str(caught.value)
 

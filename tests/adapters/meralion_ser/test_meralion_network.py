@@ -226,12 +226,12 @@ def test_a_checkpoint_that_does_not_fit_is_described(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(DataError) as caught:
         MeralionSer.from_released(tmp_path)
-    for said in (
+    for message in (
         "1 missing: emotion_layer.bias",
         "1 unexpected: downstream_model.extra",
         "dim_layer.3.bias (4,)",
     ):
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
 
 def test_pickled_and_foreign_folders_are_refused(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_few_clips_init_keeps_the_signal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"encoder": "wav2vec"}, "use one of whisper, backbone, none"),
         ({"channels": 48, "channels_per_group": 32}, "cannot be split"),
@@ -273,8 +273,8 @@ def test_few_clips_init_keeps_the_signal() -> None:
         ({"encoder": "whisper", "frame_stack": 2}, "frame_stack"),
     ],
 )
-def test_impossible_configs_are_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_impossible_configs_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         MeralionSer(MeralionSerConfig(**fields))
 
 

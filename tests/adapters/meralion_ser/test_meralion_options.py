@@ -135,10 +135,10 @@ def test_focal_loss_is_the_papers() -> None:
 
 def test_remembered_batches_give_the_ccc_and_the_gradient_of_the_whole() -> None:
     torch.manual_seed(0)
-    said, truth = torch.rand(8, 3, dtype=torch.float64), torch.rand(8, 3, dtype=torch.float64)
+    predicted, truth = torch.rand(8, 3, dtype=torch.float64), torch.rand(8, 3, dtype=torch.float64)
     everything = HybridMasks(torch.ones(8, dtype=torch.bool), torch.ones(8, 3, dtype=torch.bool))
     only_dimensions = HybridWeights(category=0.0, dimension=1.0)
-    whole = said.clone().requires_grad_()
+    whole = predicted.clone().requires_grad_()
     logits = torch.zeros(8, 2, dtype=torch.float64)
     targets = HybridTargets(torch.zeros(8, dtype=torch.long), truth)
     loss = hybrid_loss(logits, whole, targets, everything, only_dimensions)
@@ -147,7 +147,7 @@ def test_remembered_batches_give_the_ccc_and_the_gradient_of_the_whole() -> None
     memory = ConcordanceMemory(3)
     for start in range(0, 8, 2):
         rows = slice(start, start + 2)
-        part = said[rows].clone().requires_grad_()
+        part = predicted[rows].clone().requires_grad_()
         last = hybrid_loss(
             logits[rows],
             part,
@@ -262,7 +262,7 @@ def test_views_are_the_same_every_time_and_change_speed_and_noise(tmp_path: Path
     assert np.abs(np.abs(noise) - np.abs(noise).mean()).max() < 1e-3
 
 
-def heard(count: int, soft: bool = False) -> Examples:
+def tone_examples(count: int, soft: bool = False) -> Examples:
     """Tones whose pitch tells the class and the arousal."""
     classes = np.arange(count) % 2
     audio = [
@@ -307,8 +307,8 @@ def test_each_option_trains_repeats_itself_and_changes_the_answer(
 ) -> None:
     def probabilities(folder: str, **options: Any) -> Any:
         predictor = MeralionSerPredictor(**(LOGMEL | options))
-        examples = heard(16, soft=True)
-        predictor.fit(examples, heard(0, soft=True), context(tmp_path / folder))
+        examples = tone_examples(16, soft=True)
+        predictor.fit(examples, tone_examples(0, soft=True), context(tmp_path / folder))
         return predictor.predict(examples.clips).probabilities
 
     plain, first = probabilities("plain"), probabilities("first", **settings)
@@ -318,13 +318,13 @@ def test_each_option_trains_repeats_itself_and_changes_the_answer(
 
 def test_matched_dimensions_have_the_truths_mean_and_spread_on_the_training_clips(tmp_path: Path) -> None:
     predictor = MeralionSerPredictor(**(LOGMEL | {"match_dimensions": True, "epochs": 6}))
-    examples = heard(16)
-    predictor.fit(examples, heard(0), context(tmp_path))
-    said = predictor.predict(examples.clips).dimensions
-    assert said is not None
+    examples = tone_examples(16)
+    predictor.fit(examples, tone_examples(0), context(tmp_path))
+    predicted = predictor.predict(examples.clips).dimensions
+    assert predicted is not None
     truth = examples.dimensions[:, 1]
-    assert abs(said[:, 1].mean() - truth.mean()) < 0.02
-    assert abs(said[:, 1].std() - truth.std()) < 0.02
+    assert abs(predicted[:, 1].mean() - truth.mean()) < 0.02
+    assert abs(predicted[:, 1].std() - truth.std()) < 0.02
 
 
 @pytest.fixture(scope="module")
@@ -352,8 +352,8 @@ def test_the_papers_way_trains_from_log_mel(
         "crop_seconds": 1.0, "checkpointing": True, "weights": Weights(whisper_folder, "hash"),
     }  # fmt: skip
     predictor = MeralionSerPredictor(**settings)
-    examples = heard(8)
-    predictor.fit(examples, heard(0), context(tmp_path))
+    examples = tone_examples(8)
+    predictor.fit(examples, tone_examples(0), context(tmp_path))
     answers = predictor.predict(examples.clips)
     assert answers.notes["epochs"] == epochs + 2
     assert answers.notes["lora_parameters"] == 2 * 3 * 2 * (16 + 16)
@@ -366,14 +366,14 @@ def test_own_frames_from_audio_or_from_the_store_give_the_same_prefix(
 ) -> None:
     from adapters.transformers_encoder import TransformersEncoder
 
-    weights, examples = Weights(whisper_folder, "hash"), heard(6)
+    weights, examples = Weights(whisper_folder, "hash"), tone_examples(6)
     stored = TransformersEncoder(weights, layers=[1])
     features = {name: stored.encode([examples.clips.read(i)])[0] for i, name in enumerate(examples.clips.ids)}
     common = LOGMEL | {"encoder": "whisper", "frame_stack": 1, "layer": 2, "weights": weights, "epochs": 2}
     found = []
     for settings, given in (({"stored_layer": 1}, features), ({}, None)):
         predictor = MeralionSerPredictor(**(common | settings))
-        predictor.fit(examples, heard(0), context(tmp_path / str(len(found)), features=given))
+        predictor.fit(examples, tone_examples(0), context(tmp_path / str(len(found)), features=given))
         found.append(predictor.predict(examples.clips).probabilities)
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
 
@@ -388,7 +388,7 @@ def test_a_kept_network_on_another_encoder_answers_as_it_was_trained(tmp_path: P
     folder, kept = tmp_path / "encoder", tmp_path / "kept"
     AutoModel.from_config(AutoConfig.for_model("wavlm", **SIZES)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    weights, examples = Weights(folder, "hash"), heard(6)
+    weights, examples = Weights(folder, "hash"), tone_examples(6)
     stored = TransformersEncoder(weights, layers=[1])
     features = {name: stored.encode([examples.clips.read(i)])[0] for i, name in enumerate(examples.clips.ids)}
     settings = {
@@ -400,10 +400,10 @@ def test_a_kept_network_on_another_encoder_answers_as_it_was_trained(tmp_path: P
         "lora_epochs": 1,
     }
     predictor = MeralionSerPredictor(**(LOGMEL | settings), weights=weights)
-    predictor.fit(examples, heard(0), context(tmp_path / "fit", features=features))
+    predictor.fit(examples, tone_examples(0), context(tmp_path / "fit", features=features))
     predictor.save(kept)
     again = TrainedSer(weights=Weights(kept, "hash"))
-    again.fit(heard(0), heard(0), context(tmp_path / "none"))
+    again.fit(tone_examples(0), tone_examples(0), context(tmp_path / "none"))
     found, expected = (
         again.predict(examples.clips).probabilities,
         predictor.predict(examples.clips).probabilities,

@@ -371,7 +371,7 @@ def test_dimensions_alone_cannot_be_asked_for_where_there_are_none(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "said"),
+    ("settings", "error", "message"),
     [
         ({"channel": 32}, UsageError, "did you mean 'channels'"),
         ({"encoder": "wav2vec"}, UsageError, "use one of whisper, backbone, features, logmel"),
@@ -388,8 +388,10 @@ def test_dimensions_alone_cannot_be_asked_for_where_there_are_none(tmp_path: Pat
         ({"encoder": "whisper", "layer": 3, "stored_layer": 3}, CannotRun, "needs weights"),
     ],
 )
-def test_impossible_cards_are_refused(settings: dict[str, Any], error: type[BenchError], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_impossible_cards_are_refused(
+    settings: dict[str, Any], error: type[BenchError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
         MeralionSerPredictor(**(SMALL | settings))
 
 

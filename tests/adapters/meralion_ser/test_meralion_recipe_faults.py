@@ -25,7 +25,7 @@ from adapters.meralion_ser.training.stages import FrameNetwork
 from adapters.transformers_encoder import TransformersEncoder
 from bench.errors import DataError, UsageError
 from bench.protocols import Clips, Examples, FitContext, Weights
-from tests.adapters.meralion_ser.test_meralion_options import LABELS, LOGMEL, SIZES, heard
+from tests.adapters.meralion_ser.test_meralion_options import LABELS, LOGMEL, SIZES, tone_examples
 
 
 def context(folder: Path, **fields: Any) -> FitContext:
@@ -34,7 +34,7 @@ def context(folder: Path, **fields: Any) -> FitContext:
 
 def rated(count: int, **known: float) -> Examples:
     """Tones of two pitches; of the named dimensions (or all) the ratings go with the pitch."""
-    examples = heard(count)
+    examples = tone_examples(count)
     truth = (0.3 + 0.4 * (np.arange(count) % 2))[:, None].repeat(3, axis=1)
     names = ("valence", "arousal", "dominance")
     for column, name in enumerate(names):
@@ -76,32 +76,32 @@ def stored(folder: Path, clips: Clips, **params: Any) -> dict[str, Any]:
 def test_stored_features_of_another_layer_are_refused_before_training(
     tmp_path: Path, whisper_folder: Path, layers: list[int]
 ) -> None:
-    examples = heard(8)
+    examples = tone_examples(8)
     features = stored(whisper_folder, examples.clips, layers=layers)
     given = context(tmp_path, features=features, feature_params={"input": "own", "layers": layers})
-    said = r"stored_layer is 1, but the stored features are those of layer 2 \(features.params.layers: "
-    with pytest.raises(UsageError, match=said):
-        whisper(whisper_folder, layer=3, stored_layer=1).fit(examples, heard(0), given)
+    message = r"stored_layer is 1, but the stored features are those of layer 2 \(features.params.layers: "
+    with pytest.raises(UsageError, match=message):
+        whisper(whisper_folder, layer=3, stored_layer=1).fit(examples, tone_examples(0), given)
     right = whisper(whisper_folder, layer=3, stored_layer=2)
-    right.fit(examples, heard(0), given)
+    right.fit(examples, tone_examples(0), given)
     assert right.notes["training_clips"] == 8
 
 
 def test_a_stored_layer_above_the_encoders_last_is_refused(tmp_path: Path, whisper_folder: Path) -> None:
-    examples = heard(4)
+    examples = tone_examples(4)
     given = context(tmp_path, features=stored(whisper_folder, examples.clips, layers=[3]))
     with pytest.raises(UsageError, match="stored_layer 7 lies above layer 3"):
-        whisper(whisper_folder, stored_layer=7).fit(examples, heard(0), given)
+        whisper(whisper_folder, stored_layer=7).fit(examples, tone_examples(0), given)
 
 
 def test_views_hear_through_the_window_that_the_stored_frames_were_made_in(
     tmp_path: Path, whisper_folder: Path
 ) -> None:
-    examples = heard(4)
+    examples = tone_examples(4)
     params = {"input": "30s", "layers": [2]}
     features = stored(whisper_folder, examples.clips, **params)
     predictor = whisper(whisper_folder, layer=3, stored_layer=2, views=1)
-    predictor.fit(examples, heard(0), context(tmp_path, features=features, feature_params=params))
+    predictor.fit(examples, tone_examples(0), context(tmp_path, features=features, feature_params=params))
     unchanged = predictor._front_end()(examples.clips.read(0))
     torch.testing.assert_close(unchanged, stored_frames(features["clip-0"]), rtol=0, atol=0)
 
@@ -176,9 +176,9 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     wrong = {"channels": "16", "mixup": 2, "batch": 2.5, "epoch": 3}
     with pytest.raises(UsageError) as refused:
         MeralionSerPredictor(**(LOGMEL | wrong))
-    said = str(refused.value).split("; ")
-    assert said[0] == "no parameter 'epoch'"
-    assert [part for part in said if " is " in part] == ["channels is '16'", "batch is 2.5", "mixup is 2"]
+    faults = str(refused.value).split("; ")
+    assert faults[0] == "no parameter 'epoch'"
+    assert [part for part in faults if " is " in part] == ["channels is '16'", "batch is 2.5", "mixup is 2"]
 
 
 def test_nothing_to_weigh_is_refused() -> None:
@@ -189,7 +189,7 @@ def test_nothing_to_weigh_is_refused() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**70])
 def test_a_seed_that_is_none_is_refused(tmp_path: Path, seed: int) -> None:
     with pytest.raises(UsageError, match=f"seed is {seed}; expected a whole number from 0"):
-        MeralionSerPredictor(**LOGMEL).fit(heard(4), heard(0), context(tmp_path, seed=seed))
+        MeralionSerPredictor(**LOGMEL).fit(tone_examples(4), tone_examples(0), context(tmp_path, seed=seed))
 
 
 def test_without_a_category_term_epochs_are_chosen_by_the_concordance(
@@ -224,17 +224,17 @@ def test_concordance_of_one_clip_is_refused_and_remembered_batches_make_it_one_t
 ) -> None:
     alone = LOGMEL | {"category_weight": 0, "batch": 1}
     with pytest.raises(UsageError, match="batch is 1 and only dimensions are trained"):
-        MeralionSerPredictor(**alone).fit(rated(8), heard(0), context(tmp_path / "refused"))
+        MeralionSerPredictor(**alone).fit(rated(8), tone_examples(0), context(tmp_path / "refused"))
     with pytest.raises(UsageError, match="batch is 1 and only dimensions are trained"):
         MeralionSerPredictor(**(LOGMEL | {"batch": 1})).fit(
             unlabelled(rated(8)), unlabelled(rated(0)), context(tmp_path / "also", labels=())
         )
     remembering = MeralionSerPredictor(**(alone | {"concordance_steps": 4}))
-    remembering.fit(rated(8), heard(0), context(tmp_path / "taken"))
+    remembering.fit(rated(8), tone_examples(0), context(tmp_path / "taken"))
     assert all(loss > 0 for loss in remembering._session.losses)
     both = MeralionSerPredictor(**(LOGMEL | {"batch": 1}))
-    both.fit(rated(8), heard(0), context(tmp_path / "both"))
-    assert both.predict(heard(2).clips).dimensions is None
+    both.fit(rated(8), tone_examples(0), context(tmp_path / "both"))
+    assert both.predict(tone_examples(2).clips).dimensions is None
     assert both.notes["dimensions_learned"] is False
 
 
@@ -242,17 +242,19 @@ def test_what_only_one_clip_or_no_term_tells_is_refused(tmp_path: Path) -> None:
     one = rated(8)
     one.dimensions[1:] = np.nan
     with pytest.raises(DataError, match="none has two different values among the training clips"):
-        MeralionSerPredictor(**(LOGMEL | {"category_weight": 0})).fit(one, heard(0), context(tmp_path))
+        MeralionSerPredictor(**(LOGMEL | {"category_weight": 0})).fit(
+            one, tone_examples(0), context(tmp_path)
+        )
     with pytest.raises(DataError, match="dimension_weight is 0 and no training clip carries a category"):
         MeralionSerPredictor(**(LOGMEL | {"dimension_weight": 0})).fit(
-            unlabelled(rated(8)), heard(0), context(tmp_path)
+            unlabelled(rated(8)), tone_examples(0), context(tmp_path)
         )
 
 
 def test_a_dimension_that_no_training_clip_carries_is_not_answered(tmp_path: Path) -> None:
     predictor = MeralionSerPredictor(**LOGMEL)
-    predictor.fit(rated(16, arousal=True), heard(0), context(tmp_path / "fit"))
-    answers = predictor.predict(heard(4).clips)
+    predictor.fit(rated(16, arousal=True), tone_examples(0), context(tmp_path / "fit"))
+    answers = predictor.predict(tone_examples(4).clips)
     assert answers.dimensions is not None
     assert np.isnan(answers.dimensions).tolist() == [[True, False, True]] * 4
     assert answers.notes["dimensions_learned"] is True
@@ -266,10 +268,10 @@ def test_a_dimension_that_no_training_clip_carries_is_not_answered(tmp_path: Pat
 def test_after_mixed_precision_clips_are_answered_in_single_precision(tmp_path: Path) -> None:
     predictor = MeralionSerPredictor(**(LOGMEL | {"precision": "bf16"}))
     examples = rated(16)
-    predictor.fit(examples, heard(0), context(tmp_path / "fit"))
+    predictor.fit(examples, tone_examples(0), context(tmp_path / "fit"))
     predictor.save(tmp_path / "kept")
     kept = TrainedSer(weights=Weights(tmp_path / "kept", "hash"))
-    kept.fit(heard(0), heard(0), context(tmp_path / "none"))
+    kept.fit(tone_examples(0), tone_examples(0), context(tmp_path / "none"))
     found, expected = predictor.predict(examples.clips), kept.predict(examples.clips)
     assert found.probabilities is not None
     assert expected.probabilities is not None
@@ -310,7 +312,7 @@ def test_lora_dropout_of_a_card_reaches_the_encoder_and_wavlm_says_that_it_canno
     from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
     def fitted(kind: str, rate: float) -> MeralionSerPredictor:
-        folder, examples = tmp_path / kind, heard(6)
+        folder, examples = tmp_path / kind, tone_examples(6)
         torch.manual_seed(0)
         AutoModel.from_config(AutoConfig.for_model(kind, **SIZES)).save_pretrained(folder)
         Wav2Vec2FeatureExtractor().save_pretrained(folder)
@@ -320,7 +322,7 @@ def test_lora_dropout_of_a_card_reaches_the_encoder_and_wavlm_says_that_it_canno
         }  # fmt: skip
         predictor = MeralionSerPredictor(**(LOGMEL | settings), weights=Weights(folder, "hash"))
         features = stored(folder, examples.clips, layers=[1])
-        predictor.fit(examples, heard(0), context(tmp_path / f"{kind}-{rate}", features=features))
+        predictor.fit(examples, tone_examples(0), context(tmp_path / f"{kind}-{rate}", features=features))
         return predictor
 
     for rate in (0.0, 0.3):
@@ -336,8 +338,8 @@ def test_a_short_clip_in_a_batch_is_heard_as_it_is_alone(
     tmp_path: Path, whisper_folder: Path, frames: str
 ) -> None:
     predictor = whisper(whisper_folder, frames=frames, epochs=0, lora_epochs=1, lora_rank=2)
-    examples = heard(4)
-    predictor.fit(examples, heard(0), context(tmp_path))
+    examples = tone_examples(4)
+    predictor.fit(examples, tone_examples(0), context(tmp_path))
     waves = [np.sin(np.arange(n) / 9).astype(np.float32) * 0.3 for n in (14400, 14400, 14400, 3200)]
     clips = Clips(tuple("abcd"), tuple("abcd"), np.ones(4), ("en",) * 4, lambda i: waves[i])
     several = predictor._training_clips(
@@ -374,8 +376,8 @@ def test_a_changed_noise_file_begins_a_new_fit(tmp_path: Path) -> None:
         soundfile.write(noises / "noise.wav", noise, 16000)
         settings = {"views": 1, "noise_folder": str(noises), "epochs": 2}
         predictor = MeralionSerPredictor(**(LOGMEL | settings))
-        predictor.fit(rated(12), heard(0), context(tmp_path / folder))
-        probabilities = predictor.predict(heard(2).clips).probabilities
+        predictor.fit(rated(12), tone_examples(0), context(tmp_path / folder))
+        probabilities = predictor.predict(tone_examples(2).clips).probabilities
         assert probabilities is not None
         return probabilities.tobytes()
 
@@ -415,7 +417,7 @@ def test_a_crop_lasts_as_long_in_the_heads_stage_as_in_loras(
 
     monkeypatch.setattr(predictor_module, "train", watched)
     settings = {"frames": frames, "epochs": 1, "lora_epochs": 1, "lora_rank": 2, "crop_seconds": 0.2}
-    whisper(whisper_folder, **settings).fit(heard(4), heard(0), context(tmp_path))
+    whisper(whisper_folder, **settings).fit(tone_examples(4), tone_examples(0), context(tmp_path))
     assert [stage.longest for stage in learnt[0].stages] == [head, 20]
 
 

@@ -13,7 +13,7 @@ from adapters.meralion_ser import MeralionSerPredictor
 from adapters.transformers_encoder import TransformersEncoder
 from bench.cards.registry import load_system
 from bench.protocols import Weights
-from tests.adapters.meralion_ser.test_meralion_options import SIZES, context, heard
+from tests.adapters.meralion_ser.test_meralion_options import SIZES, context, tone_examples
 
 RIVALS = {
     "whisper-small-adapted": "whisper-small",
@@ -50,13 +50,13 @@ def test_a_rival_trains_on_a_small_encoder_of_its_kind(kind: str, name: str, tmp
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(kind, **SIZES)).save_pretrained(tmp_path / "encoder")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "encoder")
-    weights, examples = Weights(tmp_path / "encoder", "hash"), heard(8)
+    weights, examples = Weights(tmp_path / "encoder", "hash"), tone_examples(8)
     card = load_system(name)
     smaller: dict[str, Any] = {"layer": 2, "stored_layer": 1, "channels": 16, "epochs": 1, "lora_epochs": 2}
     stored = TransformersEncoder(weights, input="own", layers=[1])
     features = {x: stored.encode([examples.clips.read(i)])[0] for i, x in enumerate(examples.clips.ids)}
     predictor = MeralionSerPredictor(**(card.params | smaller), weights=weights)
-    predictor.fit(examples, heard(0), context(tmp_path / "fit", features=features))
+    predictor.fit(examples, tone_examples(0), context(tmp_path / "fit", features=features))
     answers = predictor.predict(examples.clips)
     assert answers.notes["epochs"] == 3
     assert answers.notes["lora_parameters"] == 3 * 8 * (32 + 32)

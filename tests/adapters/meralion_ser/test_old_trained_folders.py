@@ -41,7 +41,7 @@ def test_a_folder_of_the_first_version_answers_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"channels": "16"}, "channels is '16'; expected a whole number from 1 on"),
         ({"encoder": "ears"}, "encoder is 'ears'; use one of whisper, backbone, features, logmel"),
@@ -50,7 +50,7 @@ def test_a_folder_of_the_first_version_answers_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_no_network_has_are_one_sentence(
-    tmp_path: Path, changed: dict[str, Any], said: str
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     folder = Path(shutil.copytree(OLD / "trained", tmp_path / "trained"))
     facts = json.loads((folder / "serbench.json").read_text(encoding="utf-8"))
@@ -59,6 +59,6 @@ def test_settings_that_no_network_has_are_one_sentence(
     with pytest.raises(CannotRun) as refused:
         opened(folder, tmp_path)
     sentence = str(refused.value)
-    assert f"serbench.json: not what serbench train wrote ({said}" in sentence
+    assert f"serbench.json: not what serbench train wrote ({message}" in sentence
     assert "pydantic" not in sentence
     assert "\n" not in sentence

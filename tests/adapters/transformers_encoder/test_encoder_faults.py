@@ -286,12 +286,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_checkpoint_that_cannot_be_fetched_is_named_with_its_place_and_the_command(cache: Path) -> None:
     with pytest.raises(CannotRun) as caught:
         S3PRLUpstreamEncoder("apc")
-    said = str(caught.value)
-    assert "Max retries" not in said
+    message = str(caught.value)
+    assert "Max retries" not in message
     assert (
-        f"is not in s3prl's cache ({cache}) and cannot be fetched here (ConnectionRefusedError: Con" in said
+        f"is not in s3prl's cache ({cache}) and cannot be fetched here (ConnectionRefusedError: Con"
+        in message
     )
-    command = said.partition("network: ")[2].split()
+    command = message.partition("network: ")[2].split()
     assert command[:4] == ["curl", "-L", "--create-dirs", "-o"]
     assert command[5].startswith("https://")
     assert command[5].endswith("apc_360hr.ckpt")
