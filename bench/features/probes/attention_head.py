@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.features.probes.batched_adam import HeadBatch, IntArray, Objective, Slope, Trial, initial
+from bench.features.probes import IntArray
+from bench.features.probes.batched_adam import HeadBatch, Objective, Slope, Trial, initial
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-IntArray = NDArray[np.int64]
+from bench.features.probes import IntArray
+from bench.protocols import Progress
+
 Slope = Callable[[Tensor], Tensor]
 """Scores → ∂ loss / ∂ scores."""
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -161,7 +163,7 @@ def train_heads(
     lessons: Sequence[Trial],
     objective: Objective,
     schedule: Schedule,
-    progress: Callable[[float, float], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> TrainedHeads:
     """Train one head per lesson, as many of them at a time as the design likes.
 

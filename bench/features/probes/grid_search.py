@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate, DataError
-from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
+from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask
 from bench.metrics import concordance_cc, unweighted_accuracy
-from bench.protocols import DIMENSIONS
+from bench.protocols import DIMENSIONS, Progress
 
 FeatureMatrix = NDArray[np.float64]
 

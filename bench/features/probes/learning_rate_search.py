@@ -12,6 +12,7 @@ one fold in five is speakers that a benchmark of speakers cannot afford to leave
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, softmax
 from bench.features.probes.batched_adam import (
     HeadFamily,
     Objective,
@@ -32,6 +33,7 @@ from bench.features.probes.batched_adam import (
     train_heads,
 )
 from bench.features.probes.losses import CccLoss, CrossEntropy
+from bench.protocols import Progress
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 TOO_FEW = "this fold has fewer than two training or validation clips with a dimension"
@@ -42,25 +44,43 @@ SUPERB_STEPS, SUPERB_LOOK = 30_000, 1_000
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is tried, and for how long.
+class GradientProbe(ABC):
+    """A probe whose heads are trained by gradient descent: what is tried, and for how long.
 
-    ``max_steps`` bounds training at every learning rate; validation loss is looked at every ``evaluate_every`` steps, and
-    a head stops after ``patience`` looks without improvement. ``"superb"``: 30,000 steps, looked at every 1,000, none
-    left out. ``class_weights`` weighs the cross-entropy by inverse class frequency (s3prl does not).
+    Args:
+        learning_rates: rates to choose from by validation loss; of equal ones the first.
+        hidden: width of the projection.
+        batch_size: clips of a minibatch.
+        max_steps: bound on the steps at every learning rate. ``"superb"``: SUPERB's recipe, 30,000 steps, validated
+            every 1,000, never stopped early.
+        evaluate_every: steps between two looks at the validation loss.
+        patience: looks without improvement after which a head stops.
+        clip: largest norm of a head's gradient; None for none.
+        refit: whether the chosen head is trained again on training and validation clips together.
+        standardise: whether each feature is scaled by the rows that a head is fitted to.
+        class_weights: whether the cross-entropy is weighed by inverse class frequency (s3prl does not).
+        device: where the heads train, ``"cpu"``, ``"cuda:0"`` …
     """
 
     learning_rates: Sequence[float]
+    hidden: int = 256
     batch_size: int = 32
     max_steps: int | Literal["superb"] = 500
     evaluate_every: int = 20
     patience: int = 5
     clip: float | None = 1.0
     refit: bool = True
+    standardise: bool = False
     class_weights: bool = False
+    device: str = "cpu"
 
-    def run(self, task: ProbeTask, design: HeadFamily, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
+    @abstractmethod
+    def head_family(self, task: ProbeTask) -> HeadFamily:
+        """The kind of head that this probe trains, on the features of the task."""
+
+    def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
         """Answer every (fold index, seed). Deterministic for a seed and a fixed number of threads."""
+        design = self.head_family(task)
         heads = [head for head in (self._category_head(task), self._dimension_head(task)) if head is not None]
         answers: dict[str, dict[TrialKey, tuple[NDArray[np.float64], dict[str, Any]]]] = {}
         for number, head in enumerate(heads):

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, softmax
 from bench.features.probes.grid_search import FeatureMatrix, run_shallow
+from bench.protocols import Progress
 
 C_GRID = (0.0003, 0.001, 0.01, 0.1, 1.0)
 ALPHA_GRID = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
