@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate, UsageError
+from bench.protocols import Array
 from bench.statistics.additive import (
     METRICS,
-    Array,
     Codes,
     InputError,
     Metric,

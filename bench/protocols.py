@@ -26,6 +26,8 @@ STORED = "stored"
 
 Waveform = NDArray[np.float32]
 Array = NDArray[np.float64]
+Progress = Callable[[float, float], None]
+"""Called with what is done and the total, in one unit of the caller's choice."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class FitContext:
     """What the replies of this fit may cost, in the currency of the card's prices; None: no limit."""
     log: str | None = None
     """Where training keeps its curves, for adapters that log: one of Accelerate's trackers."""
-    progress: Callable[[float, float], None] = lambda done, total: None
+    progress: Progress = lambda done, total: None
 
 
 class FeatureReader(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.features.probes.batched_adam import Schedule, Trial, train_heads
+from bench.features.probes.batched_adam import Objective, Schedule, Trial, train_heads
 from bench.features.probes.learning_rate_search import NO_ROWS
 from bench.features.probes.losses import CrossEntropy
 from bench.features.probes.pooled_head import PooledHead
@@ -52,17 +52,17 @@ def one_after_another(
     x: torch.Tensor,
     labels: torch.Tensor,
     outputs: int,
-    lessons: list[Trial],
+    trials: list[Trial],
     clock: Clock = time.process_time,
 ) -> float:
     """Seconds to train these heads alone, with torch's modules, autograd and Adam."""
     started = clock()
-    for lesson in lessons:
-        random = np.random.default_rng(lesson.seed)
+    for trial in trials:
+        random = np.random.default_rng(trial.seed)
         head = OneHead(x.shape[1], x.shape[2], outputs)
-        optimizer = torch.optim.Adam(head.parameters(), lr=lesson.learning_rate)
-        for _ in range(lesson.steps):
-            rows = torch.from_numpy(random.permutation(lesson.fit)[:BATCH])
+        optimizer = torch.optim.Adam(head.parameters(), lr=trial.learning_rate)
+        for _ in range(trial.steps):
+            rows = torch.from_numpy(random.permutation(trial.train_rows)[:BATCH])
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(head(x[rows]), labels[rows]).backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -74,13 +74,32 @@ def all_at_once(
     x: torch.Tensor,
     labels: torch.Tensor,
     outputs: int,
-    lessons: list[Trial],
+    trials: list[Trial],
     clock: Clock = time.process_time,
 ) -> float:
     """Seconds to train these heads with the suite's trainer."""
     started = clock()
-    train_heads(PooledHead(x, HIDDEN), lessons, CrossEntropy(labels, outputs), Schedule(batch_size=BATCH))
+    train_heads(PooledHead(x, HIDDEN), trials, CrossEntropy(labels, outputs), Schedule(batch_size=BATCH))
     return clock() - started
+
+
+class TorchSteps(PooledHead):
+    """The same heads, every step in torch's terms: what trains on other devices."""
+
+    def step_kernel(self, objective: Objective) -> None:
+        """None, whatever the device."""
+
+
+def compiled_against_torch(
+    x: torch.Tensor, labels: torch.Tensor, outputs: int, trials: list[Trial], clock: Clock = time.process_time
+) -> float:
+    """How many times faster the compiled steps train these heads than the batched steps in torch's terms."""
+    seconds = []
+    for family in (TorchSteps(x, HIDDEN), PooledHead(x, HIDDEN)):
+        started = clock()
+        train_heads(family, trials, CrossEntropy(labels, outputs), Schedule(batch_size=BATCH))
+        seconds.append(clock() - started)
+    return seconds[0] / seconds[1]
 
 
 def adam_alone(parameters: int, heads: int, steps: int) -> float:
@@ -116,7 +135,7 @@ def measure() -> list[Row]:
 
 def _figures(material: Material) -> list[Row]:
     x, labels = torch.from_numpy(material.pooled), torch.from_numpy(material.labels)
-    lessons = [
+    trials = [
         Trial(fold.train, NO_ROWS, rate, seed, STEPS)
         for fold in material.folds
         for rate in RATES
@@ -125,33 +144,40 @@ def _figures(material: Material) -> list[Row]:
     few = [Trial(material.folds[0].train, NO_ROWS, 1e-3, 0, 3)]
     for warm_up in (one_after_another, all_at_once):
         warm_up(x, labels, material.n_labels, few)
-    ratios, walks, floors, s3prl_ratios = [], [], [], []
-    products = STEPS * len(lessons) * operations(BATCH, x.shape[1], x.shape[2], material.n_labels)
+    ratios, walks, floors, s3prl_ratios, compiled = [], [], [], [], []
+    products = STEPS * len(trials) * operations(BATCH, x.shape[1], x.shape[2], material.n_labels)
     rate = multiplied_per_second()
     head = OneHead(x.shape[1], x.shape[2], material.n_labels)
     parameters = sum(p.numel() for p in head.parameters())
     for _ in range(REPEATS):
-        together = all_at_once(x, labels, material.n_labels, lessons)
-        alone = one_after_another(x, labels, material.n_labels, lessons)
+        together = all_at_once(x, labels, material.n_labels, trials)
+        alone = one_after_another(x, labels, material.n_labels, trials)
         ratios.append(alone / together)
+        compiled.append(compiled_against_torch(x, labels, material.n_labels, trials))
         walk = adam_alone(parameters, len(RATES) * len(SEEDS), STEPS * len(material.folds))
         walks.append(alone / walk)
         floors.append(alone / (walk + products / rate))
         step = seconds_per_s3prl_step(material, material.folds[0])
-        heads_per_rate = len(lessons) / len(RATES)
+        heads_per_rate = len(trials) / len(RATES)
         theirs = step * FULL * heads_per_rate
         ours = together / len(RATES) * FULL / STEPS + material.encode_seconds
         s3prl_ratios.append(theirs / ours)
     cores = len(os.sched_getaffinity(0))
-    by_the_clock = with_all_cores(x, labels, material.n_labels, lessons, cores)
+    by_the_clock = with_all_cores(x, labels, material.n_labels, trials, cores)
     return [
         (
-            f"{len(lessons)} probes at once / one after another, both on all {cores} cores, by the clock",
+            f"{len(trials)} probes at once / one after another, both on all {cores} cores, by the clock",
             by_the_clock,
             "× faster",
             "at least 20",
         ),
         ("the same, both on one core, CPU seconds", tuple(ratios), "× faster", "at least 20"),
+        (
+            "compiled steps / the same steps in torch's terms, one core, CPU seconds",
+            tuple(compiled),
+            "× faster",
+            "at least 1.3, or the compiled ones go",
+        ),
         ("one core: if Adam's walk over the parameters were all", tuple(walks), "×", "none"),
         (
             f"one core: with the products too, at this core's {rate / 1e9:.0f} GFLOP/s (the floor)",
@@ -169,15 +195,15 @@ def _figures(material: Material) -> list[Row]:
 
 
 def with_all_cores(
-    x: torch.Tensor, labels: torch.Tensor, outputs: int, lessons: list[Trial], cores: int
+    x: torch.Tensor, labels: torch.Tensor, outputs: int, trials: list[Trial], cores: int
 ) -> tuple[float, ...]:
     """How many times faster by the clock, torch's threads and the suite's being as many as cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
         return tuple(
-            one_after_another(x, labels, outputs, lessons, time.perf_counter)
-            / all_at_once(x, labels, outputs, lessons, time.perf_counter)
+            one_after_another(x, labels, outputs, trials, time.perf_counter)
+            / all_at_once(x, labels, outputs, trials, time.perf_counter)
             for _ in range(REPEATS)
         )
     finally:

@@ -4,7 +4,7 @@ s3prl's parts are imported from the installed package: its ``Featurizer`` (softm
 ``MeanPooling``, in the loop of its runner: Adam, cross-entropy, gradient norm at most 1, batches of 32 (its 8 × 4
 accumulated), a shuffling DataLoader, the checkpoint with the best validation accuracy. Frames are encoded once here and
 read from memory, which gives the numbers that encoding them again at every step would give (the encoder is frozen); how
-long encoding at every step takes is measured apart. Initial weights and the order of clips differ by design: what
+long encoding at every step takes is measured apart. Initial weights and the order of clips differ by family: what
 must agree is the distribution over seeds. Writes report.md and figures.json (about 10 minutes of one core).
 """
 
@@ -173,10 +173,10 @@ def train_pooled(
     """The same two figures per seed from our heads: the last step, and the step with the lowest validation loss."""
     x = torch.from_numpy(material.pooled)
     objective = CrossEntropy(torch.from_numpy(material.labels), material.n_labels)
-    lessons = [Trial(fold.train, NO_ROWS, rate, seed, steps) for seed in seeds]
-    design = PooledHead(x, HIDDEN)
-    heads = train_heads(design, lessons, objective, Schedule(batch_size=BATCH)).heads
-    last = design.scores(heads, torch.from_numpy(fold.test)).argmax(dim=2).numpy()  # type: ignore[arg-type]
+    trials = [Trial(fold.train, NO_ROWS, rate, seed, steps) for seed in seeds]
+    family = PooledHead(x, HIDDEN)
+    heads = train_heads(family, trials, objective, Schedule(batch_size=BATCH)).heads
+    last = family.scores(heads, torch.from_numpy(fold.test)).argmax(dim=2).numpy()  # type: ignore[arg-type]
     hidden = material.labels.copy()
     hidden[fold.test] = -1
     task = ProbeTask(

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from bench.cards.registry import build
 from bench.errors import DataError
-from bench.execution.jobs import CellOutcome, FitJob, Progress, Stopwatch
+from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
 from bench.execution.probe_runs import run_probe
 from bench.features.store import FeatureStore, StoredFeatures
-from bench.protocols import Answers, Examples, FitContext, Predictor
+from bench.protocols import Answers, Examples, FitContext, Predictor, Progress
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
 from bench.tasks.training_data import ConditionedClips, TrainingData

@@ -6,7 +6,7 @@ A job carries all it needs and runs anywhere (:mod:`bench.execution.worker`); on
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,6 @@ from bench.audio.store import AudioShard, DecodedClip
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
 from bench.tasks.training_data import ConditionedClips
-
-Progress = Callable[[float, float], None]
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,13 @@ from bench.execution.jobs import (
     EncodeJob,
     Job,
     JobOutcome,
-    Progress,
     Stopwatch,
 )
 from bench.execution.planning.systems import System
 from bench.features.disk_budget import require_room
 from bench.features.extraction import compute_kept
 from bench.features.store import FeatureStore, Keep, pooled_identity
-from bench.protocols import SAMPLE_RATE, Clips
+from bench.protocols import SAMPLE_RATE, Clips, Progress
 
 
 class Runner:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from bench.errors import CannotRun, DataError
 from bench.features.store import FloatArray, Keep
-from bench.protocols import SAMPLE_RATE, Clips, Encoder, Waveform
+from bench.protocols import SAMPLE_RATE, Clips, Encoder, Progress, Waveform
 
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
 """What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
@@ -22,7 +22,7 @@ def compute_features(
     clips: Clips,
     indices: Sequence[int],
     pooled: bool,
-    progress: Callable[[float, float], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     *,
     batch_seconds: float = 60.0,
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
@@ -38,7 +38,7 @@ def compute_kept(
     clips: Clips,
     indices: Sequence[int],
     keeps: Sequence[Keep],
-    progress: Callable[[float, float], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     *,
     batch_seconds: float = 60.0,
 ) -> tuple[tuple[dict[str, FloatArray], ...], dict[str, str]]:

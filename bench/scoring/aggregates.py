@@ -27,7 +27,7 @@ from bench.errors import CannotSeparate
 from bench.scoring.records import Counts, Record, main_view
 from bench.scoring.subgroups import Gap, gap_interval
 from bench.statistics.additive import metric_named, value
-from bench.statistics.intervals import difference_interval, interval
+from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from bench.statistics.resampling import Jackknifed
 
@@ -261,10 +261,9 @@ def _mean(terms: Sequence[_Term]) -> tuple[Jackknifed, float] | str:
     for t in terms:
         errors[t.pool] += abs(t.error or 0.0)
         degrees[t.pool] = min(t.degrees, degrees.get(t.pool, np.inf))
-    variance = sum(e**2 for e in errors.values())
-    below = sum(e**4 / degrees[p] for p, e in errors.items())
-    df = variance**2 / below if below > 0 else min(degrees.values())
-    return Jackknifed(sum(t.estimate for t in terms), float(np.sqrt(variance)), 0), df
+    variances = [e**2 for e in errors.values()]
+    df = satterthwaite_degrees(variances, [degrees[p] for p in errors])
+    return Jackknifed(sum(t.estimate for t in terms), float(np.sqrt(sum(variances))), 0), df
 
 
 def _macro(

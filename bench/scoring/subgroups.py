@@ -25,7 +25,7 @@ from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
 from bench.scoring.records import Counts
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
-from bench.statistics.intervals import difference_interval, interval, t_degrees
+from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife
 from bench.storage.hashing import digest
 from bench.tasks import Task
@@ -314,8 +314,7 @@ def independent_difference(
     found = Jackknifed(
         first.estimate - second.estimate, float(np.sqrt(sum(squares))), first.undefined + second.undefined
     )
-    below = squares[0] ** 2 / df_first + squares[1] ** 2 / df_second
-    return found, sum(squares) ** 2 / below if below > 0 else min(df_first, df_second)
+    return found, satterthwaite_degrees(squares, (df_first, df_second))
 
 
 def as_json(rows: Sequence[SubgroupScore | Gap]) -> list[dict[str, Any]]:

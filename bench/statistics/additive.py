@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import InputError, UsageError, nearest
+from bench.protocols import Array
 from bench.statistics.calibration import CALIBRATION_METRICS, calibration_statistics
 from bench.statistics.categorical import (
     CONFUSION_METRICS,
@@ -38,12 +39,11 @@ from bench.statistics.categorical import (
 from bench.statistics.dimensional import CENTRE, RATING_METRICS, dimension_statistics, moment_statistics
 from bench.statistics.metric import Metric
 from bench.statistics.soft_labels import SOFT_METRICS, soft_label_statistics
-from bench.statistics.validation import Array, Codes, finite_numbers, require_equal_lengths
+from bench.statistics.validation import Codes, finite_numbers, require_equal_lengths
 
 __all__ = [
     "CENTRE",
     "METRICS",
-    "Array",
     "Codes",
     "InputError",
     "Metric",

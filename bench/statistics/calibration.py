@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import (
-    Array,
     codes,
     distributions,
     ratio,

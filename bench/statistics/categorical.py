@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate, UsageError
+from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import Array, Codes, codes, ratio, require_equal_lengths
+from bench.statistics.validation import Codes, codes, ratio, require_equal_lengths
 
 CONFUSION = StatisticsKind(
     "confusion",

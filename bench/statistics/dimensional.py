@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import InputError
+from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import Array, codes, finite_numbers, ratio, require_equal_lengths
+from bench.statistics.validation import codes, finite_numbers, ratio, require_equal_lengths
 
 CENTRE = 0.5
 """The middle of the 0..1 scale of the dimensions: where moments are centred."""

@@ -8,6 +8,7 @@ on simulated corpora is in ``results/validity/README.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate, UsageError
+from bench.protocols import Array
 from bench.statistics.additive import (
-    Array,
     InputError,
     Metric,
     checked_statistics,
@@ -122,6 +123,26 @@ def difference_interval(metric: Metric, found: Jackknifed, level: float, df: flo
 def t_degrees(metric: Metric, table: Array) -> float:
     """Degrees of freedom for statistics (clusters, …): the effective number of clusters less one, at least 1."""
     return max(effective_clusters(metric.sizes(table)) - 1, 1.0)
+
+
+def satterthwaite_degrees(variances: Sequence[float], degrees: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independent variances: (Σ v)² / Σ v²/df.
+
+    Args:
+        variances: estimated variances of the independent terms, (terms,), in one squared unit.
+        degrees: degrees of freedom of each estimate, (terms,), above 0.
+
+    Returns:
+        The approximate degrees of freedom of the sum, never below the smallest of the terms; that smallest where all
+        variances are 0.
+
+    Source: Satterthwaite, Biometrics Bulletin 2, 1946, 110–114; Welch, Biometrika 34, 1947, 28–35, for two terms.
+
+    >>> round(satterthwaite_degrees([4.0, 1.0], [9, 4]), 2)
+    12.33
+    """
+    below = sum(v**2 / df for v, df in zip(variances, degrees, strict=True))
+    return float(sum(variances) ** 2 / below) if below > 0 else min(degrees)
 
 
 def per_cluster(metric: Metric, statistics: ArrayLike, *, leading: int) -> Array:

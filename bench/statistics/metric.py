@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.statistics.validation import Array
+from bench.protocols import Array
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import UsageError
-from bench.statistics.additive import Array, InputError, Metric, metric_named
+from bench.protocols import Array
+from bench.statistics.additive import InputError, Metric, metric_named
 from bench.statistics.intervals import (
     Unit,
     detectable_difference,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.errors import CannotSeparate, InputError
-from bench.statistics.validation import Array
+from bench.protocols import Array
 
 FEWEST_POOLS = 6
 """Below six pools the approximations behind both tests are poor, and no two of several systems could be told apart."""

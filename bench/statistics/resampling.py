@@ -24,7 +24,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bench.errors import CannotSeparate
-from bench.statistics.additive import Array, Metric
+from bench.protocols import Array
+from bench.statistics.additive import Metric
 
 MOST_REDRAWN = 0.05
 """Above this share of resamples that lack a class, the bootstrap would describe another corpus."""

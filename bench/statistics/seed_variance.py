@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate
 from bench.statistics.additive import Metric, checked_statistics, metric_named
-from bench.statistics.intervals import occupied, student_quantile
+from bench.statistics.intervals import occupied, satterthwaite_degrees, student_quantile
 from bench.statistics.paired_tests import Comparison
 
 
@@ -72,7 +72,7 @@ def redrawn_interval(
         return None
     if variance == 0.0:
         return found.difference, found.difference
-    degrees = variance**2 / sum(v**2 / df for v, df in parts)
+    degrees = satterthwaite_degrees(*zip(*parts, strict=True))
     half = student_quantile((1 + found.level) / 2, degrees) * math.sqrt(variance)
     metric = metric_named(found.metric)
     widest = metric.maximum - metric.minimum

@@ -24,8 +24,8 @@ from copy import copy
 
 import numpy as np
 
+from bench.protocols import Array
 from bench.statistics.metric import Metric
-from bench.statistics.validation import Array
 
 EXACT_CLUSTERS = 17
 """Up to this many clusters all 2^G sign patterns are taken."""

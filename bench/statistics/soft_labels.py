@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import InputError
+from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import Array, codes, distributions, ratio, require_equal_lengths, vote_shares
+from bench.statistics.validation import codes, distributions, ratio, require_equal_lengths, vote_shares
 
 SMOOTHING = 1e-3
 """The share ε of the uniform distribution that is mixed into the probabilities under a logarithm."""

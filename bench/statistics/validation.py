@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import InputError
+from bench.protocols import Array
 
-Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 SUM_TOLERANCE = 1e-4

@@ -7,7 +7,7 @@ are withheld by the caller (−1 and NaN), and a probe reads labels through ``fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from bench.cards.probe_names import PROBES
 from bench.errors import DataError, UsageError, nearest
+from bench.protocols import Progress
 
 LAYER_VARIANT = "layer/"
 """What the variants of a cell that answer from one layer alone are called, before the layer's index."""
 
-Progress = Callable[[float, float], None]
 IntArray = NDArray[np.int64]
 
 
@@ -132,7 +132,7 @@ def build_probe(name: str, params: Mapping[str, Any] | None = None) -> Probe:
 
 def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
     """Row-wise softmax in float64: the rows sum to one to the last bits, whatever the scores' precision."""
-    shifted = np.asarray(scores, dtype=np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
-    total: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
-    return total
+    # Imported here: commands that only list things must not wait for scipy.
+    from scipy.special import softmax as softmax_of
+
+    return np.asarray(softmax_of(np.asarray(scores, dtype=np.float64), axis=-1))

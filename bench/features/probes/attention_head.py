@@ -24,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.features.probes.batched_adam import HeadBatch, IntArray, Objective, Slope, Trial, initial
+from bench.features.probes import IntArray
+from bench.features.probes.batched_adam import HeadBatch, Objective, ScoreGradient, Trial, initial_parameters
 
 FLOOR = 1e-6
 """Below σ², so that its root has a gradient on clips of one frame."""
-AT_A_TIME = 32
+CLIPS_PER_PART = 32
 """Clips of a minibatch, for the estimate of how many heads go together; and at most so many are answered at a time."""
-ELEMENTS = 1 << 25
+MAX_PROJECTED_VALUES = 1 << 25
 """Projected values (heads × frames × hidden) taken through the head at a time: 128 MiB in float32."""
 
 
@@ -84,16 +85,16 @@ class AttentiveHead:
         """Where the heads train."""
         return self._device
 
-    def begin(self, lessons: Sequence[Trial], outputs: int) -> AttentiveHeads:
-        """Fresh heads, decided by the lessons' seeds; equal layer weights, no attention yet."""
+    def fresh_heads(self, trials: Sequence[Trial], outputs: int) -> AttentiveHeads:
+        """Fresh heads, decided by the trials' seeds; equal layer weights, no attention yet."""
         layers, _, dims = self._frames[0].shape
         hidden, attention = self._hidden, self._attention
         linears = [(dims, hidden), (hidden, attention), (2 * hidden, outputs)]
-        theta = initial(lessons, layers + attention, linears).to(self._device)
-        fits = {lesson.fit.tobytes(): lesson.fit for lesson in lessons}
-        places = {key: i for i, key in enumerate(fits)}
-        scales = torch.stack([self._scale(fit) for fit in fits.values()]).to(self._device)
-        scaled_by = tuple(places[lesson.fit.tobytes()] for lesson in lessons)
+        theta = initial_parameters(trials, layers + attention, linears).to(self._device)
+        distinct = {trial.train_rows.tobytes(): trial.train_rows for trial in trials}
+        places = {key: i for i, key in enumerate(distinct)}
+        scales = torch.stack([self._scale(rows) for rows in distinct.values()]).to(self._device)
+        scaled_by = tuple(places[trial.train_rows.tobytes()] for trial in trials)
         return AttentiveHeads(theta, (layers, dims, hidden, attention, outputs), scales, scaled_by)
 
     def _scale(self, rows: IntArray) -> Tensor:
@@ -111,32 +112,34 @@ class AttentiveHead:
 
     def scores(self, heads: AttentiveHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Rows (clips,) → (heads, clips, outputs)."""
-        asked = list(range(len(heads.theta))) if chosen is None else list(chosen)
+        requested = list(range(len(heads.theta))) if chosen is None else list(chosen)
         wanted = [int(row) for row in rows]
-        answers = torch.empty(len(asked), len(wanted), heads.shape[-1], device=self._device)
-        for part in self._parts(wanted, len(asked)):
+        answers = torch.empty(len(requested), len(wanted), heads.shape[-1], device=self._device)
+        for part in self._parts(wanted, len(requested)):
             x, own = self._joined_frames(wanted[part])
-            for scale in sorted({heads.scaled_by[head] for head in asked}):
-                places = [place for place, head in enumerate(asked) if heads.scaled_by[head] == scale]
-                theta = heads.theta[[asked[place] for place in places]]
-                answers[places, part] = _answer(theta, heads.shape, _scaled(x, heads.scales[scale]), own)
+            for scale in sorted({heads.scaled_by[head] for head in requested}):
+                places = [place for place, head in enumerate(requested) if heads.scaled_by[head] == scale]
+                theta = heads.theta[[requested[place] for place in places]]
+                answers[places, part] = _head_scores(theta, heads.shape, _scaled(x, heads.scales[scale]), own)
         return answers
 
     def _parts(self, rows: Sequence[int], heads: int) -> list[slice]:
-        """Cut rows so that the frames of each part stay within :data:`ELEMENTS`, and its clips within :data:`AT_A_TIME`."""
+        """Cut rows so that the frames of each part stay within :data:`MAX_PROJECTED_VALUES`, and its clips within :data:`CLIPS_PER_PART`."""
         parts, start, frames = [], 0, 0
         for i, row in enumerate(rows):
             own = self._frames[row].shape[1]
-            if i > start and ((frames + own) * heads * self._hidden > ELEMENTS or i - start == AT_A_TIME):
+            if i > start and (
+                (frames + own) * heads * self._hidden > MAX_PROJECTED_VALUES or i - start == CLIPS_PER_PART
+            ):
                 parts.append(slice(start, i))
                 start, frames = i, 0
             frames += own
         return [*parts, slice(start, len(rows))] if rows else []
 
-    def compiled(self, objective: Objective) -> None:
+    def step_kernel(self, objective: Objective) -> None:
         """Frames go through torch: their products are large enough to need nothing else."""
 
-    def joined(self, stacks: Sequence[AttentiveHeads]) -> AttentiveHeads:
+    def concatenated(self, stacks: Sequence[AttentiveHeads]) -> AttentiveHeads:
         """One stack of the heads of several."""
         starts = np.cumsum([0, *(len(s.scales) for s in stacks)])
         return AttentiveHeads(
@@ -146,13 +149,17 @@ class AttentiveHead:
             tuple(int(start) + i for s, start in zip(stacks, starts, strict=False) for i in s.scaled_by),
         )
 
-    def at_once(self) -> int:
+    def max_parallel(self) -> int:
         """Frames weigh more than parameters here: as many as a minibatch of the longest clips leaves room for."""
-        longest = sorted(int(clip.shape[1]) for clip in self._frames)[-AT_A_TIME:]
-        return max(1, ELEMENTS // (sum(longest) * self._hidden))
+        longest = sorted(int(clip.shape[1]) for clip in self._frames)[-CLIPS_PER_PART:]
+        return max(1, MAX_PROJECTED_VALUES // (sum(longest) * self._hidden))
 
-    def differentiate(
-        self, heads: AttentiveHeads, batches: Sequence[HeadBatch], slope: Slope, gradient: Tensor
+    def backward(
+        self,
+        heads: AttentiveHeads,
+        batches: Sequence[HeadBatch],
+        score_gradient: ScoreGradient,
+        gradient: Tensor,
     ) -> None:
         """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames."""
         leaf = heads.theta.detach().requires_grad_()
@@ -161,11 +168,11 @@ class AttentiveHead:
             for batch in batches:
                 x, own = self._joined_frames(batch.rows.tolist())
                 scale = heads.scales[heads.scaled_by[batch.heads[0]]]
-                answered = _answer(leaf[batch.heads], heads.shape, _scaled(x, scale), own)
+                answered = _head_scores(leaf[batch.heads], heads.shape, _scaled(x, scale), own)
                 for member, answer in zip(batch.heads, answered, strict=True):
                     scores[member] = answer
             stacked = torch.stack(scores)
-            (found,) = torch.autograd.grad(stacked, leaf, slope(stacked))
+            (found,) = torch.autograd.grad(stacked, leaf, score_gradient(stacked))
         gradient.copy_(found)
 
     def _joined_frames(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -182,7 +189,7 @@ def _scaled(x: Tensor, scale: Tensor) -> Tensor:
     return (x - mean) * inverse
 
 
-def _answer(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, own: Tensor) -> Tensor:
+def _head_scores(theta: Tensor, shape: tuple[int, int, int, int, int], x: Tensor, own: Tensor) -> Tensor:
     """Parameters (heads, ·), frames (layers, frames, dims), whose they are (clips, frames) → (heads, clips, outputs)."""
     layers, dims, hidden, attention, outputs = shape
     sizes = [

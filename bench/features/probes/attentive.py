@@ -4,54 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.errors import UsageError
-from bench.features.probes import ProbeOutcome, ProbeTask, Progress
+from bench.features.probes import ProbeTask
 from bench.features.probes.attention_head import AttentiveHead
-from bench.features.probes.learning_rate_search import Search, TrialKey
+from bench.features.probes.learning_rate_search import GradientProbe
 
 
 @dataclass(frozen=True)
-class AttentiveProbe:
+class AttentiveProbe(GradientProbe):
     """Layer weights, projection to ``hidden``, attentive statistics pooling over frames, linear.
 
-    ``attention`` is the width of the hidden layer that scores frames; ``standardise`` scales features by the frames of the
-    fitted rows (without it a probe on Whisper tiny.en hardly learns: its features differ little from clip to clip). How long it trains, and how its learning rate is
-    chosen: :class:`bench.features.probes.learning_rate_search.Search`. Its card keeps frames (``features: {pooled: false}``).
+    ``attention`` is the width of the hidden layer that scores frames; the other parameters are
+    :class:`bench.features.probes.learning_rate_search.GradientProbe`'s. ``standardise`` scales features by the frames of the
+    fitted rows (without it a probe on Whisper tiny.en hardly learns: its features differ little from clip to clip). Its
+    card keeps frames (``features: {pooled: false}``).
     """
 
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
     hidden: int = 128
-    attention: int = 64
-    batch_size: int = 32
-    max_steps: int = 300
-    evaluate_every: int = 20
+    max_steps: int | Literal["superb"] = 300
     patience: int = 4
-    clip: float | None = 1.0
-    refit: bool = True
     standardise: bool = True
-    class_weights: bool = False
-    device: str = "cpu"
+    attention: int = 64
 
-    def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
-        """Answer every (fold index, seed). Deterministic on a machine for a seed and a fixed number of threads.
+    def head_family(self, task: ProbeTask) -> AttentiveHead:
+        """The attentive head on the task's frames.
 
         Raises:
             UsageError: the task has no frames.
         """
         if task.frames is None:
             raise UsageError("the probe 'attentive' reads frames: set 'pooled: false' in its card's features")
-        search = Search(
-            learning_rates=self.learning_rates,
-            batch_size=self.batch_size,
-            max_steps=self.max_steps,
-            evaluate_every=self.evaluate_every,
-            patience=self.patience,
-            clip=self.clip,
-            refit=self.refit,
-            class_weights=self.class_weights,
-        )
-        design = AttentiveHead(
+        return AttentiveHead(
             task.frames, self.hidden, self.attention, standardise=self.standardise, device=self.device
         )
-        return search.run(task, design, progress)

@@ -24,24 +24,37 @@ BLOCK = 8
 """Outputs in a block."""
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at the first call, and kept beside this file or in the user's cache where one of them can be written."""
+def _jit(function: Callable[..., Any], *, inlined: bool = False) -> Callable[..., Any]:
+    """Compiled at the first call, and kept beside this file or in the user's cache where one of them can be written.
+
+    ``inlined``: the body goes into every caller. Without that a process that compiles and one that finds the kernels in
+    the cache link different copies of the small functions, whose sums are grouped differently: other last bits.
+    """
     compiled: Callable[..., Any]
-    fast = {"reassoc", "contract", "nsz", "arcp"}
+    options = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+        "forceinline": inlined,
+    }
     try:
-        compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=fast)(function)
+        compiled = numba.njit(**options)(function)
     return compiled
 
 
+def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _jit(function, inlined=True)
+
+
 @_jit
-def advance(
+def take_steps(
     heads: NDArray[np.int64],
     theta: Floats,
     first: Floats,
     second: Floats,
-    taken: int,
+    steps_taken: int,
     rates: Floats,
     features: Floats,
     scaling: Floats,
@@ -57,7 +70,7 @@ def advance(
     """Take ``rows.shape[1]`` Adam steps with each of ``heads``, in place.
 
     ``theta``, ``first``, ``second`` (all heads, parameters): parameters and moments, in the order of
-    :class:`bench.features.probes.pooled_head.PooledHeads`. ``taken``: steps taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
+    :class:`bench.features.probes.pooled_head.PooledHeads`. ``steps_taken``: steps steps_taken before. ``rates`` (all heads,). ``features`` (clips, layers, dims).
     ``scaling`` (all heads or 0, 2, layers, dims): mean and 1/deviation. ``streams`` (all heads,): which of
     ``rows`` (streams, steps, batch) a head learns from. ``labels`` (clips,) with ``weights`` (all heads or 0, outputs), or
     no labels and ``values`` (clips, outputs), NaN where unknown. ``shape``: layers, dims, hidden, outputs. ``clip``: the gradient's
@@ -65,16 +78,16 @@ def advance(
     """
     none = features[:0, 0, 0]
     for i in heads:
-        _one(
-            theta[i], first[i], second[i], taken, rates[i], features,
+        _take_steps_of_head(
+            theta[i], first[i], second[i], steps_taken, rates[i], features,
             scaling[i] if len(scaling) else scaling[:0].reshape(0, features.shape[1], features.shape[2]),
             rows[streams[i]], labels, weights[i] if len(weights) else none, values, shape, clip, adam,
         )  # fmt: skip
 
 
-@_jit
-def _one(
-    theta: Any, first: Any, second: Any, taken: Any, rate: Any, features: Any, scaling: Any, rows: Any,
+@_inlined
+def _take_steps_of_head(
+    theta: Any, first: Any, second: Any, steps_taken: Any, rate: Any, features: Any, scaling: Any, rows: Any,
     labels: Any, weights: Any, values: Any, shape: Any, clip: Any, adam: Any,
 ) -> None:  # fmt: skip
     layers, dims, hidden, outputs = shape
@@ -96,59 +109,61 @@ def _one(
     size = rows.shape[1]
     clips = (size + BLOCK - 1) // BLOCK * BLOCK
     mixed = np.zeros((clips, dims), features.dtype)
-    back = np.empty((clips, dims), features.dtype)
+    d_mixed = np.empty((clips, dims), features.dtype)
     by_output = np.empty((outputs, size), features.dtype)
     scores = np.empty((size, outputs), features.dtype)
-    slope = np.zeros((clips, padded), features.dtype)
-    turned = np.zeros((padded, clips), features.dtype)
+    d_scores = np.zeros((clips, padded), features.dtype)
+    d_scores_by_output = np.zeros((padded, clips), features.dtype)
     d_mix = np.empty(layers, features.dtype)
     # Lines of the cache begin where a parameter's row does not; copies of what every step walks over do.
-    walked = np.empty((3, hidden * dims), features.dtype)
+    aligned = np.empty((3, hidden * dims), features.dtype)
     for part, of_all in enumerate((theta, first, second)):
-        walked[part] = of_all[ends[1] : ends[2]]
+        aligned[part] = of_all[ends[1] : ends[2]]
     w1, first_w1, second_w1 = (
-        walked[0].reshape(hidden, dims),
-        walked[1].reshape(hidden, dims),
-        walked[2].reshape(hidden, dims),
+        aligned[0].reshape(hidden, dims),
+        aligned[1].reshape(hidden, dims),
+        aligned[2].reshape(hidden, dims),
     )
-    _turn(w2, after)
+    _transpose_padded(w2, after)
     for h in range(hidden):
         for k in range(outputs):
-            _add(weight[k], after[h, k], w1[h])
+            _add_scaled(weight[k], after[h, k], w1[h])
     for step in range(len(rows)):
         mix = np.exp(a - a.max())
         mix /= mix.sum()
         for k in range(outputs):
             g_b2[k] = b2[k] + _dot(w2[k], b1)
         for n in range(size):
-            _mix(features[rows[step, n]], scaling, mix, mixed[n])
-        _products(weight, mixed[:size], by_output)
+            _mix_layers(features[rows[step, n]], scaling, mix, mixed[n])
+        _multiply_transposed(weight, mixed[:size], by_output)
         for k in range(outputs):
             scores[:, k] = by_output[k] + g_b2[k]
         if len(labels):
-            _category_slope(scores, rows[step], labels, weights, slope)
+            _cross_entropy_gradient(scores, rows[step], labels, weights, d_scores)
         else:
-            _dimension_slope(scores, rows[step], values, slope)
+            _ccc_gradient(scores, rows[step], values, d_scores)
         for n in range(size):
             for k in range(outputs):
-                turned[k, n] = slope[n, k]
+                d_scores_by_output[k, n] = d_scores[n, k]
         d_mix[:] = of(0)
         for k in range(outputs):
-            g_b2[k] = turned[k].sum()
+            g_b2[k] = d_scores_by_output[k].sum()
         for k in range(0, outputs, 2):
             for n in range(0, clips, BLOCK):
-                _eight(turned[k], turned[k + 1], mixed, n, d_weight[k], d_weight[k + 1])
+                _sum_eight_rows(
+                    d_scores_by_output[k], d_scores_by_output[k + 1], mixed, n, d_weight[k], d_weight[k + 1]
+                )
         for n in range(0, size, 2):
             for k in range(0, padded, BLOCK):
-                _eight(slope[n], slope[n + 1], weight, k, back[n], back[n + 1])
+                _sum_eight_rows(d_scores[n], d_scores[n + 1], weight, k, d_mixed[n], d_mixed[n + 1])
         for n in range(size):
-            _unmix(features[rows[step, n]], scaling, back[n], d_mix)
+            _add_mix_gradient(features[rows[step, n]], scaling, d_mixed[n], d_mix)
         g_a[:] = mix * (d_mix - (mix * d_mix).sum())
-        _products(d_weight, w1, g_w2)
+        _multiply_transposed(d_weight, w1, g_w2)
         g_b1[:] = of(0)
         for k in range(outputs):
-            _add(g_b1, g_b2[k], w2[k])
-            _add(g_w2[k], g_b2[k], b1)
+            _add_scaled(g_b1, g_b2[k], w2[k])
+            _add_scaled(g_w2[k], g_b2[k], b1)
         shrink = of(1)
         if clip > 0:
             norm = np.sqrt(_dot(gradient, gradient) + _product_norm(w2, d_weight))
@@ -156,26 +171,26 @@ def _one(
                 shrink = of(clip) / (norm + of(1e-6))
                 gradient *= shrink
                 d_weight *= shrink
-        time = taken + step + 1
+        time = steps_taken + step + 1
         size_of_step = of(rate / (1.0 - float(adam[0]) ** time))
         root = of(1.0 / np.sqrt(1.0 - float(adam[1]) ** time))
-        _turn(w2, before)
+        _transpose_padded(w2, before)
         for part, at in ((0, 0), (2, layers), (3, layers + hidden), (4, len(gradient) - outputs)):
             start, end = ends[part], ends[part + 1]
             _adam(
                 theta[start:end], first[start:end], second[start:end], gradient[at : at + end - start],
                 size_of_step, root, adam,
             )  # fmt: skip
-        _turn(w2, after)
-        _walk(
+        _transpose_padded(w2, after)
+        _update_first_layer(
             w1, first_w1, second_w1, before, after, d_weight, weight, size_of_step, root, adam
         )  # fmt: skip
     for part, of_all in enumerate((theta, first, second)):
-        of_all[ends[1] : ends[2]] = walked[part]
+        of_all[ends[1] : ends[2]] = aligned[part]
 
 
-@_jit
-def _walk(
+@_inlined
+def _update_first_layer(
     w1: Any, first: Any, second: Any, before: Any, after: Any, d_weight: Any, weight: Any,
     size_of_step: Any, root: Any, adam: Any,
 ) -> None:  # fmt: skip
@@ -189,17 +204,17 @@ def _walk(
         if h % 2 == 0:
             other = min(h + 1, hidden - 1)
             for k in range(0, padded, BLOCK):
-                _eight(before[h], before[other], d_weight, k, pair[0], pair[1])
+                _sum_eight_rows(before[h], before[other], d_weight, k, pair[0], pair[1])
         _adam(w1[h], first[h], second[h], pair[h % 2], size_of_step, root, adam)
         if h % 4 == 3:
             for k in range(0, padded, 2):
-                _four(after[h - 3 : h + 1, k : k + 2], w1[h - 3 : h + 1], weight[k], weight[k + 1])
+                _add_four_rows(after[h - 3 : h + 1, k : k + 2], w1[h - 3 : h + 1], weight[k], weight[k + 1])
     for h in range(whole, hidden):
         for k in range(padded):
-            _add(weight[k], after[h, k], w1[h])
+            _add_scaled(weight[k], after[h, k], w1[h])
 
 
-@_jit
+@_inlined
 def _adam(w: Any, first: Any, second: Any, gradient: Any, size_of_step: Any, root: Any, adam: Any) -> None:
     """Kingma and Ba (2015), as torch writes it: w −= η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)."""
     beta_1, beta_2, epsilon = adam[0], adam[1], adam[2]
@@ -213,8 +228,8 @@ def _adam(w: Any, first: Any, second: Any, gradient: Any, size_of_step: Any, roo
         w[i] -= size_of_step * m / (np.sqrt(v) * root + epsilon)
 
 
-@_jit
-def _eight(by: Any, other_by: Any, rows: Any, k: Any, total: Any, other: Any) -> None:
+@_inlined
+def _sum_eight_rows(by: Any, other_by: Any, rows: Any, k: Any, total: Any, other: Any) -> None:
     """Σ by[k] · rows[k] over eight rows from ``k`` on, for two totals: what they are, or what is added from the second eight on."""
     p0, p1, p2, p3, p4, p5, p6, p7 = (
         by[k], by[k + 1], by[k + 2], by[k + 3], by[k + 4], by[k + 5], by[k + 6], by[k + 7]
@@ -235,8 +250,8 @@ def _eight(by: Any, other_by: Any, rows: Any, k: Any, total: Any, other: Any) ->
         other[d] += q0 * x0 + q1 * x1 + q2 * x2 + q3 * x3 + q4 * x4 + q5 * x5 + q6 * x6 + q7 * x7
 
 
-@_jit
-def _four(by: Any, rows: Any, one: Any, other: Any) -> None:
+@_inlined
+def _add_four_rows(by: Any, rows: Any, one: Any, other: Any) -> None:
     """Add to two totals what four rows give them: ``by`` (4, 2)."""
     r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
     p0, p1, p2, p3 = by[0, 0], by[1, 0], by[2, 0], by[3, 0]
@@ -247,8 +262,8 @@ def _four(by: Any, rows: Any, one: Any, other: Any) -> None:
         other[d] += q0 * x0 + q1 * x1 + q2 * x2 + q3 * x3
 
 
-@_jit
-def _products(rows: Any, columns: Any, total: Any) -> None:
+@_inlined
+def _multiply_transposed(rows: Any, columns: Any, total: Any) -> None:
     """``total`` = rows · columnsᵀ, (few, many): four of ``rows`` with two of ``columns`` at a time share what they read.
 
     ``rows`` may go on past the last of ``total``, with zeros.
@@ -276,7 +291,7 @@ def _products(rows: Any, columns: Any, total: Any) -> None:
                     total[k + at, other] = right
 
 
-@_jit
+@_inlined
 def _product_norm(w2: Any, d_weight: Any) -> Any:
     """‖W₂ᵀ∂W‖²."""
     outputs = len(w2)
@@ -288,8 +303,8 @@ def _product_norm(w2: Any, d_weight: Any) -> Any:
     return max(total, w2.dtype.type(0)) if total == total else total
 
 
-@_jit
-def _mix(clip: Any, scaling: Any, mix: Any, mixed: Any) -> None:
+@_inlined
+def _mix_layers(clip: Any, scaling: Any, mix: Any, mixed: Any) -> None:
     """Σ_l w_l h̄_l of one clip (layers, dims), standardised where asked."""
     mixed[:] = mixed.dtype.type(0)
     for layer in range(len(mix)):
@@ -299,26 +314,26 @@ def _mix(clip: Any, scaling: Any, mix: Any, mixed: Any) -> None:
             for d in range(len(mixed)):
                 mixed[d] += share * ((x[d] - mean[d]) * inverse[d])
         else:
-            _add(mixed, share, x)
+            _add_scaled(mixed, share, x)
 
 
-@_jit
-def _unmix(clip: Any, scaling: Any, back: Any, d_mix: Any) -> None:
+@_inlined
+def _add_mix_gradient(clip: Any, scaling: Any, d_mixed: Any, d_mix: Any) -> None:
     """Add one clip's share of ∂ loss / ∂ layer weights."""
     for layer in range(len(d_mix)):
         x = clip[layer]
-        total = back.dtype.type(0)
+        total = d_mixed.dtype.type(0)
         if len(scaling):
             mean, inverse = scaling[0, layer], scaling[1, layer]
-            for d in range(len(back)):
-                total += back[d] * ((x[d] - mean[d]) * inverse[d])
+            for d in range(len(d_mixed)):
+                total += d_mixed[d] * ((x[d] - mean[d]) * inverse[d])
         else:
-            total = _dot(back, x)
+            total = _dot(d_mixed, x)
         d_mix[layer] += total
 
 
-@_jit
-def _category_slope(scores: Any, rows: Any, labels: Any, weights: Any, slope: Any) -> None:
+@_inlined
+def _cross_entropy_gradient(scores: Any, rows: Any, labels: Any, weights: Any, d_scores: Any) -> None:
     """∂ (weighted) mean cross-entropy / ∂ scores."""
     total = scores.dtype.type(0)
     for n in range(len(rows)):
@@ -326,19 +341,19 @@ def _category_slope(scores: Any, rows: Any, labels: Any, weights: Any, slope: An
     for n in range(len(rows)):
         label = labels[rows[n]]
         share = (weights[label] if len(weights) else scores.dtype.type(1)) / total
-        chances = np.exp(scores[n] - scores[n].max())
-        slope[n, : len(chances)] = chances * (share / chances.sum())
-        slope[n, label] -= share
+        probabilities = np.exp(scores[n] - scores[n].max())
+        d_scores[n, : len(probabilities)] = probabilities * (share / probabilities.sum())
+        d_scores[n, label] -= share
 
 
-@_jit
-def _dimension_slope(scores: Any, rows: Any, values: Any, slope: Any) -> None:
+@_inlined
+def _ccc_gradient(scores: Any, rows: Any, values: Any, d_scores: Any) -> None:
     """∂ (mean over dimensions of 1 − CCC of sigmoid(scores)) / ∂ scores; a dimension with fewer than two known clips is left out."""
     size, outputs = scores.shape
     of = scores.dtype.type
     usable = 0
     answer = of(1) / (of(1) + np.exp(-scores))
-    slope[:] = of(0)
+    d_scores[:] = of(0)
     for k in range(outputs):
         known = 0
         mean_x = mean_y = of(0)
@@ -367,19 +382,19 @@ def _dimension_slope(scores: Any, rows: Any, values: Any, slope: Any) -> None:
             if np.isfinite(values[rows[n], k]):
                 dx, dy = answer[n, k] - mean_x, values[rows[n], k] - mean_y
                 steep = of(2) * dy / spread - of(4) * varies * covariance / spread**2 * (dx + mean_x - mean_y)
-                slope[n, k] = -steep / count * answer[n, k] * (of(1) - answer[n, k])
+                d_scores[n, k] = -steep / count * answer[n, k] * (of(1) - answer[n, k])
     if usable:
-        slope /= of(usable)
+        d_scores /= of(usable)
 
 
-@_jit
-def _add(total: Any, by: Any, row: Any) -> None:
+@_inlined
+def _add_scaled(total: Any, by: Any, row: Any) -> None:
     """``total`` += by · row."""
     for d in range(len(total)):
         total[d] += by * row[d]
 
 
-@_jit
+@_inlined
 def _dot(left: Any, right: Any) -> Any:
     total = left.dtype.type(0)
     for d in range(len(left)):
@@ -387,8 +402,8 @@ def _dot(left: Any, right: Any) -> Any:
     return total
 
 
-@_jit
-def _turn(w2: Any, turned: Any) -> None:
+@_inlined
+def _transpose_padded(w2: Any, d_scores_by_output: Any) -> None:
     """W₂ᵀ into (hidden, padded outputs)."""
     for k in range(len(w2)):
-        turned[:, k] = w2[k]
+        d_scores_by_output[:, k] = w2[k]

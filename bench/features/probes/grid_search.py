@@ -1,7 +1,7 @@
 """What the linear and the SVM probe share: one strength (and one layer) chosen on validation, then a refit.
 
 For every fold: the speakers of its training and validation clips are dealt to inner splits, each held out once; a
-model is fitted per layer × strength on standardised features, and the pair whose pooled held-out answers score best
+model is fitted per layer × strength on standardised features, and the pair whose pooled held-out predictions score best
 is fitted again to all these clips. One or two validation speakers are a poor judge of a strength (the choice cost
 .03 to .05 of UA with ten speakers), so all of them judge. Nothing is random: all seeds of a fold share one outcome.
 """
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate, DataError
-from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
+from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask
 from bench.metrics import concordance_cc, unweighted_accuracy
-from bench.protocols import DIMENSIONS
+from bench.protocols import DIMENSIONS, Progress
 
 FeatureMatrix = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Choice:
     score: float
 
 
-def run_shallow(
+def run_grid_search(
     task: ProbeTask,
     progress: Progress,
     *,
@@ -98,26 +98,30 @@ def _run_fold(
 def _classify(
     task: ProbeTask, fold: ProbeFold, fit: FitClassifier, strengths: Sequence[float]
 ) -> tuple[FeatureMatrix, Choice]:
-    both = task.labelled(fold.fitted)
-    splits = _inner_splits(task, both)
+    fitted_rows = task.labelled(fold.fitted)
+    splits = _inner_splits(task, fitted_rows)
     if not splits or any(len(np.unique(task.labels[train])) < 2 for train, _ in splits):
         raise DataError(
-            f"{len(both)} labelled training clips of {len(np.unique(task.labels[both]))} classes by "
-            f"{len({task.speakers[i] for i in both})} speakers: a classifier needs two classes to train on, and clips "
+            f"{len(fitted_rows)} labelled training clips of {len(np.unique(task.labels[fitted_rows]))} classes by "
+            f"{len({task.speakers[i] for i in fitted_rows})} speakers: a classifier needs two classes to train on, and clips "
             "of other speakers to choose on."
         )
 
     def score(layer: int, strength: float) -> float:
-        answers = np.full(len(task.labels), -1)
+        predictions = np.full(len(task.labels), -1)
         for train, held in splits:
             scaled, scaled_held = _standardised(task, layer, train, held)
-            spread = _spread(fit, scaled, task.labels[train], strength, scaled_held, task.n_labels)
-            answers[held] = spread.argmax(axis=1)
-        return unweighted_accuracy(task.labels[both].tolist(), answers[both].tolist())
+            probabilities = _class_probabilities(
+                fit, scaled, task.labels[train], strength, scaled_held, task.n_labels
+            )
+            predictions[held] = probabilities.argmax(axis=1)
+        return unweighted_accuracy(task.labels[fitted_rows].tolist(), predictions[fitted_rows].tolist())
 
     choice = _best(task.features.shape[1], strengths, score)
-    scaled, scaled_test = _standardised(task, choice.layer, both, fold.test)
-    return _spread(fit, scaled, task.labels[both], choice.strength, scaled_test, task.n_labels), choice
+    scaled, scaled_test = _standardised(task, choice.layer, fitted_rows, fold.test)
+    return _class_probabilities(
+        fit, scaled, task.labels[fitted_rows], choice.strength, scaled_test, task.n_labels
+    ), choice
 
 
 def _inner_splits(task: ProbeTask, rows: IntArray) -> list[tuple[IntArray, IntArray]]:
@@ -135,19 +139,19 @@ def _inner_splits(task: ProbeTask, rows: IntArray) -> list[tuple[IntArray, IntAr
     return [(rows[side != j], rows[side == j]) for j in range(k)]
 
 
-def _spread(
+def _class_probabilities(
     fit: FitClassifier,
     x: FeatureMatrix,
     labels: IntArray,
     strength: float,
-    x_answer: FeatureMatrix,
+    x_test: FeatureMatrix,
     n_labels: int,
 ) -> FeatureMatrix:
     """Fit to the classes that occur; a class without a training clip has probability 0."""
     present, codes = np.unique(labels, return_inverse=True)
-    probabilities = np.zeros((len(x_answer), n_labels))
-    if len(x_answer):
-        probabilities[:, present] = fit(x, codes.astype(np.int64), strength).probabilities(x_answer)
+    probabilities = np.zeros((len(x_test), n_labels))
+    if len(x_test):
+        probabilities[:, present] = fit(x, codes.astype(np.int64), strength).probabilities(x_test)
     return probabilities
 
 
@@ -155,28 +159,28 @@ def _regress(
     task: ProbeTask, fold: ProbeFold, dimension: int, fit: FitRegressor, strengths: Sequence[float]
 ) -> tuple[FeatureMatrix, Choice] | None:
     values = task.dimensions[:, dimension]
-    both = fold.fitted[np.isfinite(values[fold.fitted])]
-    splits = _inner_splits(task, both)
+    fitted_rows = fold.fitted[np.isfinite(values[fold.fitted])]
+    splits = _inner_splits(task, fitted_rows)
     if not splits or min(len(train) for train, _ in splits) < 2:
         return None
 
     def score(layer: int, strength: float) -> float:
-        answers = np.zeros(len(values))
+        predictions = np.zeros(len(values))
         for train, held in splits:
             scaled, scaled_held = _standardised(task, layer, train, held)
-            answers[held] = np.clip(fit(scaled, values[train], strength)(scaled_held), 0.0, 1.0)
-        return _agreement(values[both], answers[both])
+            predictions[held] = np.clip(fit(scaled, values[train], strength)(scaled_held), 0.0, 1.0)
+        return _ccc_or_zero(values[fitted_rows], predictions[fitted_rows])
 
     choice = _best(task.features.shape[1], strengths, score)
-    scaled, scaled_test = _standardised(task, choice.layer, both, fold.test)
+    scaled, scaled_test = _standardised(task, choice.layer, fitted_rows, fold.test)
     if not len(fold.test):
         return np.zeros(0), choice
-    return np.clip(fit(scaled, values[both], choice.strength)(scaled_test), 0.0, 1.0), choice
+    return np.clip(fit(scaled, values[fitted_rows], choice.strength)(scaled_test), 0.0, 1.0), choice
 
 
-def _agreement(truth: FeatureMatrix, answers: FeatureMatrix) -> float:
+def _ccc_or_zero(truth: FeatureMatrix, predictions: FeatureMatrix) -> float:
     try:
-        return concordance_cc(truth.tolist(), answers.tolist())
+        return concordance_cc(truth.tolist(), predictions.tolist())
     except CannotSeparate:  # one and the same constant: no ground to prefer this choice
         return 0.0
 

@@ -11,35 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from bench.features.probes import LAYER_VARIANT, IntArray, ProbeFold, ProbeOutcome, ProbeTask, Progress
+from bench.features.probes import LAYER_VARIANT, IntArray, ProbeFold, ProbeOutcome, ProbeTask
+from bench.features.probes.learning_rate_search import TrialKey
 from bench.features.probes.superb import SuperbProbe
+from bench.protocols import Progress
 
 
 @dataclass(frozen=True)
-class LayerwiseProbe:
+class LayerwiseProbe(SuperbProbe):
     """The head of :class:`bench.features.probes.superb.SuperbProbe` on each layer alone; parameters as there."""
 
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
-    hidden: int = 256
-    batch_size: int = 32
-    max_steps: int = 300
-    evaluate_every: int = 20
-    patience: int = 5
-    clip: float | None = 1.0
-    refit: bool = True
+    max_steps: int | Literal["superb"] = 300
     standardise: bool = True
-    class_weights: bool = False
-    device: str = "cpu"
 
-    def run(self, task: ProbeTask, progress: Progress) -> dict[tuple[int, int], ProbeOutcome]:
+    def run(self, task: ProbeTask, progress: Progress) -> dict[TrialKey, ProbeOutcome]:
         """Answer every (fold index, seed) by the layer that did best on validation, with all layers as variants."""
         layers = task.features.shape[1]
-        probe = SuperbProbe(**self.__dict__)
-        each = probe.run(_unrolled(task), progress)
+        each = super().run(_unrolled(task), progress)
         return {
             (fold, seed): _by_best_layer([each[fold * layers + layer, seed] for layer in range(layers)])
             for fold in range(len(task.folds))

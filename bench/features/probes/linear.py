@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.features.probes.grid_search import FeatureMatrix, run_shallow
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, softmax
+from bench.features.probes.grid_search import FeatureMatrix, run_grid_search
+from bench.protocols import Progress
 
 C_GRID = (0.0003, 0.001, 0.01, 0.1, 1.0)
 ALPHA_GRID = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
@@ -33,7 +34,7 @@ class LinearProbe:
 
     def run(self, task: ProbeTask, progress: Progress) -> dict[tuple[int, int], ProbeOutcome]:
         """Answer every (fold index, seed); seeds of one fold share the outcome."""
-        return run_shallow(
+        return run_grid_search(
             task,
             progress,
             fit_classifier=self._fit_logistic,

@@ -25,11 +25,11 @@ class CrossEntropy:
         weight = self.weights[heads].gather(1, target)
         return (each * weight).sum(dim=1) / weight.sum(dim=1)
 
-    def regret(self, scores: Tensor, rows: Tensor) -> Tensor:
-        """Mean cross-entropy on the watched clips; the mean of the classes' means when classes are weighed."""
+    def val_loss(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """Mean cross-entropy on the validation clips; the mean of the classes' means when classes are weighed."""
         target = self.labels[rows]
-        chances = torch.log_softmax(scores.double(), dim=-1)
-        each = -chances.gather(-1, target.expand(len(scores), -1)[..., None])[..., 0]
+        log_probabilities = torch.log_softmax(scores.double(), dim=-1)
+        each = -log_probabilities.gather(-1, target.expand(len(scores), -1)[..., None])[..., 0]
         if self.weights is None:
             return each.mean(dim=1)
         return torch.stack([each[:, target == code].mean(dim=1) for code in torch.unique(target)]).mean(dim=0)
@@ -44,15 +44,15 @@ class CccLoss:
 
     def losses(self, scores: Tensor, rows: Tensor, heads: Tensor) -> Tensor:
         """1 − CCC within each head's minibatch, a dimension with fewer than two known clips left out."""
-        return _discordance(torch.sigmoid(scores), self.values[rows])
+        return _one_minus_ccc(torch.sigmoid(scores), self.values[rows])
 
-    def regret(self, scores: Tensor, rows: Tensor) -> Tensor:
-        """1 − CCC over all watched clips, mean of the dimensions."""
+    def val_loss(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """1 − CCC over all validation clips, mean of the dimensions."""
         truth = self.values[rows].double().expand(len(scores), -1, -1)
-        return _discordance(torch.sigmoid(scores.double()), truth)
+        return _one_minus_ccc(torch.sigmoid(scores.double()), truth)
 
 
-def _discordance(answer: Tensor, truth: Tensor) -> Tensor:
+def _one_minus_ccc(answer: Tensor, truth: Tensor) -> Tensor:
     """(heads, clips, dimensions) twice → (heads,): mean over dimensions of 1 − CCC, with 1/N moments."""
     known = torch.isfinite(truth)
     count = known.sum(dim=1).clamp(min=1)

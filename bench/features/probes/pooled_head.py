@@ -28,12 +28,12 @@ from bench.features.probes.batched_adam import (
     EPSILON,
     HeadBatch,
     Objective,
-    Slope,
+    ScoreGradient,
     StepBlock,
     StepKernel,
     Trial,
-    initial,
-    places,
+    as_slice,
+    initial_parameters,
 )
 from bench.features.probes.losses import CccLoss, CrossEntropy
 
@@ -102,38 +102,44 @@ class PooledHead:
         """Where the features lie."""
         return self.features.device
 
-    def begin(self, lessons: Sequence[Trial], outputs: int) -> PooledHeads:
+    def fresh_heads(self, trials: Sequence[Trial], outputs: int) -> PooledHeads:
         """Parameters as torch's Linear draws them, uniform in ±1/√inputs; equal layer weights. Decided by the seed."""
         _, layers, dims = self.features.shape
-        theta = initial(lessons, layers, [(dims, self.hidden), (self.hidden, outputs)]).to(self.device)
-        scaling = _statistics(self.features, lessons) if self.standardise else None
+        theta = initial_parameters(trials, layers, [(dims, self.hidden), (self.hidden, outputs)]).to(
+            self.device
+        )
+        scaling = _scaling_of_trials(self.features, trials) if self.standardise else None
         return PooledHeads(theta, layers, dims, self.hidden, outputs, scaling)
 
     def scores(self, heads: PooledHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Rows (clips,) → (heads, clips, outputs)."""
         return heads.scores(self.features[rows], chosen)
 
-    def joined(self, stacks: Sequence[PooledHeads]) -> PooledHeads:
+    def concatenated(self, stacks: Sequence[PooledHeads]) -> PooledHeads:
         """One stack of the heads of several."""
         scaling = (
             torch.cat([s.scaling for s in stacks if s.scaling is not None]) if self.standardise else None
         )
         return PooledHeads(torch.cat([s.theta for s in stacks]), *stacks[0].shape, scaling)
 
-    def at_once(self) -> int:
+    def max_parallel(self) -> int:
         """As many heads as fit into a part of the memory."""
         parameters = self.features.shape[2] * self.hidden
         budget = HELD_PARAMETERS if self.device.type == "cpu" else RESIDENT_PARAMETERS
         return max(1, budget // parameters)
 
-    def compiled(self, objective: Objective) -> StepKernel | None:
+    def step_kernel(self, objective: Objective) -> StepKernel | None:
         """On a CPU, for the two objectives that there are."""
         if self.device.type != "cpu" or not isinstance(objective, CrossEntropy | CccLoss):
             return None
-        return functools.partial(_advance, self.features, objective)
+        return functools.partial(_take_compiled_steps, self.features, objective)
 
-    def differentiate(
-        self, heads: PooledHeads, batches: Sequence[HeadBatch], slope: Slope, gradient: Tensor
+    def backward(
+        self,
+        heads: PooledHeads,
+        batches: Sequence[HeadBatch],
+        score_gradient: ScoreGradient,
+        gradient: Tensor,
     ) -> None:
         """Write the gradient by hand: layers are mixed, and the linear layers multiplied, before they meet."""
         layers, dims, _, _ = heads.shape
@@ -142,19 +148,19 @@ class PooledHead:
         mix = heads.layer_weights()
         size = len(batches[0].rows)
         mixed = torch.empty(len(mix), size * dims, dtype=mix.dtype, device=mix.device)
-        heard = []
+        standardised = []
         for batch in batches:
             x = self.features.index_select(0, batch.rows)
             if heads.scaling is not None:
                 x = _scaled(x, heads.scaling[batch.heads[0]])
-            heard.append(x.transpose(0, 1).reshape(layers, size * dims))
-            mixed[places(batch.heads)] = mix[places(batch.heads)] @ heard[-1]
+            standardised.append(x.transpose(0, 1).reshape(layers, size * dims))
+            mixed[as_slice(batch.heads)] = mix[as_slice(batch.heads)] @ standardised[-1]
         clips = mixed.view(-1, size, dims)
-        d_scores = slope(torch.baddbmm(bias[:, None], clips, weight.transpose(1, 2)))
+        d_scores = score_gradient(torch.baddbmm(bias[:, None], clips, weight.transpose(1, 2)))
         d_clips = torch.bmm(d_scores, weight).view(-1, size * dims)
         d_mix = torch.empty_like(mix)
-        for batch, x in zip(batches, heard, strict=True):
-            d_mix[places(batch.heads)] = d_clips[places(batch.heads)] @ x.T
+        for batch, x in zip(batches, standardised, strict=True):
+            d_mix[as_slice(batch.heads)] = d_clips[as_slice(batch.heads)] @ x.T
         d_weight = torch.bmm(d_scores.transpose(1, 2), clips)
         d_bias = d_scores.sum(dim=1)
         g_a, g_w1, g_b1, g_w2, g_b2 = heads.split(gradient)
@@ -165,16 +171,16 @@ class PooledHead:
         g_b2.copy_(d_bias)
 
 
-def _advance(
+def _take_compiled_steps(
     features: Tensor,
     objective: CrossEntropy | CccLoss,
     heads: PooledHeads,
     first: Tensor,
     second: Tensor,
-    stretch: StepBlock,
+    block: StepBlock,
 ) -> None:
     """A share of the heads per thread of torch's; how many there are changes no bit of any head."""
-    from bench.features.probes.cpu_kernels import advance
+    from bench.features.probes.cpu_kernels import take_steps
 
     x = features.numpy()
     labels, weights = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=x.dtype)
@@ -184,18 +190,18 @@ def _advance(
     else:
         labels = objective.labels.numpy()
         if objective.weights is not None:
-            weights = objective.weights.numpy()[stretch.known_as].astype(x.dtype, copy=False)
+            weights = objective.weights.numpy()[block.trial_indices].astype(x.dtype, copy=False)
     layers, dims, _, _ = heads.shape
     scaling = (
         np.zeros((0, 2, layers, dims), dtype=x.dtype) if heads.scaling is None else heads.scaling.numpy()
     )
-    clip = 0.0 if stretch.clip is None else stretch.clip
+    clip = 0.0 if block.clip is None else block.clip
     adam = np.array([BETA_1, BETA_2, EPSILON], dtype=x.dtype)
 
     def share(some: NDArray[np.int64]) -> None:
-        advance(
-            some, heads.theta.numpy(), first.numpy(), second.numpy(), stretch.taken, stretch.rates, x, scaling,
-            stretch.streams, stretch.rows, labels, weights, values, heads.shape, clip, adam,
+        take_steps(
+            some, heads.theta.numpy(), first.numpy(), second.numpy(), block.steps_taken, block.rates, x, scaling,
+            block.streams, block.rows, labels, weights, values, heads.shape, clip, adam,
         )  # fmt: skip
 
     shares = np.array_split(np.arange(len(first)), min(torch.get_num_threads(), len(first)))
@@ -206,16 +212,16 @@ def _advance(
         list(threads.map(share, shares))
 
 
-def _statistics(features: Tensor, lessons: Sequence[Trial]) -> Tensor:
+def _scaling_of_trials(features: Tensor, trials: Sequence[Trial]) -> Tensor:
     """(heads, 2, layers, dims): mean and 1/deviation of each head's fitted rows; constants are scaled to 0."""
     by_rows: dict[int, Tensor] = {}
-    for lesson in lessons:
-        if id(lesson.fit) not in by_rows:
-            rows = features[torch.from_numpy(lesson.fit).to(features.device)].double()
+    for trial in trials:
+        if id(trial.train_rows) not in by_rows:
+            rows = features[torch.from_numpy(trial.train_rows).to(features.device)].double()
             deviation, mean = torch.std_mean(rows, dim=0, correction=0)
             inverse = torch.where(deviation > 1e-12 * mean.abs().clamp(min=1.0), 1.0 / deviation, 0.0)
-            by_rows[id(lesson.fit)] = torch.stack([mean, inverse]).float()
-    return torch.stack([by_rows[id(lesson.fit)] for lesson in lessons])
+            by_rows[id(trial.train_rows)] = torch.stack([mean, inverse]).float()
+    return torch.stack([by_rows[id(trial.train_rows)] for trial in trials])
 
 
 def _scaled(x: Tensor, scaling: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, Progress, softmax
-from bench.features.probes.grid_search import FeatureMatrix, run_shallow
+from bench.features.probes import IntArray, ProbeOutcome, ProbeTask, softmax
+from bench.features.probes.grid_search import FeatureMatrix, run_grid_search
+from bench.protocols import Progress
 
 C_GRID = (1.0, 3.0, 10.0, 30.0, 100.0)
 """From the library's default upwards: below it a machine on a few hundred clips underfits."""
@@ -39,7 +40,7 @@ class SvmProbe:
 
     def run(self, task: ProbeTask, progress: Progress) -> dict[tuple[int, int], ProbeOutcome]:
         """Answer every (fold index, seed); seeds of one fold share the outcome."""
-        outcomes = run_shallow(
+        outcomes = run_grid_search(
             task,
             progress,
             fit_classifier=self._fit_machine,

@@ -21,7 +21,13 @@ from bench.features.disk_budget import require_room
 from bench.features.probes import ProbeTask, attention_head
 from bench.features.probes.attention_head import AttentiveHead
 from bench.features.probes.attentive import AttentiveProbe
-from bench.features.probes.batched_adam import Schedule, Trial, _Stream, initial, train_heads
+from bench.features.probes.batched_adam import (
+    Schedule,
+    Trial,
+    _MinibatchStream,
+    initial_parameters,
+    train_heads,
+)
 from bench.features.probes.learning_rate_search import NO_ROWS
 from bench.features.probes.losses import CrossEntropy
 from bench.features.store import FeatureStore, Keep, feature_key
@@ -67,22 +73,22 @@ def test_heads_trained_together_on_ragged_clips_equal_each_trained_alone_clip_by
     frames, labels = ragged(40), torch.arange(40) % 3
     rows = np.arange(30)
     other = np.arange(10, 40)
-    lessons = [
+    trials = [
         Trial(rows, NO_ROWS, 1e-2, 0, 12),
         Trial(rows, NO_ROWS, 3e-2, 0, 9),
         Trial(other, NO_ROWS, 1e-2, 5, 12),
     ]
-    design = AttentiveHead(frames, hidden=8, attention=4, standardise=standardise)
-    trained = train_heads(design, lessons, CrossEntropy(labels, 3), Schedule(batch_size=8))
-    answers = design.scores(trained.heads, torch.arange(40))
-    for i, lesson in enumerate(lessons):
-        alone = Alone(initial([lesson], 2 + 4, [(6, 8), (8, 4), (16, 3)])[0], 2, 6, 8, 4, 3)
-        optimizer = torch.optim.Adam(alone.parameters(), lr=lesson.learning_rate)
-        stream = _Stream(lesson.fit, lesson.seed)
-        heard = np.concatenate([frames[j] for j in lesson.fit], axis=1)
-        mean, deviation = heard.mean(axis=1, keepdims=True), heard.std(axis=1, keepdims=True)
+    family = AttentiveHead(frames, hidden=8, attention=4, standardise=standardise)
+    trained = train_heads(family, trials, CrossEntropy(labels, 3), Schedule(batch_size=8))
+    answers = family.scores(trained.heads, torch.arange(40))
+    for i, trial in enumerate(trials):
+        alone = Alone(initial_parameters([trial], 2 + 4, [(6, 8), (8, 4), (16, 3)])[0], 2, 6, 8, 4, 3)
+        optimizer = torch.optim.Adam(alone.parameters(), lr=trial.learning_rate)
+        stream = _MinibatchStream(trial.train_rows, trial.seed)
+        fitted_frames = np.concatenate([frames[j] for j in trial.train_rows], axis=1)
+        mean, deviation = fitted_frames.mean(axis=1, keepdims=True), fitted_frames.std(axis=1, keepdims=True)
         clips = [torch.from_numpy((f - mean) / deviation if standardise else f) for f in frames]
-        for _ in range(lesson.steps):
+        for _ in range(trial.steps):
             batch = stream.take(8)
             optimizer.zero_grad()
             scores = torch.stack([alone(clips[j]) for j in batch])
@@ -100,7 +106,7 @@ def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the
     """Padded to the longest, a step on 63 clips of a second and one of 71 s took twenty times as long."""
     frames = [np.ones((2, n, 6), dtype=np.float32) for n in (*([3] * 31), 600)]
     taken: list[int] = []
-    answer = attention_head._answer
+    answer = attention_head._head_scores
 
     def counted(theta: torch.Tensor, shape: Any, x: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         taken.append(x.shape[1])
@@ -108,14 +114,14 @@ def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the
 
     monkeypatch.setattr(attention_head, "_answer", counted)
     rows = np.arange(32)
-    design = AttentiveHead(frames, hidden=8, attention=4)
+    family = AttentiveHead(frames, hidden=8, attention=4)
     trained = train_heads(
-        design,
+        family,
         [Trial(rows, NO_ROWS, 1e-2, 0, 1)],
         CrossEntropy(torch.arange(32) % 2, 2),
         Schedule(batch_size=32),
     )
-    design.scores(trained.heads, torch.arange(32))
+    family.scores(trained.heads, torch.arange(32))
     assert taken == [31 * 3 + 600] * 2
 
 
@@ -123,11 +129,11 @@ def test_answers_on_many_clips_do_not_depend_on_how_they_are_cut_into_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frames = ragged(25)
-    design = AttentiveHead(frames, hidden=8, attention=4)
-    heads = design.begin([Trial(NO_ROWS, NO_ROWS, 1e-3, seed, 1) for seed in (0, 1)], 3)
-    whole = design.scores(heads, torch.arange(25))
-    monkeypatch.setattr("bench.features.probes.attention_head.ELEMENTS", 300)
-    torch.testing.assert_close(design.scores(heads, torch.arange(25)), whole, rtol=0, atol=1e-6)
+    family = AttentiveHead(frames, hidden=8, attention=4)
+    heads = family.fresh_heads([Trial(NO_ROWS, NO_ROWS, 1e-3, seed, 1) for seed in (0, 1)], 3)
+    whole = family.scores(heads, torch.arange(25))
+    monkeypatch.setattr("bench.features.probes.attention_head.MAX_PROJECTED_VALUES", 300)
+    torch.testing.assert_close(family.scores(heads, torch.arange(25)), whole, rtol=0, atol=1e-6)
 
 
 def moment_task(clips: int = 144) -> ProbeTask:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,14 +16,16 @@ from bench.features.probes.batched_adam import (
     StepBlock,
     TrainedHeads,
     Trial,
-    _Stream,
-    initial,
+    _MinibatchStream,
+    initial_parameters,
     train_heads,
 )
 from bench.features.probes.learning_rate_search import NO_ROWS
 from bench.features.probes.losses import CccLoss, CrossEntropy
 from bench.features.probes.pooled_head import PooledHead, PooledHeads
 from tests.bench.features.test_probes import make_task
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Alone(torch.nn.Module):
@@ -42,7 +49,7 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
 ) -> None:
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
-    lessons = [
+    trials = [
         Trial(task.folds[fold].train, NO_ROWS, rate, seed, steps)
         for fold, rate, seed, steps in (
             (0, 1e-3, 0, 40),
@@ -51,20 +58,20 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
             (2, 3e-2, 1, 33),
         )
     ]
-    weights = torch.tensor([[1.0, 2.0, 0.5]] * len(lessons)) if weighted else None
+    weights = torch.tensor([[1.0, 2.0, 0.5]] * len(trials)) if weighted else None
     schedule = Schedule(batch_size=16, clip=0.5)
     trained = train_heads(
-        PooledHead(x, 8, standardise=standardise), lessons, CrossEntropy(labels, 3, weights), schedule
+        PooledHead(x, 8, standardise=standardise), trials, CrossEntropy(labels, 3, weights), schedule
     )
-    for i, lesson in enumerate(lessons):
-        alone = Alone(initial([lesson], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
-        optimizer = torch.optim.Adam(alone.parameters(), lr=lesson.learning_rate)
+    for i, trial in enumerate(trials):
+        alone = Alone(initial_parameters([trial], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
+        optimizer = torch.optim.Adam(alone.parameters(), lr=trial.learning_rate)
         cross_entropy = torch.nn.CrossEntropyLoss(None if weights is None else weights[i])
-        fitted = x[torch.from_numpy(lesson.fit)]
+        fitted = x[torch.from_numpy(trial.train_rows)]
         mean, deviation = fitted.mean(dim=0), fitted.std(dim=0, correction=0)
         scaled = (x - mean) / deviation if standardise else x
-        stream = _Stream(lesson.fit, lesson.seed)
-        for _ in range(lesson.steps):
+        stream = _MinibatchStream(trial.train_rows, trial.seed)
+        for _ in range(trial.steps):
             rows = torch.from_numpy(stream.take(16))
             optimizer.zero_grad()
             cross_entropy(alone(scaled[rows]), labels[rows]).backward()
@@ -81,12 +88,12 @@ def test_the_batched_trainer_equals_a_probe_alone_at_every_step(monkeypatch: pyt
     every_length = [Trial(fit, NO_ROWS, 1e-2, 3, steps) for steps in range(1, 16)]
     beside = [Trial(other, NO_ROWS, rate, seed, 15) for rate in (1e-3, 3e-2) for seed in (3, 8)]
     monkeypatch.setattr("bench.features.probes.pooled_head.HELD_PARAMETERS", 7 * 12 * 8)
-    design = PooledHead(x, 8)
-    assert design.at_once() == 7, "the heads go in several parts"
-    trained = train_heads(design, [*beside, *every_length], CrossEntropy(labels, 3), Schedule(batch_size=16))
-    alone = Alone(initial(every_length[:1], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
+    family = PooledHead(x, 8)
+    assert family.max_parallel() == 7, "the heads go in several parts"
+    trained = train_heads(family, [*beside, *every_length], CrossEntropy(labels, 3), Schedule(batch_size=16))
+    alone = Alone(initial_parameters(every_length[:1], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
     optimizer = torch.optim.Adam(alone.parameters(), lr=1e-2)
-    stream = _Stream(fit, 3)
+    stream = _MinibatchStream(fit, 3)
     for step in range(15):
         rows = torch.from_numpy(stream.take(16))
         optimizer.zero_grad()
@@ -121,29 +128,31 @@ def test_compiled_steps_equal_torchs_own_in_double_precision(
         "weighted": CrossEntropy(labels, outputs, importance),
         "dimensions": CccLoss(truth, outputs),
     }.get(kind, CrossEntropy(labels, outputs))
-    lesson = Trial(np.arange(40), NO_ROWS, 1e-2, 4, 12)
-    start = initial([lesson], layers, [(dims, hidden), (hidden, outputs)]).double()
+    trial = Trial(np.arange(40), NO_ROWS, 1e-2, 4, 12)
+    start = initial_parameters([trial], layers, [(dims, hidden), (hidden, outputs)]).double()
     scaling = None
     if kind == "standardised":
         scaling = torch.stack([x.mean(dim=0), 1 / x.std(dim=0)])[None]
     heads = PooledHeads(start.clone(), layers, dims, hidden, outputs, scaling)
     first, second = torch.zeros_like(start), torch.zeros_like(start)
-    stream = _Stream(lesson.fit, lesson.seed)
+    stream = _MinibatchStream(trial.train_rows, trial.seed)
     rows = np.stack([[stream.take(16) for _ in range(12)]])
     one = np.zeros(1, dtype=np.int64)
     for taken, part in ((0, rows[:, :5]), (5, rows[:, 5:])):
-        stretch = StepBlock(part, one, np.array([1e-2]), one, taken, clip)
-        advance = PooledHead(x, hidden).compiled(objective)
-        assert advance is not None
-        advance(heads, first, second, stretch)
+        block = StepBlock(part, one, np.array([1e-2]), one, taken, clip)
+        kernel = PooledHead(x, hidden).step_kernel(objective)
+        assert kernel is not None
+        kernel(heads, first, second, block)
 
     alone = Alone(start[0], layers, dims, hidden, outputs).double()
     torch.nn.utils.vector_to_parameters(start[0].clone(), alone.parameters())
     optimizer = torch.optim.Adam(alone.parameters(), lr=1e-2)
-    heard = x if scaling is None else (x - scaling[0, 0]) * scaling[0, 1]
+    scaled = x if scaling is None else (x - scaling[0, 0]) * scaling[0, 1]
     for batch in torch.from_numpy(rows[0]):
         optimizer.zero_grad()
-        objective.losses(alone(heard[batch])[None], batch[None], torch.zeros(1, dtype=torch.int64)).backward()
+        objective.losses(
+            alone(scaled[batch])[None], batch[None], torch.zeros(1, dtype=torch.int64)
+        ).backward()
         if clip is not None:
             norm = torch.nn.utils.clip_grad_norm_(alone.parameters(), clip)
             assert norm > clip, "the bound is reached"
@@ -158,7 +167,7 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
 ) -> None:
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
-    lessons = [
+    trials = [
         Trial(task.folds[fold].train, task.folds[fold].dev, rate, seed, 70)
         for fold in range(2)
         for rate in (1e-3, 1e-2, 1e-1)
@@ -166,7 +175,7 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
     ]
 
     def trained() -> TrainedHeads:
-        return train_heads(PooledHead(x, 8), lessons, CrossEntropy(labels, 3), Schedule(16, patience=2))
+        return train_heads(PooledHead(x, 8), trials, CrossEntropy(labels, 3), Schedule(16, patience=2))
 
     threads = torch.get_num_threads()
     try:
@@ -186,6 +195,38 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
 
 def test_a_head_that_diverged_is_not_a_number_when_compiled_too() -> None:
     x = torch.full((8, 1, 4), torch.inf)
-    lesson = Trial(np.arange(8), NO_ROWS, 1e-2, 0, 3)
+    trial = Trial(np.arange(8), NO_ROWS, 1e-2, 0, 3)
     objective = CrossEntropy(torch.arange(8) % 2, 2)
-    assert not train_heads(PooledHead(x, 4), [lesson], objective, Schedule(4)).heads.theta.isfinite().all()
+    assert not train_heads(PooledHead(x, 4), [trial], objective, Schedule(4)).heads.theta.isfinite().all()
+
+
+COLD_AND_WARM = """
+import numpy as np, torch
+from bench.features.probes.batched_adam import Schedule, Trial, train_heads
+from bench.features.probes.learning_rate_search import NO_ROWS
+from bench.features.probes.losses import CrossEntropy
+from bench.features.probes.pooled_head import PooledHead
+random = np.random.default_rng(0)
+x = torch.from_numpy(random.normal(size=(60, 3, 24)).astype(np.float32))
+labels = torch.from_numpy(random.integers(0, 4, 60))
+weights = torch.tensor([[1.0, 2.0, 0.5, 1.5]])
+trials = [Trial(np.arange(60), NO_ROWS, 1e-2, 0, 60)]
+for weighted in (None, weights):
+    family = PooledHead(x, 256, standardise=weighted is not None)
+    print(train_heads(family, trials, CrossEntropy(labels, 4, weighted), Schedule()).heads.theta.numpy().tobytes().hex())
+"""
+
+
+def test_a_process_that_compiles_the_kernels_and_one_that_finds_them_compiled_give_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    cold, warm = (
+        subprocess.run(
+            [sys.executable, "-c", COLD_AND_WARM],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout
+        for _ in range(2)
+    )  # fmt: skip
+    assert list(tmp_path.rglob("*.nbc")), "the first process kept what it compiled"
+    assert cold == warm

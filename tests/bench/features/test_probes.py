@@ -215,11 +215,11 @@ def test_the_pooled_head_equals_s3prls_frame_wise_head_on_ragged_clips(
     torch.testing.assert_close(heads.scores(pooled)[0], expected.detach(), rtol=0, atol=tolerance)
     found = torch.full_like(theta, torch.nan)
 
-    def slope(scores: torch.Tensor) -> torch.Tensor:
+    def score_gradient(scores: torch.Tensor) -> torch.Tensor:
         shares = torch.softmax(scores, dim=-1)
         return (shares - torch.nn.functional.one_hot(labels, 5).to(dtype)) / 3
 
-    PooledHead(pooled).differentiate(heads, [HeadBatch(torch.arange(3), [0])], slope, found)
+    PooledHead(pooled).backward(heads, [HeadBatch(torch.arange(3), [0])], score_gradient, found)
     torch.testing.assert_close(found, gradients, rtol=0, atol=tolerance)
     assert float(expected.detach().std()) > 0.05
     assert float(gradients.abs().max()) > 0.05
@@ -253,8 +253,8 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss_and_the_re
     assert int(np.argmax(note["layer_weights"])) == 2
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     steps = round(note["steps"] * len(fold.fitted) / len(fold.train))
-    lesson = Trial(fold.fitted, NO_ROWS, note["learning_rate"], 0, steps)
-    again = train_heads(PooledHead(x, 16), [lesson], CrossEntropy(labels, 3), Schedule())
+    trial = Trial(fold.fitted, NO_ROWS, note["learning_rate"], 0, steps)
+    again = train_heads(PooledHead(x, 16), [trial], CrossEntropy(labels, 3), Schedule())
     expected = softmax(again.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
 
@@ -267,8 +267,8 @@ def test_without_refit_the_best_validated_step_is_kept() -> None:
     note = outcome.notes["category"]
     assert note["steps"] < 120, "this task is overfitted soon: patience must have ended training"
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
-    lesson = Trial(fold.train, NO_ROWS, 0.05, 0, note["steps"])
-    stopped = train_heads(PooledHead(x, 16), [lesson], CrossEntropy(labels, 3), Schedule())
+    trial = Trial(fold.train, NO_ROWS, 0.05, 0, note["steps"])
+    stopped = train_heads(PooledHead(x, 16), [trial], CrossEntropy(labels, 3), Schedule())
     expected = softmax(stopped.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
     dev = torch.from_numpy(fold.dev)
@@ -284,7 +284,7 @@ def test_the_dimension_loss_is_one_minus_concordance_with_unknown_values_left_ou
     raw = random.standard_normal((1, 20, 3))
     answers = 1.0 / (1.0 + np.exp(-raw[0]))
     objective = CccLoss(torch.from_numpy(truth))
-    loss = float(objective.regret(torch.from_numpy(raw), torch.arange(20))[0])
+    loss = float(objective.val_loss(torch.from_numpy(raw), torch.arange(20))[0])
     known = np.isfinite(truth[:, 1])
     expected = [
         1 - concordance_cc(truth[:, 0].tolist(), answers[:, 0].tolist()),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from bench.protocols import Array
 from bench.scoring.comparisons import PairResult, compare_pair, sentence
 from bench.scoring.records import read_records
-from bench.statistics.additive import Array
 from bench.statistics.paired_tests import compare_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance
 
