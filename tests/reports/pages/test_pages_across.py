@@ -176,7 +176,7 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     for record in published("robustness", "*__indowave.id__within__telephone"):
         row = Subject("native", "wrong", "ua").row(record)
         assert row
-        assert f"{100 * row['estimate']:.1f}" in text
+        assert f"{100 * row.estimate:.1f}" in text
 
 
 def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
@@ -200,7 +200,7 @@ def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
     assert rule.cells[1].learnt_from == "German, Polish"
     row = SEVEN.row(by_task["indowave.id"])
     assert row
-    assert rule.cells[1].score.estimate == f"{100 * row['estimate']:.1f}"
+    assert rule.cells[1].score.estimate == f"{100 * row.estimate:.1f}"
     assert cross_lingual(hold_contests(within)) == []
 
 
@@ -346,7 +346,7 @@ def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
     scores = {
         r.task: Subject("native", "wrong", "ua").row(r) for r in records if r.system == "egemaps-linear"
     }
-    value = {t: s["estimate"] for t, s in scores.items() if s}
+    value = {t: s.estimate for t, s in scores.items() if s}
     emodb = (value["emodb-4class.de"] + value["emodb-7class-2s.de"]) / 2
     assert by_name["egemaps-linear"].score == pytest.approx(
         (emodb + value["indowave.id"] + value["nemo-subset.pl"]) / 3

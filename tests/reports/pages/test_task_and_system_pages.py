@@ -170,12 +170,10 @@ def test_groups_have_the_records_scores_and_gaps(run: Path, pages: dict[str, str
         facts = record(run, system).facts
         own = [s for s in facts.slices if (s.axis, s.view, s.metric) == ("gender", "native", "ua")]
         assert [s.group for s in own] == ["female", "male"]
-        cells = " ".join(
-            f"{100 * s['estimate']:.1f} {100 * s['low']:.1f} to {100 * s['high']:.1f}" for s in own
-        )
+        cells = " ".join(f"{100 * s.estimate:.1f} {100 * s.low:.1f} to {100 * s.high:.1f}" for s in own)
         assert f"{system} {cells}" in text
         gap = next(g for g in facts.gaps if (g.axis, g.view, g.metric) == ("gender", "native", "ua"))
-        assert f"{gap['worst']} {100 * gap['gap']:.1f} " in text
+        assert f"{gap.worst} {100 * gap.gap:.1f} " in text
     assert "clips are too alike in length" in text
     assert "majority" not in text
 
@@ -187,9 +185,9 @@ def test_listeners_and_chance_are_what_scores_are_held_against(run: Path, pages:
     )  # fmt: skip
     text = section(pages[TASK], "s1-1")
     assert "25.0, a blind guess, any class alike" in text
-    assert f"{100 * human['estimate']:.1f}" in text
+    assert f"{100 * human.estimate:.1f}" in text
     assert "one listener against the emotion that was asked for" in text
-    assert f"listener {100 * human['estimate']:.1f}" in text
+    assert f"listener {100 * human.estimate:.1f}" in text
     assert 'class="human"' in pages[TASK]
 
 
@@ -224,7 +222,7 @@ def test_valence_and_arousal_stand_on_a_plane_with_a_table_behind(run: Path, pag
     row = next(
         s for s in record(run, "sharp").scores if (s.metric, s.dimension, s.rows) == ("ccc", "valence", "all")
     )
-    assert f"valence {row['estimate']:.2f}".replace("-", "−") in text
+    assert f"valence {row.estimate:.2f}".replace("-", "−") in text
     # Labels: happy has the lowest valence (1 on 0..6) and the highest arousal (5).
     assert "sharp happy 16 0.17 " in text
     assert re.search(r"Valence and arousal by sharp: \d+ clips as answered", pages[TASK])
@@ -235,7 +233,7 @@ def test_calibration_is_that_of_the_statistics(run: Path, pages: dict[str, str])
     text = section(pages["system-sharp.html"], "calibration")
     for metric in ("ece", "brier"):
         row = next(s for s in own.scores if s.metric == metric and s.rows == "all")
-        assert f"{row['estimate']:.3f}" in text
+        assert f"{row.estimate:.3f}" in text
     block = next(b for b in own.blocks if b.target == "calibration" and b.rows == "all")
     for p in reliability_points(block.averaged.sum(axis=0)):
         assert f"{100 * p.confidence:.0f} → {100 * p.accuracy:.0f}" in text
@@ -334,7 +332,7 @@ def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards
             s for s in record(run, system, "zero-shot" if system in ASKED else "within").scores
             if (s.metric, s.view, s.rows) == ("ua", "native", "all")
         )  # fmt: skip
-        assert f"{100 * row['estimate']:.1f}" in Page(html).text
+        assert f"{100 * row.estimate:.1f}" in Page(html).text
 
 
 @pytest.mark.parametrize("schema", ["schema1", "schema2"])
@@ -342,9 +340,11 @@ def test_records_of_every_schema_have_pages(run: Path, tmp_path: Path, schema: s
     (tmp_path / "run").mkdir()
     for name in ("journal.sqlite", "matrix.json"):
         shutil.copy(run / name, tmp_path / "run" / name)
-    shutil.copytree(Path(__file__).parents[2] / "bench" / "records" / schema, tmp_path / "run" / "records")
+    shutil.copytree(
+        Path(__file__).parents[2] / "bench" / "scoring" / "records" / schema, tmp_path / "run" / "records"
+    )
     pages = rendered(tmp_path / "run", tmp_path / "report")
     own = next(iter(r for p in (tmp_path / "run" / "records").glob("*.json") if (r := read_record(p))))
     row = next(s for s in own.scores if (s.metric, s.view, s.rows) == ("ua", "native", "all"))
     for page in (f"task-{own.task}.html", f"system-{own.system}.html"):
-        assert f"{100 * row['estimate']:.1f}" in Page(pages[page]).text
+        assert f"{100 * row.estimate:.1f}" in Page(pages[page]).text
