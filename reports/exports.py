@@ -7,19 +7,20 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from bench.cards.corpus import CorpusCard
 from bench.cards.registry import corpus_cards
-from bench.scoring import Score
-from bench.scoring.records import Record, main_view
+from bench.scoring.record_schema import ScoreRow
+from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
 from reports import formatting
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 
-COLUMNS = (*(f.name for f in fields(Score) if f.name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
+COLUMNS = (*(name for name in ScoreRow.model_fields if name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
 FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TEX = {
@@ -67,9 +68,9 @@ def score_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     """One row per score of every record, with what tells records apart."""
     rows = []
     for record in records:
-        shared = {name: record.facts.get(name, "") for name in FACTS}
+        shared = {name: getattr(record.facts, name) for name in FACTS}
         for score in record.scores:
-            row = {**score, **shared, "imported": bool(record.facts.get("imported"))}
+            row = {**score.as_json(), **shared, "imported": record.facts.imported is not None}
             rows.append({name: row.get(name) for name in COLUMNS})
     return rows
 
@@ -125,10 +126,10 @@ def latex_table(contest: TaskComparison, subject: Subject) -> str:
             if row is None:
                 continue
             rank = contest.rank(subject, track, record.system) if track != "reference" else None
-            mark = r"\,\textsuperscript{i}" if record.facts.get("imported") else ""
+            mark = r"\,\textsuperscript{i}" if record.facts.imported else ""
             cells = (
-                tex(record.system) + mark, tex(track), tex(formatting.number(row["estimate"], percent=percent)),
-                tex(formatting.span(row["low"], row["high"], percent=percent)), tex(formatting.rank_words(rank)),
+                tex(record.system) + mark, tex(track), tex(formatting.number(row.estimate, percent=percent)),
+                tex(formatting.span(row.low, row.high, percent=percent)), tex(formatting.rank_words(rank)),
             )  # fmt: skip
             lines.append("    " + " & ".join(cells) + r" \\" + "\n")
     label = re.sub(r"[^A-Za-z0-9]+", "-", f"{contest.task} {contest.protocol} {contest.condition} {subject.view} {subject.metric} {subject.dimension or ''}").strip("-")  # fmt: skip
@@ -157,25 +158,25 @@ def model_index(system: str, records: Sequence[Record]) -> str:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     results = []
-    for record in sorted(records, key=lambda r: (r.task, r.regime, str(r.facts["condition"]))):
+    for record in sorted(records, key=lambda r: (r.task, r.regime, r.facts.condition)):
         facts = record.facts
         for s in record.scores:
-            shown = (s["metric"] in ("ua", "wa") and s["view"] == main_view(facts)) or s["metric"] == "ccc"
-            if not shown or s["rows"] != "all" or s["outside"] != "wrong":
+            shown = (s.metric in ("ua", "wa") and s.view == facts.main_view) or s.metric == "ccc"
+            if not shown or s.rows != "all" or s.outside != "wrong":
                 continue
-            name = formatting.METRICS[s["metric"]] + (f", {s['dimension']}" if s["dimension"] else "")
+            name = formatting.METRIC_TITLES[s.metric] + (f", {s.dimension}" if s.dimension else "")
             results.append(
                 EvalResult(
                     task_type="audio-classification",
                     task_name="Speech emotion recognition",
-                    dataset_type=str(facts["corpus"]),
-                    dataset_name=str(facts["corpus_card"].get("title") or facts["corpus"]),
-                    dataset_config=str(facts["task"]),
-                    dataset_split=f"{record.regime}, {facts['condition']}, {facts['folds']} folds",
-                    metric_type=str(s["metric"]),
-                    metric_name=f"{name} ({s['view']})",
-                    metric_value=s["estimate"],
-                    metric_args={"interval": [s["low"], s["high"]], "level": facts["plan"]["level"], "speakers": s["speakers"], "coverage": s["coverage"]},
+                    dataset_type=facts.corpus,
+                    dataset_name=facts.corpus_card.title or facts.corpus,
+                    dataset_config=facts.task,
+                    dataset_split=f"{record.regime}, {facts.condition}, {facts.folds} folds",
+                    metric_type=s.metric,
+                    metric_name=f"{name} ({s.view})",
+                    metric_value=s.estimate,
+                    metric_args={"interval": [s.low, s.high], "level": facts.plan.level, "speakers": s.speakers, "coverage": s.coverage},
                 )
             )  # fmt: skip
     if not results:
@@ -188,27 +189,27 @@ def model_index(system: str, records: Sequence[Record]) -> str:
 
 def bibtex(records: Iterable[Record]) -> str:
     """An entry for every corpus that was tested on or learnt from, as far as its card cites it."""
-    cards: dict[str, Mapping[str, Any]] = {}
+    cards: dict[str, CorpusCard] = {}
     shipped = corpus_cards()
     for record in records:
-        cards.setdefault(str(record.facts["corpus"]), record.facts["corpus_card"])
-        for source in record.facts.get("sources", ()):
-            name = str(source.get("task", "")).rpartition(".")[0]
+        cards.setdefault(record.facts.corpus, record.facts.corpus_card)
+        for source in record.facts.sources:
+            name = source.task.rpartition(".")[0]
             if name in shipped:
-                cards.setdefault(name, shipped[name].model_dump(mode="json"))
+                cards.setdefault(name, shipped[name])
     return "".join(_entry(name, card) for name, card in sorted(cards.items()))
 
 
-def _entry(name: str, card: Mapping[str, Any]) -> str:
-    citation, source = str(card.get("citation") or ""), str(card.get("source") or "")
-    fields_ = {"title": str(card.get("title") or name), "note": citation}
+def _entry(name: str, card: CorpusCard) -> str:
+    citation, source = card.citation, card.source
+    fields_ = {"title": card.title or name, "note": citation}
     if year := re.search(r"\b(19|20)\d\d\b", citation):
         fields_["year"] = year[0]
     if doi := re.search(r"\b10\.\d{4,9}/[^\s,;]+", citation):
         fields_["doi"] = doi[0]
     if address := re.match(r"https://[^\s\"'{}\\]+", source):
         fields_["url"] = address[0]
-    fields_["howpublished"] = f"Licence: {card.get('licence') or 'unknown'}"
+    fields_["howpublished"] = f"Licence: {card.licence or 'unknown'}"
     key = re.sub(r"[^A-Za-z0-9.:+-]", "-", name)
     body = "".join(f"  {k} = {{{tex(v)}}},\n" for k, v in fields_.items() if v)
     return f"@misc{{{key},\n{body}}}\n\n"
@@ -221,7 +222,7 @@ def results_table(records: Sequence[Record]) -> str:
     """
     tasks = sorted({r.task for r in records})
     order = {"reference": 0, "released": 1, "probed": 2, "adapted": 3}
-    systems = sorted({(order[str(r.facts["track"])], str(r.facts["track"]), r.system) for r in records})
+    systems = sorted({(order[r.facts.track], r.facts.track, r.system) for r in records})
     cells = {(r.system, r.task): _markdown_cell(r) for r in records}
     lines = [
         "| track | system | " + " | ".join(tasks) + " |",
@@ -237,7 +238,8 @@ def results_table(records: Sequence[Record]) -> str:
 def _markdown_cell(record: Record) -> str:
     wanted = ("ua", "native", "wrong", "all")
     for row in record.scores:
-        if (row["metric"], row["view"], row["outside"], row["rows"]) == wanted:
-            interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})" if row["low"] is not None else ""
-            return f"{100 * row['estimate']:.1f}{interval}"
+        if (row.metric, row.view, row.outside, row.rows) == wanted:
+            low, high = row.low, row.high
+            interval = f" ({100 * low:.1f}–{100 * high:.1f})" if low is not None and high is not None else ""
+            return f"{100 * row.estimate:.1f}{interval}"
     return "–"

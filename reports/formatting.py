@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bench.scoring.comparisons import NO_VERDICT, PairResult
+from bench.scoring.record_schema import ScoreRow
+from bench.scoring.subject import Subject
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 
-METRICS = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
+METRIC_TITLES = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
     "adapted": "Adapted",
     "probed": "Probed",
@@ -143,19 +144,19 @@ def is_percent(subject: Subject) -> bool:
 def subject_title(subject: Subject) -> str:
     """Name what is compared: ``UA, %`` or ``CCC, valence``."""
     return (
-        f"{METRICS[subject.metric]}, %"
+        f"{METRIC_TITLES[subject.metric]}, %"
         if subject.dimension is None
-        else f"{METRICS[subject.metric]}, {subject.dimension}"
+        else f"{METRIC_TITLES[subject.metric]}, {subject.dimension}"
     )
 
 
-def estimate(subject: Subject, row: Mapping[str, Any], level: float) -> str:
+def estimate(subject: Subject, row: ScoreRow, level: float) -> str:
     """Write a score with its interval, inside a sentence."""
     percent = is_percent(subject)
-    value = number(row["estimate"], percent=percent) + (" %" if percent else "")
-    if row["low"] is None or row["low"] == row["high"]:
+    value = number(row.estimate, percent=percent) + (" %" if percent else "")
+    if row.low is None or row.low == row.high:
         return f"{value} (no interval: too few clusters, or clusters that do not differ)"
-    return f"{value} ({level_words(level)} interval {span(row['low'], row['high'], percent=percent)})"
+    return f"{value} ({level_words(level)} interval {span(row.low, row.high, percent=percent)})"
 
 
 def level_words(level: float) -> str:
@@ -179,14 +180,14 @@ def margin_words(subject: Subject, margin: float) -> str:
 def board_caption(contest: TaskComparison, subject: Subject) -> str:
     """Say what a board shows and on how much data."""
     facts = contest.facts
-    clusters = len(facts["clusters"])
-    data = f"{counted(int(facts['clips']), 'clip')}, {counted(int(facts['speakers']), 'speaker')}"
-    if facts["cluster"] != "speaker":
-        data += f", {counted(clusters, str(facts['cluster']))}"
+    clusters = len(facts.clusters)
+    data = f"{counted(facts.clips, 'clip')}, {counted(facts.speakers, 'speaker')}"
+    if facts.cluster != "speaker":
+        data += f", {counted(clusters, facts.cluster)}"
     view = "" if subject.dimension else f", view {subject.view} ({VIEWS.get(subject.view, subject.view)})"
-    marks = [m for m, on in (("SYNTHETIC", facts["synthetic"]), ("LIMITED", facts["limited"])) if on]
+    marks = [m for m, on in (("SYNTHETIC", facts.synthetic), ("LIMITED", facts.limited)) if on]
     head = f"{' '.join(marks)}: " if marks else ""
-    intervals = f"{level_words(contest.plan.level)} intervals by {facts['cluster']}"
+    intervals = f"{level_words(contest.plan.level)} intervals by {facts.cluster}"
     return f"{head}{subject_title(subject)}{view}: {data}, {intervals}."
 
 
@@ -209,7 +210,7 @@ def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
     best = members[0]
     row = subject.row(best)
     assert row is not None
-    what = METRICS[subject.metric] + (f" for {subject.dimension}" if subject.dimension else "")
+    what = METRIC_TITLES[subject.metric] + (f" for {subject.dimension}" if subject.dimension else "")
     figure = estimate(subject, row, contest.plan.level)
     if len(members) == 1:
         return f"{best.system} is the only {track} system scored: {what} {figure}."

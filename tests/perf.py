@@ -132,9 +132,7 @@ def clip_count(run: Path) -> int:
     """Clips of all tasks of a run."""
     from bench.scoring.records import read_facts
 
-    return sum(
-        {f["task"]: f["clips"] for p in (run / "records").glob("*.json") for f in [read_facts(p)]}.values()
-    )
+    return sum({f.task: f.clips for p in (run / "records").glob("*.json") for f in [read_facts(p)]}.values())
 
 
 def acoustic_figures(jobs: list[JobRow]) -> list[Figure]:

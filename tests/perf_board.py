@@ -59,16 +59,19 @@ def _write_one(place: tuple[Path, int, int, str]) -> None:
     rng = np.random.default_rng([system, task])
     corpus, language = f"corpus{task:02d}", LANGUAGES[task % len(LANGUAGES)]
     name, track = f"system-{system:02d}", TRACKS[system % len(TRACKS)]
-    plan = {**made.facts["plan"], "across_tracks": []}
+    plan = made.facts.plan.model_copy(update={"across_tracks": ()})
     shared = {"system": name, "task": f"{corpus}.{language}", "track": track}
-    facts = {
-        **made.facts, **shared,
+    changed = {
+        **shared,
         "title": name, "corpus": corpus, "pool": corpus, "language": language, "plan": plan, "matrix_hash": matrix_hash,
-        "card": {**made.facts["card"], "name": name, "track": track},
-        "corpus_card": {**made.facts["corpus_card"], "name": corpus, "pool": corpus, "languages": [language]},
+        "card": made.facts.card.model_copy(update={"name": name, "track": track}),
+        "corpus_card": made.facts.corpus_card.model_copy(
+            update={"name": corpus, "pool": corpus, "languages": (language,)}
+        ),
         "content_hash": digest(corpus), "folds_hash": digest("folds", corpus), "system_identity": digest(name),
         "code_version": "0.1.0",
     }  # fmt: skip
+    facts = made.facts.model_copy(update=changed)
     skill = 0.3 + 0.6 * system / SYSTEMS
     blocks = []
     for block in (*made.blocks, *made.slices):
@@ -83,8 +86,8 @@ def _write_one(place: tuple[Path, int, int, str]) -> None:
                 values[i] = rng.multinomial(totals[i], shares)
         blocks.append(replace(block, values=values))
     own, sliced = [b for b in blocks if not b.axis], [b for b in blocks if b.axis]
-    path = folder / f"{name}__{facts['task']}__within__clean.json"
-    write_record(path, {**facts, **figures(facts, own, sliced)}, blocks)
+    path = folder / f"{name}__{facts.task}__within__clean.json"
+    write_record(path, facts.model_copy(update=vars(figures(facts, own, sliced))), blocks)
 
 
 def build(root: Path, out: Path, cache: Path) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.protocols import DIMENSIONS
 from bench.scoring.comparisons import PairResult, compare_pair
+from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record, read_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +50,7 @@ LOSSES = {
 
 def ablations(records: Sequence[Record]) -> str:
     """One row per ablation within the corpus: UA, and the paired difference to what it is read against."""
-    own = {r.system: r for r in records if r.facts["protocol"] == "within" and _of_small(r.system)}
+    own = {r.system: r for r in records if r.facts.protocol == "within" and _of_small(r.system)}
     lines = ["| what differs | system | UA (95 % interval) | difference |", "|---|---|---|---|"]
     lines.append(f"| nothing | `{SMALL}` | {_percent(_score(own[SMALL], 'ua', 'native'))} |  |")
     for key, changed in CHANGED.items():
@@ -65,11 +66,11 @@ def ablations(records: Sequence[Record]) -> str:
 
 def one_or_many(records: Sequence[Record]) -> str:
     """One row per training set of the small model, scored on a corpus that is none of them, in seven classes."""
-    found = [r for r in records if r.facts["protocol"] == "transfer" and r.system == SMALL]
+    found = [r for r in records if r.facts.protocol == "transfer" and r.system == SMALL]
     lines = ["| learnt from | clips | tested on | UA (95 % interval) |", "|---|---|---|---|"]
-    for r in sorted(found, key=lambda r: (r.task, len(r.facts["sources"]), r.facts["training"])):
-        sources = r.facts["sources"]
-        names, clips = " + ".join(s["task"] for s in sources), sum(s["clips"] for s in sources)
+    for r in sorted(found, key=lambda r: (r.task, len(r.facts.sources), r.facts.training)):
+        sources = r.facts.sources
+        names, clips = " + ".join(s.task for s in sources), sum(s.clips for s in sources)
         lines.append(f"| {names} | {clips:,} | {r.task} | {_percent(_score(r, 'ua', 'seven'))} |")
     return "\n".join(lines) if found else ""
 
@@ -107,7 +108,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "losses": lambda: _captioned(
         "The terms of the loss on the built-in synthetic corpus, smaller than the one above:",
-        losses([r for r in _records(DATA_AND_LOSS) if r.facts["synthetic"]]),
+        losses([r for r in _records(DATA_AND_LOSS) if r.facts.synthetic]),
     ),
     "dimensions": lambda: losses(_records("dimensions")),
 }
@@ -141,21 +142,17 @@ def _decisive(p: PairResult) -> bool:
     return (p.metric, p.view, p.outside, p.protocol) == ("ua", "native", "wrong", "within")
 
 
-def _score(record: Record, metric: str, view: str, dimension: str | None = None) -> dict[str, Any]:
+def _score(record: Record, metric: str, view: str, dimension: str | None = None) -> ScoreRow:
     wanted = (metric, view, "wrong", "all", dimension)
-    return next(
-        s
-        for s in record.scores
-        if (s["metric"], s["view"], s["outside"], s["rows"], s.get("dimension")) == wanted
-    )
+    return next(s for s in record.scores if (s.metric, s.view, s.outside, s.rows, s.dimension) == wanted)
 
 
-def _percent(s: dict[str, Any]) -> str:
-    return f"{100 * s['estimate']:.1f} ({100 * s['low']:.1f}–{100 * s['high']:.1f})"
+def _percent(s: ScoreRow) -> str:
+    return f"{100 * s.estimate:.1f} ({100 * s.low:.1f}–{100 * s.high:.1f})"
 
 
 def _decimals(s: dict[str, Any]) -> str:
-    return f"{s['estimate']:.2f} ({s['low']:.2f} to {s['high']:.2f})".replace("-", "−")
+    return f"{s.estimate:.2f} ({s.low:.2f} to {s.high:.2f})".replace("-", "−")
 
 
 def _difference(p: PairResult) -> str:

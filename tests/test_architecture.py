@@ -127,6 +127,18 @@ def test_a_class_name_means_one_thing() -> None:
     assert not {name: found for name, found in homes.items() if len(found) > 1}
 
 
+def test_there_is_one_table_of_metrics() -> None:
+    defined = [
+        name
+        for name, path in modules("bench", "reports").items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id == "METRICS"
+    ]
+    assert defined == ["bench.statistics.additive"]
+
+
 ROOMS = sorted({r for r in LAYERS["bench"] if (ROOT / "bench" / r).is_dir()})
 
 

@@ -22,8 +22,8 @@ def test_the_table_of_probes_is_what_their_records_hold() -> None:
 
 def test_the_records_belong_to_the_shipped_matrix_and_layers_have_their_curve() -> None:
     records = read_records(RECORDS)
-    assert {r.facts["matrix_hash"] for r in records} == {load_matrix("probes")[0].hash}
-    curves = [r.facts["layer_curve"] for r in records if r.system.endswith("-layerwise")]
+    assert {r.facts.matrix_hash for r in records} == {load_matrix("probes")[0].hash}
+    curves = [r.facts.layer_curve for r in records if r.system.endswith("-layerwise")]
     assert curves
-    assert all([p["layer"] for p in curve] == list(range(5)) for curve in curves)
-    assert all(p["low"] <= p["ua"] <= p["high"] for curve in curves for p in curve)
+    assert all([p.layer for p in curve] == list(range(5)) for curve in curves)
+    assert all(p.low <= p.ua <= p.high for curve in curves for p in curve)

@@ -10,6 +10,7 @@ import pytest
 from bench.cards.registry import system_names
 from bench.execution.planning.matrix import load_matrix
 from bench.scoring.comparisons import PairResult, compare_pair
+from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record, read_records
 from tests import study_tables
 
@@ -53,15 +54,13 @@ def seeds_table(records: list[Record]) -> str:
         cells = []
         for system in (SMALL, PROBE):
             s = rows[task, system]
-            cells.append(
-                f"{100 * s['estimate']:.1f} ({100 * s['seed_low']:.1f} to {100 * s['seed_high']:.1f})"
-            )
+            cells.append(f"{100 * s.estimate:.1f} ({100 * s.seed_low:.1f} to {100 * s.seed_high:.1f})")
         lines.append(f"| {task} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def decisive_score(s: dict[str, object]) -> bool:
-    return (s["metric"], s["view"], s["outside"], s["rows"]) == ("ua", "seven", "wrong", "all")
+def decisive_score(s: ScoreRow) -> bool:
+    return (s.metric, s.view, s.outside, s.rows) == ("ua", "seven", "wrong", "all")
 
 
 @pytest.mark.parametrize("study", list(STUDIES))
@@ -75,12 +74,12 @@ def test_the_verdicts_are_what_the_tests_say(study: str) -> None:
 @pytest.mark.parametrize("study", [*STUDIES, study_tables.DATA_AND_LOSS])
 def test_the_records_belong_to_the_shipped_matrix(study: str) -> None:
     matrix = "ablation" if study == study_tables.DATA_AND_LOSS else study
-    assert {r.facts["matrix_hash"] for r in records_of(study)} == {load_matrix(matrix)[0].hash}
+    assert {r.facts.matrix_hash for r in records_of(study)} == {load_matrix(matrix)[0].hash}
 
 
 def test_the_table_of_seeds_is_what_the_records_hold() -> None:
     records = records_of("seeds")
-    assert all(len(r.facts["seeds"]) == 10 for r in records)
+    assert all(len(r.facts.seeds) == 10 for r in records)
     assert between("results:seeds") == seeds_table(records)
 
 

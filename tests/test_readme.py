@@ -46,8 +46,8 @@ def test_the_verdicts_are_what_the_tests_say() -> None:
 
 def test_committed_records_belong_to_the_shipped_matrix() -> None:
     records = read_records(RECORDS)
-    assert {r.facts["matrix_hash"] for r in records} == {load_matrix("quick")[0].hash}
-    assert not any(r.facts["synthetic"] or r.facts["limited"] for r in records)
+    assert {r.facts.matrix_hash for r in records} == {load_matrix("quick")[0].hash}
+    assert not any(r.facts.synthetic or r.facts.limited for r in records)
 
 
 def test_the_time_that_the_readme_states_was_measured() -> None:
@@ -58,7 +58,7 @@ def test_the_time_that_the_readme_states_was_measured() -> None:
     assert float(stated[1]) == round(session["wall_seconds"] / 60, 1)
     assert session["workers"] == 2
     passes = {k: v["clips"] for k, v in sidecar["work"].items() if not k.startswith("fit")}
-    clips = sum({r.task.partition("@")[0]: r.facts["clips"] for r in read_records(RECORDS)}.values())
+    clips = sum({r.task.partition("@")[0]: r.facts.clips for r in read_records(RECORDS)}.values())
     assert set(passes.values()) == {clips}, "each clip is decoded once, and encoded once per encoder"
 
 

@@ -24,12 +24,10 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def ua(record: Record) -> float:
     (row,) = [
-        s
-        for s in record.scores
-        if (s["metric"], s["view"], s["outside"], s["rows"]) == ("ua", "native", "wrong", "all")
+        s for s in record.scores if (s.metric, s.view, s.outside, s.rows) == ("ua", "native", "wrong", "all")
     ]
-    assert row["coverage"] == 1.0
-    return float(row["estimate"])
+    assert row.coverage == 1.0
+    return row.estimate
 
 
 @pytest.mark.parametrize(("task", "mark"), [("emodb-4class.de", 0.763), ("indowave.id", 0.597)])

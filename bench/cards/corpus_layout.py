@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from bench.cards.typed_yaml import Strict
 from bench.errors import nearest
@@ -56,6 +56,8 @@ class Download(Strict):
 
 class Extract(Strict):
     """Named groups of a pattern, found in a column (or a template over columns), become columns."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     from_: Annotated[str, Field(alias="from")]
     pattern: str

@@ -41,17 +41,17 @@ def import_predictions(
             {
                 "record": str(made.path),
                 "rows": made.rows,
-                "obstacles": facts["obstacles"],
-                "scores": made.record.scores,
+                "obstacles": list(facts.obstacles),
+                "scores": [s.as_json() for s in made.record.scores],
             }
         )
         return
     first = made.record.scores[0]
-    interval = f" ({figure(first['low'])} to {figure(first['high'])})" if first["low"] is not None else ""
+    interval = f" ({figure(first.low)} to {figure(first.high)})" if first.low is not None else ""
     console().print(
-        f"{made.rows} row(s) of {facts['system']} on {facts['task']} ({facts['protocol']}): {first['metric']} {figure(first['estimate'])}"
-        f"{interval}, coverage {facts['coverage']:.3f}; marked as imported in {made.path}",
+        f"{made.rows} row(s) of {facts.system} on {facts.task} ({facts.protocol}): {first.metric} {figure(first.estimate)}"
+        f"{interval}, coverage {facts.coverage:.3f}; marked as imported in {made.path}",
         soft_wrap=True,
     )
-    for obstacle in facts["obstacles"]:
+    for obstacle in facts.obstacles:
         console().print(f"cannot be published: {obstacle}", soft_wrap=True)

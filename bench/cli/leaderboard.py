@@ -73,7 +73,7 @@ def _print(found: Validation) -> None:
         "",
         ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
         [
-            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts["condition"], r.badge, remark(r.imported, r.retracted))
+            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts.condition, r.badge, remark(r.imported, r.retracted))
             for r in found.records
         ],
     )  # fmt: skip

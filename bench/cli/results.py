@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.cli.results_extra import (
@@ -21,10 +21,14 @@ from bench.errors import BenchError, DataError, UsageError
 from bench.protocols import DIMENSIONS
 from bench.scoring.clip_answers import Agreement, agreements
 from bench.scoring.comparisons import PairResult, compare_pair
-from bench.scoring.records import Record, main_view
+from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
+from bench.scoring.records import Record
 from bench.scoring.rescoring import RescoringSource, rescore
 from bench.statistics.paired_tests import CANNOT_SEPARATE
 from bench.tasks.names import regime
+
+if TYPE_CHECKING:
+    from reports.data.comparisons import TaskComparison
 
 
 @dataclass(frozen=True)
@@ -44,34 +48,38 @@ class ResultsQuery:
         return [c.record for c in checked]
 
 
-def headline_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row per record: the plan's primary metric and view, with CCC where there is any; best first per task."""
+@dataclass(frozen=True)
+class Headline:
+    """A record's score in the plan's primary metric and view (None: it has none), and its CCC by dimension where it has any."""
+
+    facts: RecordFacts
+    estimate: float | None
+    low: float | None
+    high: float | None
+    ccc: tuple[float | None, ...]
+
+
+def headlines(records: Sequence[RecordFacts]) -> list[Headline]:
+    """One headline per record that has a score for it; best first per task."""
     rows = []
     for facts in records:
-        plan = facts["plan"]
-        main = _find(facts["scores"], plan["primary_metric"], main_view(facts))
+        plan = facts.plan
+        wanted = (plan.primary_metric, facts.main_view, "wrong", "all")
+        main = next((s for s in facts.scores if (s.metric, s.view, s.outside, s.rows) == wanted), None)
         found = {
-            s["dimension"]: s["estimate"]
-            for s in facts["scores"]
-            if s["metric"] == "ccc" and s["rows"] == "all" and s["dimension"] != "mean"
+            s.dimension: s.estimate
+            for s in facts.scores
+            if s.metric == "ccc" and s.rows == "all" and s.dimension != "mean"
         }
-        if main is None and not found:
-            continue
-        ccc = [found.get(d) for d in DIMENSIONS] if found else []
-        empty = {
-            "estimate": None,
-            "low": None,
-            "high": None,
-            "speakers": facts["speakers"],
-            "seeds": len(facts["seeds"]),
-        }
-        rows.append({**facts, **(main or empty), "ccc": ccc})
-    yield from sorted(rows, key=lambda r: (r["task"], r["protocol"], -(r["estimate"] or 0.0), r["system"]))
+        if main is not None or found:
+            estimate, low, high = (main.estimate, main.low, main.high) if main else (None, None, None)
+            ccc = tuple(found.get(d) for d in DIMENSIONS) if found else ()
+            rows.append(Headline(facts, estimate, low, high, ccc))
 
+    def place(row: Headline) -> tuple[str, str, float, str]:
+        return row.facts.task, row.facts.protocol, -(row.estimate or 0.0), row.facts.system
 
-def _find(scores: Sequence[Mapping[str, Any]], metric: str, view: str) -> Mapping[str, Any] | None:
-    wanted = {"metric": metric, "view": view, "outside": "wrong", "rows": "all"}
-    return next((s for s in scores if all(s[k] == v for k, v in wanted.items())), None)
+    return sorted(rows, key=place)
 
 
 def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
@@ -88,7 +96,7 @@ def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
     records = query.records()
     missing = _missing(query.run)
     if as_json:
-        rows = [row for r in records for row in r.scores]
+        rows = [row.as_json() for r in records for row in r.scores]
         print_json(everything(records) if slices else rows)
     elif not records and not missing:
         raise DataError(f"{query.run}: holds no record yet; let serbench run finish a system on a task first")
@@ -127,6 +135,7 @@ TABLES = {
     "probabilities": ("ece", "brier", "cross_entropy", "kullback_leibler", "jensen_shannon"),
 }
 """Metrics that stand side by side; a record has one line in each table per view, outside rule and choice of rows."""
+ScoreKey = tuple[str | None, ...]
 LINE = ("system", "protocol", "training", "condition", "view", "outside", "rows", "dimension")
 PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all", "dimension": None}
 """Columns that are left out where every line says the same, usual thing."""
@@ -137,10 +146,10 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
 
     scores = [row for r in records for row in r.scores]
     ranks = _ranks(hold_contests(records))
-    for task in sorted({s["task"] for s in scores}):
-        own = [s for s in scores if s["task"] == task and (s["rows"] == "all" or s["coverage"] < 1)]
+    for task in sorted({s.task for s in scores}):
+        own = [s for s in scores if s.task == task and (s.rows == "all" or s.coverage < 1)]
         for name, metrics in TABLES.items():
-            if rows := [s for s in own if s["metric"] in metrics]:
+            if rows := [s for s in own if s.metric in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
         _print_yardsticks(next(r for r in records if r.task == task))
         if query.item_level:
@@ -151,22 +160,22 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
 def _print_table(
     title: str,
     metrics: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
-    ranks: Mapping[tuple[Any, ...], str],
+    rows: Sequence[ScoreRow],
+    ranks: Mapping[ScoreKey, str],
 ) -> None:
-    present = [m for m in metrics if any(s["metric"] == m for s in rows)]
-    columns = [c for c in LINE if c not in PLAIN or any(s[c] != PLAIN[c] for s in rows)]
-    lines: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    present = [m for m in metrics if any(s.metric == m for s in rows)]
+    columns = [c for c in LINE if c not in PLAIN or any(getattr(s, c) != PLAIN[c] for s in rows)]
+    lines: dict[tuple[object, ...], dict[str, ScoreRow]] = {}
     for s in rows:
-        lines.setdefault(tuple(s[c] for c in LINE), {})[s["metric"]] = s
+        lines.setdefault(tuple(getattr(s, c) for c in LINE), {})[s.metric] = s
     shown = []
     for line in lines.values():
         first = next(iter(line.values()))
         rank = next((ranks[_identity(s)] for s in line.values() if _identity(s) in ranks), "")
         cells = [_with_interval(line[m]) if m in line else "" for m in present]
-        seeds = f"{figure(first['seed_low'])} – {figure(first['seed_high'])}" if first["seeds"] > 1 else ""
+        seeds = f"{figure(first.seed_low)} – {figure(first.seed_high)}" if first.seeds > 1 else ""
         shown.append(
-            (*(first[c] for c in columns), *cells, rank, seeds, first["clips"], figure(first["coverage"]))
+            (*(getattr(first, c) for c in columns), *cells, rank, seeds, first.clips, figure(first.coverage))
         )
     seeded = f"{present[0]} over seeds"
     headed = (*columns, *present, "rank", seeded, "clips", "coverage")
@@ -180,29 +189,20 @@ def _print_table(
     )
 
 
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    names = (
-        "system",
-        "task",
-        "protocol",
-        "training",
-        "condition",
-        "view",
-        "outside",
-        "rows",
-        "metric",
-        "dimension",
-    )
-    return tuple(row[n] for n in names)
+def _identity(row: ScoreRow) -> ScoreKey:
+    return (
+        row.system, row.task, row.protocol, row.training, row.condition, row.view, row.outside, row.rows, row.metric,
+        row.dimension,
+    )  # fmt: skip
 
 
-def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
+def _ranks(contests: Sequence[TaskComparison]) -> dict[ScoreKey, str]:
     """Rank intervals inside each track, for the subjects that the plan puts first."""
     found = {}
     for contest in contests:
         for subject in contest.subjects:
             for record in contest.records:
-                track = str(record.facts["track"])
+                track = record.facts.track
                 rank = contest.rank(subject, track, record.system)
                 row = subject.row(record)
                 if rank is not None and row is not None and rank.of > 1:
@@ -213,26 +213,26 @@ def _ranks(contests: Sequence[Any]) -> dict[tuple[Any, ...], str]:
 
 def _print_yardsticks(record: Record) -> None:
     """What guessing scores, and one listener, in the plan's primary view."""
-    for line in record.facts["chance"]:
-        if line["view"] == main_view(record.facts):
+    for line in record.facts.chance:
+        if line.view == record.facts.main_view:
             console().print(
-                f"guessing scores UA {figure(line['ua'])} (1/K), WA {figure(line['wa'])} (by the classes' shares) in view {line['view']}",
+                f"guessing scores UA {figure(line.ua)} (1/K), WA {figure(line.wa)} (by the classes' shares) in view {line.view}",
                 soft_wrap=True,
             )
-    wanted = {main_view(record.facts), "dimensions"}
-    for row in record.facts.get("human", ()):
-        if row["view"] in wanted and row["metric"] in {"ua", "ccc"}:
-            other = "the majority of the others" if row["truth"] == "perceived" else "the intended label"
+    wanted = {record.facts.main_view, "dimensions"}
+    for row in record.facts.human:
+        if row.view in wanted and row.metric in {"ua", "ccc"}:
+            other = "the majority of the others" if row.truth == "perceived" else "the intended label"
             console().print(
-                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row['clips']} clips",
+                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row.clips} clips",
                 soft_wrap=True,
             )
 
 
-def _with_interval(row: Mapping[str, Any]) -> str:
+def _with_interval(row: ScoreRow | ListenerScore) -> str:
     """An estimate with its interval, which no table may tear apart."""
-    span = "no interval" if row["low"] is None else f"[{figure(row['low'])}, {figure(row['high'])}]"
-    return f"{figure(row['estimate'])} {span}".replace(" ", "\N{NO-BREAK SPACE}")
+    span = "no interval" if row.low is None else f"[{figure(row.low)}, {figure(row.high)}]"
+    return f"{figure(row.estimate)} {span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: bool) -> None:
@@ -278,7 +278,7 @@ def _agreement(p: PairResult, same: Mapping[tuple[str, str, str], Agreement]) ->
 
 
 def _heading(p: PairResult) -> str:
-    return f"{p.task}, {setting_words(p.as_json())}, {p.clusters} {p.unit}"
+    return f"{p.task}, {setting_words(p)}, {p.clusters} {p.unit}"
 
 
 def _comparison(p: PairResult) -> tuple[str, ...]:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.printing import console, figure, print_table
-from bench.scoring.records import Record, main_view
+from bench.scoring.record_schema import Gap, ListenerScore, RecordFacts, ScoreRow, SubgroupScore
+from bench.scoring.records import Record
+
+if TYPE_CHECKING:
+    from bench.scoring.aggregates import AcrossGap
+    from bench.scoring.comparisons import PairResult
 
 
-def metric_words(row: Mapping[str, Any]) -> str:
+def metric_words(row: ScoreRow | SubgroupScore | Gap | ListenerScore) -> str:
     """Name a row's metric, with its dimension."""
-    return str(row["metric"]) if row["dimension"] is None else f"{row['metric']} {row['dimension']}"
+    return row.metric if row.dimension is None else f"{row.metric} {row.dimension}"
 
 
-def span_words(row: Mapping[str, Any]) -> str:
+def span_words(row: SubgroupScore | Gap) -> str:
     """Write a row's interval."""
-    return "no interval" if row["low"] is None else f"{figure(row['low'])} – {figure(row['high'])}"
+    return "no interval" if row.low is None else f"{figure(row.low)} – {figure(row.high)}"
 
 
-def setting_words(row: Mapping[str, Any]) -> str:
-    """Name a row's protocol, what was learnt from, and the condition where it is not the clean one."""
-    condition = row["condition"] if row["condition"] != "clean" else ""
-    return " ".join(filter(None, (row["protocol"], row["training"], condition)))
+def setting_words(setting: RecordFacts | PairResult | AcrossGap) -> str:
+    """Name a protocol, what was learnt from, and the condition where it is not the clean one."""
+    condition = setting.condition if setting.condition != "clean" else ""
+    return " ".join(filter(None, (setting.protocol, setting.training, condition)))
 
 
 def print_languages(records: Sequence[Record]) -> None:
@@ -32,10 +37,8 @@ def print_languages(records: Sequence[Record]) -> None:
     rows, _ = by_language(records)
     if not records or len({m.language for m in rows}) < 2:
         return
-    metric = records[0].facts["plan"]["primary_metric"]
-    views = {
-        (str(r.facts["protocol"]), str(r.facts.get("training", ""))): main_view(r.facts) for r in records
-    }
+    metric = records[0].facts.plan.primary_metric
+    views = {(str(r.facts.protocol), r.facts.training): r.facts.main_view for r in records}
     shown = [m for m in rows if (m.view, m.metric) == (views[m.protocol, m.training], metric)]
     print_table(
         f"{metric.upper()} by language: mean over pools of recordings, then over languages",
@@ -80,14 +83,11 @@ def everything(records: Sequence[Record]) -> dict[str, Any]:
 
     macro, language_gaps = by_language(records)
     return {
-        "scores": [row for r in records for row in r.scores],
-        "slices": [_who(r) | row for r in records for row in r.facts["slices"]],
-        "gaps": [_who(r) | row for r in records for row in r.facts["gaps"]],
+        "scores": [row.as_json() for r in records for row in r.scores],
+        "slices": [_who(r) | row.as_json() for r in records for row in r.facts.slices],
+        "gaps": [_who(r) | row.as_json() for r in records for row in r.facts.gaps],
         "absent": [
-            _who(r) | {"axis": a["axis"], "reason": a["absent"]}
-            for r in records
-            for a in r.facts.get("axes", ())
-            if a["absent"]
+            _who(r) | {"axis": a.axis, "reason": a.absent} for r in records for a in r.facts.axes if a.absent
         ],
         "languages": [m.as_json() for m in macro],
         "ranks": [r.as_json() for r in rankings(records)],
@@ -95,54 +95,56 @@ def everything(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _who(record: Record) -> dict[str, Any]:
+def _who(record: Record) -> dict[str, str]:
     names = ("system", "task", "protocol", "training", "track", "condition")
-    return {n: record.facts.get(n, "") for n in names}
+    return {n: getattr(record.facts, n) for n in names}
 
 
 def print_slices(records: Sequence[Record]) -> None:
     """Print the slices of every task, then all gaps, then what could not be sliced and why."""
-    found = everything(records)
+    from bench.scoring.aggregates import by_condition, by_language
+
     for task in sorted({r.task for r in records}):
-        views = {main_view(r.facts) for r in records if r.task == task} | {"dimensions"}
-        rows = [
-            s for s in found["slices"] if s["task"] == task and s["view"] in views and s["metric"] != "wa"
-        ]
+        views = {r.facts.main_view for r in records if r.task == task} | {"dimensions"}
         print_table(
             f"{task}: slices",
             ("system", "setting", "axis", "group", "metric", "estimate", "interval", "clips", "clusters"),
             [
-                (s["system"], setting_words(s), s["axis"], s["group"], metric_words(s),
-                 figure(s["estimate"]), span_words(s), s["clips"], s["clusters"])
-                for s in rows
+                (r.system, setting_words(r.facts), s.axis, s.group, metric_words(s),
+                 figure(s.estimate), span_words(s), s.clips, s.clusters)
+                for r in records
+                for s in r.facts.slices
+                if r.task == task and s.view in views and s.metric != "wa"
             ],
             right=("estimate", "clips", "clusters"),
         )  # fmt: skip
         console().print()
-    _print_gaps([*found["gaps"], *found["across"]], records)
-    for reason in dict.fromkeys(
-        f"{a['task']}: no slices by {a['axis']}: {a['reason']}" for a in found["absent"]
-    ):
+    across = (*by_language(records)[1], *by_condition(records))
+    own = [(r.task, r.system, setting_words(r.facts), g) for r in records for g in r.facts.gaps]
+    _print_gaps([*own, *((g.task, g.system, setting_words(g), g.gap) for g in across)], records)
+    absent = [(r.task, a) for r in records for a in r.facts.axes if a.absent]
+    for reason in dict.fromkeys(f"{task}: no slices by {a.axis}: {a.absent}" for task, a in absent):
         console().print(reason, soft_wrap=True)
 
 
-def _print_gaps(gaps: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> None:
-    views = {main_view(r.facts) for r in records} | {"dimensions"}
+def _print_gaps(gaps: Sequence[tuple[str, str, str, Gap]], records: Sequence[Record]) -> None:
+    """Print gaps, each with its task, system and setting."""
+    views = {r.facts.main_view for r in records} | {"dimensions"}
     print_table(
         "gap between the best and the worst group (interval of the spread of the true values)",
         ("task", "system", "setting", "axis", "metric", "best", "worst", "gap", "interval", "groups", "left out"),
         [
             (
-                g["task"], g["system"], setting_words(g), g["axis"], metric_words(g), f"{_name(g, 'best')} {figure(g['best_estimate'])}",
-                f"{_name(g, 'worst')} {figure(g['worst_estimate'])}", figure(g["gap"]), span_words(g), g["groups"], g["left_out"],
+                task, system, setting, g.axis, metric_words(g), f"{_name(g, g.best)} {figure(g.best_estimate)}",
+                f"{_name(g, g.worst)} {figure(g.worst_estimate)}", figure(g.gap), span_words(g), g.groups, g.left_out,
             )
-            for g in gaps
-            if g["view"] in views and g["metric"] not in {"wa", "macro_f1"}
+            for task, system, setting, g in gaps
+            if g.view in views and g.metric not in {"wa", "macro_f1"}
         ],
         right=("gap", "groups", "left out"),
     )  # fmt: skip
 
 
-def _name(gap: Mapping[str, Any], which: str) -> str:
+def _name(gap: Gap, group: str) -> str:
     """A group's name; of a speaker's hash the beginning."""
-    return str(gap[which])[:8] if gap["axis"] == "speaker" else str(gap[which])
+    return group[:8] if gap.axis == "speaker" else group

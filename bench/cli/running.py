@@ -143,18 +143,18 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
 
 
 def _print_summary(summary: RunSummary) -> None:
-    from bench.cli.results import headline_rows
+    from bench.cli.results import headlines
     from bench.cli.results_extra import setting_words
     from bench.scoring.records import read_facts
 
     out = console()
     records = [read_facts(p) for p in sorted(summary.folder.records.glob("*.json"))]
     if records:
-        metric = records[0]["plan"]["primary_metric"].upper().replace("_", "-")
-        shown = [(row, setting_words(row)) for row in headline_rows(records)]
+        metric = records[0].plan.primary_metric.upper().replace("_", "-")
+        shown = [(row, setting_words(row.facts)) for row in headlines(records)]
         several = len({words for _, words in shown}) > 1
         print_table(
-            f"{metric}, view {records[0]['plan']['primary_view']}, 95 % interval by cluster; CCC where dimensions exist",
+            f"{metric}, view {records[0].plan.primary_view}, 95 % interval by cluster; CCC where dimensions exist",
             (
                 "task",
                 *(["setting"] if several else []),
@@ -168,15 +168,15 @@ def _print_summary(summary: RunSummary) -> None:
             ),
             [
                 (
-                    row["task"],
+                    row.facts.task,
                     *([words] if several else []),
-                    row["system"],
-                    row["track"],
-                    figure(row["estimate"]),
-                    f"{figure(row['low'])} – {figure(row['high'])}",
-                    " / ".join(figure(c, 2) for c in row["ccc"]) if row["ccc"] else "",
-                    row["speakers"],
-                    row["seeds"],
+                    row.facts.system,
+                    row.facts.track,
+                    figure(row.estimate),
+                    f"{figure(row.low)} – {figure(row.high)}",
+                    " / ".join(figure(c, 2) for c in row.ccc),
+                    row.facts.speakers,
+                    len(row.facts.seeds),
                 )
                 for row, words in shown
             ],

@@ -12,6 +12,7 @@ from bench.errors import BenchError, DataError
 from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import RecordPlan, RunPlan
 from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.record_schema import ScoredFacts
 from bench.scoring.recording import RecordStamp, score_record
 from bench.scoring.records import Counts, read_facts, write_record
 from bench.storage.atomic import write_json
@@ -58,9 +59,8 @@ def score_plan(
             unscored[path.stem] = str(error)
             kept.discard(path.stem)
             continue
-        write_record(
-            path, {**facts, "inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}, blocks
-        )
+        own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
+        write_record(path, facts.model_copy(update=own), blocks)
     write_json(folder.unscored, unscored)
     present = sorted(folder.records.iterdir()) if folder.records.is_dir() else []
     kept |= {p.stem for p in present if p.suffix == ".json" and p.stem not in kept and _was_imported(p)}
@@ -77,7 +77,7 @@ def score_plan(
 
 def score_planned(
     record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Counts]]:
+) -> tuple[ScoredFacts, list[Counts]]:
     """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`.
 
     Args:
@@ -124,19 +124,18 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) ->
 def _is_current(path: Path, inputs: str) -> bool:
     try:
         facts = read_facts(path)
-        statistics = path.with_name(facts["statistics"]["file"])
         return (
-            facts.get("inputs_hash") == inputs
-            and facts["scores_hash"] == hash_json(facts["scores"])
-            and hash_file(statistics) == facts["statistics"]["hash"]
+            facts.inputs_hash == inputs
+            and facts.scores_hash == hash_json([s.as_json() for s in facts.scores])
+            and hash_file(path.with_name(facts.statistics.file)) == facts.statistics.hash
         )
-    except (DataError, OSError, KeyError):
+    except (DataError, OSError):
         return False
 
 
 def _was_imported(path: Path) -> bool:
     """Whether a record came from elsewhere (``serbench import``): no plan has it, and none may remove it."""
     try:
-        return bool(read_facts(path).get("imported"))
+        return read_facts(path).imported is not None
     except DataError:
         return False

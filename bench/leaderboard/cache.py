@@ -7,25 +7,18 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.scoring.comparisons import COMPARED_METRICS, PairResult, run_family, sentence
+from bench.scoring.comparisons import PairResult, run_family, sentence
+from bench.scoring.figures import COMPARED_METRICS
 from bench.scoring.recording import figures_code
 from bench.scoring.records import CountsKey, Record
 from bench.storage.atomic import write_text
 from bench.storage.hashing import hash_file, hash_json
 
-DECISIVE = (
-    "system",
-    "task",
-    "protocol",
-    "training",
-    "condition",
-    "track",
-    "plan",
-    "cluster",
-    "leaks",
-    "content_hash",
-)
-"""Facts of a record that a comparison depends on, beside its statistics."""
+DECISIVE = {
+    "system", "task", "protocol", "training", "condition", "track", "plan", "cluster", "leaks", "content_hash",
+    "seeds", "blocks",
+}  # fmt: skip
+"""Facts of a record that a comparison depends on, beside the sums of its statistics."""
 
 
 class ComparisonCache:
@@ -75,13 +68,11 @@ class ComparisonCache:
                 "family": name,
                 "members": [
                     [
-                        r.facts["statistics"]["hash"],
+                        r.facts.statistics.hash,
                         r.clusters,
-                        r.facts["seeds"],
-                        r.facts["blocks"],
                         r.has_one_seed_of_many,
+                        r.facts.model_dump(mode="json", include=DECISIVE),
                     ]
-                    + [r.facts.get(k) for k in DECISIVE]
                     for r in records
                 ],
                 "pairs": [list(p) for p in pairs],
@@ -110,7 +101,7 @@ class RememberedPages:
     def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
         """Return the page ``make(name)``."""
         # A record's facts decide as well as its statistics: its title, its card, its notes.
-        content = [str(r.facts["record_hash"]) for r in records]
+        content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, key, content])}.html"
         try:
             return path.read_text(encoding="utf-8")
@@ -132,7 +123,7 @@ class RememberedFiles:
         self, records: Sequence[Record], out: Path, write: Callable[[], Sequence[Path]]
     ) -> list[Path]:
         """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing."""
-        content = [str(r.facts["record_hash"]) for r in records]
+        content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, content])}.json"
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))

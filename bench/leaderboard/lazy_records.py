@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from bench.errors import DataError
-from bench.scoring.records import Counts, Record, read_blocks, read_facts
-from bench.storage.hashing import hash_file
+from bench.scoring.record_schema import RecordFacts
+from bench.scoring.records import Counts, Record, read_blocks, read_facts, statistics_path
 
 KEPT = 128
 """Records whose statistics stay in memory: two tasks of 60 systems, at about 0.2 MB each."""
@@ -43,19 +42,14 @@ class StoredBlocks(Sequence[Counts]):
 @functools.lru_cache(maxsize=KEPT)
 def _blocks(path: Path) -> tuple[Counts, ...]:
     facts = read_facts(path)
-    return tuple(read_blocks(path.with_name(facts["statistics"]["file"]), facts))
+    return tuple(read_blocks(path.with_name(facts.statistics.file), facts))
 
 
-def stored_record(path: Path) -> Record:
-    """The record at ``path``, whose statistics must be there unchanged, and are read later.
+def stored_record(path: Path, facts: RecordFacts) -> Record:
+    """The record at ``path``, which says ``facts``; its statistics must be there unchanged, and are read later.
 
     Raises:
-        DataError: not a record, or statistics that are not the ones it was written with.
+        DataError: statistics that are not the ones it was written with.
     """
-    facts = read_facts(path)
-    statistics = path.with_name(facts["statistics"]["file"])
-    if not statistics.is_file() or hash_file(statistics) != facts["statistics"]["hash"]:
-        raise DataError(
-            f"{statistics}: missing or changed since {path.name} was written; score the run again"
-        )
+    statistics_path(path, facts)
     return Record(facts, StoredBlocks(path, False), StoredBlocks(path, True))

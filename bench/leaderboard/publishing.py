@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.publication import Board, Publication
+from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
 from bench.storage.atomic import clear_os_errors, write_json
-from bench.storage.hashing import HASH
 from bench.storage.run_folder import RunFolder
 
 
@@ -47,7 +47,7 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
             f"{target.folder.root}: was published from another matrix; choose another --name, or retract its records first"
         )
     facts = {p: read_facts(p) for p in paths}
-    left_out = {p.stem: "; ".join(f["obstacles"]) for p, f in facts.items() if not f["publishable"]}
+    left_out = {p.stem: "; ".join(f.obstacles) for p, f in facts.items() if not f.publishable}
     chosen = [p for p in paths if p.stem not in left_out]
     if not chosen:
         reasons = sorted(set(left_out.values())) or ["the run holds no record yet"]
@@ -71,7 +71,7 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
 
 
 def _copy(
-    source: RunFolder, target: Publication, chosen: list[Path], facts: dict[Path, dict[str, object]], *, tables: bool
+    source: RunFolder, target: Publication, chosen: list[Path], facts: dict[Path, RecordFacts], *, tables: bool
 ) -> None:  # fmt: skip
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
@@ -80,8 +80,7 @@ def _copy(
     for path in chosen:
         shutil.copyfile(path, target.folder.records / path.name)
         shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        cells = facts[path].get("tables")
-        wanted |= dict.fromkeys(c for c in (cells if isinstance(cells, dict) else ()) if HASH.fullmatch(c))
+        wanted |= dict.fromkeys(facts[path].tables)
     for path in (source.matrix, source.sidecar):
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)

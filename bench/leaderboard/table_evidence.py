@@ -32,9 +32,9 @@ def require_possible(path: Path, record: Record) -> None:
         counts = block.values if block.categorical else block.values[..., block.sums.index("n")]
         if (counts < 0).any():
             raise DataError(f"{path}: its statistics ({where}) hold a negative count")
-        if block.axis != LISTENER and block.clips > record.facts["clips"]:
+        if block.axis != LISTENER and block.clips > record.facts.clips:
             raise DataError(
-                f"{path}: its statistics ({where}) count {block.clips} clips, the task has {record.facts['clips']}"
+                f"{path}: its statistics ({where}) count {block.clips} clips, the task has {record.facts.clips}"
             )
 
 
@@ -46,25 +46,25 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     """
     facts = record.facts
     parts: dict[int, list[PredictionTable]] = {}
-    for cell, noted in facts["tables"].items():
+    for cell, noted in facts.tables.items():
         table = folder / f"{cell}.parquet"
         require_bounded_parquet(table)
         if hash_file(table) != noted:
             raise DataError(f"{table}: is not the table that {path.name} was scored from")
         read = read_table(table)
         for name in IDENTITY:
-            own, wanted = read.identity.get(name), facts.get(name, "")
+            own, wanted = read.identity.get(name), getattr(facts, name)
             if name in read.identity and own != wanted:
                 raise DataError(
                     f"{table}: was made with {name} {own!r}, but {path.name} says {wanted!r}; score the run again"
                 )
         parts.setdefault(int(read.identity.get("seed", -1)), []).append(read)
-    if sorted(parts) != sorted(facts["seeds"]):
-        raise DataError(f"{path}: names seeds {facts['seeds']}, its tables were made with {sorted(parts)}")
+    if sorted(parts) != sorted(facts.seeds):
+        raise DataError(f"{path}: names seeds {list(facts.seeds)}, its tables were made with {sorted(parts)}")
     clips = [sorted(c for t in own for c in t.clip_ids) for own in parts.values()]
     if any(own != clips[0] for own in clips) or len(set(clips[0])) != len(clips[0]):
         raise DataError(f"{path}: its tables do not answer the same clips once for every seed")
-    if "clips" in str(facts["task"]).partition("@")[2].split("@"):
+    if "clips" in facts.task.partition("@")[2].split("@"):
         return  # segments were put together before they were counted
     _require_counts(path, record, parts)
 
@@ -72,14 +72,12 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
 def _require_counts(path: Path, record: Record, parts: Mapping[int, Sequence[PredictionTable]]) -> None:
     facts = record.facts
     statuses = Counter(s for own in parts.values() for t in own for s in t.statuses)
-    if dict(statuses) != {k: v for k, v in facts["statuses"].items() if v}:
-        raise DataError(
-            f"{path}: says its statuses are {facts['statuses']}, its tables hold {dict(statuses)}"
-        )
-    block = record.block(str(facts.get("learnt_view", "native")), "wrong", "all", "category")
+    if dict(statuses) != {k: v for k, v in facts.statuses.items() if v}:
+        raise DataError(f"{path}: says its statuses are {facts.statuses}, its tables hold {dict(statuses)}")
+    block = record.block(facts.learnt_view, "wrong", "all", "category")
     if block is None:
         return
-    for i, seed in enumerate(facts["seeds"]):
+    for i, seed in enumerate(facts.seeds):
         answers = Counter(a for t in parts[seed] for a in t.answers)
         given = block.values[i].sum(axis=(0, 1))
         for label, count in zip(block.labels, given, strict=False):

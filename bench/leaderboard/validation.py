@@ -13,9 +13,9 @@ from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.table_evidence import require_possible, require_tables
-from bench.scoring.record_schema import require_shape
+from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import figures_code
-from bench.scoring.records import Record, read_record
+from bench.scoring.records import Record, read_facts, read_record
 from bench.scoring.rescoring import Checked, from_record, from_tables
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.storage.hashing import digest, hash_file, hash_json
@@ -48,7 +48,7 @@ class BoardRecord:
     @property
     def imported(self) -> bool:
         """Whether the predictions were made elsewhere."""
-        return bool(self.record.facts.get("imported"))
+        return self.record.facts.imported is not None
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -57,7 +57,7 @@ class BoardRecord:
         return {
             "publication": self.publication,
             "record": self.path.stem,
-            **{k: facts.get(k, "") for k in kept},
+            **{k: getattr(facts, k) for k in kept},
             "badge": self.badge,
             "imported": self.imported,
             "retracted": self.retracted,
@@ -96,19 +96,19 @@ class Believed:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def record(self, path: Path) -> Record:
-        """Read a record and check it, unless these very bytes were checked by this very code before."""
+    def record(self, path: Path, facts: RecordFacts) -> Record:
+        """Read a record that says ``facts`` and check it, unless these very bytes were checked by this very code before."""
         if self._folder is None:
             return self._checked(path).record
         mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
         if mark.exists():
-            return stored_record(path)
+            return stored_record(path, facts)
         checked = self._checked(path)
         if checked.note:
             return checked.record
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-        return stored_record(path)
+        return stored_record(path, facts)
 
     def _checked(self, path: Path) -> Checked:
         require_possible(path, read_record(path))  # before anything is computed from it
@@ -194,22 +194,28 @@ def _check(
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
-    facts = bounded_json(path)
-    require_shape(path, facts)
-    if facts["matrix_hash"] != described["matrix_hash"] or facts["plan"] != described["matrix"]["plan"]:
+    bounded_json(path)
+    facts = read_facts(path)
+    planned = plan_of(described, publication.folder.matrix)
+    if facts.matrix_hash != described["matrix_hash"] or facts.plan != planned:
         raise DataError(
-            f"{path}: was scored under another plan (matrix hash {facts['matrix_hash']}) than {publication.folder.matrix.name} "
+            f"{path}: was scored under another plan (matrix hash {facts.matrix_hash}) than {publication.folder.matrix.name} "
             f"beside it ({described['matrix_hash']}); score the run again and publish it whole"
         )
     require_consistent(path, facts)
     require_bounded_parquet(path.with_suffix(".parquet"))
-    require_bounded_statistics(path, facts)
+    require_bounded_statistics(
+        path,
+        seeds=len(facts.seeds),
+        clusters=max(len(facts.clusters), len(facts.speaker_names)),
+        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
+    )
     try:
-        record = believed.record(path)
+        record = believed.record(path, facts)
         if not publication.folder.tables.is_dir():
             return record, "statistics"
         require_tables(path, record, publication.folder.tables)
-        if facts["corpus"] not in corpora:
+        if facts.corpus not in corpora:
             return record, "tables"
         return from_tables(path, publication.folder.tables, tasks).record, "labels"
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -226,16 +232,16 @@ def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
     splits: dict[tuple[str, str], BoardRecord] = {}
     for r in (r for r in records if not r.retracted):
         facts = r.record.facts
-        place = (r.record.system, r.record.task, r.record.regime, str(facts["condition"]))
+        place = (r.record.system, r.record.task, r.record.regime, facts.condition)
         first = places.setdefault(place, r)
         if first is not r:
             yield BoardProblem(
                 r.publication, r.path.stem,
                 f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
             )  # fmt: skip
-        first = splits.setdefault((r.record.task, str(facts["protocol"])), r)
+        first = splits.setdefault((r.record.task, facts.protocol), r)
         for name, said in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
-            if facts[name] != first.record.facts[name]:
+            if getattr(facts, name) != getattr(first.record.facts, name):
                 yield BoardProblem(
                     r.publication, r.path.stem,
                     f"{r.path}: was scored on other {said} of {r.record.task} than {first.path}; one board has one version of a task",

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from bench.scoring.counting import whole_table as whole_table
     from bench.scoring.figures import CATEGORY_METRICS as CATEGORY_METRICS
     from bench.scoring.figures import DIMENSION_METRICS as DIMENSION_METRICS
-    from bench.scoring.figures import Score as Score
     from bench.scoring.predictions import PredictionTable as PredictionTable
+    from bench.scoring.record_schema import RecordFacts as RecordFacts
+    from bench.scoring.record_schema import ScoreRow as ScoreRow
     from bench.scoring.recording import publish_obstacles as publish_obstacles
     from bench.scoring.recording import score_record as score_record
     from bench.scoring.records import Record as Record
@@ -25,8 +26,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "comparisons": ["PairResult", "compare_pair"],
         "counting": ["count_all", "whole_table"],
-        "figures": ["CATEGORY_METRICS", "DIMENSION_METRICS", "Score"],
+        "figures": ["CATEGORY_METRICS", "DIMENSION_METRICS"],
         "predictions": ["PredictionTable"],
+        "record_schema": ["RecordFacts", "ScoreRow"],
         "recording": ["publish_obstacles", "score_record"],
         "records": ["Record", "read_record"],
     },

@@ -22,35 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate
-from bench.scoring.records import Counts, Record, main_view
-from bench.scoring.subgroups import Gap, gap_interval
+from bench.scoring.figures import COMPARED_METRICS, metrics_of
+from bench.scoring.record_schema import Gap
+from bench.scoring.records import Record
+from bench.scoring.subgroups import gap_interval, gap_of
+from bench.scoring.subject import Subject
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from bench.statistics.resampling import Jackknifed
 
-METRICS = {"category": ("ua", "wa", "macro_f1"), "dimensions": ("ccc",)}
 ALL_LANGUAGES = "all"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is averaged: a metric of a view, or of one dimension."""
-
-    view: str
-    metric: str
-    target: str
-
-    @property
-    def dimension(self) -> str | None:
-        """The dimension, if it is one."""
-        return None if self.target == "category" else self.target
-
-    def block(self, record: Record) -> Counts | None:
-        """Return the statistics it is computed from: all rows, an answer outside the view wrong."""
-        return record.block(self.view, "wrong", "all", self.target)
 
 
 @dataclass(frozen=True)
@@ -93,7 +76,7 @@ class AcrossGap:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values, the gap's fields beside the others."""
-        return {**{k: v for k, v in asdict(self).items() if k != "gap"}, **asdict(self.gap)}
+        return {**{k: v for k, v in vars(self).items() if k != "gap"}, **self.gap.as_json()}
 
 
 @dataclass(frozen=True)
@@ -116,7 +99,7 @@ def by_language(records: Iterable[Record]) -> tuple[list[Macro], list[AcrossGap]
     found: list[Macro] = []
     gaps: list[AcrossGap] = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "condition")).items():
-        level = AnalysisPlan.model_validate(members[0].facts["plan"]).level
+        level = members[0].facts.plan.level
         for subject in _subjects(members):
             spoken = _languages(members, subject)
             found += [_macro(key, name, subject, terms, level, 1) for name, terms in spoken.items()]
@@ -133,10 +116,10 @@ def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
     """How far apart a system's conditions of one task lie: the same clips and clusters, so their error is a paired one."""
     gaps = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "task")).items():
-        level = AnalysisPlan.model_validate(members[0].facts["plan"]).level
+        level = members[0].facts.plan.level
         same = [r for r in members if r.clusters == members[0].clusters]
         for subject in _subjects(same) if len(same) > 1 else ():
-            blocks = {str(r.facts["condition"]): b for r in same if (b := subject.block(r)) is not None}
+            blocks = {r.facts.condition: b for r in same if (b := subject.block(r)) is not None}
             metric = metric_named(subject.metric)
             values = {c: float(value(metric, b.averaged.sum(axis=0))) for c, b in blocks.items()}
             values = {c: v for c, v in values.items() if np.isfinite(v)}
@@ -148,7 +131,7 @@ def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
                 low, high, method = gap_interval(metric, [blocks[c].averaged for c in values], level)
             except CannotSeparate as error:
                 method = f"none: {error}"
-            gap = _gap("condition", subject, values, low, high, method)
+            gap = gap_of("condition", _named(subject), values, (low, high, method))
             system, track, protocol, training, task = key
             gaps.append(AcrossGap(system, track, protocol, training, "", task, gap))
     return gaps
@@ -185,12 +168,12 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
     """Rank systems across tasks within each track and setting (Friedman, Nemenyi); yardsticks do not compete."""
     found = []
     for key, members in _grouped(records, ("track", "protocol", "training", "condition")).items():
-        plan = AnalysisPlan.model_validate(members[0].facts["plan"])
+        plan = members[0].facts.plan
         if key[0] == "reference" or plan.primary_metric == "ccc":
             continue
-        subject = Subject(main_view(members[0].facts), plan.primary_metric, "category")
+        subject = Subject(members[0].facts.main_view, "wrong", plan.primary_metric)
         scores = [
-            TaskScore(str(r.facts["pool"]), r.task, r.system, term.estimate)
+            TaskScore(r.facts.pool, r.task, r.system, term.estimate)
             for r in members
             if (term := _term(r, subject)) is not None
         ]
@@ -210,7 +193,7 @@ def _grouped(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[str,
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         if "@" not in record.task:
-            groups[tuple(str(record.facts.get(n, "")) for n in names)].append(record)
+            groups[tuple(str(getattr(record.facts, n)) for n in names)].append(record)
     return dict(sorted(groups.items()))
 
 
@@ -220,8 +203,9 @@ def _subjects(records: Sequence[Record]) -> list[Subject]:
     for record in records:
         for b in record.blocks:
             if b.rows == "all" and b.outside == "wrong":
-                kind = "category" if b.categorical else b.view
-                found |= dict.fromkeys(Subject(b.view, m, b.target) for m in METRICS.get(kind, ()))
+                dimension = None if b.categorical else b.target
+                metrics = [m for m in metrics_of(b.target) if m in COMPARED_METRICS]
+                found |= dict.fromkeys(Subject(b.view, "wrong", m, dimension) for m in metrics)
     return list(found)
 
 
@@ -230,7 +214,7 @@ def _languages(records: Sequence[Record], subject: Subject) -> dict[str, list[_T
     spoken: dict[str, dict[str, list[_Term]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if (term := _term(record, subject)) is not None:
-            spoken[str(record.facts["language"]).split("-")[0].lower()][term.pool].append(term)
+            spoken[record.facts.language.split("-")[0].lower()][term.pool].append(term)
     return {
         language: [t.times(1 / (len(pools) * len(own))) for own in pools.values() for t in own]
         for language, pools in sorted(spoken.items())
@@ -244,7 +228,7 @@ def _term(record: Record, subject: Subject) -> _Term | None:
     estimate = float(value(subject.metric, block.averaged.sum(axis=0)))
     if not np.isfinite(estimate):
         return None
-    pool = str(record.facts["pool"])
+    pool = record.facts.pool
     try:
         made = interval(subject.metric, block.averaged)
     except CannotSeparate:
@@ -292,6 +276,10 @@ def _macro(
     )  # fmt: skip
 
 
+def _named(subject: Subject) -> tuple[str, str, str | None]:
+    return subject.view, subject.metric, subject.dimension
+
+
 def _language_gap(subject: Subject, spoken: Mapping[str, Sequence[_Term]], level: float) -> Gap:
     values = {name: sum(t.estimate for t in terms) for name, terms in spoken.items()}
     pairs = list(combinations(spoken, 2))
@@ -299,25 +287,10 @@ def _language_gap(subject: Subject, spoken: Mapping[str, Sequence[_Term]], level
     for a, b in pairs:
         found = _mean([*spoken[a], *(t.times(-1) for t in spoken[b])])
         if isinstance(found, str):
-            return _gap("language", subject, values, None, None, found)
+            return gap_of("language", _named(subject), values, (None, None, found))
         narrowed = 1 - (1 - level) / len(pairs)
         ends.append(difference_interval(metric_named(subject.metric), found[0], narrowed, found[1]))
     low = max(0.0, *(max(first, -second) for first, second in ends))
     high = max(max(second, -first) for first, second in ends)
     method = f"jackknife-t of {len(pairs)} pair(s) of languages, pools independent, Bonferroni"
-    return _gap("language", subject, values, low, high, method)
-
-
-def _gap(
-    axis: str,
-    subject: Subject,
-    values: Mapping[str, float],
-    low: float | None,
-    high: float | None,
-    method: str,
-) -> Gap:
-    best, worst = max(values, key=lambda n: values[n]), min(reversed(list(values)), key=lambda n: values[n])
-    return Gap(
-        axis, subject.view, subject.metric, subject.dimension, best, worst, values[best], values[worst],
-        values[best] - values[worst], low, high, method, len(values), 0,
-    )  # fmt: skip
+    return gap_of("language", _named(subject), values, (low, high, method))

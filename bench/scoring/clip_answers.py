@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from bench.errors import DataError
 from bench.protocols import Array
 from bench.scoring.counting import whole_table
 from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
+from bench.scoring.rescoring import rebuilt
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import RunFolder
 from bench.tasks import Task
@@ -77,15 +79,15 @@ def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> T
     """
     folder = RunFolder(run)
     first = records[0].facts
-    task = tasks.of(folder.records, first)
-    where = tasks.folder(str(first["corpus"]))
+    task = rebuilt(folder.records, first, tasks)
+    where = tasks.folder(first.corpus)
     assert where is not None
     return TaskAnswers(scored(task), where, tuple(ClipAnswers(r, _table(folder, r, task)) for r in records))
 
 
 def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:
-    seed, parts = int(record.facts["seeds"][0]), []
-    for cell, noted in record.facts.get("tables", {}).items():
+    seed, parts = record.facts.seeds[0], []
+    for cell, noted in record.facts.tables.items():
         path = folder.tables / f"{cell}.parquet"
         if not path.is_file() or hash_file(path) != noted:
             raise DataError(
@@ -94,7 +96,7 @@ def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:
         read = read_table(path)
         if int(read.identity["seed"]) == seed:
             parts.append(read)
-    return whole_table(task, str(record.facts["protocol"]), seed, parts)
+    return whole_table(task, record.facts.protocol, seed, parts)
 
 
 @dataclass(frozen=True)
@@ -153,18 +155,18 @@ def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreem
 
 
 def _place(record: Record) -> tuple[str, str, str]:
-    return str(record.facts["task"]), record.regime, str(record.facts["condition"])
+    return record.task, record.regime, record.facts.condition
 
 
-def _labels(tables: Path, facts: Mapping[str, Any]) -> dict[str, str] | None:
+def _labels(tables: Path, facts: RecordFacts) -> dict[str, str] | None:
     """Map clip ids to the label answered, of the record's first seed; None when a table is not at hand."""
     found: dict[str, str] = {}
-    for cell in facts.get("tables", {}):
+    for cell in facts.tables:
         path = tables / f"{cell}.parquet"
         if not path.is_file():
             return None
         table = read_table(path)
-        if table.identity["seed"] == facts["seeds"][0]:
+        if table.identity["seed"] == facts.seeds[0]:
             rows = zip(table.clip_ids, table.statuses, table.answers, strict=True)
             found |= {clip: label for clip, status, label in rows if status == "ok" and label is not None}
     return found

@@ -12,8 +12,7 @@ import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
-from bench.protocols import DIMENSIONS
-from bench.scoring.figures import CATEGORY_METRICS
+from bench.scoring.figures import COMPARED_METRICS, metrics_of
 from bench.scoring.records import Counts, CountsKey, Record
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
@@ -31,7 +30,6 @@ NO_VERDICT = "no verdict"
 """What is said where a system may have been trained on the speakers it is tested on."""
 ACROSS_TRACKS, ACROSS_PROTOCOLS = "across tracks", "across tracks and protocols"
 """Families of the pairs that the plan names: systems that met under one protocol, and those that did not."""
-COMPARED_METRICS = (*CATEGORY_METRICS, "ccc")
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def comparable(records: Sequence[Record]) -> Iterator[list[Record]]:
 
 def _setting(record: Record) -> tuple[str, str, str, str]:
     facts = record.facts
-    return (record.task, str(facts["protocol"]), str(facts.get("training", "")), str(facts["condition"]))
+    return (record.task, facts.protocol, facts.training, facts.condition)
 
 
 def families_across_protocols(
@@ -164,13 +162,13 @@ def families_across_protocols(
     The plan's pairs across tracks that meet only so are a family per task and condition; ``asked`` alone is one, too.
     """
     made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
-    places = sorted({(r.task, str(r.facts["condition"]), str(r.facts["content_hash"])) for r in records})
+    places = sorted({(r.task, r.facts.condition, r.facts.content_hash) for r in records})
     for place in places:
-        here = [r for r in records if (r.task, r.facts["condition"], r.facts["content_hash"]) == place]
+        here = [r for r in records if (r.task, r.facts.condition, r.facts.content_hash) == place]
         settings: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
         for r in here:
             settings[r.system].add(_setting(r))
-        planned = AnalysisPlan.model_validate(here[0].facts["plan"]).across_tracks
+        planned = here[0].facts.plan.across_tracks
         pairs = [
             p
             for p in dict.fromkeys(planned if asked is None else (*planned, asked))
@@ -191,10 +189,10 @@ def families(
     group: Sequence[Record], asked: tuple[str, str] | None = None
 ) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
     """Return the comparison families of one task: name, records, pairs. ``asked`` adds a pair that is in none."""
-    plan = AnalysisPlan.model_validate(group[0].facts["plan"])
+    plan = group[0].facts.plan
     made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
-    for track in sorted({str(r.facts["track"]) for r in group}):
-        members = [r for r in group if r.facts["track"] == track]
+    for track in sorted({r.facts.track for r in group}):
+        members = [r for r in group if r.facts.track == track]
         if len(members) > 1:
             made.append((f"track {track}", members, list(combinations([r.system for r in members], 2))))
     present = {r.system: r for r in group}
@@ -219,8 +217,8 @@ def run_family(
 
     ``keys`` names the statistics to test on; None means all.
     """
-    plan = AnalysisPlan.model_validate(records[0].facts["plan"])
-    if len({r.clusters for r in records}) > 1 or len({str(r.facts["content_hash"]) for r in records}) > 1:
+    plan = records[0].facts.plan
+    if len({r.clusters for r in records}) > 1 or len({r.facts.content_hash for r in records}) > 1:
         raise DataError(
             f"{records[0].task}: the records of {', '.join(r.system for r in records)} were made on different clips or folds; run the matrix again"
         )
@@ -248,7 +246,7 @@ def _run_block(
 ) -> list[PairResult]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]
     place = {r.system: i for i, r in enumerate(records)}
-    possible = {"category": CATEGORY_METRICS, **dict.fromkeys(DIMENSIONS, ("ccc",))}.get(blocks[0].target, ())
+    possible = [m for m in metrics_of(blocks[0].target) if m in COMPARED_METRICS]
     found = []
     for metric in (m for m in possible if m in asked):
         statistics = np.stack([b.averaged for b in blocks])
@@ -281,18 +279,18 @@ def _pairing(
 ) -> PairResult:
     a, b, block = records[c.a], records[c.b], blocks[c.a]
     redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
-    leaking = ", ".join(dict.fromkeys(f"{x['kind']}s" for r in (a, b) for x in r.facts.get("leaks", ())))
+    leaking = ", ".join(dict.fromkeys(f"{x.kind}s" for r in (a, b) for x in r.facts.leaks))
     made = PairResult(
         system_a=a.system,
         system_b=b.system,
         task=a.task,
-        protocol=" / ".join(dict.fromkeys(str(r.facts["protocol"]) for r in (a, b))),
-        training=" / ".join(dict.fromkeys(str(r.facts.get("training", "")) for r in (a, b))),
-        condition=str(a.facts["condition"]),
-        track_a=str(a.facts["track"]),
-        track_b=str(b.facts["track"]),
-        protocol_a=str(a.facts["protocol"]),
-        protocol_b=str(b.facts["protocol"]),
+        protocol=" / ".join(dict.fromkeys(r.facts.protocol for r in (a, b))),
+        training=" / ".join(dict.fromkeys(r.facts.training for r in (a, b))),
+        condition=a.facts.condition,
+        track_a=a.facts.track,
+        track_b=b.facts.track,
+        protocol_a=a.facts.protocol,
+        protocol_b=b.facts.protocol,
         view=block.view,
         outside=block.outside,
         rows=block.rows,
@@ -397,7 +395,7 @@ class PairedDifference:
 
 def same_clips(a: Record, b: Record) -> bool:
     """Whether two records were scored on the same clips in the same clusters, so that their sums pair up."""
-    return a.clusters == b.clusters and a.facts["content_hash"] == b.facts["content_hash"]
+    return a.clusters == b.clusters and a.facts.content_hash == b.facts.content_hash
 
 
 def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from bench.errors import DataError
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.scoring.human_reference import human_references
 from bench.scoring.predictions import PredictionTable
+from bench.scoring.record_schema import AxisDescription, ClusterFold
 from bench.scoring.records import LISTENER, MOMENTS, Counts
 from bench.scoring.segment_answers import put_together
 from bench.scoring.subgroups import SubgroupAxis, axes_of
@@ -41,6 +42,16 @@ MID_SCALE = 0.5
 """What a missing answer to a dimension counts as."""
 
 
+class CountedParts(TypedDict):
+    """Fields of a record's facts that counting decides."""
+
+    clusters: tuple[ClusterFold, ...]
+    speaker_names: tuple[str, ...]
+    axes: tuple[AxisDescription, ...]
+    statuses: dict[str, int]
+    coverage: float
+
+
 @dataclass(frozen=True)
 class Counted:
     """A record's statistics, and what they are counted over: clusters (hashed names) with the fold each is tested in."""
@@ -58,15 +69,17 @@ class Counted:
         """Share of answers that are ok, over all seeds."""
         return self.statuses.get("ok", 0) / sum(self.statuses.values())
 
-    def facts(self) -> dict[str, Any]:
+    def described(self) -> CountedParts:
         """What a record says of its own counts."""
-        return {
-            "clusters": [{"name": n, "fold": f} for n, f in zip(self.clusters, self.folds, strict=True)],
-            "speaker_names": list(self.speaker_names),
-            "axes": [a.as_json() for a in self.axes],
-            "statuses": dict(self.statuses),
-            "coverage": self.coverage,
-        }
+        return CountedParts(
+            clusters=tuple(
+                ClusterFold(name=n, fold=f) for n, f in zip(self.clusters, self.folds, strict=True)
+            ),
+            speaker_names=self.speaker_names,
+            axes=tuple(a.described() for a in self.axes),
+            statuses=dict(self.statuses),
+            coverage=self.coverage,
+        )
 
 
 def count_all(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bench.cards.analysis_plan import AnalysisPlan
@@ -11,21 +9,32 @@ from bench.errors import CannotSeparate
 from bench.features.probes import LAYER_VARIANT
 from bench.scoring.counting import count, whole_table
 from bench.scoring.prompt_variants import TablesBySeed, variant_names, variant_table
+from bench.scoring.record_schema import LayerPoint
 from bench.scoring.records import Counts
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks.segments import scored
 from bench.tasks.task import Task
 
+LayerCurves = dict[str, tuple[LayerPoint, ...]]
 METRIC_OF_CATEGORY, METRIC_OF_DIMENSION = "ua", "ccc"
 
 
-def layer_facts(task: Task, protocol: str, tables: TablesBySeed, plan: AnalysisPlan) -> dict[str, Any]:
+def layer_facts(task: Task, protocol: str, tables: TablesBySeed, plan: AnalysisPlan) -> LayerCurves:
     """Return ``layer_curve`` and, where dimensions were answered, ``layer_curve_<dimension>``; {} without layers.
 
-    A curve is a list of {layer, ua or ccc, low, high} in the order of the layers: the pooled test clips of all folds,
+    A curve is in the order of the layers: the pooled test clips of all folds,
     answers other than ok counted, averaged over seeds, in the task's own classes; the interval is by cluster at the
     plan's level, one layer at a time (None where it cannot be given). Layers are numbered as the features hold them.
+
+    Args:
+        task: what was answered, before segments are put together.
+        protocol: of the record.
+        tables: by seed, the tables of all folds.
+        plan: gives the level.
+
+    Returns:
+        The fields of a record's facts that layers decide.
 
     Raises:
         DataError: a layer's table is missing, or is not the one that the cell was made with.
@@ -35,7 +44,7 @@ def layer_facts(task: Task, protocol: str, tables: TablesBySeed, plan: AnalysisP
     clusters = sorted(set(task.clusters))
     place = {name: i for i, name in enumerate(clusters)}
     places = np.array([place[c] for c in task.clusters], dtype=np.intp)
-    curves: dict[str, list[dict[str, Any]]] = {}
+    curves: dict[str, list[LayerPoint]] = {}
     for name in sorted(names, key=_layer):
         answers = [
             whole_table(whole, protocol, seed, [variant_table(t, name) for t in parts])
@@ -45,20 +54,23 @@ def layer_facts(task: Task, protocol: str, tables: TablesBySeed, plan: AnalysisP
             task, answers, places, len(clusters), views=(task.view,), outsides=("wrong",), kinds=("all",)
         ):
             curve = "layer_curve" if block.categorical else f"layer_curve_{block.target}"
-            curves.setdefault(curve, []).append({"layer": _layer(name), **_point(block, plan)})
-    return dict(curves)
+            curves.setdefault(curve, []).append(_point(_layer(name), block, plan))
+    return {name: tuple(points) for name, points in curves.items()}
 
 
 def _layer(name: str) -> int:
     return int(name.removeprefix(LAYER_VARIANT))
 
 
-def _point(block: Counts, plan: AnalysisPlan) -> dict[str, Any]:
+def _point(layer: int, block: Counts, plan: AnalysisPlan) -> LayerPoint:
     metric = METRIC_OF_CATEGORY if block.categorical else METRIC_OF_DIMENSION
     estimate = float(value(metric, block.averaged.sum(axis=0)))
-    point: dict[str, Any] = {metric: estimate if np.isfinite(estimate) else None, "low": None, "high": None}
+    low: float | None = None
+    high: float | None = None
     try:
         made = interval(metric, block.averaged, level=plan.level)
+        low, high = made.low, made.high
     except CannotSeparate:
-        return point
-    return point | {"low": made.low, "high": made.high}
+        pass  # a point without an interval
+    values = {metric: estimate if np.isfinite(estimate) else None}
+    return LayerPoint(layer=layer, low=low, high=high, **values)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import yaml
 
@@ -17,19 +16,32 @@ from bench.features.probes import LAYER_VARIANT
 from bench.metrics import unweighted_accuracy
 from bench.scoring.counting import whole_table
 from bench.scoring.predictions import PredictionTable, read_table, variant_path
+from bench.scoring.record_schema import VariantScore
 from bench.storage.hashing import hash_file
 from bench.tasks.segments import scored
 from bench.tasks.task import Task
 
 TablesBySeed = Mapping[int, Sequence[PredictionTable]]
 """The tables of a record: by seed, those of all folds."""
+VariantFacts = Mapping[str, object]
+"""``variants``, and ``ua_by_<part>`` with ``ua_range_over_<part>s`` for every part that takes several values."""
+PARTS = ("prompt", "language", "order", "repeat")
+"""What the ways of asking differ in."""
 
 
-def variant_facts(task: Task, protocol: str, tables: TablesBySeed) -> dict[str, Any]:
+def variant_facts(task: Task, protocol: str, tables: TablesBySeed) -> VariantFacts:
     """Return UA and coverage of every variant, and what prompts, their language, orders of options and repeats do to UA; {} without variants.
 
     UA is that of the corpus's own classes, with answers other than ok counted as wrong. The spread over prompts is the
     lowest and highest mean over a prompt's variants; likewise over the languages of prompts and over orders.
+
+    Args:
+        task: what was answered, before segments are put together.
+        protocol: of the record.
+        tables: by seed, the tables of all folds.
+
+    Returns:
+        The fields of a record's facts that variants decide.
 
     Raises:
         DataError: a variant's table is missing, or is not the one that the cell was made with.
@@ -38,13 +50,13 @@ def variant_facts(task: Task, protocol: str, tables: TablesBySeed) -> dict[str, 
     if not names or not task.labels:
         return {}
     rows = [_row(task, protocol, name, tables) for name in names]
-    facts: dict[str, Any] = {"variants": rows}
-    for part in ("prompt", "language", "order", "repeat"):
+    found: dict[str, object] = {"variants": tuple(rows)}
+    for part in PARTS:
         means = _means(rows, part)
         if len(means) > 1:
-            facts[f"ua_by_{part}"] = means
-            facts[f"ua_range_over_{part}s"] = [min(means.values()), max(means.values())]
-    return facts
+            found[f"ua_by_{part}"] = means
+            found[f"ua_range_over_{part}s"] = (min(means.values()), max(means.values()))
+    return found
 
 
 def variant_names(tables: TablesBySeed) -> list[str]:
@@ -52,7 +64,7 @@ def variant_names(tables: TablesBySeed) -> list[str]:
     return list(next(iter(tables.values()))[0].identity.get("variants") or {})
 
 
-def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> dict[str, Any]:
+def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> VariantScore:
     seed, own = next(iter(tables.items()))
     whole = whole_table(task, protocol, seed, [variant_table(table, name) for table in own])
     task = scored(task)
@@ -67,15 +79,15 @@ def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> dict[str
         ua = None
     prompt, order, repeat = [*name.split("/"), "", ""][:3]
     coverage = sum(s == "ok" for s in whole.statuses) / len(whole.statuses)
-    return {
-        "name": name,
-        "prompt": prompt,
-        "language": prompt_languages().get(prompt, ""),
-        "order": order,
-        "repeat": repeat,
-        "ua": ua,
-        "coverage": coverage,
-    }
+    return VariantScore(
+        name=name,
+        prompt=prompt,
+        language=prompt_languages().get(prompt, ""),
+        order=order,
+        repeat=repeat,
+        ua=ua,
+        coverage=coverage,
+    )
 
 
 @functools.cache
@@ -87,8 +99,8 @@ def prompt_languages() -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     for path in sorted(Path(str(files("tasks").joinpath("prompts"))).glob("*.yaml")):
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found |= dict.fromkeys(said["prompts"], said["language"])
+        prompts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found |= dict.fromkeys(prompts["prompts"], prompts["language"])
     return found
 
 
@@ -108,9 +120,9 @@ def variant_table(table: PredictionTable, name: str) -> PredictionTable:
     return read_table(path)
 
 
-def _means(rows: Sequence[dict[str, Any]], part: str) -> dict[str, float]:
+def _means(rows: Sequence[VariantScore], part: str) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if row["ua"] is not None and row[part]:
-            found[row[part]].append(row["ua"])
+        if row.ua is not None and (name := getattr(row, part)):
+            found[name].append(row.ua)
     return {value: fmean(scores) for value, scores in found.items()}

@@ -1,52 +1,99 @@
-"""What a published record must look like before anything is computed from it: types, names, hashes, provenance."""
+"""What a record says: the one schema through which records are written, read, checked by the board and shown.
+
+Every part is frozen, strictly typed and bounded, since records come from strangers, and knows all its keys: one that it does
+not know is refused. What a record does not say is not written, so a record of an earlier version that is read and written
+again says what it said.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 
-from bench.cards.corpus import Protocol
-from bench.cards.system import Track
+from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.corpus import CorpusCard, Protocol
+from bench.cards.labels import VIEWS, View
+from bench.cards.system import ImportedCard, SystemCard, Track
+from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
-from bench.scoring.records import SCHEMA_VERSION
 from bench.storage.hashing import HASH
+
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Notes = dict[Text, dict[str, Any]]
+"""What each fit noted, by its name (``fold 0 seed 1``): JSON of the adapter's own."""
 
 
-class _Loose(BaseModel):
-    """Strictly typed where named; further keys are left alone."""
+class _Part(BaseModel):
+    """A part of a record: frozen, strictly typed, no key it does not know, and no number that is none."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values: what it was given, and nothing else."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-class _Cluster(_Loose):
+class ClusterFold(_Part):
+    """A cluster by its hashed name, and the fold it is tested in."""
+
     name: Hash
     fold: Word
 
 
-class _Block(_Loose):
+class BlockDescription(_Part):
+    """Which sums a block of the statistics holds; see :class:`bench.scoring.records.Counts`."""
+
     view: Word
     outside: Literal["wrong", "masked"]
     rows: Literal["all", "ok"]
     target: Word
-    labels: Annotated[list[Text], Field(max_length=1000)]
-    sums: Annotated[list[Text], Field(max_length=100)] = []
+    labels: Annotated[tuple[Text, ...], Field(max_length=1000)]
+    sums: Annotated[tuple[Text, ...], Field(max_length=100)] | None = None
+    """None in schema 1, which had the moments of dimensions alone."""
     axis: Text = ""
     group: Text = ""
 
 
-class _Statistics(_Loose):
+class StatisticsFile(_Part):
+    """The additive statistics beside a record."""
+
     file: Word
     hash: Hash
 
 
-class _Score(_Loose):
+class ScoreRow(_Part):
+    """One figure of a record: an estimate over the pooled test clips with its interval by cluster.
+
+    ``fold_mean`` (secondary) is the mean over folds; ``seed_low``, ``seed_high`` the range over seeds. ``method``
+    says how the interval was made or why there is none, ``notes`` what its reader should know.
+    """
+
+    system: Word
+    task: Word
+    protocol: Protocol
+    training: Text = ""
+    track: Track
+    condition: Word
     view: Word
     outside: Word
     rows: Word
@@ -55,60 +102,154 @@ class _Score(_Loose):
     estimate: float
     low: float | None
     high: float | None
+    method: Text
+    notes: tuple[Text, ...] = ()
+    seed_low: float
+    seed_high: float
+    fold_mean: float | None
     clips: Count
     speakers: Count
     clusters: Count
-    coverage: Annotated[float, Field(ge=0, le=1)]
+    coverage: Share
     seeds: Count
 
 
-class _Source(_Loose):
+class SubgroupScore(_Part):
+    """The score of one group. ``method`` says how the interval was made, or why there is none."""
+
+    axis: Text
+    group: Text
+    view: Text
+    metric: Text
+    dimension: Text | None
+    estimate: float
+    low: float | None
+    high: float | None
+    method: Text
+    clips: Count
+    clusters: Count
+    classes: Count | None
+    """Classes with a true clip in the group; UA is the mean over these."""
+
+
+class Gap(_Part):
+    """The best and the worst of an axis's groups, and how far apart they are.
+
+    Groups that lack a class (their UA means something else), the unknown ones and those without a value are
+    left out, and counted in ``left_out``.
+    """
+
+    axis: Text
+    view: Text
+    metric: Text
+    dimension: Text | None
+    best: Text
+    worst: Text
+    best_estimate: float
+    worst_estimate: float
+    gap: float
+    low: float | None
+    high: float | None
+    method: Text
+    groups: Count
+    left_out: Count
+
+
+class ChanceLine(_Part):
+    """What guessing scores in a view."""
+
+    view: Word
+    ua: Share
+    wa: Share
+
+
+class ListenerScore(_Part):
+    """What one listener scores against the majority of the others (``perceived``) or the label that was asked for (``intended``)."""
+
+    truth: Word
+    view: Word
+    metric: Word
+    dimension: Word | None
+    estimate: float
+    low: float | None
+    high: float | None
+    method: Text
+    notes: tuple[Text, ...]
+    clips: Count
+    clusters: Count
+
+
+class AxisDescription(_Part):
+    """One way in which clips were sorted into groups; ``absent`` says why they were not."""
+
+    axis: Word
+    groups: Annotated[tuple[Text, ...], Field(max_length=200_000)]
+    edges_seconds: Annotated[tuple[float, ...], Field(max_length=100)]
+    absent: Text
+
+
+class SourceDescription(_Part):
+    """A task that was learnt from in transfer: its clips, and those of them that could not be learnt from."""
+
     task: Word
     clips: Count
     speakers: Count
     left_out: Count
 
 
-class _Leak(_Loose):
+class LeakDescription(_Part):
+    """What stands on several sides of a fold: its kind and number, without the offender's name, which stays private."""
+
     kind: Word
     count: Count
+    fold: Text = ""
+    sides: tuple[Text, ...] = ()
 
 
-class _Chance(_Loose):
-    view: Word
-    ua: Annotated[float, Field(ge=0, le=1)]
-    wa: Annotated[float, Field(ge=0, le=1)]
+class VariantScore(_Part):
+    """One way of prompting an Audio-LLM: UA in the corpus's own classes (None: undefined) and the share of ok answers."""
+
+    name: Text
+    prompt: Text
+    language: Text
+    order: Text
+    repeat: Text
+    ua: float | None
+    coverage: Share
 
 
-class _Human(_Loose):
-    view: Word
-    metric: Word
-    dimension: Word | None
-    truth: Word
-    estimate: float
+class LayerPoint(_Part):
+    """One layer of an encoder alone: UA (categories) or CCC (a dimension) with its interval; None where it is undefined."""
+
+    layer: Count
+    ua: float | None = None
+    ccc: float | None = None
     low: float | None
     high: float | None
 
 
-class _Axis(_Loose):
-    axis: Word
-    groups: Annotated[list[Text], Field(max_length=200_000)]
-    edges_seconds: Annotated[list[float], Field(max_length=100)]
-    absent: Text
+class ImportOrigin(_Part):
+    """The table that predictions made elsewhere were imported from."""
+
+    table: Text
+    hash: Hash
+    rows: Count
 
 
-class RecordShape(_Loose):
-    """The facts of a record that everything else relies on."""
+class CountedFacts(_Part):
+    """Who answered what under which plan, and what was counted: everything that figures are computed from, and what explains them."""
 
-    schema_version: Annotated[int, Field(alias="schema", ge=1, le=SCHEMA_VERSION)]
+    schema_version: Annotated[int, Field(validation_alias="schema", serialization_alias="schema", ge=1, le=SCHEMA_VERSION)]  # fmt: skip
     system: Word
     task: Word
     protocol: Protocol
     training: Text = ""
-    learnt_view: Literal["native", "seven", "four"] = "native"
+    """What was learnt from, in one word; blank for the clean audio of the task itself."""
+    learnt_view: View = "native"
     track: Track
     condition: Word
     train_condition: Word = "clean"
+    sources: Annotated[tuple[SourceDescription, ...], Field(max_length=10_000)] = ()
     title: Text
     family: Word
     corpus: Word
@@ -116,58 +257,149 @@ class RecordShape(_Loose):
     language: Word
     synthetic: bool
     limited: bool
-    seeds: Annotated[list[int], Field(min_length=1, max_length=1000)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1000)]
     folds: Annotated[int, Field(ge=1, le=100_000)]
     clips: Count
     speakers: Count
-    cluster: Literal["speaker", "session", "dialogue"]
-    clusters: Annotated[list[_Cluster], Field(min_length=1, max_length=200_000)]
-    blocks: Annotated[list[_Block], Field(max_length=20_000)]
-    scores: Annotated[list[_Score], Field(min_length=1, max_length=20_000)]
-    scores_hash: Hash
+    cluster: Literal["speaker", "session", "dialogue", "clip"]
+    """What is taken as independent; ``clip`` only where somebody asked what that would say, and never on disk."""
+    clusters: Annotated[tuple[ClusterFold, ...], Field(min_length=1, max_length=200_000)]
+    speaker_names: Annotated[tuple[Text, ...], Field(max_length=200_000)] = ()
+    """Hashed names of speakers, where they are not the clusters."""
+    axes: Annotated[tuple[AxisDescription, ...], Field(max_length=100)] = ()
     statuses: dict[Word, Count]
-    coverage: Annotated[float, Field(ge=0, le=1)]
+    coverage: Share
+    labels_offered: Annotated[tuple[Word, ...], Field(max_length=1000)]
     publishable: bool
-    obstacles: list[Text]
-    warnings: list[Text]
+    obstacles: tuple[Text, ...]
     contamination: Word
-    statistics: _Statistics
-    labels_offered: Annotated[list[Word], Field(max_length=1000)]
-    notes: dict[Text, dict[str, Any]] = {}
-    sources: Annotated[list[_Source], Field(max_length=10_000)] = []
-    leaks: Annotated[list[_Leak], Field(max_length=10_000)] = []
-    badges: Annotated[list[Word], Field(max_length=20)] = []
-    chance: Annotated[list[_Chance], Field(max_length=20)] = []
-    human: Annotated[list[_Human], Field(max_length=1000)] = []
-    axes: Annotated[list[_Axis], Field(max_length=100)] = []
-    slices: Annotated[list[dict[str, Any]], Field(max_length=200_000)] = []
-    gaps: Annotated[list[dict[str, Any]], Field(max_length=10_000)] = []
-    speaker_names: Annotated[list[Text], Field(max_length=200_000)] = []
-    plan: dict[str, Any]
-    card: dict[str, Any]
-    corpus_card: dict[str, Any]
+    warnings: tuple[Text, ...]
+    badges: Annotated[tuple[Word, ...], Field(max_length=20)] = ()
+    leaks: Annotated[tuple[LeakDescription, ...], Field(max_length=10_000)] = ()
     matrix: Word
     matrix_hash: Hash
+    plan: AnalysisPlan
+    imported: ImportOrigin | None = None
+    card: SystemCard
+    """An :class:`ImportedCard` where the predictions were imported and it names no code of this suite."""
+    corpus_card: CorpusCard
     system_identity: Hash
+    weights_hash: Hash | None
+    code_version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
     folds_hash: Hash
     content_hash: Hash
-    code_version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
-    weights_hash: Hash | None
-    tables: Annotated[dict[Hash, Hash], Field(min_length=1, max_length=100_000)]
+    figures_code: Hash | None = None
+    notes: Notes = {}
+    variants: Annotated[tuple[VariantScore, ...], Field(max_length=10_000)] = ()
+    ua_by_prompt: dict[Text, float] = {}
+    ua_by_language: dict[Text, float] = {}
+    ua_by_order: dict[Text, float] = {}
+    ua_by_repeat: dict[Text, float] = {}
+    ua_range_over_prompts: tuple[float, float] | None = None
+    ua_range_over_languages: tuple[float, float] | None = None
+    ua_range_over_orders: tuple[float, float] | None = None
+    ua_range_over_repeats: tuple[float, float] | None = None
+    layer_curve: Annotated[tuple[LayerPoint, ...], Field(max_length=10_000)] = ()
+    layer_curve_valence: Annotated[tuple[LayerPoint, ...], Field(max_length=10_000)] = ()
+    layer_curve_arousal: Annotated[tuple[LayerPoint, ...], Field(max_length=10_000)] = ()
+    layer_curve_dominance: Annotated[tuple[LayerPoint, ...], Field(max_length=10_000)] = ()
+
+    @field_validator("card", mode="wrap")
+    @classmethod
+    def _either_kind_of_card(cls, value: object, as_system: ValidatorFunctionWrapHandler) -> SystemCard:
+        """A system that ran elsewhere need not name code of this suite."""
+        try:
+            return as_system(value)  # type: ignore[no-any-return]  # what the field says
+        except ValidationError:
+            try:
+                return ImportedCard.model_validate(value)
+            except ValidationError:
+                pass  # as a card of a system it is wrong in fewer places
+            raise
+
+    @property
+    def main_view(self) -> View:
+        """The plan's primary view, or the finest one that a record of transfer was learnt in, where that is coarser."""
+        return max(self.plan.primary_view, self.learnt_view, key=VIEWS.index)
+
+    def cluster_names(self, axis: str = "") -> tuple[str, ...]:
+        """Hashed names of the clusters of a block on this axis, in the order of its statistics."""
+        return self.speaker_names if axis == "speaker" else tuple(c.name for c in self.clusters)
 
 
-def require_shape(path: Path, facts: Any) -> None:
-    """Raise :class:`DataError` naming the first thing about a record that is not as it must be."""
+class ScoredFacts(CountedFacts):
+    """What was counted with the figures that follow from it (:class:`bench.scoring.figures.Figures`)."""
+
+    scores: Annotated[tuple[ScoreRow, ...], Field(max_length=20_000)]
+    scores_hash: Hash
+    slices: Annotated[tuple[SubgroupScore, ...], Field(max_length=200_000)] = ()
+    gaps: Annotated[tuple[Gap, ...], Field(max_length=10_000)] = ()
+    chance: Annotated[tuple[ChanceLine, ...], Field(max_length=20)] = ()
+    human: Annotated[tuple[ListenerScore, ...], Field(max_length=1000)] = ()
+    tables: Annotated[dict[Hash, Hash], Field(min_length=1, max_length=100_000)] = {}
+    """Hash of each prediction table, by its cell; none where the tables were not kept."""
+    inputs_hash: Hash | None = None
+
+
+class RecordFacts(ScoredFacts):
+    """A record's JSON as it lies on disk, beside the statistics that it describes."""
+
+    blocks: Annotated[tuple[BlockDescription, ...], Field(max_length=20_000)]
+    statistics: StatisticsFile
+
+
+CardKind = TypeVar("CardKind", bound=Strict)
+_CARDS = ("card", "corpus_card", "plan")
+
+
+def written_out(card: CardKind) -> CardKind:
+    """The same card with its defaults written out, as a record keeps it: a later version may have others."""
+    return type(card).model_validate(card.model_dump(by_alias=True))
+
+
+def parse_facts(path: Path, text: bytes) -> RecordFacts:
+    """Read a record's JSON.
+
+    Args:
+        path: where it lies, for the sentences.
+        text: its bytes.
+
+    Returns:
+        What it says.
+
+    Raises:
+        DataError: not a record, a schema of the future, or the first thing about it that is not as it must be.
+    """
     try:
-        RecordShape.model_validate(facts)
+        facts = RecordFacts.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "the whole"
-        if first["type"] == "missing":
-            raise DataError(
-                f"{path}: says nothing of {where!r}; score the run again with this version and publish it"
-            ) from None
-        found = repr(first["input"])
-        raise DataError(
-            f"{path}: {where}: {first['msg']}, found {found[:80]}{'…' if len(found) > 80 else ''}"
-        ) from None
+        raise DataError(f"{path}: {_fault(error.errors(include_url=False))}") from None
+    if facts.imported is None and isinstance(facts.card, ImportedCard):
+        try:
+            SystemCard.model_validate(facts.card.model_dump(by_alias=True))
+        except ValidationError as error:
+            raise DataError(f"{path}: {_other_card(error.errors()[0]['msg'])}") from None
+    return facts
+
+
+def _other_card(message: str) -> str:
+    return f"a card or the plan inside is not one of this version ({message.removeprefix('Value error, ')})"
+
+
+def _fault(errors: list[ErrorDetails]) -> str:
+    """Say what is wrong first of all: that it is no record at all, then its version, then whatever stands first."""
+    first = next((e for e in errors if e["loc"] == ("schema",)), errors[0])
+    kind, where = first["type"], ".".join(str(p) for p in first["loc"])
+    message = first["msg"].replace("a valid array", "a valid list")
+    if not where or (where == "schema" and kind != "less_than_equal"):
+        return f"not a record of this suite ({'schema: ' if where else ''}{message})"
+    if where == "schema":
+        return f"record schema {first['input']}, this version reads up to {SCHEMA_VERSION}; update ser-bench"
+    if first["loc"][0] in _CARDS and kind != "missing":
+        return _other_card(message)
+    if kind == "missing":
+        return f"says nothing of {where!r}; score the run again with this version and publish it"
+    if kind == "extra_forbidden":
+        return f"says {where!r}, which no record of this version has; remove it, or update ser-bench"
+    found = repr(first["input"])
+    return f"{where}: {message}, found {found[:80]}{'…' if len(found) > 80 else ''}"

@@ -15,7 +15,15 @@ from bench.scoring.counting import count_all, whole_table
 from bench.scoring.figures import figures
 from bench.scoring.layer_curves import layer_facts
 from bench.scoring.prompt_variants import TablesBySeed, variant_facts
-from bench.scoring.records import SCHEMA_VERSION, Counts
+from bench.scoring.record_schema import (
+    SCHEMA_VERSION,
+    CountedFacts,
+    LeakDescription,
+    ScoredFacts,
+    SourceDescription,
+    written_out,
+)
+from bench.scoring.records import Counts, said_by
 from bench.storage.hashing import hash_json
 from bench.storage.provenance import code_version
 from bench.storage.source_code import package_hash
@@ -56,7 +64,7 @@ def score_record(
     plan: AnalysisPlan,
     stamp: RecordStamp,
     notes: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[Counts]]:
+) -> tuple[ScoredFacts, list[Counts]]:
     """Score one record from its cells' tables.
 
     Args:
@@ -80,58 +88,71 @@ def score_record(
         obstacles.append(
             "speakers are cut into several clusters, so intervals and tests are too sure of themselves"
         )
-    facts = {
-        "system": stamp.card.name,
-        "task": task.name,
-        "protocol": stamp.protocol,
-        "training": stamp.training,
-        "learnt_view": task.view,
-        "track": stamp.card.track,
-        "condition": stamp.condition,
-        "train_condition": stamp.train_condition,
-        "sources": [asdict(s) for s in stamp.sources],
-        "schema": SCHEMA_VERSION,
-        "title": stamp.card.title or stamp.card.name,
-        "family": stamp.card.family,
-        "corpus": task.card.name,
-        "pool": task.card.pool_name,
-        "language": task.language,
-        "synthetic": task.card.synthetic,
-        "limited": task.limited,
-        "seeds": list(tables),
-        "folds": len(task.folds),
-        "clips": len(task),
-        "speakers": len(set(task.speakers)),
-        "cluster": task.card.cluster,
-        **counted.facts(),
-        "labels_offered": list(task.offered_labels),
-        "publishable": not obstacles,
-        "obstacles": obstacles,
-        "contamination": contamination(stamp.card, task.card, split_task_name(task.name)[2]),
-        "warnings": list(task.warnings),
-        "badges": list(task.badges),
-        # Without the offender's name, which stays private.
-        "leaks": [{k: v for k, v in asdict(leak).items() if k != "first"} for leak in task.leaks],
-        "matrix": stamp.matrix,
-        "matrix_hash": stamp.matrix_hash,
-        "plan": plan.model_dump(mode="json"),
-        "card": stamp.card.model_dump(mode="json"),
-        "corpus_card": task.card.model_dump(mode="json"),
-        "system_identity": stamp.system_identity,
-        "weights_hash": stamp.weights_hash,
-        "code_version": code_version(),
-        "folds_hash": task.folds_hash,
-        "content_hash": task.content_hash,
-        "figures_code": figures_code(),
-        "notes": dict(notes),
-        **variant_facts(whole, stamp.protocol, tables),
-        **layer_facts(whole, stamp.protocol, tables, plan),
-    }
-    return facts | figures(facts, counted.blocks, counted.slices), [*counted.blocks, *counted.slices]
+    facts = CountedFacts(
+        schema_version=SCHEMA_VERSION,
+        system=stamp.card.name,
+        task=task.name,
+        protocol=stamp.protocol,
+        training=stamp.training,
+        learnt_view=task.view,
+        track=stamp.card.track,
+        condition=stamp.condition,
+        train_condition=stamp.train_condition,
+        sources=tuple(SourceDescription(**asdict(s)) for s in stamp.sources),
+        title=stamp.card.title or stamp.card.name,
+        family=stamp.card.family,
+        corpus=task.card.name,
+        pool=task.card.pool_name,
+        language=task.language,
+        synthetic=task.card.synthetic,
+        limited=task.limited,
+        seeds=tuple(tables),
+        folds=len(task.folds),
+        clips=len(task),
+        speakers=len(set(task.speakers)),
+        cluster=task.card.cluster,
+        labels_offered=task.offered_labels,
+        publishable=not obstacles,
+        obstacles=tuple(obstacles),
+        contamination=contamination(stamp.card, task.card, split_task_name(task.name)[2]),
+        warnings=task.warnings,
+        badges=task.badges,
+        leaks=tuple(
+            LeakDescription(kind=x.kind, fold=x.fold, count=x.count, sides=x.sides) for x in task.leaks
+        ),
+        matrix=stamp.matrix,
+        matrix_hash=stamp.matrix_hash,
+        plan=written_out(plan),
+        card=written_out(stamp.card),
+        corpus_card=written_out(task.card),
+        system_identity=stamp.system_identity,
+        weights_hash=stamp.weights_hash,
+        code_version=code_version(),
+        folds_hash=task.folds_hash,
+        content_hash=task.content_hash,
+        figures_code=figures_code(),
+        notes=dict(notes),
+        **counted.described(),
+    )
+    asked = variant_facts(whole, stamp.protocol, tables)
+    layers = layer_facts(whole, stamp.protocol, tables, plan)
+    facts = facts.model_copy(update={**asked, **layers})
+    found = figures(facts, counted.blocks, counted.slices)
+    return ScoredFacts(**said_by(facts), **vars(found)), [*counted.blocks, *counted.slices]
 
 
 def publish_obstacles(corpus: CorpusCard, limited: bool, coverage: float, plan: AnalysisPlan) -> list[str]:
-    """Say why a record must not be published; empty when it may."""
+    """Say why a record must not be published; empty when it may.
+
+    Args:
+        corpus: the corpus that was tested on.
+        limited: whether only a part of it was run.
+        coverage: share of ok answers, 0..1.
+        plan: gives the floor of coverage.
+
+    Returns:
+        Reasons, as sentences without a full stop.
+    """
     found = []
     if corpus.synthetic:
         found.append("the corpus is synthetic")

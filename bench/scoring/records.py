@@ -6,27 +6,32 @@ of one task pair up and speakers stay private. Anyone can recompute every score 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.cards.labels import VIEWS
 from bench.errors import DataError
 from bench.protocols import Array
+from bench.scoring.record_schema import (
+    BlockDescription,
+    CountedFacts,
+    RecordFacts,
+    ScoredFacts,
+    ScoreRow,
+    StatisticsFile,
+    parse_facts,
+)
+from bench.statistics.intervals import Unit
 from bench.storage.atomic import replacing, write_json
 from bench.storage.hashing import hash_file
 from bench.tasks.names import regime
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
-"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
 MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 """Names of the six sums of a dimension, x truth and y prediction, both minus 0.5."""
 
@@ -99,62 +104,79 @@ class Counts:
 
 @dataclass(frozen=True)
 class Record:
-    """A record's JSON and its statistics."""
+    """A record's JSON and its statistics. ``file_hash`` names the JSON where a board shows it."""
 
-    facts: Mapping[str, Any]
+    facts: RecordFacts
     blocks: Sequence[Counts]
     slices: Sequence[Counts] = ()
+    file_hash: str = ""
 
     @property
     def system(self) -> str:
         """The system's name."""
-        return str(self.facts["system"])
+        return self.facts.system
 
     @property
     def regime(self) -> str:
         """Protocol and what was learnt from, in one word."""
-        return regime(str(self.facts["protocol"]), str(self.facts.get("training", "")))
+        return regime(self.facts.protocol, self.facts.training)
 
     @property
     def task(self) -> str:
         """The task's id."""
-        return str(self.facts["task"])
+        return self.facts.task
 
     @property
-    def scores(self) -> list[dict[str, Any]]:
+    def scores(self) -> tuple[ScoreRow, ...]:
         """The score rows, one per view × outside × rows × metric, as ``serbench score --json`` gives them."""
-        return list(self.facts["scores"])
+        return self.facts.scores
 
     @property
     def clusters(self) -> tuple[str, ...]:
         """Hashed cluster names, in the order of the statistics."""
-        return tuple(c["name"] for c in self.facts["clusters"])
+        return self.facts.cluster_names()
 
     @property
     def has_one_seed_of_many(self) -> bool:
         """Whether another seed would answer differently and none was run (old records do not say: no)."""
-        return bool(self.facts.get("card", {}).get("seeds")) and len(self.facts["seeds"]) == 1
+        card = self.facts.card
+        return "seeds" in card.model_fields_set and card.seeds and len(self.facts.seeds) == 1
 
     @property
-    def unit(self) -> Literal["clusters", "clips"]:
+    def unit(self) -> Unit:
         """What is taken as independent: the task's clusters; single clips only where somebody asked for it."""
-        return "clips" if self.facts["cluster"] == "clip" else "clusters"
+        return unit_of(self.facts)
 
     def block(self, view: str, outside: str, rows: str, target: str) -> Counts | None:
-        """Return one block, or None when the record has none such."""
+        """Return one block, or None when the record has none such.
+
+        Args:
+            view: ``native``, ``seven``, ``four``, or ``dimensions``.
+            outside: what became of answers outside the view, ``wrong`` or ``masked``.
+            rows: ``all`` clips, or those answered (``ok``).
+            target: ``category``, a dimension, ``votes`` or ``calibration``.
+
+        Returns:
+            The statistics, or None.
+        """
         return next((b for b in self.blocks if b.key == (view, outside, rows, target)), None)
 
 
-def main_view(facts: Mapping[str, Any]) -> str:
-    """The plan's primary view, or the finest one that a record of transfer was learnt in, where that is coarser."""
-    primary, learnt = str(facts["plan"]["primary_view"]), str(facts.get("learnt_view", "native"))
-    return max(primary, learnt, key=VIEWS.index)
+def unit_of(facts: CountedFacts) -> Unit:
+    """What a record takes as independent."""
+    return "clips" if facts.cluster == "clip" else "clusters"
 
 
-def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Counts]) -> None:
-    """Write ``path`` (JSON) and its statistics (``.parquet`` beside it), the statistics first."""
+def write_record(path: Path, facts: ScoredFacts, blocks: Sequence[Counts]) -> None:
+    """Write a record and its statistics (``.parquet`` beside it), the statistics first.
+
+    Args:
+        path: where the JSON goes.
+        facts: what it says; blocks and the hash of the statistics are described here, whatever ``facts`` say of them.
+        blocks: its statistics, those of slices among them.
+    """
     statistics = path.with_suffix(".parquet")
-    rows = [row for block in blocks for row in _long(block, facts["seeds"], cluster_names(facts, block.axis))]
+    rows = [row for block in blocks for row in _long(block, facts.seeds, facts.cluster_names(block.axis))]
     columns = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in _SCHEMA]
     table = pa.Table.from_arrays(
         [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
@@ -162,30 +184,20 @@ def write_record(path: Path, facts: Mapping[str, Any], blocks: Sequence[Counts])
     with replacing(statistics) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     described = {
-        "blocks": [
-            {
-                "view": b.view,
-                "outside": b.outside,
-                "rows": b.rows,
-                "target": b.target,
-                "labels": list(b.labels),
-                "sums": list(b.sums),
-                "axis": b.axis,
-                "group": b.group,
-            }
-            for b in blocks
-        ]
+        "blocks": tuple(_described(b) for b in blocks),
+        "statistics": StatisticsFile(file=statistics.name, hash=hash_file(statistics)),
     }
-    write_json(
-        path, {**facts, **described, "statistics": {"file": statistics.name, "hash": hash_file(statistics)}}
-    )
+    write_json(path, RecordFacts(**said_by(facts) | described).as_json())
 
 
-def cluster_names(facts: Mapping[str, Any], axis: str) -> list[str]:
-    """Names of a block's clusters, in the order of its statistics."""
-    if axis == "speaker":
-        return [str(name) for name in facts["speaker_names"]]
-    return [str(c["name"]) for c in facts["clusters"]]
+def said_by(facts: CountedFacts) -> dict[str, Any]:
+    """What a record's facts say, by field: what its kind of facts grows from."""
+    return {name: getattr(facts, name) for name in facts.model_fields_set}
+
+
+def _described(block: Counts) -> BlockDescription:
+    names = ("view", "outside", "rows", "target", "labels", "sums", "axis", "group")
+    return BlockDescription(**{n: getattr(block, n) for n in names})
 
 
 def _long(block: Counts, seeds: Sequence[int], clusters: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -219,46 +231,52 @@ def read_record(path: Path) -> Record:
         DataError: not a record, a schema of the future, or statistics that are not the ones it was written with.
     """
     facts = read_facts(path)
-    statistics = path.with_name(facts["statistics"]["file"])
-    if not statistics.is_file() or hash_file(statistics) != facts["statistics"]["hash"]:
-        raise DataError(
-            f"{statistics}: missing or changed since {path.name} was written; score the run again"
-        )
-    blocks = read_blocks(statistics, facts)
+    blocks = read_blocks(statistics_path(path, facts), facts)
     return Record(facts, tuple(b for b in blocks if not b.axis), tuple(b for b in blocks if b.axis))
 
 
-def read_blocks(statistics: Path, facts: Mapping[str, Any]) -> list[Counts]:
+def statistics_path(path: Path, facts: RecordFacts) -> Path:
+    """Where the statistics of the record at ``path`` lie.
+
+    Raises:
+        DataError: they are not there, or not the ones that it was written with.
+    """
+    statistics = path.with_name(facts.statistics.file)
+    if not statistics.is_file() or hash_file(statistics) != facts.statistics.hash:
+        raise DataError(
+            f"{statistics}: missing or changed since {path.name} was written; score the run again"
+        )
+    return statistics
+
+
+def read_blocks(statistics: Path, facts: RecordFacts) -> list[Counts]:
     """Read the statistics of a record whose facts are ``facts``, slices last or wherever the record announces them.
 
     Raises:
         DataError: they name what the record does not.
     """
     known = [f.name for f in _SCHEMA if f.type == pa.string()]
-    names = [n for n in known if facts["schema"] > 1 or n not in _SINCE_2]
+    names = [n for n in known if facts.schema_version > 1 or n not in _SINCE_2]
     table = pq.ParquetFile(statistics, read_dictionary=names).read(use_threads=False)
     return _blocks(facts, table)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """Read a record's JSON alone."""
+def read_facts(path: Path) -> RecordFacts:
+    """Read a record's JSON alone.
+
+    Raises:
+        DataError: not a record, a schema of the future, or something about it that is not as it must be.
+    """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version = facts["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = path.read_bytes()
+    except OSError as error:
         raise DataError(f"{path}: not a record of this suite ({error})") from None
-    if version not in READABLE:
-        raise DataError(
-            f"{path}: record schema {version}, this version reads up to {SCHEMA_VERSION}; update ser-bench"
-        )
-    if "/" in facts["statistics"]["file"] or "\\" in facts["statistics"]["file"]:
-        raise DataError(f"{path}: names statistics outside its folder")
-    return dict(facts)
+    return parse_facts(path, text)
 
 
-def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Counts]:
+def _blocks(facts: RecordFacts, table: pa.Table) -> list[Counts]:
     """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
-    blocks = [_empty_block(b, facts) for b in facts["blocks"]]
+    blocks = [_empty_block(b, facts) for b in facts.blocks]
     place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
     if len(table) == 0:
         return blocks
@@ -280,7 +298,7 @@ def _blocks(facts: Mapping[str, Any], table: pa.Table) -> list[Counts]:
             )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(
-            f"the statistics of {facts['system']} on {facts['task']} name what the record does not: {error}"
+            f"the statistics of {facts.system} on {facts.task} name what the record does not: {error}"
         ) from None
     return blocks
 
@@ -300,7 +318,7 @@ def _coded(table: pa.Table, name: str) -> _Coded:
     return codes.astype(np.intp), [*known, None]
 
 
-def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: Mapping[str, Any]) -> None:
+def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: RecordFacts) -> None:
     """Put the rows of one block into its array, in which every name has its place."""
 
     def places(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
@@ -312,27 +330,27 @@ def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: Ma
             table[code] = number[meaning[code]]
         return np.asarray(table[codes], dtype=np.intp)
 
-    where = [places("seed", facts["seeds"]), places("cluster", cluster_names(facts, block.axis))]
+    where = [places("seed", facts.seeds), places("cluster", facts.cluster_names(block.axis))]
     if block.labels:
         where.append(places("truth", block.labels))
     where.append(places("moment", block.sums) if block.sums else places("prediction", (*block.labels, None)))
     block.values[tuple(where)] = values
 
 
-def _empty_block(described: Mapping[str, Any], facts: Mapping[str, Any]) -> Counts:
-    labels, axis = tuple(described["labels"]), described.get("axis", "")
-    sums = tuple(described.get("sums", () if labels else MOMENTS))
+def _empty_block(described: BlockDescription, facts: RecordFacts) -> Counts:
+    labels = described.labels
+    sums = (() if labels else MOMENTS) if described.sums is None else described.sums
     shape = (*((len(labels),) if labels else ()), len(sums) or len(labels) + 1)
     return Counts(
-        described["view"],
-        described["outside"],
-        described["rows"],
-        described["target"],
+        described.view,
+        described.outside,
+        described.rows,
+        described.target,
         labels,
-        np.zeros((len(facts["seeds"]), len(cluster_names(facts, axis)), *shape)),
+        np.zeros((len(facts.seeds), len(facts.cluster_names(described.axis)), *shape)),
         sums,
-        axis,
-        described.get("group", ""),
+        described.axis,
+        described.group,
     )
 
 

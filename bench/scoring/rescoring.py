@@ -8,25 +8,27 @@ tables and the labels of the prepared corpus. What does not agree is named; what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import DataError, UsageError
 from bench.scoring.counting import count_all, whole_table
-from bench.scoring.figures import figures
+from bench.scoring.figures import Figures, figures
 from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.record_schema import ChanceLine, Gap, ListenerScore, RecordFacts, ScoreRow, SubgroupScore
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Counts, Record, read_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.run_folder import RunFolder
+from bench.tasks import Task
 from bench.tasks.rebuilding import RebuiltTasks
 
 RescoringSource = Literal["records", "tables"]
+Row = ScoreRow | SubgroupScore | Gap | ListenerScore
 
 TOLERANCE = 1e-9
 """How far a stored figure may lie from the computed one: other processors round otherwise."""
@@ -99,12 +101,25 @@ def from_record(path: Path) -> Checked:
 
 
 def from_tables(path: Path, folder: Path, tasks: RebuiltTasks, *, by_clip: bool = False) -> Checked:
-    """Count a record's statistics again from its prediction tables and its task's labels, and its figures from these."""
+    """Count a record's statistics again from its prediction tables and its task's labels, and its figures from these.
+
+    Args:
+        path: the record.
+        folder: where its prediction tables lie.
+        tasks: the tasks whose labels are at hand.
+        by_clip: take clips as independent instead of the task's clusters.
+
+    Returns:
+        The record as it was computed just now.
+
+    Raises:
+        DataError: it says what its tables and labels do not.
+    """
     record = read_record(path)
     facts = record.facts
-    task = tasks.of(path, facts)
-    parts: dict[int, list[PredictionTable]] = {int(s): [] for s in facts["seeds"]}
-    for cell, noted in facts["tables"].items():
+    task = rebuilt(path, facts, tasks)
+    parts: dict[int, list[PredictionTable]] = {s: [] for s in facts.seeds}
+    for cell, noted in facts.tables.items():
         table = folder / f"{cell}.parquet"
         if not table.is_file() or hash_file(table) != noted:
             raise DataError(
@@ -113,17 +128,16 @@ def from_tables(path: Path, folder: Path, tasks: RebuiltTasks, *, by_clip: bool 
             )
         read = read_table(table)
         parts.setdefault(int(read.identity["seed"]), []).append(read)
-    seeds = [whole_table(task, str(facts["protocol"]), seed, own) for seed, own in parts.items()]
-    plan = AnalysisPlan.model_validate(facts["plan"])
+    seeds = [whole_table(task, facts.protocol, seed, own) for seed, own in parts.items()]
     if by_clip:
-        counted = count_all(task, seeds, plan, by_clip=True)
-        own = {**facts, **counted.facts(), "cluster": "clip"}
-        return Checked(path, Record(own | figures(own, counted.blocks, ()), counted.blocks))
+        counted = count_all(task, seeds, facts.plan, by_clip=True)
+        own = facts.model_copy(update={**counted.described(), "cluster": "clip"})
+        return Checked(path, Record(_with(own, figures(own, counted.blocks, ())), counted.blocks))
     # Records of schema 1 named their clusters by the folds.
-    counted = count_all(task, seeds, plan, salt=task.folds_hash if facts["schema"] == 1 else None)
+    counted = count_all(task, seeds, facts.plan, salt=task.folds_hash if facts.schema_version == 1 else None)
     for block in (*record.blocks, *record.slices):
         _require_same(path, block, (*counted.blocks, *counted.slices))
-    whole = Record({**facts, **counted.facts()}, counted.blocks, counted.slices)
+    whole = Record(facts.model_copy(update={**counted.described()}), counted.blocks, counted.slices)
     return _checked(path, whole, figures(whole.facts, whole.blocks, whole.slices))
 
 
@@ -141,19 +155,25 @@ def _require_same(path: Path, stored: Counts, counted: Iterable[Counts]) -> None
         )
 
 
-def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked:
+def _checked(path: Path, record: Record, computed: Figures) -> Checked:
     """Compare what a record says with what was computed just now; give back the latter."""
     stored = record.facts
-    same_code = stored.get("figures_code") == figures_code()
+    same_code = stored.figures_code == figures_code()
     faults: list[str] = []
     replaced = 0
-    for section in ("scores", "slices", "gaps", "human"):
-        if section not in stored:
+    sections: tuple[tuple[str, Sequence[Row], Sequence[Row]], ...] = (
+        ("scores", stored.scores, computed.scores),
+        ("slices", stored.slices, computed.slices),
+        ("gaps", stored.gaps, computed.gaps),
+        ("human", stored.human, computed.human),
+    )
+    for section, noted, found in sections:
+        if section not in stored.model_fields_set:
             continue  # schema 1 had scores only
-        own = {_key(r): r for r in computed[section]}
-        if len({_key(r) for r in stored[section]}) < len(stored[section]):
+        written, own = [r.as_json() for r in noted], {_key(row): row for row in (r.as_json() for r in found)}
+        if len({_key(r) for r in written}) < len(written):
             faults.append(f"a row of {section} stands in it twice")
-        for row in stored[section]:
+        for row in written:
             again = own.get(_key(row))
             if again is None:
                 faults.append(f"{_words(row)} stands in it, and its statistics hold no such score")
@@ -165,18 +185,11 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
             moved += [f for f in DEFINED if f in again and f not in row]
             replaced += bool(moved) and not same_code
             faults += [_fault(row, again, f) for f in moved if same_code]
-        lacking = set(own) - {_key(r) for r in stored[section]}
+        lacking = set(own) - {_key(r) for r in written}
         if lacking and same_code:
             faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
-    lines = {c["view"]: c for c in computed["chance"]}
-    for line in stored.get("chance", ()):
-        again = lines.get(line["view"], {})
-        faults += [
-            f"chance of {line['view']} is {line[m]} ({m}), its statistics give {again.get(m)}"
-            for m in ("ua", "wa")
-            if not _close(line[m], again.get(m))
-        ]
-    if not faults and stored["scores_hash"] != hash_json(stored["scores"]):
+    faults += _chance_faults(stored.chance, computed.chance)
+    if not faults and stored.scores_hash != hash_json([r.as_json() for r in stored.scores]):
         faults.append("a score row differs from what was written")
     if faults:
         raise DataError(
@@ -185,11 +198,51 @@ def _checked(path: Path, record: Record, computed: Mapping[str, Any]) -> Checked
             + "; restore it, or score the run again"
         )
     note = (
-        f"{path.name}: {replaced} figure(s) computed again by this version; the record's own were made by {stored['code_version']}"
+        f"{path.name}: {replaced} figure(s) computed again by this version; the record's own were made by {stored.code_version}"
         if replaced
         else ""
     )
-    return Checked(path, Record({**stored, **computed}, record.blocks, record.slices), note)
+    return Checked(path, Record(_with(stored, computed), record.blocks, record.slices), note)
+
+
+def _with(facts: RecordFacts, computed: Figures) -> RecordFacts:
+    return facts.model_copy(update=vars(computed))
+
+
+def _chance_faults(stored: Sequence[ChanceLine], computed: Sequence[ChanceLine]) -> Iterator[str]:
+    lines = {c.view: c for c in computed}
+    for line in stored:
+        again = lines.get(line.view)
+        for metric in ("ua", "wa"):
+            value, wanted = getattr(line, metric), getattr(again, metric, None)
+            if not _close(value, wanted):
+                yield f"chance of {line.view} is {value} ({metric}), its statistics give {wanted}"
+
+
+def rebuilt(path: Path, facts: RecordFacts, tasks: RebuiltTasks) -> Task:
+    """Build the task that a record was scored on again.
+
+    Args:
+        path: the record.
+        facts: what it says.
+        tasks: the tasks whose labels are at hand.
+
+    Returns:
+        The task, with the labels that were offered.
+
+    Raises:
+        DataError: its corpus is not at hand, or is not what was scored.
+    """
+    learnt = None if facts.learnt_view == "native" else (facts.learnt_view, facts.labels_offered)
+    return tasks.of(
+        path,
+        facts.task,
+        facts.protocol,
+        corpus=facts.corpus,
+        content_hash=facts.content_hash,
+        folds_hash=facts.folds_hash,
+        learnt=learnt,
+    )
 
 
 _NOTHING = object()

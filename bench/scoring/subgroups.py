@@ -13,16 +13,16 @@ That the two groups were chosen for being best and worst is thereby accounted fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
+from bench.scoring.record_schema import AxisDescription, CountedFacts, Gap, SubgroupScore
 from bench.scoring.records import Counts
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
 from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, t_degrees
@@ -51,10 +51,10 @@ class SubgroupAxis:
     edges: tuple[float, ...] = ()
     absent: str = ""
 
-    def as_json(self) -> dict[str, Any]:
+    def described(self) -> AxisDescription:
         """Return what a record keeps of it; speakers' names lie elsewhere, hashed."""
-        groups = [] if self.name == "speaker" else list(self.groups)
-        return {"axis": self.name, "groups": groups, "edges_seconds": list(self.edges), "absent": self.absent}
+        groups = () if self.name == "speaker" else self.groups
+        return AxisDescription(axis=self.name, groups=groups, edges_seconds=self.edges, absent=self.absent)
 
 
 def axes_of(task: Task) -> list[SubgroupAxis]:
@@ -99,83 +99,39 @@ def _speakers(task: Task) -> SubgroupAxis:
     return SubgroupAxis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
 
 
-@dataclass(frozen=True)
-class SubgroupScore:
-    """The score of one group. ``method`` says how the interval was made, or why there is none."""
-
-    axis: str
-    group: str
-    view: str
-    metric: str
-    dimension: str | None
-    estimate: float
-    low: float | None
-    high: float | None
-    method: str
-    clips: int
-    clusters: int
-    classes: int | None
-    """Classes with a true clip in the group; UA is the mean over these."""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The best and the worst of an axis's groups, and how far apart they are.
-
-    Groups that lack a class (their UA means something else), the unknown ones and those without a value are
-    left out, and counted in ``left_out``.
-    """
-
-    axis: str
-    view: str
-    metric: str
-    dimension: str | None
-    best: str
-    worst: str
-    best_estimate: float
-    worst_estimate: float
-    gap: float
-    low: float | None
-    high: float | None
-    method: str
-    groups: int
-    left_out: int
-
-
 def slice_figures(
-    axes: Sequence[Mapping[str, Any]],
-    blocks: Sequence[Counts],
-    sliced: Sequence[Counts],
-    clusters: Sequence[str],
-    speakers: Sequence[str],
-    views: Collection[str],
-    level: float,
+    facts: CountedFacts, blocks: Sequence[Counts], sliced: Sequence[Counts]
 ) -> tuple[list[SubgroupScore], list[Gap]]:
     """Compute all slices and gaps of a record from its statistics.
 
-    ``axes`` as :meth:`Axis.as_json` gives them; ``clusters`` and ``speakers`` are hashed names, the latter where
-    speakers are not the clusters; ``views`` are the label spaces whose slices were counted.
+    Args:
+        facts: the record's own: its axes, clusters and speakers (hashed), and the views whose slices were counted.
+        blocks: statistics of the whole.
+        sliced: statistics of the groups.
+
+    Returns:
+        Scores of groups, a row per speaker among them, and gaps between the best and the worst group.
     """
     slices: list[SubgroupScore] = []
     gaps: list[Gap] = []
     here = {(b.key, b.axis, b.group): b for b in sliced}
-    shown = {*views, "dimensions"}
+    shown = {facts.learnt_view, facts.plan.primary_view, "dimensions"}
     wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in shown]
-    for axis in (a for a in axes if not a["absent"]):
+    for axis in (a for a in facts.axes if not a.absent):
         for whole in wholes:
-            for metric in _metrics(axis["axis"], whole):
-                if axis["axis"] == "speaker":
+            for metric in _metrics(axis.axis, whole):
+                if axis.axis == "speaker":
                     found = here.get((whole.key, "speaker", ""), whole)
-                    names = speakers if found is not whole else clusters
+                    names = facts.speaker_names if found is not whole else facts.cluster_names()
                     groups = {n: s[np.newaxis] for n, s in zip(names, found.averaged, strict=True)}
-                elif axis["axis"] == "emotion":
+                elif axis.axis == "emotion":
                     groups = {n: _one_class(whole.averaged, k) for k, n in enumerate(whole.labels)}
                 else:
-                    parts = ((g, here.get((whole.key, axis["axis"], g))) for g in axis["groups"])
+                    parts = ((g, here.get((whole.key, axis.axis, g))) for g in axis.groups)
                     groups = {g: b.averaged for g, b in parts if b is not None}
-                own = _slices(axis["axis"], whole, metric, groups, level)
+                own = _slices(axis.axis, whole, metric, groups, facts.plan.level)
                 slices += own
-                gaps += _gap(axis["axis"], whole, metric, groups, own, level)
+                gaps += _gap(axis.axis, whole, metric, groups, own, facts.plan.level)
     return slices, gaps
 
 
@@ -224,11 +180,20 @@ def _slices(
                 method = f"none: {error}"
         found.append(
             SubgroupScore(
-                axis, name, whole.view, metric, None if whole.categorical else whole.target, estimate, low, high, method,
-                round(float(clips.sum())), occupied,
-                int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
+                axis=axis,
+                group=name,
+                view=whole.view,
+                metric=metric,
+                dimension=None if whole.categorical else whole.target,
+                estimate=estimate,
+                low=low,
+                high=high,
+                method=method,
+                clips=round(float(clips.sum())),
+                clusters=occupied,
+                classes=int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -249,7 +214,6 @@ def _gap(
     }
     if len(fit) < 2:
         return []
-    best, worst = max(fit, key=lambda g: fit[g]), min(reversed(fit), key=lambda g: fit[g])
     low: float | None = None
     high: float | None = None
     if axis == "speaker":
@@ -260,12 +224,47 @@ def _gap(
         except CannotSeparate as error:
             method = f"none: {error}"
     dimension = None if whole.categorical else whole.target
-    return [
-        Gap(
-            axis, whole.view, metric, dimension, best, worst, fit[best], fit[worst], fit[best] - fit[worst],
-            low, high, method, len(fit), len(slices) - len(fit),
-        )
-    ]  # fmt: skip
+    return [gap_of(axis, (whole.view, metric, dimension), fit, (low, high, method), len(slices) - len(fit))]
+
+
+def gap_of(
+    axis: str,
+    subject: tuple[str, str, str | None],
+    values: Mapping[str, float],
+    spread: tuple[float | None, float | None, str],
+    left_out: int = 0,
+) -> Gap:
+    """Describe the gap between the best and the worst of some groups.
+
+    Args:
+        axis: what sorts the groups.
+        subject: view, metric and dimension (None for categories).
+        values: the groups' values; of equals the first counts as best, the last as worst.
+        spread: low and high end of the gap's interval, and how it was made or why there is none.
+        left_out: how many groups take no part.
+
+    Returns:
+        The gap.
+    """
+    view, metric, dimension = subject
+    best, worst = max(values, key=lambda n: values[n]), min(reversed(list(values)), key=lambda n: values[n])
+    low, high, method = spread
+    return Gap(
+        axis=axis,
+        view=view,
+        metric=metric,
+        dimension=dimension,
+        best=best,
+        worst=worst,
+        best_estimate=values[best],
+        worst_estimate=values[worst],
+        gap=values[best] - values[worst],
+        low=low,
+        high=high,
+        method=method,
+        groups=len(values),
+        left_out=left_out,
+    )
 
 
 def gap_interval(metric: Metric, groups: Sequence[Array], level: float) -> tuple[float, float, str]:
@@ -273,7 +272,16 @@ def gap_interval(metric: Metric, groups: Sequence[Array], level: float) -> tuple
 
     All groups' arrays have the same clusters; a cluster without clips in a group does not belong to it.
 
-    :raises CannotSeparate: a group with clips of fewer than two clusters
+    Args:
+        metric: what the groups are scored in.
+        groups: statistics per group, each (clusters, …).
+        level: coverage, 0..1.
+
+    Returns:
+        Low and high end in the metric's own unit, and how they were made.
+
+    Raises:
+        CannotSeparate: a group with clips of fewer than two clusters.
     """
     table = np.stack(groups)
     if metric.kind == "confusion":
@@ -315,8 +323,3 @@ def independent_difference(
         first.estimate - second.estimate, float(np.sqrt(sum(squares))), first.undefined + second.undefined
     )
     return found, satterthwaite_degrees(squares, (df_first, df_second))
-
-
-def as_json(rows: Sequence[SubgroupScore | Gap]) -> list[dict[str, Any]]:
-    """Return JSON values."""
-    return [asdict(r) for r in rows]

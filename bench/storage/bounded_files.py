@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -125,14 +125,22 @@ def _bytes_of_text(path: Path) -> int:
         raise DataError(f"{path}: not a Parquet file ({str(error)[:120]})") from None
 
 
-def require_bounded_statistics(path: Path, facts: Mapping[str, Any]) -> None:
-    """Raise :class:`DataError` when the blocks that a record announces would not fit into memory."""
-    clusters = max(len(facts["clusters"]), len(facts.get("speaker_names", ())))
-    places = 0
-    for block in facts["blocks"]:
-        labels, sums = len(block["labels"]), len(block.get("sums", ()))
-        places += len(facts["seeds"]) * clusters * max(1, labels) * (sums or max(6, labels + 1))
+def require_bounded_statistics(
+    path: Path, *, seeds: int, clusters: int, blocks: Sequence[tuple[int, int]]
+) -> None:
+    """Refuse a record whose statistics would not fit into memory.
+
+    Args:
+        path: the record.
+        seeds: how many it has.
+        clusters: how many clusters, or speakers where these are more.
+        blocks: labels and named sums of each block that it announces.
+
+    Raises:
+        DataError: they announce more than :data:`STATISTICS_CELLS` sums.
+    """
+    places = sum(seeds * clusters * max(1, labels) * (sums or max(6, labels + 1)) for labels, sums in blocks)
     if places > STATISTICS_CELLS:
         raise DataError(
-            f"{path}: its {len(facts['blocks'])} blocks announce {places:,} sums; at most {STATISTICS_CELLS:,} are read"
+            f"{path}: its {len(blocks)} blocks announce {places:,} sums; at most {STATISTICS_CELLS:,} are read"
         )

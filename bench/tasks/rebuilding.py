@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from bench.cards.corpus import Protocol
+from bench.cards.labels import View
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError
@@ -32,13 +33,34 @@ class RebuiltTasks:
         """Where a corpus lies, None when it is not at hand."""
         return self._corpora[corpus].folder if corpus in self._corpora else None
 
-    def of(self, path: Path, facts: Mapping[str, Any]) -> Task:
+    def of(
+        self,
+        path: Path,
+        name: str,
+        protocol: Protocol,
+        *,
+        corpus: str,
+        content_hash: str,
+        folds_hash: str,
+        learnt: tuple[View, tuple[str, ...]] | None = None,
+    ) -> Task:
         """Return the task of the record at ``path``; it must be the very one that was scored.
+
+        Args:
+            path: the record, for the sentences.
+            name: the task's id.
+            protocol: under which it was run.
+            corpus: the name of its corpus.
+            content_hash: hash of the clips, labels and speakers that were scored.
+            folds_hash: hash of the folds.
+            learnt: the view that was learnt in with the labels on offer; None for the corpus's own classes.
+
+        Returns:
+            The task with its labels.
 
         Raises:
             DataError: its corpus is not at hand, or is not what was scored.
         """
-        name, protocol, corpus = str(facts["task"]), facts["protocol"], str(facts["corpus"])
         if corpus not in self._corpora:
             raise DataError(
                 f"{path}: the labels of {corpus!r} are needed to score from tables, and no prepared folder of it is at hand; "
@@ -50,11 +72,13 @@ class RebuiltTasks:
                 decode_missing(table)
             self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
         task = self._built[name, protocol]
-        if facts.get("learnt_view", "native") != "native":
-            task = replace(task, view=facts["learnt_view"], offered=tuple(facts["labels_offered"]))
-        for what, own in (("content_hash", task.content_hash), ("folds_hash", task.folds_hash)):
-            if own != facts[what]:
-                said = "clips, labels or speakers" if what == "content_hash" else "folds"
+        if learnt is not None:
+            task = replace(task, view=learnt[0], offered=learnt[1])
+        for said, own, scored in (
+            ("clips, labels or speakers", task.content_hash, content_hash),
+            ("folds", task.folds_hash, folds_hash),
+        ):
+            if own != scored:
                 raise DataError(
                     f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
                     "use the corpus and the version it was scored with, or --from records"

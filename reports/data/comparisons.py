@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bench.audio.conditions import CLEAN
 from bench.cards.analysis_plan import AnalysisPlan
@@ -21,42 +20,14 @@ from bench.scoring.comparisons import (
     families_across_protocols,
     run_family,
 )
-from bench.scoring.records import Counts, CountsKey, Record
+from bench.scoring.record_schema import RecordFacts
+from bench.scoring.records import CountsKey, Record
+from bench.scoring.subject import Subject
 from bench.statistics.ranking import RankInterval, rank_interval
 from reports.data.conditions import severity
 
 TRACKS = ("adapted", "probed", "released", "reference")
 """In the order of a board: most supervision first, the yardsticks last."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is compared: a metric of one view (categories), or of one dimension."""
-
-    view: str
-    outside: str
-    metric: str
-    dimension: str | None = None
-
-    @property
-    def target(self) -> str:
-        """The target of the statistics it is computed from."""
-        return self.dimension or "category"
-
-    def row(self, record: Record, *, rows: str = "all") -> Mapping[str, Any] | None:
-        """Return the record's score row for this subject, or None when it has none such."""
-        wanted = {
-            "view": self.view,
-            "outside": self.outside,
-            "metric": self.metric,
-            "dimension": self.dimension,
-            "rows": rows,
-        }
-        return next((s for s in record.scores if all(s[k] == v for k, v in wanted.items())), None)
-
-    def block(self, record: Record) -> Counts | None:
-        """Return the statistics behind :meth:`row`."""
-        return record.block(self.view, self.outside, "all", self.target)
 
 
 @dataclass(frozen=True)
@@ -80,22 +51,22 @@ class TaskComparison:
     """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> RecordFacts:
         """Facts that all its records share: corpus, clips, folds."""
         return self.records[0].facts
 
     @property
     def tracks(self) -> list[str]:
         """Tracks present, in the board's order."""
-        present = {str(r.facts["track"]) for r in self.records}
-        return [t for t in TRACKS if t in present] + sorted(present - set(TRACKS))
+        present = {r.facts.track for r in self.records}
+        return [t for t in TRACKS if t in present]
 
     def members(self, subject: Subject, track: str) -> list[Record]:
         """Records of a track that have the subject's score, best first (the name decides equal scores)."""
         scored = [
-            (row["estimate"], r)
+            (row.estimate, r)
             for r in self.records
-            if r.facts["track"] == track and (row := subject.row(r)) is not None
+            if r.facts.track == track and (row := subject.row(r)) is not None
         ]
         return [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
 
@@ -127,7 +98,7 @@ class TaskComparison:
 
         None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
         """
-        if self.facts.get("leaks"):
+        if self.facts.leaks:
             return None
         n = len(self.members(subject, track))
         seen = self.against(subject, track, system)
@@ -161,8 +132,8 @@ def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> l
 
     def place(group: Sequence[Record]) -> tuple[object, ...]:
         first = group[0]
-        trained = first.facts["protocol"] != "within", regimes.index(first.regime)
-        return tasks.index(first.task), *trained, severity(str(first.facts["condition"]))
+        trained = first.facts.protocol != "within", regimes.index(first.regime)
+        return tasks.index(first.task), *trained, severity(first.facts.condition)
 
     groups = sorted(groups, key=place)
     return _with_pairs_across_protocols([_hold(group, test) for group in groups], records, test)
@@ -191,7 +162,7 @@ def _with_pairs_across_protocols(
 
 
 def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
-    plan = AnalysisPlan.model_validate(group[0].facts["plan"])
+    plan = group[0].facts.plan
     subjects = _subjects(group, plan)
     # Other views are tested by serbench compare.
     keys = {(s.view, s.outside, "all", s.target) for s in subjects}
@@ -206,9 +177,9 @@ def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
             untested.append(f"{name}: {error}")
     facts = group[0].facts
     return TaskComparison(
-        str(facts["task"]),
+        facts.task,
         group[0].regime,
-        str(facts["condition"]),
+        facts.condition,
         plan,
         tuple(group),
         tuple(subjects),
@@ -219,11 +190,11 @@ def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
 
 def _subjects(group: Sequence[Record], plan: AnalysisPlan) -> list[Subject]:
     """The primary view and metric (the corpus's own classes where the view has none), then CCC by dimension."""
-    scores = [s for r in group for s in r.scores if s["rows"] == "all"]
+    scores = [s for r in group for s in r.scores if s.rows == "all"]
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
-    views = {s["view"] for s in scores if s["metric"] == metric}
+    views = {s.view for s in scores if s.metric == metric}
     chosen = [v for v in (plan.primary_view, *VIEWS) if v in views][:1]
-    dimensions = {s["dimension"] for s in scores if s["metric"] == "ccc"}
+    dimensions = {s.dimension for s in scores if s.metric == "ccc"}
     categories = [Subject(v, "wrong", metric) for v in chosen]
     agreement = [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS if d in dimensions]
     return agreement + categories if plan.primary_metric == "ccc" else categories + agreement

@@ -84,7 +84,7 @@ class RunData:
     @property
     def synthetic(self) -> bool:
         """Whether any record was made on synthetic audio."""
-        return any(r.facts["synthetic"] for r in self.records)
+        return any(r.facts.synthetic for r in self.records)
 
 
 def gather(path: Path) -> RunData:
@@ -156,7 +156,7 @@ def _outcomes(
     refused: Mapping[str, str],
     unscored: Mapping[str, str],
 ) -> tuple[RecordOutcome, ...]:
-    scored = {(r.system, r.task, r.regime, str(r.facts["condition"])) for r in records}
+    scored = {(r.system, r.task, r.regime, r.facts.condition) for r in records}
     by_record: dict[tuple[str, str, str, str], list[CellRow]] = defaultdict(list)
     for row in cells:
         by_record[row.system, row.task, row.protocol, row.condition].append(row)
@@ -229,10 +229,10 @@ def _machine(sessions: Sequence[Mapping[str, Any]]) -> Machine | None:
     if not sessions:
         return None
     try:
-        facts = json.loads(sessions[-1]["facts"] or "{}")
-        packages = tuple((str(k), str(v)) for k, v in sorted(facts.get("packages", {}).items()))
+        noted = json.loads(sessions[-1]["facts"] or "{}")
+        packages = tuple((str(k), str(v)) for k, v in sorted(noted.get("packages", {}).items()))
         shown = tuple(
-            (name.replace("_", " "), _plain(facts[name])) for name in MACHINE_FACTS if name in facts
+            (name.replace("_", " "), _plain(noted[name])) for name in MACHINE_FACTS if name in noted
         )
     except (ValueError, AttributeError, TypeError):
         return None

@@ -77,7 +77,7 @@ def write_board(
 def published_run(found: Validation, rules: BoardRules) -> RunData:
     """All standing records as one run under the board's plan, with every pair across tracks that their plans name."""
     records = found.standing
-    pairs = sorted({tuple(p) for r in records for p in r.facts["plan"]["across_tracks"]})
+    pairs = sorted({p for r in records for p in r.facts.plan.across_tracks})
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
@@ -85,7 +85,7 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
     return RunData(
         matrix=matrix,
         limit=None,
-        corpora=tuple(sorted({str(r.facts["corpus"]) for r in records})),
+        corpora=tuple(sorted({r.facts.corpus for r in records})),
         records=standing,
         outcomes=_outcomes(standing),
         failures=(),
@@ -97,8 +97,8 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
 def _under(published: BoardRecord, plan: AnalysisPlan) -> Record:
     """The record, to be compared under the board's plan, with the hash that names its content."""
     record = published.record
-    added = {"plan": plan.model_dump(mode="json"), "record_hash": hash_file(published.path)}
-    return replace(record, facts={**record.facts, **added})
+    facts = record.facts.model_copy(update={"plan": plan})
+    return replace(record, facts=facts, file_hash=hash_file(published.path))
 
 
 def _templates_hash() -> str:
@@ -109,6 +109,4 @@ def _templates_hash() -> str:
 
 
 def _outcomes(records: Sequence[Record]) -> tuple[RecordOutcome, ...]:
-    return tuple(
-        RecordOutcome(r.system, r.task, r.regime, str(r.facts["condition"]), "scored") for r in records
-    )
+    return tuple(RecordOutcome(r.system, r.task, r.regime, r.facts.condition, "scored") for r in records)

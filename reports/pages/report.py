@@ -18,11 +18,11 @@ from urllib.parse import quote
 from bench.audio.conditions import CLEAN
 from bench.scoring.comparisons import PairResult, run_family
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.storage.atomic import clear_os_errors, write_text
 from reports import formatting
 from reports.data.comparisons import (
     TRACKS,
-    Subject,
     TaskComparison,
     TestFamily,
     hold_contests,
@@ -163,7 +163,7 @@ class Site:
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.contests))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
-        self.versions = sorted({str(r.facts["code_version"]) for r in run.records})
+        self.versions = sorted({r.facts.code_version for r in run.records})
         self.pairs = pairs_to_show(self.contests)
         self.pair_pages = [(a, b, quote(pair_page(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
@@ -250,19 +250,19 @@ class Site:
                 for s in c.subjects
                 if s.metric == "ccc"
             ],
-            "clips": {c.task: int(c.facts["clips"]) for c in self.contests},
+            "clips": {c.task: c.facts.clips for c in self.contests},
             "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
             "missing": gather_missing(self.run.outcomes),
             "costs": quality_and_cost(shown, self.run.work, self._hours_heard()),
-            "pools": {str(c.facts["pool"]) for c in self.contests},
+            "pools": {c.facts.pool for c in self.contests},
         }
 
     def _hours_heard(self) -> dict[str, float]:
         """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
         heard: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
         for r in self.run.records:
-            hours = r.facts.get("corpus_card", {}).get("hours")
-            heard[r.system][str(r.facts["corpus"]), str(r.facts["condition"])] = hours
+            hours = r.facts.corpus_card.hours
+            heard[r.system][r.facts.corpus, r.facts.condition] = hours
         return {s: sum(h for h in own.values() if h) for s, own in heard.items() if all(own.values())}
 
     def _summary(self, shown: Sequence[tuple[TaskComparison, Subject]]) -> list[str]:
@@ -313,7 +313,7 @@ class Site:
         }
 
     def _task_part(self, contest: TaskComparison, *, brief: bool) -> dict[str, Any]:
-        by_track = [r for t in contest.tracks for r in contest.records if r.facts["track"] == t]
+        by_track = [r for t in contest.tracks for r in contest.records if r.facts.track == t]
         main = contest.subjects[0] if contest.subjects else None
         ordered = (
             [r for t in contest.tracks for r in contest.members(main, t)] if main is not None else by_track
@@ -341,18 +341,18 @@ class Site:
     def _system(self, system: str) -> dict[str, Any]:
         own = [r for c in self.contests for r in c.records if r.system == system]
         # What a fit is like, and how sure it is, once: conditions are other test audio for the same fits.
-        clean = {(r.task, r.regime) for r in own if r.facts["condition"] == CLEAN}
-        plain = [r for r in own if r.facts["condition"] == CLEAN or (r.task, r.regime) not in clean]
+        clean = {(r.task, r.regime) for r in own if r.facts.condition == CLEAN}
+        plain = [r for r in own if r.facts.condition == CLEAN or (r.task, r.regime) not in clean]
         won = self._outcomes_of(system)
         return {
             "system": system,
             "records": own,
-            "card": own[0].facts["card"] if own else None,
+            "card": own[0].facts.card if own else None,
             "boards": forest_boards.system_boards(self.contests, system, self.primary),
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "degraded": len(own) - len(plain),
-            "met": list(dict.fromkeys((r.task, str(r.facts["contamination"])) for r in own)),
+            "met": list(dict.fromkeys((r.task, r.facts.contamination) for r in own)),
             "more": system_sections(self._folder, plain, self.contests),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,

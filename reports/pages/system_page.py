@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.scoring.records import Record
-from reports.data.comparisons import Subject, TaskComparison
+from bench.scoring.subject import Subject
+from reports.data.comparisons import TaskComparison
 from reports.sections.layers import Layers, layer_figures
 from reports.sections.prompting import PromptingSection, askings
 from reports.sections.reliability import Reliability, reliabilities

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scoring.records import Record
-from reports.data.comparisons import Subject, TaskComparison
+from bench.scoring.subject import Subject
+from reports.data.comparisons import TaskComparison
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader, Clipwise
 from reports.sections.folds import FoldTable, fold_table

@@ -83,7 +83,7 @@ def environment() -> Environment:
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
         "counted": formatting.counted,
-        "METRICS": formatting.METRICS,
+        "METRICS": formatting.METRIC_TITLES,
         "TRACK_TITLES": formatting.TRACK_TITLES,
         "TRACK_GLOSS": formatting.TRACK_GLOSS,
         "SUPERVISION": SUPERVISION,

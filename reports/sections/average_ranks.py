@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.errors import CannotSeparate
+from bench.scoring.subject import Subject
 from bench.statistics.additive import METRICS
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from reports.charts.critical_difference import critical_difference_svg, in_words
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ def rankings_across_pools(shown: Sequence[tuple[TaskComparison, Subject]]) -> li
     level = {}
     for contest, subject in shown:
         for record in contest.records:
-            row, track = subject.row(record), str(record.facts["track"])
+            row, track = subject.row(record), str(record.facts.track)
             if row is None or track == "reference":
                 continue  # yardsticks do not compete
             key = (track, contest.protocol, contest.condition, subject.metric)
             level[key] = contest.plan.level
-            pool = str(record.facts["pool"])
-            scores[key].append(TaskScore(pool, contest.task, record.system, float(row["estimate"])))
+            pool = record.facts.pool
+            scores[key].append(TaskScore(pool, contest.task, record.system, row.estimate))
     made = []
     for key, own in scores.items():
         try:

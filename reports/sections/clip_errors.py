@@ -16,10 +16,11 @@ from bench.errors import BenchError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.scoring.clip_answers import ClipAnswers, TaskAnswers, label_codes, task_answers
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.tasks import Task
 from bench.tasks.rebuilding import RebuiltTasks
 from reports.charts.chart import Chart, unit_scale
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 from reports.formatting import counted, number
 from reports.sections.folds import NAMED
 
@@ -130,7 +131,7 @@ class ClipReader:
 
     def read(self, contest: TaskComparison, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
         """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
-        competing = [r for r in ordered if r.facts["track"] != "reference"]
+        competing = [r for r in ordered if r.facts.track != "reference"]
         chosen = competing[:SYSTEMS_READ]
         left_out = len(competing) - len(chosen)
         if not chosen:
@@ -241,11 +242,11 @@ def _reason(error: BenchError, contest: TaskComparison) -> str:
         ),
         (
             "no prepared folder of it is at hand",
-            f"the labels of {contest.facts['corpus']} are not at hand; name its folder with --data or SERBENCH_DATA",
+            f"the labels of {contest.facts.corpus} are not at hand; name its folder with --data or SERBENCH_DATA",
         ),
         (
             "was scored on other",
-            f"the prepared folder of {contest.facts['corpus']} is not the one that was scored",
+            f"the prepared folder of {contest.facts.corpus} is not the one that was scored",
         ),
         ("missing, though", "the prediction tables of this run are not at hand"),
         ("changed since", "prediction tables of this run were changed after they were scored"),
@@ -282,7 +283,7 @@ def _plane(
     kept = np.flatnonzero(both)
     shown = kept[np.linspace(0, len(kept) - 1, min(len(kept), DOTS)).round().astype(int)]
     ccc = tuple(
-        f"{d} {number(row['estimate'], percent=False)}"
+        f"{d} {number(row.estimate, percent=False)}"
         for d in (DIMENSIONS[i] for i in PLANE)
         if (row := Subject("dimensions", "wrong", "ccc", d).row(system.record)) is not None
     )

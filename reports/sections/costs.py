@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.scoring.subject import Subject
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 from reports.data.run_data import WorkDone
 
 NAMED = 12
@@ -57,12 +58,14 @@ def quality_and_cost(
     for contest, subject in usable:
         for r in contest.records:
             row = subject.row(r)
-            if row is not None and r.facts["track"] != "reference" and "@" not in r.task:
-                of_system[r.system][r.task] = (str(r.facts["pool"]), float(row["estimate"]))
-                cards[r.system] = (str(r.facts["track"]), r.facts["card"].get("parameters"))
-                made = r.facts["card"].get("features")
+            if row is not None and r.facts.track != "reference" and "@" not in r.task:
+                of_system[r.system][r.task] = (r.facts.pool, row.estimate)
+                cards[r.system] = (r.facts.track, r.facts.card.parameters)
+                made = r.facts.card.features
                 features[r.system] = (
-                    json.dumps([made, r.facts.get("weights_hash")], sort_keys=True) if made else ""
+                    json.dumps([made.model_dump(mode="json"), r.facts.weights_hash], sort_keys=True)
+                    if made
+                    else ""
                 )
     if not of_system:
         return None
@@ -82,7 +85,7 @@ def quality_and_cost(
         rate = _seconds_per_hour(system, features, work, hours)
         rows.append(Cost(system, track, mean, len(tasks), parameters, rate))
     rows.sort(key=lambda c: (-c.score, c.system))
-    metric = formatting.METRICS[usable[0][1].metric]
+    metric = formatting.METRIC_TITLES[usable[0][1].metric]
     charts = (
         _chart(rows, [c.parameters for c in rows], "parameters", metric),
         _chart(rows, [c.seconds_per_hour for c in rows], "seconds per hour of audio", metric),

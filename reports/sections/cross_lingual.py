@@ -10,9 +10,10 @@ from bench.audio.conditions import CLEAN
 from bench.cards.labels import VIEWS
 from bench.protocols import DIMENSIONS
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 from reports import formatting
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 from reports.sections.forest_boards import ScoreCell, chance_line, score_of
 
 OWN = "its own corpus, other speakers"
@@ -62,13 +63,13 @@ def cross_lingual(contests: Sequence[TaskComparison]) -> list[CrossLingual]:
     A score stands in the view in which the transfer was learnt, where both kinds of record have it.
     """
     records = [r for c in contests if c.condition == CLEAN for r in c.records]
-    records = [r for r in records if r.facts["track"] != "reference"]
-    moved = [r for r in records if r.facts["protocol"] == "transfer"]
+    records = [r for r in records if r.facts.track != "reference"]
+    moved = [r for r in records if r.facts.protocol == "transfer"]
     found = []
     for subject in _subjects(moved):
         names = {r.system for r in moved if subject.row(r) is not None}
         own = [r for r in records if r.system in names and subject.row(r) is not None]
-        tasks = {r.task for r in own if r.facts["protocol"] == "transfer"}
+        tasks = {r.task for r in own if r.facts.protocol == "transfer"}
         own = [r for r in own if r.task in tasks]
         if own:
             found.append(_laid_out(own, subject))
@@ -77,21 +78,21 @@ def cross_lingual(contests: Sequence[TaskComparison]) -> list[CrossLingual]:
 
 def _subjects(moved: Sequence[Record]) -> list[Subject]:
     """The finest view that each was learnt in, then the dimensions."""
-    views = {str(r.facts.get("learnt_view", "native")) for r in moved}
+    views = {str(r.facts.learnt_view) for r in moved}
     chosen = [Subject(v, "wrong", "ua") for v in VIEWS if v in views]
     chosen += [Subject("dimensions", "wrong", "ccc", d) for d in DIMENSIONS]
     return [s for s in chosen if any(s.row(r) is not None for r in moved)]
 
 
 def _laid_out(records: Sequence[Record], subject: Subject) -> CrossLingual:
-    language = {r.task: str(r.facts["language"]) for r in records}
+    language = {r.task: r.facts.language for r in records}
     tasks = sorted(language, key=lambda t: (formatting.language_name(language[t]), t))
     chance = {r.task: chance_line(subject, r) for r in records}
     by_system: dict[str, list[Record]] = defaultdict(list)
     for r in records:
         by_system[r.system].append(r)
     order = {t: i for i, t in enumerate(formatting.TRACK_TITLES)}
-    systems = sorted(by_system, key=lambda s: (order.get(str(by_system[s][0].facts["track"]), len(order)), s))
+    systems = sorted(by_system, key=lambda s: (order.get(str(by_system[s][0].facts.track), len(order)), s))
     return CrossLingual(
         subject,
         tuple((t, language[t], chance[t]) for t in tasks),
@@ -119,11 +120,11 @@ def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> La
 
 
 def _learnt_by_task(row: Mapping[str, Record]) -> dict[str, set[str]]:
-    return {task: {str(s["task"]) for s in r.facts.get("sources", ())} for task, r in row.items()}
+    return {task: {s.task for s in r.facts.sources} for task, r in row.items()}
 
 
 def _title(record: Record) -> str:
-    protocol, training = str(record.facts["protocol"]), str(record.facts.get("training", ""))
+    protocol, training = record.facts.protocol, str(record.facts.training)
     if protocol == "within":
         return OWN
     if protocol == "zero-shot":
@@ -138,9 +139,9 @@ def _cell(record: Record, subject: Subject) -> Transferred:
     assert row is not None
     chance = chance_line(subject, record)
     floor = chance or 0.0
-    depth = min(max((row["estimate"] - floor) / (1 - floor), 0.0), 1.0)
-    sources = [str(s["task"]) for s in record.facts.get("sources", ())]
-    above = None if chance is None or row["low"] is None else bool(row["low"] > chance)
+    depth = min(max((row.estimate - floor) / (1 - floor), 0.0), 1.0)
+    sources = [s.task for s in record.facts.sources]
+    above = None if chance is None or row.low is None else bool(row.low > chance)
     return Transferred(score_of(row), round(depth, 3), ", ".join(_languages(sources)), above)
 
 

@@ -37,7 +37,7 @@ class FitTable:
 
 def fit_table(record: Record) -> FitTable | None:
     """Lay out a record's notes; None where the system left none."""
-    fits = {str(fit): dict(_flat(notes)) for fit, notes in record.facts["notes"].items()}
+    fits = {str(fit): dict(_flat(notes)) for fit, notes in record.facts.notes.items()}
     names = list(dict.fromkeys(name for fit in fits.values() for name in fit))
     if not names:
         return None
@@ -47,7 +47,7 @@ def fit_table(record: Record) -> FitTable | None:
     return FitTable(
         record.task,
         record.regime,
-        str(record.facts["condition"]),
+        record.facts.condition,
         tuple((_title(n), note(first[n])) for n in same),
         tuple(_title(n) for n in varying),
         tuple(

@@ -9,7 +9,8 @@ import numpy as np
 
 from bench.protocols import Array
 from bench.scoring.records import Record
-from reports.data.comparisons import Subject, TaskComparison
+from bench.scoring.subject import Subject
+from reports.data.comparisons import TaskComparison
 
 NAMED = 60
 """Clusters named in one fold."""
@@ -46,8 +47,8 @@ VARIANT_WORDS = {
 def fold_table(contest: TaskComparison) -> FoldTable:
     """Count the true clips of every fold from the statistics of the first record that has categories."""
     first = contest.records[0]
-    names = [str(c["name"]) for c in first.facts["clusters"]]
-    fold_of = [str(c["fold"]) for c in first.facts["clusters"]]
+    names = [c.name for c in first.facts.clusters]
+    fold_of = [c.fold for c in first.facts.clusters]
     labels, counts = _true_clips(contest.records)
     rows = []
     for fold in sorted(set(fold_of), key=lambda f: (len(f), f)):
@@ -72,7 +73,7 @@ def _true_clips(records: Sequence[Record]) -> tuple[tuple[str, ...], Array]:
             block = Subject(view, "wrong", "ua").block(record)
             if block is not None:
                 return block.labels, block.averaged.sum(axis=2)
-    return (), np.zeros((len(records[0].facts["clusters"]), 0))
+    return (), np.zeros((len(records[0].facts.clusters), 0))
 
 
 def siblings(task: str, tasks: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.statistics.additive import METRICS
 from bench.statistics.ranking import RankInterval
 from reports import formatting
 from reports.charts.geometry import Bar, PlotAxis, axis_around, bar
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def chance_line(subject: Subject, record: Record) -> float | None:
     """1/K for UA, K the classes of the view with true clips; no metric else has a chance line without an answer rule."""
     if subject.metric != "ua":
         return None
-    noted = [c["ua"] for c in record.facts.get("chance", ()) if c["view"] == subject.view]
+    noted = [c.ua for c in record.facts.chance if c.view == subject.view]
     if noted:
-        return float(noted[0])  # schema 1 had none
+        return noted[0]  # schema 1 had none
     block = subject.block(record)
     if block is None:
         return None
@@ -85,13 +86,8 @@ def chance_line(subject: Subject, record: Record) -> float | None:
 def human_line(subject: Subject, record: Record) -> float | None:
     """One listener's score against what the labels are, if known, else against the other listeners."""
     wanted = (subject.view, subject.metric, subject.dimension)
-    given = {
-        str(h["truth"]): float(h["estimate"])
-        for h in record.facts.get("human", [])
-        if (h["view"], h["metric"], h["dimension"]) == wanted
-    }
-    meant = str(record.facts.get("corpus_card", {}).get("truth", ""))
-    return given.get(meant, given.get("perceived"))
+    given = {h.truth: h.estimate for h in record.facts.human if (h.view, h.metric, h.dimension) == wanted}
+    return given.get(record.facts.corpus_card.truth, given.get("perceived"))
 
 
 def task_board(contest: TaskComparison, subject: Subject) -> ForestBoard:
@@ -134,7 +130,7 @@ def system_boards(
 def _board_of_tasks(found: Sequence[tuple[TaskComparison, Subject, Record]], system: str) -> ForestBoard:
     subject = found[0][1]
     axis = _axis(subject, [r for _, _, r in found])
-    rows = tuple(_board_row(s, r, axis, c.rank(s, str(r.facts["track"]), system)) for c, s, r in found)
+    rows = tuple(_board_row(s, r, axis, c.rank(s, r.facts.track, system)) for c, s, r in found)
     return ForestBoard(subject, axis, (("", rows),), tuple(_other_titles(subject)), None)
 
 
@@ -143,7 +139,7 @@ def _axis(subject: Subject, records: Iterable[Record], *also: float) -> PlotAxis
     for record in records:
         row = subject.row(record)
         if row is not None:
-            values += [row[k] for k in ("estimate", "low", "high") if row[k] is not None]
+            values += [v for v in (row.estimate, row.low, row.high) if v is not None]
             values += [c for c in (chance_line(subject, record),) if c is not None]
     metric = METRICS[subject.metric]
     return axis_around(values, minimum=metric.minimum, maximum=metric.maximum)
@@ -152,14 +148,14 @@ def _axis(subject: Subject, records: Iterable[Record], *also: float) -> PlotAxis
 def _board_row(subject: Subject, record: Record, axis: PlotAxis, rank: RankInterval | None) -> BoardRow:
     row = subject.row(record)
     assert row is not None
-    track = str(record.facts["track"])
+    track = record.facts.track
     chance = chance_line(subject, record)
-    low, high = row["low"], row["high"]
+    low, high = row.low, row.high
     return BoardRow(
         record=record,
         track=track,
         score=score_of(row),
-        bar=bar(axis, row["estimate"], low, high, track=track, chance=chance),
+        bar=bar(axis, row.estimate, low, high, track=track, chance=chance),
         rank=None if track == "reference" else rank,
         others=tuple(score_of(_beside(subject, m).row(record)) for m in _others(subject)),
         above_chance=None if chance is None or low is None or track == "reference" else bool(low > chance),
@@ -175,7 +171,8 @@ def _others(subject: Subject) -> list[str]:
 
 def _other_titles(subject: Subject) -> list[str]:
     return [
-        formatting.METRICS[m] + (", %" if formatting.is_percent(subject) else "") for m in _others(subject)
+        formatting.METRIC_TITLES[m] + (", %" if formatting.is_percent(subject) else "")
+        for m in _others(subject)
     ]
 
 
@@ -183,14 +180,14 @@ def _beside(subject: Subject, metric: str) -> Subject:
     return Subject(subject.view, subject.outside, metric, subject.dimension)
 
 
-def score_of(row: Mapping[str, Any] | None) -> ScoreCell:
+def score_of(row: ScoreRow | None) -> ScoreCell:
     """Write a score row; dashes where there is none."""
     if row is None:
         return ScoreCell("–", "")
-    percent = row["dimension"] is None
+    percent = row.dimension is None
     return ScoreCell(
-        formatting.number(row["estimate"], percent=percent),
-        formatting.span(row["low"], row["high"], percent=percent),
+        formatting.number(row.estimate, percent=percent),
+        formatting.span(row.low, row.high, percent=percent),
     )
 
 
@@ -228,7 +225,7 @@ def heat_maps(shown: Sequence[tuple[TaskComparison, Subject]]) -> list[HeatMap]:
 
 
 def _heat_map(scored: list[tuple[TaskComparison, Subject]]) -> HeatMap:
-    scored.sort(key=lambda pair: (formatting.language_name(str(pair[0].facts["language"])), pair[0].task))
+    scored.sort(key=lambda pair: (formatting.language_name(pair[0].facts.language), pair[0].task))
     tracks: dict[str, dict[str, None]] = {}
     for contest, subject in scored:
         for track in contest.tracks:
@@ -249,4 +246,4 @@ def _heat_cell(contest: TaskComparison, subject: Subject, system: str) -> HeatCe
     if record is None or row is None:
         return None
     chance = chance_line(subject, record) or 0.0
-    return HeatCell(score_of(row), round(float(np.clip((row["estimate"] - chance) / (1 - chance), 0, 1)), 3))
+    return HeatCell(score_of(row), round(float(np.clip((row.estimate - chance) / (1 - chance), 0, 1)), 3))

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from bench.protocols import DIMENSIONS
+from bench.scoring.record_schema import LayerPoint
 from bench.scoring.records import Record
 from reports.charts.chart import Chart, count_scale, value_scale
-from reports.formatting import METRICS, counted, number
+from reports.formatting import METRIC_TITLES, counted, number
 
 WEIGHTS, CURVE = "layer_weights", "layer_curve"
-"""Names under which they are found: a list of numbers in the notes of a fit; lists of {layer, ua or ccc, low, high} in a record."""
+"""Names under which they are found: a list of numbers in the notes of a fit; points in a record."""
 CURVES = {CURVE: "ua", **{f"{CURVE}_{d}": "ccc" for d in DIMENSIONS}}
 """Curves of a record, and what each is scored in."""
 DRAWN = 8
@@ -52,8 +53,7 @@ def layer_figures(records: Sequence[Record]) -> list[Layers]:
                     _figure(record, "weights", head, f"range over {counted(len(lists), 'fit')}", rows)
                 )
         for name, metric in CURVES.items():
-            own = record.facts.get(name)
-            if isinstance(own, list) and (rows := _curve_rows(own, metric)):
+            if rows := _curve_rows(getattr(record.facts, name), metric):
                 head = name.removeprefix(CURVE).removeprefix("_")
                 found.append(_figure(record, metric, head, "interval", rows))
     return [f if i < DRAWN else _undrawn(f) for i, f in enumerate(found)]
@@ -66,7 +66,7 @@ def _undrawn(figure: Layers) -> Layers:
 def _gathered(record: Record, name: str) -> dict[str, list[Any]]:
     """Values noted under a name in every fit, by the path of the notes they stand in."""
     found: dict[str, list[Any]] = {}
-    for notes in record.facts["notes"].values():
+    for notes in record.facts.notes.values():
         for path, value in _named(notes, name, ()):
             found.setdefault(" · ".join(path), []).append(value)
     return found
@@ -99,17 +99,10 @@ def _over_fits(fits: Sequence[Sequence[float]]) -> tuple[LayerRow, ...]:
     return tuple(LayerRow(i, *row) for i, row in enumerate(rows))
 
 
-def _curve_rows(points: Sequence[Any], metric: str) -> tuple[LayerRow, ...]:
-    """Read a list of {layer, ua or ccc, low, high}; what is no such thing is left out."""
-    rows = []
-    for p in points:
-        if (
-            isinstance(p, Mapping)
-            and isinstance(p.get("layer"), int)
-            and isinstance(p.get(metric), int | float)
-        ):
-            ends = [float(p[k]) if isinstance(p.get(k), int | float) else None for k in ("low", "high")]
-            rows.append(LayerRow(p["layer"], float(p[metric]), *ends))
+def _curve_rows(points: Sequence[LayerPoint], metric: str) -> tuple[LayerRow, ...]:
+    """The layers of a curve that have a value, in order."""
+    values = [(p, p.ua if metric == "ua" else p.ccc) for p in points]
+    rows = [LayerRow(p.layer, value, p.low, p.high) for p, value in values if value is not None]
     return tuple(sorted(rows, key=lambda r: r.layer))
 
 
@@ -124,7 +117,7 @@ def _figure(record: Record, what: str, head: str, ends: str, rows: tuple[LayerRo
         for r in rows:
             chart.bar("bar", r.layer - 0.36, r.layer + 0.36, r.value)
     else:
-        name, percent = METRICS[what], what == "ua"
+        name, percent = METRIC_TITLES[what], what == "ua"
         alt = (
             f"{name} of each of {counted(len(rows), 'layer')} alone on {record.task}: highest on layer {best.layer}, "
             f"{number(best.value, percent=percent)}{' %' if percent else ''}."

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bench.scoring.clip_answers import Agreement, ClipAnswers, TaskAnswers, between, label_codes
 from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from bench.statistics.paired_tests import CANNOT_SEPARATE
-from reports.data.comparisons import Subject, TaskComparison, plain_contests
+from reports.data.comparisons import TaskComparison, plain_contests
 from reports.formatting import counted, listed
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader
@@ -113,7 +114,7 @@ def pairs_to_show(contests: Sequence[TaskComparison]) -> list[tuple[str, str]]:
         named |= {(p.system_a, p.system_b): None for p in contest.pairings if p.family == ACROSS_PROTOCOLS}
         for track in contest.tracks:
             if track != "reference":
-                members = sorted(r.system for r in contest.records if r.facts["track"] == track)
+                members = sorted(r.system for r in contest.records if r.facts.track == track)
                 inside |= dict.fromkeys(combinations(members, 2))
     return list(named) + ([p for p in inside if p not in named] if len(inside) <= PAGES else [])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.errors import DataError
 from bench.scoring.predictions import PredictionTable, read_table, variant_path
+from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.storage.run_folder import RunFolder
 from reports.charts.chart import Chart, Scale, unit_scale, value_scale
@@ -87,7 +88,7 @@ def askings(run: Path, records: Sequence[Record]) -> list[PromptingSection]:
 
 def asked_fits(record: Record) -> list[Mapping[str, Any]]:
     """Notes of the record's fits that tell how clips were asked; none for a system that is not asked."""
-    return [n for n in record.facts["notes"].values() if isinstance(n, Mapping) and "invalid_rate" in n]
+    return [n for n in record.facts.notes.values() if isinstance(n, Mapping) and "invalid_rate" in n]
 
 
 def _asking(run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool) -> PromptingSection:
@@ -124,21 +125,19 @@ def _mean_list(values: Sequence[Any]) -> tuple[float, ...]:
     return tuple(fmean(float(v[i]) for v in given) for i in range(len(given[0])))
 
 
-def _ways(facts: Mapping[str, Any]) -> tuple[Ways, ...]:
+def _ways(facts: RecordFacts) -> tuple[Ways, ...]:
     """UA by prompt, language of the prompt, order and repeat, wherever two or more were asked."""
     found = []
-    prompts: Mapping[str, float] = facts.get("ua_by_prompt") or {}
     languages: dict[str, list[float]] = {}
-    for name, ua in prompts.items():
+    for name, ua in facts.ua_by_prompt.items():
         languages.setdefault(prompt_language(name), []).append(ua)
     if len(languages) > 1:
         found.append(_ranked("language of the prompt", {k: fmean(v) for k, v in languages.items()}))
-    for kind, field in (
-        ("prompt", "ua_by_prompt"),
-        ("order of the options", "ua_by_order"),
-        ("identical repeat", "ua_by_repeat"),
+    for kind, given in (
+        ("prompt", facts.ua_by_prompt),
+        ("order of the options", facts.ua_by_order),
+        ("identical repeat", facts.ua_by_repeat),
     ):
-        given = facts.get(field) or {}
         if len(given) > 1:
             numbered = kind != "prompt"
             found.append(
@@ -199,7 +198,7 @@ def _ways_chart(record: Record, ways: Sequence[Ways]) -> Chart:
 
 def _replies(run: Path, record: Record) -> tuple[tuple[ReplyExample, ...], str]:
     """The first different replies of each status, most trouble first, from the table of each way of asking."""
-    open_ = record.facts.get("corpus_card", {}).get("access") == "open"
+    open_ = record.facts.corpus_card.access == "open"
     by_status: dict[str, list[ReplyExample]] = {}
     try:
         for name, table in _variant_tables(run, record):
@@ -218,7 +217,7 @@ def _replies(run: Path, record: Record) -> tuple[tuple[ReplyExample, ...], str]:
 
 def _variant_tables(run: Path, record: Record) -> Iterator[tuple[str, PredictionTable]]:
     """Tables of the ways of asking of the record's first cell, or that cell's own where there is one way only."""
-    for cell in list(record.facts.get("tables", {}))[:1]:
+    for cell in list(record.facts.tables)[:1]:
         path = RunFolder(run).tables / f"{cell}.parquet"
         whole = read_table(path)
         variants = list(whole.identity.get("variants") or {})[:TABLES_READ]

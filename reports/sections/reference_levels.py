@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from bench.scoring.record_schema import ListenerScore
 from bench.scoring.records import Record
-from reports.data.comparisons import Subject, TaskComparison
+from bench.scoring.subject import Subject
+from reports.data.comparisons import TaskComparison
 from reports.formatting import number, span
 from reports.sections.forest_boards import ScoreCell
 
@@ -34,9 +35,9 @@ def yardsticks(contest: TaskComparison, subject: Subject) -> list[ReferenceLevel
     if first is None:
         return []
     percent = subject.metric != "ccc"
-    for line in first.facts.get("chance", []):
-        if line["view"] == subject.view and subject.metric in line:
-            value = float(line[subject.metric])
+    for line in first.facts.chance:
+        if line.view == subject.view and subject.metric in ("ua", "wa"):
+            value = line.ua if subject.metric == "ua" else line.wa
             words = (
                 "a blind guess, any class alike"
                 if subject.metric == "ua"
@@ -44,18 +45,16 @@ def yardsticks(contest: TaskComparison, subject: Subject) -> list[ReferenceLevel
             )
             found.append(ReferenceLevel("chance", words, value, ScoreCell(number(value), ""), None))
     for row in human_rows(first, subject):
-        score = ScoreCell(
-            number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent)
-        )
-        truth = TRUTHS.get(str(row["truth"]), str(row["truth"]))
-        found.append(ReferenceLevel("listener", truth, float(row["estimate"]), score, int(row["clips"])))
+        score = ScoreCell(number(row.estimate, percent=percent), span(row.low, row.high, percent=percent))
+        truth = TRUTHS.get(row.truth, row.truth)
+        found.append(ReferenceLevel("listener", truth, row.estimate, score, row.clips))
     return found
 
 
-def human_rows(record: Record, subject: Subject) -> list[dict[str, Any]]:
+def human_rows(record: Record, subject: Subject) -> list[ListenerScore]:
     """Return the record's human references for a subject."""
     return [
         h
-        for h in record.facts.get("human", [])
-        if (h["view"], h["metric"], h["dimension"]) == (subject.view, subject.metric, subject.dimension)
+        for h in record.facts.human
+        if (h.view, h.metric, h.dimension) == (subject.view, subject.metric, subject.dimension)
     ]

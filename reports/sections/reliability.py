@@ -36,7 +36,7 @@ def reliabilities(records: Sequence[Record]) -> list[Reliability]:
         if block is None or not block.clips:
             continue
         points = reliability_points(block.averaged.sum(axis=0))
-        k = len(record.facts["labels_offered"])
+        k = len(record.facts.labels_offered)
         drawn = _chart(record, points) if len(found) < DRAWN else None
         found.append(
             Reliability(
@@ -47,10 +47,10 @@ def reliabilities(records: Sequence[Record]) -> list[Reliability]:
 
 
 def _score(record: Record, metric: str) -> ScoreCell:
-    row = next((s for s in record.scores if s["metric"] == metric and s["rows"] == "all"), None)
+    row = next((s for s in record.scores if s.metric == metric and s.rows == "all"), None)
     if row is None:
         return ScoreCell("–", "")
-    return ScoreCell(number(row["estimate"], percent=False, digits=3), _span(row["low"], row["high"]))
+    return ScoreCell(number(row.estimate, percent=False, digits=3), _span(row.low, row.high))
 
 
 def _span(low: float | None, high: float | None) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from bench.audio.conditions import CLEAN
 from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 from reports.data.conditions import severity
 from reports.sections.forest_boards import ScoreCell, chance_line, score_of
 
@@ -119,7 +120,7 @@ def _measured(
         if record is None or row is None:
             continue
         loss = _loss(subject, record, clean, level) if condition != CLEAN else None
-        found.append(Degraded(condition, score_of(row), row["estimate"], row["low"], row["high"], loss))
+        found.append(Degraded(condition, score_of(row), row.estimate, row.low, row.high, loss))
     return found
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bench.scoring.clip_answers import Agreement, between
 from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
-from bench.scoring.records import Record, main_view
-from reports.data.comparisons import Subject
+from bench.scoring.record_schema import ScoreRow
+from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from reports.sections.forest_boards import ScoreCell, score_of
 
 INPUTS: Mapping[str, str] = {
@@ -77,11 +78,13 @@ def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence
 
 
 def _place(record: Record) -> tuple[str, str, str, str]:
-    return record.system, record.task, record.regime, str(record.facts["condition"])
+    return record.system, record.task, record.regime, record.facts.condition
 
 
 def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
-    changed = tuple(words for fact, words in INPUTS.items() if now.facts.get(fact) != then.facts.get(fact))
+    changed = tuple(
+        words for fact, words in INPUTS.items() if getattr(now.facts, fact) != getattr(then.facts, fact)
+    )
     answers = between(run, now, other, then)
     found = []
     for subject in _subjects(now):
@@ -89,14 +92,14 @@ def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
         blocks = subject.block(now), subject.block(then)
         if rows[0] is None or rows[1] is None or blocks[0] is None or blocks[1] is None:
             continue
-        level = float(now.facts["plan"]["level"])
+        level = now.facts.plan.level
         paired = (
             paired_difference(subject.metric, blocks[0], blocks[1], level) if same_clips(now, then) else None
         )
         difference = paired or PairedDifference(
-            rows[0]["estimate"] - rows[1]["estimate"], None, None, "none: made on other clips or folds"
+            rows[0].estimate - rows[1].estimate, None, None, "none: made on other clips or folds"
         )
-        outcome = _outcome(difference, rows[0]["estimate"], rows[1])
+        outcome = _outcome(difference, rows[0].estimate, rows[1])
         found.append(
             Moved(now, subject, score_of(rows[0]), score_of(rows[1]), difference, outcome, changed, answers)
         )
@@ -104,19 +107,19 @@ def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
 
 
 def _subjects(record: Record) -> list[Subject]:
-    plan = record.facts["plan"]
-    views = (main_view(record.facts), "native")
-    metric = "ua" if plan["primary_metric"] == "ccc" else str(plan["primary_metric"])
+    plan = record.facts.plan
+    views = (record.facts.main_view, "native")
+    metric = "ua" if plan.primary_metric == "ccc" else plan.primary_metric
     candidates = [Subject(v, "wrong", metric) for v in views]
     categorical = [s for s in candidates if s.row(record) is not None][:1]
-    dimensions = sorted({s["dimension"] for s in record.scores if s["metric"] == "ccc" and s["dimension"]})
+    dimensions = sorted({s.dimension for s in record.scores if s.metric == "ccc" and s.dimension})
     return categorical + [Subject("dimensions", "wrong", "ccc", d) for d in dimensions if d != "mean"]
 
 
-def _outcome(difference: PairedDifference, estimate: float, then: Mapping[str, float | None]) -> str:
+def _outcome(difference: PairedDifference, estimate: float, then: ScoreRow) -> str:
     if difference.difference == 0:
         return "identical"
     if difference.low is not None:
         return ("better" if difference.difference > 0 else "worse") if difference.shown else "within noise"
-    low, high = then["low"], then["high"]
+    low, high = then.low, then.high
     return "moved" if low is None or high is None or not low <= estimate <= high else "within noise"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+from bench.scoring.record_schema import AxisDescription, Gap, SubgroupScore
 from bench.scoring.records import Record
+from bench.scoring.subject import Subject
 from reports.charts.geometry import PlotAxis, axis_around
-from reports.data.comparisons import Subject
 from reports.formatting import number, span
 from reports.sections.forest_boards import ScoreCell
 
+Row = TypeVar("Row", SubgroupScore, Gap)
 TITLES = {"gender": "Gender", "duration": "Length of the clip", "emotion": "Emotion", "speaker": "Speaker"}
 
 
@@ -65,29 +67,29 @@ def slice_tables(records: Sequence[Record], subject: Subject) -> tuple[list[Slic
     Emotion is left to the table of recalls: a slice by emotion is a recall. Yardsticks that do not listen are left out.
     """
     tables, absent = [], []
-    records = [r for r in records if r.facts["track"] != "reference"]
+    records = [r for r in records if r.facts.track != "reference"]
     if not records:
         return [], []
-    for axis in records[0].facts.get("axes", []):
-        name = str(axis["axis"])
+    for axis in records[0].facts.axes:
+        name = axis.axis
         if name == "emotion":
             continue
-        if axis["absent"]:
-            absent.append(f"{TITLES.get(name, name)}: {axis['absent']}")
+        if axis.absent:
+            absent.append(f"{TITLES.get(name, name)}: {axis.absent}")
             continue
         if (table := _table(records, subject, axis)) is not None:
             tables.append(table)
     return tables, absent
 
 
-def _table(records: Sequence[Record], subject: Subject, axis: Mapping[str, Any]) -> SliceTable | None:
-    name = str(axis["axis"])
-    own = [(r, _rows(r, "slices", name, subject), _rows(r, "gaps", name, subject)) for r in records]
+def _table(records: Sequence[Record], subject: Subject, axis: AxisDescription) -> SliceTable | None:
+    name = axis.axis
+    own = [(r, _of(subject, name, r.facts.slices), _of(subject, name, r.facts.gaps)) for r in records]
     own = [(r, s, g) for r, s, g in own if s or g]
     if not own:
         return None
-    values = [s["estimate"] for _, slices, _ in own for s in slices]
-    values += [g[k] for _, _, gaps in own for g in gaps for k in ("best_estimate", "worst_estimate")]
+    values = [s.estimate for _, slices, _ in own for s in slices]
+    values += [v for _, _, gaps in own for g in gaps for v in (g.best_estimate, g.worst_estimate)]
     scale = axis_around(values, minimum=0.0 if subject.metric != "ccc" else -1.0, maximum=1.0)
     groups = _groups(axis)
     rows = tuple(
@@ -101,52 +103,44 @@ def _table(records: Sequence[Record], subject: Subject, axis: Mapping[str, Any])
     return SliceTable(name, TITLES.get(name, name), subject, scale, groups, rows, _notes(own))
 
 
-def _rows(record: Record, section: str, axis: str, subject: Subject) -> list[Mapping[str, Any]]:
+def _of(subject: Subject, axis: str, rows: Sequence[Row]) -> list[Row]:
+    """Those rows of a record that are about a subject and an axis."""
     wanted = (axis, subject.view, subject.metric, subject.dimension)
-    return [
-        s
-        for s in record.facts.get(section, [])
-        if (s["axis"], s["view"], s["metric"], s["dimension"]) == wanted
-    ]
+    return [s for s in rows if (s.axis, s.view, s.metric, s.dimension) == wanted]
 
 
-def _groups(axis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    names = [str(g) for g in axis["groups"]]
-    edges = axis.get("edges_seconds") or []
+def _groups(axis: AxisDescription) -> tuple[tuple[str, str], ...]:
+    names, edges = axis.groups, axis.edges_seconds
     if len(edges) != len(names) + 1:
         return tuple((n, n) for n in names)
     return tuple((n, f"{n}, {edges[i]:.1f}–{edges[i + 1]:.1f} s") for i, n in enumerate(names))
 
 
-def _cell(
-    subject: Subject, scale: PlotAxis, slices: Sequence[Mapping[str, Any]], group: str
-) -> GroupCell | None:
-    row = next((s for s in slices if s["group"] == group), None)
+def _cell(subject: Subject, scale: PlotAxis, slices: Sequence[SubgroupScore], group: str) -> GroupCell | None:
+    row = next((s for s in slices if s.group == group), None)
     if row is None:
         return None
     percent = subject.metric != "ccc"
-    score = ScoreCell(
-        number(row["estimate"], percent=percent), span(row["low"], row["high"], percent=percent)
-    )
-    return GroupCell(group, score, int(row["clips"]), scale.x(row["estimate"]))
+    score = ScoreCell(number(row.estimate, percent=percent), span(row.low, row.high, percent=percent))
+    return GroupCell(group, score, row.clips, scale.x(row.estimate))
 
 
-def _gap(subject: Subject, scale: PlotAxis, gap: Mapping[str, Any]) -> GapCell:
+def _gap(subject: Subject, scale: PlotAxis, gap: Gap) -> GapCell:
     percent = subject.metric != "ccc"
     return GapCell(
-        str(gap["best"]),
-        str(gap["worst"]),
-        ScoreCell(number(gap["gap"], percent=percent), span(gap["low"], gap["high"], percent=percent)),
-        gap["low"] is not None and gap["low"] > 0,
-        scale.x(gap["worst_estimate"]),
-        scale.x(gap["best_estimate"]),
+        gap.best,
+        gap.worst,
+        ScoreCell(number(gap.gap, percent=percent), span(gap.low, gap.high, percent=percent)),
+        gap.low is not None and gap.low > 0,
+        scale.x(gap.worst_estimate),
+        scale.x(gap.best_estimate),
     )
 
 
-def _notes(own: Sequence[tuple[Record, Any, Sequence[Mapping[str, Any]]]]) -> tuple[str, ...]:
+def _notes(own: Sequence[tuple[Record, object, Sequence[Gap]]]) -> tuple[str, ...]:
     """Say once what holds for the gaps: groups left out, and why there is no interval."""
-    left_out = max((int(g["left_out"]) for _, _, gaps in own for g in gaps), default=0)
-    methods = {str(g["method"]) for _, _, gaps in own for g in gaps if str(g["method"]).startswith("none: ")}
+    left_out = max((g.left_out for _, _, gaps in own for g in gaps), default=0)
+    methods = {g.method for _, _, gaps in own for g in gaps if g.method.startswith("none: ")}
     said = (
         [f"Up to {left_out} group(s) lack a class, or are unknown, and take no part in the gap."]
         if left_out

@@ -11,8 +11,9 @@ import numpy as np
 from bench.protocols import STATUSES
 from bench.scoring.comparisons import PairResult
 from bench.scoring.records import Counts, Record
+from bench.scoring.subject import Subject
 from bench.statistics.additive import recalls, value
-from reports.data.comparisons import Subject, TaskComparison
+from reports.data.comparisons import TaskComparison
 from reports.sections.forest_boards import ScoreCell, score_of
 
 CONFUSIONS = 12
@@ -53,7 +54,7 @@ def confusion(record: Record, block: Counts) -> Confusion:
         )
         for k, label in enumerate(block.labels)
     )
-    return Confusion(record.system, str(record.facts["track"]), block.labels, rows)
+    return Confusion(record.system, record.facts.track, block.labels, rows)
 
 
 @dataclass(frozen=True)
@@ -128,19 +129,19 @@ def spread(record: Record, subject: Subject) -> Spread | None:
     block, row = subject.block(record), subject.row(record)
     if block is None or row is None:
         return None
-    fold_of = np.array([c["fold"] for c in record.facts["clusters"]])
+    fold_of = np.array([c.fold for c in record.facts.clusters])
     names = sorted(set(fold_of.tolist()), key=lambda name: (len(name), name))
     averaged = block.averaged
     return Spread(
         record,
         tuple(
             (int(seed), _finite(value(subject.metric, v.sum(axis=0))))
-            for seed, v in zip(record.facts["seeds"], block.values, strict=True)
+            for seed, v in zip(record.facts.seeds, block.values, strict=True)
         ),
         tuple(
             (name, _finite(value(subject.metric, averaged[fold_of == name].sum(axis=0)))) for name in names
         ),
-        row["fold_mean"],
+        row.fold_mean,
     )
 
 
@@ -163,7 +164,7 @@ class ScoreTable:
 
 def score_tables(contest: TaskComparison) -> list[ScoreTable]:
     """Lay out every score of a contest; rows over answered clips alone where some clip was not."""
-    keys = dict.fromkeys((s["view"], s["outside"], s["dimension"]) for r in contest.records for s in r.scores)
+    keys = dict.fromkeys((s.view, s.outside, s.dimension) for r in contest.records for s in r.scores)
     tables = []
     for view, outside, dimension in keys:
         metrics = ("ccc", "pearson") if dimension else ("ua", "wa", "macro_f1")
@@ -176,7 +177,7 @@ def score_tables(contest: TaskComparison) -> list[ScoreTable]:
         rows = []
         for track in contest.tracks:
             for record in contest.members(main, track):
-                for which in ("all", "ok") if record.facts["coverage"] < 1 else ("all",):
+                for which in ("all", "ok") if record.facts.coverage < 1 else ("all",):
                     given = [Subject(view, outside, m, dimension).row(record, rows=which) for m in metrics]
                     rows.append((record, which, tuple(score_of(g) for g in given)))
         tables.append(ScoreTable(view, outside, dimension, labels, metrics, tuple(rows)))
@@ -223,7 +224,7 @@ class StatusTable:
 
 def status_table(records: Sequence[Record]) -> StatusTable:
     """Count statuses; a status that nobody had has no column, ``ok`` always has."""
-    shown = tuple(s for s in STATUSES if s == "ok" or any(r.facts["statuses"].get(s) for r in records))
+    shown = tuple(s for s in STATUSES if s == "ok" or any(r.facts.statuses.get(s) for r in records))
     return StatusTable(
-        shown, tuple((r, tuple(int(r.facts["statuses"].get(s, 0)) for s in shown)) for r in records)
+        shown, tuple((r, tuple(int(r.facts.statuses.get(s, 0)) for s in shown)) for r in records)
     )

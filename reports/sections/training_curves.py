@@ -41,7 +41,7 @@ def training_curves(records: Sequence[Record]) -> list[Curve]:
     found: list[Curve] = []
     for record in records:
         series: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
-        for fit, notes in sorted(record.facts["notes"].items(), key=lambda item: fit_order(str(item[0]))):
+        for fit, notes in sorted(record.facts.notes.items(), key=lambda item: fit_order(str(item[0]))):
             for name, values in _series(notes, ""):
                 series.setdefault(name, []).append((str(fit), values))
         for name, fits in series.items():

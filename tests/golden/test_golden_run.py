@@ -68,12 +68,12 @@ def test_a_golden_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {}
     for path in sorted((tmp_path / "one" / "records").glob("*.json")):
         facts = read_facts(path)
-        assert facts["synthetic"]
-        assert not facts["publishable"]
-        for s in facts["scores"]:
-            if s["rows"] == "all" and s["outside"] == "wrong":
-                found[" ".join(str(s[k]) for k in ("system", "view", "metric", "dimension"))] = round(
-                    s["estimate"], 6
+        assert facts.synthetic
+        assert not facts.publishable
+        for s in facts.scores:
+            if s.rows == "all" and s.outside == "wrong":
+                found[" ".join(str(getattr(s, k)) for k in ("system", "view", "metric", "dimension"))] = (
+                    round(s.estimate, 6)
                 )
     if os.environ.get("SERBENCH_UPDATE_GOLDEN"):
         SCORES.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")

@@ -16,6 +16,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from pybtex.database import parse_string
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
+from bench.scoring.record_schema import SourceDescription
 from bench.scoring.records import Record, read_records
 from reports.data.comparisons import hold_contests
 from reports.exports import bibtex, csv_text, latex_tables, model_index, score_rows, tex, write_exports
@@ -37,19 +38,19 @@ def folder(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def hostile(record: Record) -> Record:
-    facts = dict(record.facts)
-    facts["corpus_card"] = {
-        **facts["corpus_card"],
-        "title": HOSTILE,
-        "citation": HOSTILE,
-        "source": "javascript:alert(1)",
+    facts = record.facts
+    names = {"system": HOSTILE, "task": HOSTILE}
+    said = {"title": HOSTILE, "citation": HOSTILE, "source": "javascript:alert(1)"}
+    changed = {
+        **names,
+        "corpus_card": facts.corpus_card.model_copy(update=said),
+        "scores": tuple(s.model_copy(update=names) for s in facts.scores),
     }
-    facts["scores"] = [{**s, "system": HOSTILE, "task": HOSTILE} for s in facts["scores"]]
-    return replace(record, facts={**facts, "system": HOSTILE, "task": HOSTILE})
+    return replace(record, facts=facts.model_copy(update=changed))
 
 
 def test_the_three_tables_hold_the_same_figures_as_the_records(folder: Path, records: list[Record]) -> None:
-    wanted = [(s["system"], s["task"], s["metric"], s["estimate"]) for r in records for s in r.scores]
+    wanted = [(s.system, s.task, s.metric, s.estimate) for r in records for s in r.scores]
     rows = json.loads((folder / "scores.json").read_text())
     parquet = pq.read_table(folder / "scores.parquet").to_pylist()
     with (folder / "scores.csv").open(newline="") as stream:
@@ -110,7 +111,7 @@ def test_the_model_index_is_one_that_the_hub_reads(folder: Path, records: list[R
         data = yaml.safe_load(text)
         name, results = model_index_to_eval_results(data["model-index"])
         assert name == system
-        own = {(s["task"], s["metric"]): s["estimate"] for r in records if r.system == system for s in r.scores if s["view"] == "native" and s["rows"] == "all"}  # fmt: skip
+        own = {(s.task, s.metric): s.estimate for r in records if r.system == system for s in r.scores if s.view == "native" and s.rows == "all"}  # fmt: skip
         assert {(r.dataset_config, r.metric_type) for r in results} == {
             k for k in own if k[1] in ("ua", "wa")
         }
@@ -139,7 +140,8 @@ def test_the_corpora_are_cited(folder: Path, records: list[Record]) -> None:
 
 
 def test_what_a_transfer_learnt_from_is_cited_too(records: list[Record]) -> None:
-    learnt = replace(records[0], facts={**records[0].facts, "sources": [{"task": "nemo.pl"}]})
+    source = SourceDescription(task="nemo.pl", clips=1, speakers=1, left_out=0)
+    learnt = replace(records[0], facts=records[0].facts.model_copy(update={"sources": (source,)}))
     assert "nemo" in parse_string(bibtex([learnt]), "bibtex").entries
 
 

@@ -24,6 +24,7 @@ from bench.execution.planning.systems import System
 from bench.execution.scoring_stage import score_planned
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable, read_table, write_table
+from bench.scoring.record_schema import ImportOrigin
 from bench.scoring.records import Record, read_facts, read_record, write_record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.provenance import code_version
@@ -87,7 +88,7 @@ def import_table(
     source = hash_file(table)
     plan = _plan(matrix, card, task, chosen, survey.seeds, source)
     path = folder.records / f"{plan.stem}.json"
-    if path.exists() and not read_facts(path).get("imported"):
+    if path.exists() and read_facts(path).imported is None:
         raise UsageError(
             f"{path}: this run computed that record itself; give the imported system another name"
         )
@@ -95,8 +96,8 @@ def import_table(
     hashes = _write(folder, matrix, task, plan, parts)
     read = [read_table(folder.tables / f"{c.key}.parquet") for c in plan.cells]
     facts, blocks = score_planned(plan, read, matrix, {})
-    origin = {"table": table.name[:200], "hash": source, "rows": survey.rows}
-    write_record(path, {**facts, "imported": origin, "tables": hashes}, blocks)
+    origin = ImportOrigin(table=table.name[:200], hash=source, rows=survey.rows)
+    write_record(path, facts.model_copy(update={"imported": origin, "tables": hashes}), blocks)
     return Imported(path, read_record(path), survey.rows)
 
 

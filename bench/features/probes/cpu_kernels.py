@@ -31,7 +31,7 @@ def _jit(function: Callable[..., Any], *, inlined: bool = False) -> Callable[...
     the cache link different copies of the small functions, whose sums are grouped differently: other last bits.
     """
     compiled: Callable[..., Any]
-    options = {
+    options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
         "fastmath": {"reassoc", "contract", "nsz", "arcp"},

@@ -306,4 +306,4 @@ def test_a_generated_corpus_of_ones_own_is_not_passed_over_for_the_built_in_one(
     )
     run_matrix(RunSettings(str(matrix), (tmp_path / "data",), tmp_path / "run", workers=1), Reporter())
     (record,) = read_records(tmp_path / "run" / "records")
-    assert record.facts["speakers"] == 5
+    assert record.facts.speakers == 5

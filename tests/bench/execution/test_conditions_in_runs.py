@@ -146,7 +146,7 @@ def test_one_fit_answers_all_conditions_and_each_sound_is_encoded_once(place: Pa
     assert found["listener", "a.ms", "within", "", "clean"] == pytest.approx(1.0)
     assert found["bands", "a.ms", "within", "", "clean"] > found["bands", "a.ms", "within", "", "white-0db"]
     assert len(found) == 16
-    assert {r.facts["condition"] for r in read_records(place / "run" / "records")} == {
+    assert {r.facts.condition for r in read_records(place / "run" / "records")} == {
         "clean", "noise-20db", "white-0db", "pad-2s",
     }  # fmt: skip
     # Nothing is left to do, and the conditioned answers are scored over the very clips of the clean ones.
@@ -200,14 +200,14 @@ def test_transfer_learns_elsewhere_and_pairs_up_on_all_clips_of_the_target(place
     (fit,) = [line for line in heard(place) if line.startswith("fit")]
     assert fit.endswith(" id"), "the target's second copy, in its own language, was learnt from"
     records = read_records(place / "run" / "records")
-    by_name = {(r.system, r.task, r.regime, r.facts["condition"]): r for r in records}
+    by_name = {(r.system, r.task, r.regime, r.facts.condition): r for r in records}
     moved = by_name["bands", "a.ms", "transfer-other-pools", "clean"]
-    assert [s["task"] for s in moved.facts["sources"]] == ["b.id"]
+    assert [s.task for s in moved.facts.sources] == ["b.id"]
     both = by_name["bands", "b.id", "transfer-other-pools", "clean"]
-    assert [s["task"] for s in both.facts["sources"]] == ["a.ms", "a-copy.ms"]
-    assert moved.facts["training"] == "other-pools"
-    assert moved.facts["clips"] == by_name["bands", "a.ms", "within", "clean"].facts["clips"] == 36
-    assert {s["view"] for s in moved.facts["scores"]} <= {"seven", "four"}
+    assert [s.task for s in both.facts.sources] == ["a.ms", "a-copy.ms"]
+    assert moved.facts.training == "other-pools"
+    assert moved.facts.clips == by_name["bands", "a.ms", "within", "clean"].facts.clips == 36
+    assert {s.view for s in moved.facts.scores} <= {"seven", "four"}
     assert scores(place, "seven")["listener", "a.ms", "transfer", "other-pools", "clean"] > 0.9
     for path in (place / "run" / "tables").glob("*.parquet"):
         table = read_table(path)
@@ -304,7 +304,7 @@ def test_the_shipped_matrices_run_on_synthetic_corpora_of_two_languages(
     )  # fmt: skip
     summary = run_matrix(asked, Reporter())
     assert not summary.failed
-    found = {(r.regime, r.facts["condition"]) for r in read_records(tmp_path / "run" / "records")}
+    found = {(r.regime, r.facts.condition) for r in read_records(tmp_path / "run" / "records")}
     if name == "robustness":
         assert found == {("within", c) for c in ("clean", "noise-0db", "cut-2s", "telephone")}
     else:

@@ -77,11 +77,11 @@ def test_the_three_formats_give_the_score_that_was_counted_by_hand(
     recall = [
         sum(r["label"] == t == x for r, t in zip(rows, truth, strict=True)) / truth.count(x) for x in LABELS
     ]
-    score = next(s for s in made.record.scores if s["metric"] == "ua" and s["view"] == "native")
-    assert score["estimate"] == pytest.approx(sum(recall) / 3)
-    assert score["low"] < score["estimate"] < score["high"]
-    assert made.record.facts["imported"]["rows"] == len(rows) == 42
-    assert made.record.facts["protocol"] == "zero-shot"
+    score = next(s for s in made.record.scores if s.metric == "ua" and s.view == "native")
+    assert score.estimate == pytest.approx(sum(recall) / 3)
+    assert score.low < score.estimate < score.high
+    assert made.record.facts.imported.rows == len(rows) == 42
+    assert made.record.facts.protocol == "zero-shot"
     assert len(rescore(run, "tables", [finished_run / "data"])) == 3
 
 
@@ -101,14 +101,14 @@ def test_probabilities_dimensions_replies_and_failures_are_kept(
         )
     rows[3] = {"clip_id": rows[3]["clip_id"], "status": "refused", "reply": "<script>alert(1)</script>"}
     made = import_table(run, write(tmp_path / "said.csv", rows), card)
-    assert made.record.facts["statuses"] == {"ok": 41, "refused": 1}
-    assert {s["metric"] for s in made.record.scores} >= {"ua", "brier", "ccc"}
+    assert made.record.facts.statuses == {"ok": 41, "refused": 1}
+    assert {s.metric for s in made.record.scores} >= {"ua", "brier", "ccc"}
     columns = [
         {**{k: v for k, v in r.items() if k != "probabilities"}, **{f"p_{x}": json.loads(r["probabilities"])[x] for x in LABELS if "probabilities" in r}}
         for r in rows
     ]  # fmt: skip
     again = import_table(run, write(tmp_path / "columns.csv", columns), card)
-    assert [s["estimate"] for s in again.record.scores] == [s["estimate"] for s in made.record.scores]
+    assert [s.estimate for s in again.record.scores] == [s.estimate for s in made.record.scores]
 
 
 def test_an_imported_record_goes_onto_the_board_marked(
@@ -160,7 +160,7 @@ def test_a_system_trained_elsewhere_must_have_used_the_suites_folds(
         import_table(run, write(tmp_path / "a.csv", rows), card)
     own = folds(finished_run)
     right = [{**r, "fold": own[r["clip_id"]]} for r in rows]
-    assert import_table(run, write(tmp_path / "b.csv", right), card).record.facts["folds"] == 5
+    assert import_table(run, write(tmp_path / "b.csv", right), card).record.facts.folds == 5
     right[7]["fold"] = "3" if right[7]["fold"] != "3" else "2"
     with pytest.raises(DataError, match=r"line 9: .*was tested in fold '[23]', but tones.ms tests it in"):
         import_table(run, write(tmp_path / "c.csv", right), card)
@@ -169,9 +169,9 @@ def test_a_system_trained_elsewhere_must_have_used_the_suites_folds(
 def test_seeds_are_scored_together(run: Path, finished_run: Path, card: Path, tmp_path: Path) -> None:
     rows = [{**r, "seed": s} for s in (0, 7) for r in right_but(finished_run, 5 + s)]
     made = import_table(run, write(tmp_path / "said.csv", rows), card)
-    assert made.record.facts["seeds"] == [0, 7]
+    assert made.record.facts.seeds == (0, 7)
     score = made.record.scores[0]
-    assert score["seed_low"] < score["estimate"] < score["seed_high"]
+    assert score.seed_low < score.estimate < score.seed_high
 
 
 Change = Callable[[list[dict[str, Any]]], Any]

@@ -108,13 +108,13 @@ def test_a_run_starts_each_server_once_for_all_its_tasks_and_never_when_all_is_s
     assert len(cells) == 6
     assert sum("variant" in t.identity for t in tables) == 2 * 3
     facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
-    assert [v["name"] for v in facts["variants"]] == ["paper/0/0", "paper/1/0", "paper/2/0"]
+    assert [v.name for v in facts.variants] == ["paper/0/0", "paper/1/0", "paper/2/0"]
     # The model says the first option whatever it hears: every order gives chance, and all of it is position.
-    assert [v["ua"] for v in facts["variants"]] == [pytest.approx(1 / 3)] * 3
-    assert facts["ua_range_over_orders"] == [pytest.approx(1 / 3)] * 2
-    assert {v["language"] for v in facts["variants"]} == {"en"}
-    assert "ua_by_language" not in facts, "one language shows no effect"
-    assert facts["notes"]["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
+    assert [v.ua for v in facts.variants] == [pytest.approx(1 / 3)] * 3
+    assert facts.ua_range_over_orders == (pytest.approx(1 / 3),) * 2
+    assert {v.language for v in facts.variants} == {"en"}
+    assert "ua_by_language" not in facts.model_fields_set, "one language shows no effect"
+    assert facts.notes["fold all seed 0"]["position_shares"] == [1.0, 0.0, 0.0]
     compared = command(monkeypatch, capsys)("compare", tmp_path / "run", "one", "two", "--json").json
     assert {row["agreement"] for row in compared} == {1.0}, (
         "both always say the first option of the first order"
@@ -143,7 +143,7 @@ def test_stored_replies_are_read_again_without_a_server(
     said = command(monkeypatch, capsys)("reparse", tmp_path / "run", "--json")
     assert said.code == 0, said.err
     assert said.json["computed"] == 1
-    assert read_facts(next((tmp_path / "run" / "records").glob("*.json")))["clips"] == 6
+    assert read_facts(next((tmp_path / "run" / "records").glob("*.json"))).clips == 6
     assert len(pretend.read_text().splitlines()) == 1
 
 
@@ -156,8 +156,8 @@ def test_the_effect_of_the_prompts_language_stands_in_the_record(pretend: Path, 
     write_tone_corpus(tmp_path / "data" / "tones", speakers=4)
     assert not run(tmp_path).failed
     facts = read_facts(tmp_path / "run" / "records" / "one__tones.ms__zero-shot__clean.json")
-    assert set(facts["ua_by_language"]) == {"en", "ta"}
-    assert facts["ua_by_language"]["ta"] == pytest.approx(
-        (facts["ua_by_prompt"]["ta-1"] + facts["ua_by_prompt"]["ta-2"]) / 2
+    assert set(facts.ua_by_language) == {"en", "ta"}
+    assert facts.ua_by_language["ta"] == pytest.approx(
+        (facts.ua_by_prompt["ta-1"] + facts.ua_by_prompt["ta-2"]) / 2
     )
-    assert len(facts["ua_range_over_languages"]) == 2
+    assert len(facts.ua_range_over_languages) == 2

@@ -101,16 +101,16 @@ def record_of(run: Path) -> Record:
 
 def test_a_record_holds_the_layer_curve_with_intervals_over_speakers(layers_run: Path) -> None:
     facts = record_of(layers_run).facts
-    curve = facts["layer_curve"]
-    assert [point["layer"] for point in curve] == [0, 1]
-    assert curve[1]["ua"] == 1.0
-    assert curve[0]["ua"] < 0.6
+    curve = facts.layer_curve
+    assert [point.layer for point in curve] == [0, 1]
+    assert curve[1].ua == 1.0
+    assert curve[0].ua < 0.6
     assert all(set(point) == {"layer", "ua", "low", "high"} for point in curve)
-    assert [point["layer"] for point in facts["layer_curve_valence"]] == [0, 1]
-    assert facts["layer_curve_valence"][1]["ccc"] > 0.8
-    assert "variants" not in facts, "layers are no ways of asking"
-    main = next(s for s in facts["scores"] if s["metric"] == "ua" and s["rows"] == "all")
-    assert main["estimate"] == curve[1]["ua"]
+    assert [point.layer for point in facts.layer_curve_valence] == [0, 1]
+    assert facts.layer_curve_valence[1].ccc > 0.8
+    assert "variants" not in facts.model_fields_set, "layers are no ways of asking"
+    main = next(s for s in facts.scores if s.metric == "ua" and s.rows == "all")
+    assert main.estimate == curve[1].ua
 
 
 def test_the_curve_is_what_the_tables_of_the_layers_say(layers_run: Path) -> None:
@@ -144,10 +144,10 @@ def test_the_curve_is_what_the_tables_of_the_layers_say(layers_run: Path) -> Non
                 n_clusters=len(set(speakers)),
             )
         )
-    point = facts["layer_curve"][0]
-    assert point["ua"] == pytest.approx(np.mean(estimates), abs=1e-12)
+    point = facts.layer_curve[0]
+    assert point.ua == pytest.approx(np.mean(estimates), abs=1e-12)
     expected = interval("ua", np.mean(counts, axis=0))
-    assert (point["low"], point["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert (point.low, point.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
 def test_a_layers_table_that_was_changed_is_refused(layers_run: Path, tmp_path: Path) -> None:

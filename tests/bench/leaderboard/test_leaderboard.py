@@ -24,7 +24,7 @@ from bench.storage.bounded_files import bounded_json, require_bounded_parquet
 from bench.storage.hashing import hash_file, hash_json
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
-OLD = Path(__file__).resolve().parents[1] / "records"
+OLD = Path(__file__).resolve().parents[1] / "scoring" / "records"
 RULES = "plan: {resamples: 1000, permutations: 1000}\n"
 RECORD = "majority__tones.ms__within__clean.json"
 
@@ -233,7 +233,7 @@ def change_statistics(
     path.write_text(json.dumps(facts))
     record = read_record(path)
     computed = figures(record.facts, record.blocks, record.slices)
-    write_record(path, {**record.facts, **computed}, [*record.blocks, *record.slices])
+    write_record(path, record.facts.model_copy(update=vars(computed)), [*record.blocks, *record.slices])
     only(board).seal()
 
 

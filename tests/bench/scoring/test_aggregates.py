@@ -8,22 +8,23 @@ from scipy.stats import t as student
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.scoring.aggregates import ALL_LANGUAGES, Macro, by_condition, by_language, rankings
+from bench.scoring.record_schema import ClusterFold, RecordFacts
 from bench.scoring.records import Counts, Record
 from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from tests.bench.scoring.test_subgroups import world
 
-PLAN = AnalysisPlan().model_dump(mode="json")
+PLAN = AnalysisPlan()
 
 
 def made(
     task: str, language: str, pool: str, counts: np.ndarray, *, condition: str = "clean", system: str = "s"
 ) -> Record:
-    facts = {
-        "system": system, "task": task, "language": language, "pool": pool, "track": "probed", "protocol": "within",
-        "training": "", "condition": condition, "plan": PLAN, "cluster": "speaker",
-        "clusters": [{"name": f"{task} {i}", "fold": "0"} for i in range(len(counts))],
-    }  # fmt: skip
+    facts = RecordFacts.model_construct(
+        system=system, task=task, language=language, pool=pool, track="probed", protocol="within", condition=condition,
+        plan=PLAN, cluster="speaker",
+        clusters=tuple(ClusterFold.model_construct(name=f"{task} {i}", fold="0") for i in range(len(counts))),
+    )  # fmt: skip
     block = Counts("native", "wrong", "all", "category", ("happy", "sad"), counts[np.newaxis])
     return Record(facts, (block,))
 
@@ -129,7 +130,7 @@ def test_systems_are_ranked_over_pools_from_six_on() -> None:
     assert found.ranks.systems == ("good", "fair", "poor")
     assert (found.pools, found.ranks.average_ranks) == (6, (1.0, 2.0, 3.0))
     assert found.ranks.p_value < 0.01
-    (few,) = rankings([r for r in records if r.facts["pool"] != "c0"])
+    (few,) = rankings([r for r in records if r.facts.pool != "c0"])
     assert few.ranks == (
         "There are 5 pool(s) of recordings (c1, c2, c3, c4, c5); ranks are compared across tasks from 6 on."
     )

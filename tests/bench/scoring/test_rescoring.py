@@ -33,8 +33,8 @@ def figures_of(checked: list[Checked]) -> dict[str, Any]:
         f"{c.path.name} {section} {i} {name}": v
         for c in checked
         for section in ("scores", "slices", "gaps", "chance")
-        for i, row in enumerate(c.record.facts[section])
-        for name, v in row.items()
+        for i, row in enumerate(getattr(c.record.facts, section))
+        for name, v in row.as_json().items()
     }
 
 
@@ -66,7 +66,7 @@ def test_the_two_ways_agree_on_real_speech(
     )
     assert run_matrix(settings, Reporter()).failed == ()
     records, tables = rescore(tmp_path / "run"), rescore(tmp_path / "run", "tables", [real_corpora])
-    assert {g["axis"] for g in records[0].record.facts["gaps"]} == {
+    assert {g.axis for g in records[0].record.facts.gaps} == {
         "gender",
         "duration",
         "emotion",
@@ -95,10 +95,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None], *, seal: bool = F
 @pytest.mark.parametrize("field", ["estimate", "high", "clips", "seed_high"])
 def test_a_score_edited_by_hand_is_named(run: Path, field: str, seal: bool) -> None:
     path = run / "records" / "majority__tones.ms__within__clean.json"
-    edit(path, lambda facts: facts["scores"][0].update({field: 0.99}), seal=seal)
+    forged = 99 if field == "clips" else 0.99
+    edit(path, lambda facts: facts["scores"][0].update({field: forged}), seal=seal)
     for source in ("records", "tables"):
         with pytest.raises(
-            DataError, match=rf"{path.name}: was changed .*{field} of ua native wrong all is 0\.99"
+            DataError, match=rf"{path.name}: was changed .*{field} of ua native wrong all is {forged}"
         ):
             rescore(run, source)  # type: ignore[arg-type]
 
@@ -150,31 +151,31 @@ def test_published_records_need_no_run_around_them(run: Path, tmp_path: Path) ->
 def test_records_of_schema_1_are_read_and_scored_again() -> None:
     (checked,) = rescore(OLD)
     facts = read_facts(OLD / "majority__indowave.id__within__clean.json")
-    assert facts["schema"] == 1
-    assert checked.record.scores[0]["estimate"] == facts["scores"][0]["estimate"]
-    assert {s["metric"] for s in checked.record.scores} >= {s["metric"] for s in facts["scores"]}
-    assert checked.record.facts["chance"][0] == {
+    assert facts.schema_version == 1
+    assert checked.record.scores[0].estimate == facts.scores[0].estimate
+    assert {s.metric for s in checked.record.scores} >= {s.metric for s in facts.scores}
+    assert checked.record.facts.chance[0].as_json() == {
         "view": "native",
         "ua": pytest.approx(0.2),
         "wa": pytest.approx(0.2),
     }
     assert checked.record.slices == ()
-    assert checked.record.facts["slices"] == []
+    assert checked.record.facts.slices == ()
 
 
 def test_records_of_schema_2_stay_readable() -> None:
     # Written when schema 2 was made; a later version may compute intervals otherwise, and then says so.
     (checked,) = rescore(NEW)
     facts = read_facts(NEW / "majority__tones.ms__within__clean.json")
-    assert facts["schema"] == 2
+    assert facts.schema_version == 2
     for section in ("scores", "slices", "gaps", "human"):
-        stored, computed = facts[section], checked.record.facts[section]
+        stored, computed = getattr(facts, section), getattr(checked.record.facts, section)
         assert stored
-        key = ("gap",) if section == "gaps" else ("estimate",)
-        assert [r[k] for r in computed for k in key] == pytest.approx(
-            [r[k] for r in stored for k in key], abs=1e-12
+        name = "gap" if section == "gaps" else "estimate"
+        assert [getattr(r, name) for r in computed] == pytest.approx(
+            [getattr(r, name) for r in stored], abs=1e-12
         )
-    assert {s["metric"] for s in facts["scores"]} >= {
+    assert {s.metric for s in facts.scores} >= {
         "rmse",
         "ece",
         "brier",
@@ -202,7 +203,7 @@ def test_another_corpus_under_the_same_name_is_refused(run: Path, tmp_path: Path
 
 def first_table(run: Path) -> Path:
     facts = read_facts(run / "records" / "majority__tones.ms__within__clean.json")
-    return run / "tables" / f"{sorted(facts['tables'])[0]}.parquet"
+    return run / "tables" / f"{sorted(facts.tables)[0]}.parquet"
 
 
 def test_a_changed_or_missing_prediction_table_is_named(run: Path) -> None:
@@ -248,7 +249,7 @@ def test_a_faulty_prediction_table_is_named_with_its_clips(
 def test_tables_that_do_not_fit_together_are_named(run: Path) -> None:
     path = run / "records" / "majority__tones.ms__within__clean.json"
     facts = read_facts(path)
-    dropped = sorted(facts["tables"])[0]
+    dropped = sorted(facts.tables)[0]
 
     def forget(facts: dict[str, Any]) -> None:
         del facts["tables"][dropped]
@@ -271,7 +272,7 @@ def test_clips_taken_as_independent_are_marked_and_surer(run: Path) -> None:
     usual, single = rescore(run), rescore(run, by_clip=True)
     for one, other in zip(usual, single, strict=True):
         a, b = one.record.scores[0], other.record.scores[0]
-        assert b["estimate"] == pytest.approx(a["estimate"], abs=1e-12)
-        assert b["method"] == "jackknife-t over clips"
-        assert "clips were taken as independent" in b["notes"][0]
-        assert b["clusters"] == b["clips"]
+        assert b.estimate == pytest.approx(a.estimate, abs=1e-12)
+        assert b.method == "jackknife-t over clips"
+        assert "clips were taken as independent" in b.notes[0]
+        assert b.clusters == b.clips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.execution.planning.plan import RecordPlan
 from bench.execution.planning.systems import resolve_system
 from bench.execution.scoring_stage import score_planned
 from bench.metrics import concordance_cc, cross_entropy, jensen_shannon, kullback_leibler
+from bench.scoring import ScoreRow
 from bench.scoring.comparisons import compare_pair, families
 from bench.scoring.figures import figures
 from bench.scoring.predictions import PredictionTable
@@ -86,8 +88,8 @@ def take(table: PredictionTable, rows: np.ndarray) -> PredictionTable:
     )  # type: ignore[arg-type]
 
 
-def find(scores: list[dict[str, object]], **wanted: object) -> dict[str, object]:
-    (row,) = [s for s in scores if all(s[k] == v for k, v in wanted.items())]
+def find(scores: Sequence[ScoreRow], **wanted: object) -> ScoreRow:
+    (row,) = [s for s in scores if all(getattr(s, k) == v for k, v in wanted.items())]
     return row
 
 
@@ -96,17 +98,15 @@ def test_ua_of_noisy_answers_equals_scikit_learn_in_each_view(task: Task) -> Non
     answers = [str(rng.choice(LABELS)) if rng.random() < 0.5 else str(e) for e in task.emotions]
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, list(answers)), matrix, {})
-    native = find(facts["scores"], view="native", outside="wrong", rows="all", metric="ua")
-    assert native["estimate"] == pytest.approx(
-        balanced_accuracy_score(list(task.emotions), answers), abs=1e-12
-    )
+    native = find(facts.scores, view="native", outside="wrong", rows="all", metric="ua")
+    assert native.estimate == pytest.approx(balanced_accuracy_score(list(task.emotions), answers), abs=1e-12)
     inside = [i for i, e in enumerate(task.emotions) if e != "bored"]  # bored lies outside the view four
-    four = find(facts["scores"], view="four", outside="wrong", rows="all", metric="ua")
+    four = find(facts.scores, view="four", outside="wrong", rows="all", metric="ua")
     recall = [np.mean([answers[i] == c for i in inside if task.emotions[i] == c]) for c in LABELS[:4]]
-    assert four["estimate"] == pytest.approx(np.mean(recall), abs=1e-12)
-    assert four["clips"] == len(inside)
-    assert (native["speakers"], native["seeds"], native["coverage"]) == (6, 1, 1.0)
-    assert native["low"] < native["estimate"] < native["high"]  # type: ignore[operator]
+    assert four.estimate == pytest.approx(np.mean(recall), abs=1e-12)
+    assert four.clips == len(inside)
+    assert (native.speakers, native.seeds, native.coverage) == (6, 1, 1.0)
+    assert native.low < native.estimate < native.high
 
 
 def test_a_failed_clip_is_wrong_among_all_rows_and_absent_from_the_ok_ones(task: Task) -> None:
@@ -116,13 +116,13 @@ def test_a_failed_clip_is_wrong_among_all_rows_and_absent_from_the_ok_ones(task:
         answers[i], statuses[i] = None, "unparsed"
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, answers, statuses=tuple(statuses)), matrix, {})
-    whole = find(facts["scores"], view="native", rows="all", metric="wa")
-    answered = find(facts["scores"], view="native", rows="ok", metric="wa")
-    assert whole["estimate"] == pytest.approx(1 - 3 / len(task))
-    assert answered["estimate"] == 1.0
-    assert answered["clips"] == len(task) - 3
-    assert facts["coverage"] == pytest.approx(1 - 3 / len(task))
-    assert facts["statuses"] == {"ok": len(task) - 3, "unparsed": 3}
+    whole = find(facts.scores, view="native", rows="all", metric="wa")
+    answered = find(facts.scores, view="native", rows="ok", metric="wa")
+    assert whole.estimate == pytest.approx(1 - 3 / len(task))
+    assert answered.estimate == 1.0
+    assert answered.clips == len(task) - 3
+    assert facts.coverage == pytest.approx(1 - 3 / len(task))
+    assert facts.statuses == {"ok": len(task) - 3, "unparsed": 3}
 
 
 def test_a_record_under_the_coverage_floor_cannot_be_published(task: Task) -> None:
@@ -130,8 +130,8 @@ def test_a_record_under_the_coverage_floor_cannot_be_published(task: Task) -> No
     answers: list[str | None] = [None] * 6 + list(task.emotions[6:])
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, answers, statuses=statuses), matrix, {})
-    assert not facts["publishable"]
-    assert "under the floor" in facts["obstacles"][0]
+    assert not facts.publishable
+    assert "under the floor" in facts.obstacles[0]
 
 
 def test_masking_takes_the_best_answer_inside_the_view(task: Task) -> None:
@@ -146,8 +146,8 @@ def test_masking_takes_the_best_answer_inside_the_view(task: Task) -> None:
     facts, _ = score_planned(
         record, tables(task, record, ["bored"] * len(task), probabilities=probabilities), matrix, {}
     )
-    assert find(facts["scores"], view="four", outside="wrong", rows="all", metric="ua")["estimate"] == 0.0
-    assert find(facts["scores"], view="four", outside="masked", rows="all", metric="ua")["estimate"] == 1.0
+    assert find(facts.scores, view="four", outside="wrong", rows="all", metric="ua").estimate == 0.0
+    assert find(facts.scores, view="four", outside="masked", rows="all", metric="ua").estimate == 1.0
 
 
 def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
@@ -157,12 +157,10 @@ def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
     facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
     filled = np.where(np.isnan(said), 0.5, said)
     for d, dimension in enumerate(("valence", "arousal")):
-        row = find(facts["scores"], metric="ccc", dimension=dimension, rows="all")
-        assert row["estimate"] == pytest.approx(
-            concordance_cc(task.dimensions[:, d], filled[:, d]), abs=1e-10
-        )
+        row = find(facts.scores, metric="ccc", dimension=dimension, rows="all")
+        assert row.estimate == pytest.approx(concordance_cc(task.dimensions[:, d], filled[:, d]), abs=1e-10)
     # Dominance is constant in this corpus: no concordance is defined, so none is printed, rather than a NaN.
-    assert [s for s in facts["scores"] if s["dimension"] == "dominance" and s["metric"] == "pearson"] == []
+    assert [s for s in facts.scores if s.dimension == "dominance" and s.metric == "pearson"] == []
 
 
 def test_rows_that_are_ok_leave_a_missing_dimension_out(task: Task) -> None:
@@ -170,9 +168,9 @@ def test_rows_that_are_ok_leave_a_missing_dimension_out(task: Task) -> None:
     said[:4] = np.nan
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
-    row = find(facts["scores"], metric="ccc", dimension="valence", rows="ok")
-    assert row["estimate"] == pytest.approx(concordance_cc(task.dimensions[4:, 0], said[4:, 0]), abs=1e-10)
-    assert row["clips"] == len(task) - 4
+    row = find(facts.scores, metric="ccc", dimension="valence", rows="ok")
+    assert row.estimate == pytest.approx(concordance_cc(task.dimensions[4:, 0], said[4:, 0]), abs=1e-10)
+    assert row.clips == len(task) - 4
 
 
 def test_a_dimension_answered_on_no_clip_that_carries_it_has_no_score(task: Task) -> None:
@@ -184,8 +182,8 @@ def test_a_dimension_answered_on_no_clip_that_carries_it_has_no_score(task: Task
     half = replace(task, dimensions=truth)
     record, matrix = record_plan(half)
     facts, _ = score_planned(record, tables(half, record, list(half.emotions), dimensions=said), matrix, {})
-    assert {s["dimension"] for s in facts["scores"] if s["metric"] == "ccc"} >= {"arousal"}
-    assert not [s for s in facts["scores"] if s["dimension"] == "valence"]
+    assert {s.dimension for s in facts.scores if s.metric == "ccc"} >= {"arousal"}
+    assert not [s for s in facts.scores if s.dimension == "valence"]
 
 
 def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp_path: Path) -> None:
@@ -205,13 +203,11 @@ def test_every_score_can_be_computed_again_from_the_record_alone(task: Task, tmp
     again = read_record(tmp_path / "r.json")
     assert len(again.blocks) == len(blocks)
     for row in again.scores:
-        block = again.block(
-            str(row["view"]), str(row["outside"]), str(row["rows"]), str(row["dimension"] or "category")
-        )
+        block = again.block(row.view, row.outside, row.rows, str(row.dimension or "category"))
         assert block is not None
-        assert float(value(str(row["metric"]), block.averaged.sum(axis=0))) == row["estimate"]
-        found = interval(str(row["metric"]), block.averaged)
-        assert (found.low, found.high) == (row["low"], row["high"])
+        assert float(value(row.metric, block.averaged.sum(axis=0))) == row.estimate
+        found = interval(row.metric, block.averaged)
+        assert (found.low, found.high) == (row.low, row.high)
     assert "0" not in {c.split("/")[-1] for c in again.clusters}  # no speaker id in the open
     assert all(len(c) == 32 for c in again.clusters)
 
@@ -269,7 +265,7 @@ def test_a_comparison_says_who_is_better_and_turns_round(task: Task, tmp_path: P
 def test_a_pair_outside_the_plan_is_a_family_of_its_own(task: Task, tmp_path: Path) -> None:
     a = scored(task, tmp_path, "majority", list(task.emotions))
     b = scored(task, tmp_path, "chance", ["sad"] * len(task))
-    other = Record({**b.facts, "system": "elsewhere", "track": "probed"}, b.blocks)
+    other = Record(b.facts.model_copy(update={"system": "elsewhere", "track": "probed"}), b.blocks)
     names = [name for name, _, _ in families([a, other], ("majority", "elsewhere"))]
     assert names == ["not in the plan"]
     (pairing,) = [
@@ -301,15 +297,15 @@ def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
         ("kullback_leibler", kullback_leibler),
         ("jensen_shannon", jensen_shannon),
     ):
-        row = find(facts["scores"], metric=metric, rows="all")
-        assert row["estimate"] == pytest.approx(reference(votes[kept].tolist(), rows), abs=1e-12)
-        assert row["clips"] == kept.sum()
-        assert find(facts["scores"], metric=metric, rows="ok")["clips"] == kept.sum() - 1
+        row = find(facts.scores, metric=metric, rows="all")
+        assert row.estimate == pytest.approx(reference(votes[kept].tolist(), rows), abs=1e-12)
+        assert row.clips == kept.sum()
+        assert find(facts.scores, metric=metric, rows="ok").clips == kept.sum() - 1
     # A clip without an answer is uniform and wrong: its Brier score is (1 − 1/5)² + 4/25.
     sure = np.where(np.isfinite(q), q, 0.2)
     truth = np.array([task.labels.index(str(e)) for e in task.emotions])
     brier = ((sure - np.eye(5)[truth]) ** 2).sum(axis=1).mean()
-    assert find(facts["scores"], metric="brier", rows="all")["estimate"] == pytest.approx(brier, abs=1e-12)
+    assert find(facts.scores, metric="brier", rows="all").estimate == pytest.approx(brier, abs=1e-12)
 
 
 def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> None:
@@ -324,16 +320,14 @@ def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> N
     made = [t for s in (0, 1) for t in tables(heard, record, list(task.emotions))[5 * s : 5 * s + 5]]
     facts, blocks = score_planned(record, made, matrix, {})
     share = sum(torn) / len(torn)
-    intended = next(
-        h for h in facts["human"] if (h["truth"], h["view"], h["metric"]) == ("intended", "native", "ua")
-    )
-    assert intended["estimate"] == pytest.approx(1 - share * 4 / 5 / 3, abs=1e-12)
-    assert intended["clips"] == len(task)
-    assert intended["low"] < intended["estimate"] < intended["high"]
-    assert {h["truth"] for h in facts["human"]} == {"perceived", "intended"}
+    intended = next(h for h in facts.human if (h.truth, h.view, h.metric) == ("intended", "native", "ua"))
+    assert intended.estimate == pytest.approx(1 - share * 4 / 5 / 3, abs=1e-12)
+    assert intended.clips == len(task)
+    assert intended.low < intended.estimate < intended.high
+    assert {h.truth for h in facts.human} == {"perceived", "intended"}
     write_record(tmp_path / "r.json", facts, blocks)
     again = read_record(tmp_path / "r.json")
-    assert figures(again.facts, again.blocks, again.slices)["human"] == facts["human"]
+    assert figures(again.facts, again.blocks, again.slices).human == facts.human
 
 
 def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
@@ -342,18 +336,18 @@ def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
     own = [
-        find(facts["scores"], metric="rmse", dimension=d, rows="all")
+        find(facts.scores, metric="rmse", dimension=d, rows="all")
         for d in ("valence", "arousal", "dominance")
     ]
     errors = np.sqrt(((task.dimensions - said) ** 2).mean(axis=0))
-    assert [r["estimate"] for r in own] == pytest.approx(list(errors), abs=1e-12)
-    mean = find(facts["scores"], metric="rmse", dimension="mean", rows="all")
-    assert mean["estimate"] == pytest.approx(errors.mean(), abs=1e-12)
-    assert mean["low"] < mean["estimate"] < mean["high"]  # type: ignore[operator]
-    assert mean["notes"][0] == "mean over valence, arousal, dominance"  # type: ignore[index]
+    assert [r.estimate for r in own] == pytest.approx(list(errors), abs=1e-12)
+    mean = find(facts.scores, metric="rmse", dimension="mean", rows="all")
+    assert mean.estimate == pytest.approx(errors.mean(), abs=1e-12)
+    assert mean.low < mean.estimate < mean.high
+    assert mean.notes[0] == "mean over valence, arousal, dominance"
     # Dominance is constant here and has no Pearson correlation: the mean says that it is over two.
-    pearson = find(facts["scores"], metric="pearson", dimension="mean", rows="all")
-    assert pearson["notes"][0] == "mean over valence, arousal"  # type: ignore[index]
+    pearson = find(facts.scores, metric="pearson", dimension="mean", rows="all")
+    assert pearson.notes[0] == "mean over valence, arousal"
 
 
 def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> None:
@@ -364,8 +358,8 @@ def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> N
     )
     right = scored(leaking, tmp_path, "majority", list(task.emotions))
     wrong = scored(leaking, tmp_path, "chance", ["bored"] * len(task))
-    (leak,) = right.facts["leaks"]
-    assert (leak["kind"], leak["count"], leak["sides"]) == ("speaker", 2, ["train", "test"])
+    (leak,) = right.facts.leaks
+    assert (leak.kind, leak.count, leak.sides) == ("speaker", 2, ("train", "test"))
     assert "tones/03" not in str(right.facts), "speakers stay private in records"
     found = compare_pair([right, wrong], "majority", "chance")
     assert {p.verdict for p in found} == {"no verdict"}
@@ -377,12 +371,12 @@ def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> N
 
 def test_a_trained_and_a_zero_shot_system_are_compared_on_the_same_clips(task: Task, tmp_path: Path) -> None:
     trained = scored(task, tmp_path, "majority", list(task.emotions))
-    untrained = replace(task, protocol="zero-shot", folds=(Fold("all", np.arange(0), np.arange(0), np.arange(len(task))),), folds_hash="other")  # fmt: skip
+    untrained = replace(task, protocol="zero-shot", folds=(Fold("all", np.arange(0), np.arange(0), np.arange(len(task))),), folds_hash="f" * 32)  # fmt: skip
     matrix = Matrix(name="m", entries=(Entry(systems=("chance",), protocol="zero-shot"),))
     wanted = MatrixRow(resolve_system(load_system("chance")), task.name, "zero-shot", (0,))
     (record,) = make_plan(matrix, [wanted], lambda name, protocol: untrained).records
     facts, blocks = score_planned(record, tables(untrained, record, ["bored"] * len(task)), matrix, {})
-    zero = Record({**facts, "track": "released"}, tuple(b for b in blocks if not b.axis))
+    zero = Record(facts.model_copy(update={"track": "released"}), tuple(b for b in blocks if not b.axis))
     assert set(zero.clusters) == set(trained.clusters)
     (pairing,) = [
         p

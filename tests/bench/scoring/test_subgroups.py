@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench import load_task
 from bench.errors import CannotSeparate
 from bench.execution.scoring_stage import score_planned
 from bench.protocols import SAMPLE_RATE
+from bench.scoring.record_schema import Gap, SubgroupScore
 from bench.scoring.subgroups import axes_of, gap_interval
 from bench.statistics.additive import METRICS, confusion_statistics
 from bench.tasks import Task
@@ -41,7 +43,7 @@ def task(tmp_path: Path, cache: Path) -> Task:
 def rewrite(folder: Path, change: object) -> None:
     """Change the rows of a metadata.csv."""
     with (folder / "metadata.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [change(i, row) for i, row in enumerate(csv.DictReader(stream))]  # type: ignore[operator]
+        rows = [change(i, row) for i, row in enumerate(csv.DictReader(stream))]
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
@@ -53,8 +55,8 @@ def noisy(task: Task, seed: int = 0) -> list[str | None]:
     return [str(rng.choice(LABELS)) if rng.random() < 0.4 else e for e in task.emotions]
 
 
-def find(rows: list[dict[str, object]], **wanted: object) -> dict[str, object]:
-    (row,) = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
+def find(rows: Sequence[SubgroupScore | Gap], **wanted: object) -> SubgroupScore | Gap:
+    (row,) = [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
     return row
 
 
@@ -64,7 +66,7 @@ def test_each_slice_scores_its_clips_alone(task: Task) -> None:
     facts, _ = score_planned(record, tables(task, record, answers), matrix, {})
     truth, said = np.array(task.emotions), np.array(answers)
     seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
-    edges = next(a for a in facts["axes"] if a["axis"] == "duration")["edges_seconds"]
+    edges = next(a for a in facts.axes if a.axis == "duration").edges_seconds
     one, two = np.quantile(seconds, [1 / 3, 2 / 3])
     assert edges == pytest.approx([seconds.min(), one, two, seconds.max()], abs=1e-4)
     groups = {
@@ -75,15 +77,13 @@ def test_each_slice_scores_its_clips_alone(task: Task) -> None:
         ("duration", "long"): seconds > two,
     }
     for (axis, group), inside in groups.items():
-        row = find(facts["slices"], axis=axis, group=group, view="native", metric="ua")
-        assert row["estimate"] == pytest.approx(
-            balanced_accuracy_score(truth[inside], said[inside]), abs=1e-12
-        )
-        assert row["clips"] == inside.sum()
-        assert row["low"] < row["estimate"] < row["high"]  # type: ignore[operator]
+        row = find(facts.slices, axis=axis, group=group, view="native", metric="ua")
+        assert row.estimate == pytest.approx(balanced_accuracy_score(truth[inside], said[inside]), abs=1e-12)
+        assert row.clips == inside.sum()
+        assert row.low < row.estimate < row.high
     for label in LABELS:
-        row = find(facts["slices"], axis="emotion", group=label, view="native")
-        assert row["estimate"] == pytest.approx(
+        row = find(facts.slices, axis="emotion", group=label, view="native")
+        assert row.estimate == pytest.approx(
             recall_score(truth, said, labels=[label], average="macro", zero_division=0), abs=1e-12
         )
 
@@ -92,14 +92,14 @@ def test_the_gap_names_the_best_and_the_worst_group(task: Task) -> None:
     answers = [e if g == "female" else None for e, g in zip(noisy(task), task.genders, strict=True)]
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, answers), matrix, {})
-    gap = find(facts["gaps"], axis="gender", view="native", metric="ua")
-    assert (gap["best"], gap["worst"], gap["worst_estimate"]) == ("female", "male", 0.0)
-    assert 0 < gap["low"] < gap["gap"] < gap["high"]  # type: ignore[operator]
-    speakers = find(facts["gaps"], axis="speaker", view="native", metric="ua")
-    assert speakers["low"] is None
-    assert speakers["method"] == "none: one speaker is one cluster"
-    assert (speakers["groups"], speakers["worst_estimate"]) == (8, 0.0)
-    assert "/" not in str(speakers["worst"]), "speakers' names stay private"
+    gap = find(facts.gaps, axis="gender", view="native", metric="ua")
+    assert (gap.best, gap.worst, gap.worst_estimate) == ("female", "male", 0.0)
+    assert 0 < gap.low < gap.gap < gap.high
+    speakers = find(facts.gaps, axis="speaker", view="native", metric="ua")
+    assert speakers.low is None
+    assert speakers.method == "none: one speaker is one cluster"
+    assert (speakers.groups, speakers.worst_estimate) == (8, 0.0)
+    assert "/" not in speakers.worst, "speakers' names stay private"
 
 
 def test_what_a_corpus_does_not_tell_is_said_rather_than_left_out(tmp_path: Path, cache: Path) -> None:
@@ -118,11 +118,11 @@ def test_a_group_that_lacks_a_class_is_scored_and_kept_out_of_the_gap(task: Task
     )  # fmt: skip
     record, matrix = record_plan(lacking)
     facts, _ = score_planned(record, tables(lacking, record, noisy(lacking)), matrix, {})
-    row = find(facts["slices"], axis="gender", group="diverse", view="native", metric="ua")
-    assert (row["classes"], row["low"]) == (3, None)
-    assert "1 cluster(s)" in str(row["method"])
-    gap = find(facts["gaps"], axis="gender", view="native", metric="ua")
-    assert (gap["groups"], gap["left_out"]) == (2, 1)
+    row = find(facts.slices, axis="gender", group="diverse", view="native", metric="ua")
+    assert (row.classes, row.low) == (3, None)
+    assert "1 cluster(s)" in row.method
+    gap = find(facts.gaps, axis="gender", view="native", metric="ua")
+    assert (gap.groups, gap.left_out) == (2, 1)
 
 
 def jackknife_error(values: np.ndarray) -> float:
@@ -213,9 +213,9 @@ def test_speakers_of_a_corpus_clustered_by_session_are_sliced_too(tmp_path: Path
     answers = [None if s == wrong else e for s, e in zip(task.speakers, task.emotions, strict=True)]
     record, matrix = record_plan(task)
     facts, blocks = score_planned(record, tables(task, record, answers), matrix, {})
-    gap = find(facts["gaps"], axis="speaker", view="native", metric="ua")
-    assert (gap["groups"], gap["best_estimate"], gap["worst_estimate"]) == (8, 1.0, 0.0)
-    assert len(facts["clusters"]) == 4
-    assert len(facts["speaker_names"]) == 8
-    assert not any(s in str(facts["speaker_names"]) for s in task.speakers)
+    gap = find(facts.gaps, axis="speaker", view="native", metric="ua")
+    assert (gap.groups, gap.best_estimate, gap.worst_estimate) == (8, 1.0, 0.0)
+    assert len(facts.clusters) == 4
+    assert len(facts.speaker_names) == 8
+    assert not any(s in str(facts.speaker_names) for s in task.speakers)
     assert any(b.axis == "speaker" for b in blocks)

@@ -120,5 +120,5 @@ def test_a_run_scores_clips_and_rescoring_from_tables_agrees(
     records = tmp_path / "run" / "records"
     by_clip = read_facts(records / "egemaps-linear__tones.ms@clips__within__clean.json")
     by_segment = read_facts(records / "egemaps-linear__tones.ms__within__clean.json")
-    assert (by_clip["clips"], by_segment["clips"]) == (24, 48)
-    assert all(c.record.facts["system"] for c in rescore(tmp_path / "run", "tables", (tmp_path / "data",)))
+    assert (by_clip.clips, by_segment.clips) == (24, 48)
+    assert all(c.record.facts.system for c in rescore(tmp_path / "run", "tables", (tmp_path / "data",)))

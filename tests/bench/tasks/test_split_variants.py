@@ -87,9 +87,9 @@ def test_a_leaking_official_split_builds_badged_and_gives_no_verdict(cache: Path
     with pytest.raises(DataError, match="does not say so"):
         recheck(replace(task, leaks=()))
     records = [evaluate(system, task) for system in ("majority", "egemaps-linear")]
-    assert (records[0].facts["leaks"][0]["kind"], records[0].facts["leaks"][0]["count"]) == ("speaker", 4)
-    assert "tones/02" not in json.dumps(records[0].facts)  # speakers stay private
-    assert records[0].facts["clips"] == 12
+    assert (records[0].facts.leaks[0].kind, records[0].facts.leaks[0].count) == ("speaker", 4)
+    assert "tones/02" not in json.dumps(records[0].facts.as_json())  # speakers stay private
+    assert records[0].facts.clips == 12
     pairings = compare_pair(records, "majority", "egemaps-linear")
     assert {p.verdict for p in pairings} == {NO_VERDICT}
     assert "official split leaks speakers: no verdict" in pairings[0].sentence
@@ -139,7 +139,7 @@ def test_script_disjoint_blocks_share_neither_speaker_nor_script(cache: Path, tm
         assert not {task.speakers[i] for i in fold.train} & {task.speakers[i] for i in fold.dev}
         assert len(fold.train) + len(fold.dev) == 108 * 2 / 3 * 2 / 3
     record = evaluate("majority", task)
-    assert record.facts["clips"] == 108
+    assert record.facts.clips == 108
     recheck(task)
     with pytest.raises(DataError, match=r"script\(s\) stand on several sides"):
         recheck(replace(task, scripts=("one",) * 108))

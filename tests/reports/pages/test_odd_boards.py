@@ -29,7 +29,7 @@ def test_tasks_scored_in_different_metrics_have_a_board_and_a_heat_map_each() ->
             assert len(row.others) == len(board.other_titles)
             scored = board.subject.row(row.record)
             assert scored is not None
-            assert board.axis.low <= scored["estimate"] <= board.axis.high
+            assert board.axis.low <= scored.estimate <= board.axis.high
         assert [m.rows[0].subject.metric for m in heat_maps(shown)] == list(order)
 
 
@@ -40,7 +40,8 @@ def test_a_pair_that_the_plan_names_is_shown_where_its_systems_ran_under_differe
         if r.task == "indowave.id" and r.system in (SMALL, PROBE)
     ]
     apart = [
-        Record({**r.facts, "protocol": "zero-shot"}, r.blocks) if r.system == PROBE else r for r in records
+        Record(r.facts.model_copy(update={"protocol": "zero-shot"}), r.blocks) if r.system == PROBE else r
+        for r in records
     ]
     (together,), (first, second) = hold_contests(records), hold_contests(apart)
     assert [c.records[0].system for c in (first, second)] == [SMALL, PROBE]

@@ -13,8 +13,10 @@ import pytest
 
 from bench.leaderboard import Board, validate
 from bench.scoring.comparisons import paired_difference, run_family
+from bench.scoring.record_schema import SourceDescription
 from bench.scoring.records import Record, read_record, read_records
-from reports.data.comparisons import Subject, hold_contests, plain_contests
+from bench.scoring.subject import Subject
+from reports.data.comparisons import hold_contests, plain_contests
 from reports.data.run_data import WorkDone
 from reports.formatting import lead, tally, verdict_words
 from reports.pages.board import write_board
@@ -84,7 +86,9 @@ def test_every_condition_stands_beside_clean_with_its_paired_loss(degraded: list
 
 def test_losses_need_the_same_clips(degraded: list[Record]) -> None:
     other = [
-        replace(r, facts={**r.facts, "content_hash": "0" * 32}) if r.facts["condition"] != "clean" else r
+        replace(r, facts=r.facts.model_copy(update={"content_hash": "0" * 32}))
+        if r.facts.condition != "clean"
+        else r
         for r in degraded
     ]
     (task,) = robust_tasks(hold_contests(other))
@@ -134,15 +138,14 @@ def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path:
 
 
 def transferred(record: Record, training: str, sources: tuple[str, ...]) -> Record:
-    facts = {
-        **record.facts,
-        "protocol": "transfer",
-        "training": training,
+    setting = {"protocol": "transfer", "training": training}
+    changed = {
+        **setting,
         "learnt_view": "seven",
-        "sources": [{"task": s, "clips": 1, "left_out": 0, "speakers": 1} for s in sources],
-        "scores": [{**s, "protocol": "transfer", "training": training} for s in record.facts["scores"]],
+        "sources": tuple(SourceDescription(task=s, clips=1, left_out=0, speakers=1) for s in sources),
+        "scores": tuple(s.model_copy(update=setting) for s in record.facts.scores),
     }
-    return replace(record, facts=facts)
+    return replace(record, facts=record.facts.model_copy(update=changed))
 
 
 def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     for record in published("robustness", "*__indowave.id__within__telephone"):
         row = Subject("native", "wrong", "ua").row(record)
         assert row
-        assert f"{100 * row['estimate']:.1f}" in text
+        assert f"{100 * row.estimate:.1f}" in text
 
 
 def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
@@ -197,7 +200,7 @@ def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
     assert rule.cells[1].learnt_from == "German, Polish"
     row = SEVEN.row(by_task["indowave.id"])
     assert row
-    assert rule.cells[1].score.estimate == f"{100 * row['estimate']:.1f}"
+    assert rule.cells[1].score.estimate == f"{100 * row.estimate:.1f}"
     assert cross_lingual(hold_contests(within)) == []
 
 
@@ -266,9 +269,11 @@ def test_two_systems_are_told_apart_clip_by_clip(paged: Path) -> None:
 def test_pages_of_pairs_are_written_for_the_plan_and_for_few(paged: Path) -> None:
     contests = hold_contests(read_records(paged / "records"))
     assert ("dull", "sharp") in pairs_to_show(contests)
-    first = next(c for c in contests if c.records[0].facts["track"] == "adapted" or len(c.records) > 2)
+    first = next(c for c in contests if c.records[0].facts.track == "adapted" or len(c.records) > 2)
     record = next(r for r in first.records if r.system == "sharp")
-    crowd = tuple(replace(record, facts={**record.facts, "system": f"s{i:02}"}) for i in range(12))
+    crowd = tuple(
+        replace(record, facts=record.facts.model_copy(update={"system": f"s{i:02}"})) for i in range(12)
+    )
     plan = first.plan.model_copy(update={"across_tracks": (("s00", "s07"),)})
     many = replace(first, records=crowd, plan=plan)
     assert PAGES < 12 * 11 / 2
@@ -285,7 +290,8 @@ def test_an_earlier_run_says_which_scores_moved_and_what_was_not_the_same(
 
     by_name = {r.system: r for r in records}
     weaker = replace(
-        by_name["dull"], facts={**by_name["dull"].facts, "system": "sharp", "weights_hash": "old"}
+        by_name["dull"],
+        facts=by_name["dull"].facts.model_copy(update={"system": "sharp", "weights_hash": "old"}),
     )
     earlier = [weaker if r.system == "sharp" else r for r in records if r.system != "majority"]
     found = against(paged, records, paged, earlier)
@@ -309,9 +315,9 @@ def test_an_earlier_run_says_which_scores_moved_and_what_was_not_the_same(
 
 def test_scores_on_other_folds_do_not_pair_up(paged: Path) -> None:
     records = [r for r in read_records(paged / "records") if r.system == "sharp"]
-    clusters = [{**c, "name": f"x{i}"} for i, c in enumerate(records[0].facts["clusters"])]
+    clusters = tuple(c.model_copy(update={"name": f"x{i}"}) for i, c in enumerate(records[0].facts.clusters))
     earlier = [
-        replace(r, facts={**r.facts, "clusters": clusters, "folds_hash": "other"}, blocks=r.blocks)
+        replace(r, facts=r.facts.model_copy(update={"clusters": clusters, "folds_hash": "other"}))
         for r in records
     ]
     (first, *_) = against(paged, records, paged, earlier).figures
@@ -340,7 +346,7 @@ def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
     scores = {
         r.task: Subject("native", "wrong", "ua").row(r) for r in records if r.system == "egemaps-linear"
     }
-    value = {t: s["estimate"] for t, s in scores.items() if s}
+    value = {t: s.estimate for t, s in scores.items() if s}
     emodb = (value["emodb-4class.de"] + value["emodb-7class-2s.de"]) / 2
     assert by_name["egemaps-linear"].score == pytest.approx(
         (emodb + value["indowave.id"] + value["nemo-subset.pl"]) / 3

@@ -205,10 +205,10 @@ def test_figures_are_those_of_the_records(story: Path, pages: dict[str, str]) ->
         record = read_record(path)
         page = Page(pages["task-tones.ms.html"]).text
         for row in record.scores:
-            scale, digits = (100, 1) if row["dimension"] is None else (1, 2)
-            figure = f"{round(row['estimate'] * scale, digits) + 0.0:.{digits}f}".replace("-", "−")
-            if row["metric"] in ("ua", "wa", "macro_f1", "ccc", "pearson") and row["rows"] == "all":
-                assert figure in page, (record.system, row["metric"], row["dimension"])
+            scale, digits = (100, 1) if row.dimension is None else (1, 2)
+            figure = f"{round(row.estimate * scale, digits) + 0.0:.{digits}f}".replace("-", "−")
+            if row.metric in ("ua", "wa", "macro_f1", "ccc", "pearson") and row.rows == "all":
+                assert figure in page, (record.system, row.metric, row.dimension)
 
 
 def test_everything_planned_is_shown_with_what_became_of_it(pages: dict[str, str]) -> None:
@@ -351,15 +351,18 @@ def test_a_record_cannot_choose_where_its_page_is_written(story: Path, tmp_path:
     for name in ("journal.sqlite", "matrix.json"):
         (run / name).write_bytes((story / name).read_bytes())
     record = read_record(story / "records" / "sharp__tones.ms__within__clean.json")
-    hostile = "../../" + SCRIPT
-    write_record(
-        run / "records" / "x.json", {**record.facts, "task": hostile, "system": hostile}, record.blocks
-    )
+    hostile = r"..%2f..%2f" + SCRIPT.replace("/", "%2f")
+    facts = record.facts.model_copy(update={"task": hostile, "system": hostile})
+    write_record(run / "records" / "x.json", facts, record.blocks)
     write_report(run, tmp_path / "out" / "report")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report"]
     assert {p.parent for p in tmp_path.rglob("*.html")} == {tmp_path / "out" / "report"}
     made = Page((tmp_path / "out" / "report" / page_name("task", hostile)).read_text())
-    assert SCRIPT in made.text
+    assert hostile in made.text
+    path = run / "records" / "x.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "system": "../../" + SCRIPT}))
+    with pytest.raises(DataError, match=r"x\.json: system: String should match"):
+        write_report(run, tmp_path / "out" / "report")
 
 
 def test_a_run_without_records_still_says_what_it_planned(story: Path, tmp_path: Path) -> None:
@@ -376,8 +379,8 @@ def test_a_limited_run_says_so_on_every_page(story: Path, tmp_path: Path) -> Non
     plan = json.loads((story / "matrix.json").read_text())
     (tmp_path / "matrix.json").write_text(json.dumps(plan | {"limit": 12}))
     record = read_record(story / "records" / "sharp__tones.ms__within__clean.json")
-    limited = {**record.facts, "limited": True, "publishable": False, "obstacles": ["only a part"]}
-    write_record(tmp_path / "records" / "sharp.json", limited, record.blocks)
+    limited = {"limited": True, "publishable": False, "obstacles": ("only a part",)}
+    write_record(tmp_path / "records" / "sharp.json", record.facts.model_copy(update=limited), record.blocks)
     write_report(tmp_path, tmp_path / "report")
     for path in sorted((tmp_path / "report").iterdir()):
         assert "LIMITED · at most 12 clips per task" in Page(path.read_text()).text

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import DataError
+from bench.scoring.record_schema import LayerPoint
 from bench.scoring.records import Record, read_record, write_record
 from bench.statistics.calibration import reliability_points
 from reports.pages.report import write_report
@@ -63,7 +64,7 @@ def answers(run: Path, system: str, seed: int = 0) -> dict[str, str | None]:
     """What a system said of each clip, read from its tables without the suite's own reader."""
     said: dict[str, str | None] = {}
     facts = record(run, system).facts
-    for cell in facts["tables"]:
+    for cell in facts.tables:
         table = pq.read_table(run / "tables" / f"{cell}.parquet")
         if f'"seed": {seed}' in table.schema.metadata[b"serbench"].decode():
             said |= dict(zip(table["clip_id"].to_pylist(), table["label"].to_pylist(), strict=True))
@@ -167,32 +168,26 @@ def test_groups_have_the_records_scores_and_gaps(run: Path, pages: dict[str, str
     text = section(pages[TASK], "slices1")
     for system in ("sharp", "dull"):
         facts = record(run, system).facts
-        own = [
-            s for s in facts["slices"] if (s["axis"], s["view"], s["metric"]) == ("gender", "native", "ua")
-        ]
-        assert [s["group"] for s in own] == ["female", "male"]
-        cells = " ".join(
-            f"{100 * s['estimate']:.1f} {100 * s['low']:.1f} to {100 * s['high']:.1f}" for s in own
-        )
+        own = [s for s in facts.slices if (s.axis, s.view, s.metric) == ("gender", "native", "ua")]
+        assert [s.group for s in own] == ["female", "male"]
+        cells = " ".join(f"{100 * s.estimate:.1f} {100 * s.low:.1f} to {100 * s.high:.1f}" for s in own)
         assert f"{system} {cells}" in text
-        gap = next(
-            g for g in facts["gaps"] if (g["axis"], g["view"], g["metric"]) == ("gender", "native", "ua")
-        )
-        assert f"{gap['worst']} {100 * gap['gap']:.1f} " in text
+        gap = next(g for g in facts.gaps if (g.axis, g.view, g.metric) == ("gender", "native", "ua"))
+        assert f"{gap.worst} {100 * gap.gap:.1f} " in text
     assert "clips are too alike in length" in text
     assert "majority" not in text
 
 
 def test_listeners_and_chance_are_what_scores_are_held_against(run: Path, pages: dict[str, str]) -> None:
     human = next(
-        h for h in record(run, "sharp").facts["human"]
-        if (h["truth"], h["view"], h["metric"]) == ("intended", "native", "ua")
+        h for h in record(run, "sharp").facts.human
+        if (h.truth, h.view, h.metric) == ("intended", "native", "ua")
     )  # fmt: skip
     text = section(pages[TASK], "s1-1")
     assert "25.0, a blind guess, any class alike" in text
-    assert f"{100 * human['estimate']:.1f}" in text
+    assert f"{100 * human.estimate:.1f}" in text
     assert "one listener against the emotion that was asked for" in text
-    assert f"listener {100 * human['estimate']:.1f}" in text
+    assert f"listener {100 * human.estimate:.1f}" in text
     assert 'class="human"' in pages[TASK]
 
 
@@ -225,11 +220,9 @@ def test_the_difference_of_two_confusions_is_the_difference_of_their_shares(
 def test_valence_and_arousal_stand_on_a_plane_with_a_table_behind(run: Path, pages: dict[str, str]) -> None:
     text = section(pages[TASK], "plane1")
     row = next(
-        s
-        for s in record(run, "sharp").scores
-        if (s["metric"], s["dimension"], s["rows"]) == ("ccc", "valence", "all")
+        s for s in record(run, "sharp").scores if (s.metric, s.dimension, s.rows) == ("ccc", "valence", "all")
     )
-    assert f"valence {row['estimate']:.2f}".replace("-", "−") in text
+    assert f"valence {row.estimate:.2f}".replace("-", "−") in text
     # Labels: happy has the lowest valence (1 on 0..6) and the highest arousal (5).
     assert "sharp happy 16 0.17 " in text
     assert re.search(r"Valence and arousal by sharp: \d+ clips as answered", pages[TASK])
@@ -239,8 +232,8 @@ def test_calibration_is_that_of_the_statistics(run: Path, pages: dict[str, str])
     own = record(run, "sharp")
     text = section(pages["system-sharp.html"], "calibration")
     for metric in ("ece", "brier"):
-        row = next(s for s in own.scores if s["metric"] == metric and s["rows"] == "all")
-        assert f"{row['estimate']:.3f}" in text
+        row = next(s for s in own.scores if s.metric == metric and s.rows == "all")
+        assert f"{row.estimate:.3f}" in text
     block = next(b for b in own.blocks if b.target == "calibration" and b.rows == "all")
     for p in reliability_points(block.averaged.sum(axis=0)):
         assert f"{100 * p.confidence:.0f} → {100 * p.accuracy:.0f}" in text
@@ -260,10 +253,10 @@ def test_layers_and_training_are_drawn_with_their_numbers(pages: dict[str, str])
 def test_an_audio_llm_page_tells_how_much_the_question_decides(run: Path, pages: dict[str, str]) -> None:
     free, asked = ASKED
     facts = record(run, free, "zero-shot").facts
-    notes = facts["notes"]["fold all seed 0"]
+    notes = facts.notes["fold all seed 0"]
     text = section(pages[f"system-{free}.html"], "asking")
     assert f"free 2 {100 * notes['invalid_rate']:.1f} – – {100 * notes['flip_rate']:.1f}" in text
-    by_prompt = record(run, asked, "zero-shot").facts["ua_by_prompt"]
+    by_prompt = record(run, asked, "zero-shot").facts.ua_by_prompt
     text = section(pages[f"system-{asked}.html"], "asking")
     best, worst = max(by_prompt.values()), min(by_prompt.values())
     assert f"prompt {100 * (best - worst):.1f} " in text
@@ -311,12 +304,12 @@ def test_pages_of_sixty_systems_stay_small(run: Path, tmp_path: Path) -> None:
 
 def test_the_layer_curve_of_a_record_is_drawn_with_its_intervals(run: Path, tmp_path: Path) -> None:
     own = record(run, "sharp")
-    curve = [{"layer": i, "ua": 0.4 + i / 10, "low": 0.3 + i / 10, "high": 0.5 + i / 10} for i in range(3)]
-    valence = [{"layer": i, "ccc": 0.1 * i - 0.05, "low": None, "high": None} for i in range(3)]
+    curve = tuple(LayerPoint(layer=i, ua=0.4 + i / 10, low=0.3 + i / 10, high=0.5 + i / 10) for i in range(3))
+    valence = tuple(LayerPoint(layer=i, ccc=0.1 * i - 0.05, low=None, high=None) for i in range(3))
     for name in ("journal.sqlite", "matrix.json"):
         (tmp_path / "run" / "records").mkdir(parents=True, exist_ok=True)
         shutil.copy(run / name, tmp_path / "run" / name)
-    facts = {**own.facts, "layer_curve": curve, "layer_curve_valence": valence}
+    facts = own.facts.model_copy(update={"layer_curve": curve, "layer_curve_valence": valence})
     write_record(tmp_path / "run" / "records" / "sharp.json", facts, [*own.blocks, *own.slices])
     html = rendered(tmp_path / "run", tmp_path / "report")["system-sharp.html"]
     text = section(html, "layers")
@@ -337,9 +330,9 @@ def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards
     for system in ("sharp", "dull", *ASKED):
         row = next(
             s for s in record(run, system, "zero-shot" if system in ASKED else "within").scores
-            if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all")
+            if (s.metric, s.view, s.rows) == ("ua", "native", "all")
         )  # fmt: skip
-        assert f"{100 * row['estimate']:.1f}" in Page(html).text
+        assert f"{100 * row.estimate:.1f}" in Page(html).text
 
 
 @pytest.mark.parametrize("schema", ["schema1", "schema2"])
@@ -347,9 +340,11 @@ def test_records_of_every_schema_have_pages(run: Path, tmp_path: Path, schema: s
     (tmp_path / "run").mkdir()
     for name in ("journal.sqlite", "matrix.json"):
         shutil.copy(run / name, tmp_path / "run" / name)
-    shutil.copytree(Path(__file__).parents[2] / "bench" / "records" / schema, tmp_path / "run" / "records")
+    shutil.copytree(
+        Path(__file__).parents[2] / "bench" / "scoring" / "records" / schema, tmp_path / "run" / "records"
+    )
     pages = rendered(tmp_path / "run", tmp_path / "report")
     own = next(iter(r for p in (tmp_path / "run" / "records").glob("*.json") if (r := read_record(p))))
-    row = next(s for s in own.scores if (s["metric"], s["view"], s["rows"]) == ("ua", "native", "all"))
+    row = next(s for s in own.scores if (s.metric, s.view, s.rows) == ("ua", "native", "all"))
     for page in (f"task-{own.task}.html", f"system-{own.system}.html"):
-        assert f"{100 * row['estimate']:.1f}" in Page(pages[page]).text
+        assert f"{100 * row.estimate:.1f}" in Page(pages[page]).text

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bench.cards.analysis_plan import AnalysisPlan
+from bench.scoring.record_schema import RecordFacts, ScoreRow
 from bench.scoring.records import Record
-from reports.data.comparisons import Subject, TaskComparison
+from bench.scoring.subject import Subject
+from reports.data.comparisons import TaskComparison
 from reports.sections.average_ranks import rankings_across_pools
 
 SUBJECT = Subject("native", "wrong", "ua")
@@ -14,18 +16,13 @@ SUBJECT = Subject("native", "wrong", "ua")
 
 def record(task: int, system: str, track: str, estimate: float) -> Record:
     """A record that holds what ranks are made of."""
-    score = {
-        "view": "native",
-        "outside": "wrong",
-        "metric": "ua",
-        "dimension": None,
-        "rows": "all",
-        "estimate": estimate,
-    }
-    facts = {
-        "system": system, "task": f"corpus{task}.en", "track": track, "pool": f"pool{task // 2}", "scores": [score],
-        "protocol": "within", "condition": "clean",
-    }  # fmt: skip
+    score = ScoreRow.model_construct(
+        view="native", outside="wrong", metric="ua", dimension=None, rows="all", estimate=estimate
+    )
+    facts = RecordFacts.model_construct(
+        system=system, task=f"corpus{task}.en", track=track, pool=f"pool{task // 2}", scores=(score,), protocol="within",
+        condition="clean",
+    )  # fmt: skip
     return Record(facts, ())
 
 

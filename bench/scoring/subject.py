@@ -1,0 +1,34 @@
+"""What systems are compared in and averaged over: one metric of one view, or of one dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.scoring.record_schema import ScoreRow
+from bench.scoring.records import Counts, Record
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A metric of a view under an outside rule (categories), or of one dimension."""
+
+    view: str
+    outside: str
+    metric: str
+    dimension: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The target of the statistics it is computed from."""
+        return self.dimension or "category"
+
+    def row(self, record: Record, *, rows: str = "all") -> ScoreRow | None:
+        """Return the record's score row for this subject, or None when it has none such."""
+        wanted = (self.view, self.outside, self.metric, self.dimension, rows)
+        return next(
+            (s for s in record.scores if (s.view, s.outside, s.metric, s.dimension, s.rows) == wanted), None
+        )
+
+    def block(self, record: Record) -> Counts | None:
+        """Return the statistics behind :meth:`row`, over all rows."""
+        return record.block(self.view, self.outside, "all", self.target)
