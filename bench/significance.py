@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics import Column, entries, is_missing, statistics_of
-from bench.statistics.additive import Codes, InputError
+from bench.errors import InputError
+from bench.statistics.clip_scores import Column, entries, is_missing, statistics_of
 from bench.statistics.intervals import Interval, Method, interval
 from bench.statistics.paired_tests import Comparison, Verdict, compare_family, holm
+from bench.statistics.validation import Codes
 
 __all__ = [
     "Comparison",
@@ -50,16 +51,29 @@ def bootstrap_ci(
 ) -> Interval:
     """Score with its confidence interval, from labels (or numbers) per clip. See :func:`interval`.
 
-    :param metric: "ua", "wa", "macro_f1"; "ccc", "pearson", "rmse" and their means ("mean_ccc", …); "cross_entropy",
-        "kullback_leibler", "jensen_shannon" (truth: votes); "brier", "ece" (prediction: probabilities)
-    :param groups: speaker (or session, dialogue) per clip; None takes every clip for itself, which is marked in
-        ``method`` and is too narrow whenever speakers have several clips
-    :param labels: the classes, as the metric's own function takes them; needed where probabilities are given for labels
-    :raises InputError: as the metric's own function
-    :raises CannotSeparate: a single group, or an undefined metric
+    Args:
+        metric: "ua", "wa", "macro_f1"; "ccc", "pearson", "rmse" and their means ("mean_ccc", …); "cross_entropy",
+            "kullback_leibler", "jensen_shannon" (truth: votes); "brier", "ece" (prediction: probabilities).
+        truth: label, number, or row of votes per clip, as the metric's own function takes it.
+        prediction: label, number, or row of probabilities per clip.
+        groups: speaker (or session, dialogue) per clip; None takes every clip for itself, which is marked in ``method``
+            and is too narrow whenever speakers have several clips.
+        labels: the classes, as the metric's own function takes them; needed where probabilities are given for labels.
+        n_resamples: bootstrap resamples; the default method draws none.
+        level: coverage, 0..1.
+        seed: of the bootstrap's draws.
+        method: "jackknife-t" (the default), "bootstrap-t" or "percentile".
 
-    >>> truth, said = ["sad", "sad", "happy", "happy"] * 4, ["sad", "happy", "happy", "happy"] * 3 + ["sad"] * 4
-    >>> found = bootstrap_ci("ua", truth, said, groups=[f"speaker {i // 4}" for i in range(16)])
+    Returns:
+        Estimate, low and high in the metric's own unit, with the number of clusters and notes.
+
+    Raises:
+        InputError: as the metric's own function, or ``groups`` that do not name a cluster for every clip.
+        CannotSeparate: a single group, or an undefined metric.
+        UsageError: an unknown metric or method, or a level outside 0..1.
+
+    >>> truth, predicted = ["sad", "sad", "happy", "happy"] * 4, ["sad", "happy", "happy", "happy"] * 3 + ["sad"] * 4
+    >>> found = bootstrap_ci("ua", truth, predicted, groups=[f"speaker {i // 4}" for i in range(16)])
     >>> round(found.estimate, 4), round(found.low, 2), round(found.high, 2)
     (0.6875, 0.47, 0.85)
     """
@@ -91,7 +105,27 @@ def paired_test(
 ) -> Comparison:
     """Difference A − B of two systems on the same clips, with its interval and a test of equal metrics.
 
-    Arguments and errors as :func:`bootstrap_ci`, the test as :func:`compare_family` with one pair.
+    The test is that of :func:`compare_family` with one pair.
+
+    Args:
+        metric: as :func:`bootstrap_ci`; not "ece", which has no valid test here.
+        truth: label, number, or row of votes per clip.
+        prediction_a: what system A predicted for these clips.
+        prediction_b: what system B predicted for the same clips, in the same order.
+        groups: speaker (or session, dialogue) per clip, swapped as a whole; None takes every clip for itself.
+        labels: the classes, as the metric's own function takes them.
+        n_resamples: random sign patterns, where there are more than 17 clusters.
+        seed: of the random sign patterns.
+        level: of the interval; a verdict needs p ≤ 1 − level.
+        margin: differences inside ±margin, in the metric's unit, are of no practical interest; None: no equivalence.
+
+    Returns:
+        Difference A − B in the metric's own unit, its interval, p-value and verdict.
+
+    Raises:
+        InputError: as the metric's own function, or ``groups`` that do not name a cluster for every clip.
+        CannotSeparate: a single group, or a metric that is undefined for one of the systems.
+        UsageError: an unknown metric, one without a test, or a level outside 0..1.
 
     >>> truth = ["sad", "happy"] * 8
     >>> good, poor = truth[:14] + ["sad"] * 2, ["sad"] * 12 + truth[12:]
@@ -102,8 +136,8 @@ def paired_test(
     codes, n_clusters = _cluster_codes(truth, groups)
     statistics = np.stack(
         [
-            statistics_of(metric, truth, said, codes, n_clusters=n_clusters, labels=labels)
-            for said in (prediction_a, prediction_b)
+            statistics_of(metric, truth, prediction, codes, n_clusters=n_clusters, labels=labels)
+            for prediction in (prediction_a, prediction_b)
         ]
     )
     (comparison,) = compare_family(

@@ -61,6 +61,18 @@ def plan_condition(
     """Cut a task's clips into shards, each with the path its conditioned samples have or will have under ``root``.
 
     A path follows from the condition and from what the clips sound like, whatever their files are called.
+
+    Args:
+        condition: its name.
+        clips: the task's decoded clips.
+        speakers: one per clip.
+        root: folder of conditioned audio.
+
+    Returns:
+        Shards of at most 64 clips, in order.
+
+    Raises:
+        ValueError: no such condition.
     """
     needs_voices = parse_condition(condition).kind == "babble"
     identity = hash_json(condition_facts(condition, voices_hash(clips)))

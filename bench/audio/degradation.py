@@ -40,8 +40,17 @@ def degrade(condition: Condition, pcm: Pcm, pcm_hash: str, voices: Sequence[Deco
     ``voices`` are clips of other speakers, for babble. A silent clip, which has no active speech to measure noise
     against, gets none. A sum louder than full scale is turned down as a whole, which keeps its signal-to-noise ratio.
 
+    Args:
+        condition: what to do.
+        pcm: (samples,) int16, 16 kHz.
+        pcm_hash: hash of these samples; seeds every draw.
+        voices: clips of other speakers, for babble.
+
+    Returns:
+        (samples,) int16, 16 kHz; of another length for speed, cut, pad and tile.
+
     Raises:
-        DataError: babble without another voice.
+        DataError: babble without another voice, or noise that cannot be read.
     """
     if condition.kind == "clean" or not len(pcm):
         return pcm

@@ -68,7 +68,16 @@ class AudioShard:
 
 
 def plan_shards(folder: Path, clip_ids: Sequence[str], root: Path) -> list[AudioShard]:
-    """Cut a corpus into shards, each with the path its decoded samples have or will have under ``root``."""
+    """Cut a corpus into shards, each with the path its decoded samples have or will have under ``root``.
+
+    Args:
+        folder: the prepared corpus.
+        clip_ids: file names in it.
+        root: folder of decoded audio.
+
+    Returns:
+        Shards of at most 64 clips, in order.
+    """
     shards = []
     for start in range(0, len(clip_ids), SHARD_CLIPS):
         ids = tuple(clip_ids[start : start + SHARD_CLIPS])

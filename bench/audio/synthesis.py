@@ -133,6 +133,24 @@ def synthetic_clip(
     as ``"sa"``; without them about four a second are drawn. The tempo decides where in the range ``seconds`` the
     duration lies. ``difficulty`` scales the nuisance in the static cues (0: none).
 
+    Args:
+        emotion: one of the seven canonical names.
+        valence: 0..1; None for the emotion's own.
+        arousal: 0..1; None for the emotion's own.
+        dominance: 0..1; None for the emotion's own.
+        voice: the speaker; None for an ordinary one.
+        language: code of an invented language.
+        syllables: what is said; empty to draw it.
+        seconds: shortest and longest duration, s.
+        difficulty: scale of the nuisance in the static cues.
+        seed: decides all that is drawn.
+
+    Returns:
+        float32 (samples,), 16 kHz.
+
+    Raises:
+        UsageError: an unknown emotion, language or syllable.
+
     >>> synthetic_clip("angry", seconds=(0.5, 0.5)).shape
     (8000,)
     """
@@ -249,7 +267,16 @@ def typical_length(seconds: tuple[float, float]) -> int:
 
 
 def draw_sentence(language: Language, length: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Draw syllables of a language."""
+    """Draw syllables of a language.
+
+    Args:
+        language: whose syllables.
+        length: how many.
+        rng: the source of the draws.
+
+    Returns:
+        (length,) syllables, onset and vowel.
+    """
     onsets, vowels = tuple(language.consonants), tuple(language.vowels)
     return tuple(onsets[rng.integers(len(onsets))] + vowels[rng.integers(len(vowels))] for _ in range(length))
 

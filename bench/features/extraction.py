@@ -26,7 +26,22 @@ def compute_features(
     *,
     batch_seconds: float = 60.0,
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
-    """:func:`compute_kept` for the means of frames (``pooled``), or for all frames."""
+    """:func:`compute_kept` for the means of frames (``pooled``), or for all frames.
+
+    Args:
+        encoder: the frozen encoder.
+        clips: the clips to choose from.
+        indices: which of them to encode.
+        pooled: whether to keep means (layers, dims) or frames (layers, frames, dims).
+        progress: called with clips done and clips in all.
+        batch_seconds: seconds of audio, padding counted, that go in at a time.
+
+    Returns:
+        {PCM hash: float32 array}, and {PCM hash: why it failed}.
+
+    Raises:
+        CannotRun: no memory for a single clip.
+    """
     (arrays,), failures = compute_kept(
         encoder, clips, indices, [Keep(pooled)], progress, batch_seconds=batch_seconds
     )
@@ -47,6 +62,20 @@ def compute_kept(
     Clips go in sorted by length, up to ``batch_seconds`` of audio at a time (what an encoder may put through together
     is its own affair). A batch that fails is taken again clip by clip, so that only the clip at fault fails; output that is empty or not
     finite is a failure of its clip. ``progress`` counts clips.
+
+    Args:
+        encoder: the frozen encoder.
+        clips: the clips to choose from.
+        indices: which of them to encode.
+        keeps: what to keep of each clip's frames; all are made in one pass.
+        progress: called with clips done and clips in all.
+        batch_seconds: seconds of audio, padding counted, that go in at a time.
+
+    Returns:
+        One {PCM hash: float32 array} for each of ``keeps``, and {PCM hash: why it failed}.
+
+    Raises:
+        CannotRun: no memory for a single clip.
     """
     unique = {clips.pcm_hashes[i]: i for i in reversed(indices)}
     order = sorted(unique.values(), key=lambda i: (float(clips.seconds[i]), clips.pcm_hashes[i]))

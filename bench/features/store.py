@@ -66,8 +66,17 @@ def feature_identity(
 ) -> dict[str, Any]:
     """Everything but the audio that decides an encoder's output, as JSON values.
 
-    ``source_hash`` is the hash of the adapter's code, ``weights_hash`` that of the weights' content, ``versions`` the
-    packages that do the arithmetic. ``params`` carry preprocessing and dtype; ``every`` is :class:`Keep`'s.
+    Args:
+        encoder_path: ``module:Class`` of the encoder.
+        source_hash: hash of the adapter's code.
+        params: the encoder's parameters, JSON values.
+        weights_hash: hash of the weights' content; None where there are none.
+        pooled: whether means over frames are kept.
+        every: frames averaged into one.
+        versions: packages that do the arithmetic, with their versions.
+
+    Returns:
+        JSON values, to be hashed and kept beside the shards.
     """
     return {
         **({} if every == 1 else {"every": every}),
@@ -97,6 +106,18 @@ def feature_key(
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Hash of :func:`feature_identity`: 32 hexadecimal digits, independent of the order of the parameters.
+
+    Args:
+        encoder_path: ``module:Class`` of the encoder.
+        source_hash: hash of the adapter's code.
+        params: the encoder's parameters, JSON values.
+        weights_hash: hash of the weights' content; None where there are none.
+        pooled: whether means over frames are kept.
+        every: frames averaged into one.
+        versions: packages that do the arithmetic, with their versions.
+
+    Returns:
+        32 hexadecimal digits.
 
     >>> a = feature_key("m:E", "00", {"input": "own", "layers": [2]}, None, True)
     >>> a == feature_key("m:E", "00", {"layers": [2], "input": "own"}, None, True)
@@ -173,7 +194,16 @@ class FeatureStore:
         return StoredFeatures(self.root / key)
 
     def missing(self, key: str, pcm_hashes: Iterable[str], *, retry_failures: bool = False) -> list[str]:
-        """Clips still to encode, each once, in the order given. Recorded failures count as done unless retried."""
+        """Clips still to encode, each once, in the order given. Recorded failures count as done unless retried.
+
+        Args:
+            key: the feature key.
+            pcm_hashes: clips that are wanted.
+            retry_failures: whether clips that failed count as missing.
+
+        Returns:
+            PCM hashes of clips to encode.
+        """
         reader = self.reader(key)
         done = reader.__contains__ if retry_failures else reader.known
         return [pcm_hash for pcm_hash in dict.fromkeys(pcm_hashes) if not done(pcm_hash)]
@@ -184,6 +214,14 @@ class FeatureStore:
         """Store one shard of {PCM hash: array} and {PCM hash: why it failed}. Returns its path, None if empty.
 
         The file is named after the clips it answers for, so writing the same clips again replaces it.
+
+        Args:
+            key: the feature key.
+            arrays: {PCM hash: (layers, dims) or (layers, frames, dims)}, written as float32.
+            failures: {PCM hash: why the encoder gave nothing}.
+
+        Returns:
+            Path of the shard, None where there was nothing to write.
 
         Raises:
             DataError: these arrays and those stored under the key differ in layers or in dimensions.

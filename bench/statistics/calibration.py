@@ -61,9 +61,17 @@ def calibration_statistics(
 ) -> Array:
     """Sums per cluster and fine bin of confidence, (clusters, 86, 4): clips, confidence, right answers, Brier.
 
-    :param truth: code of the true class per clip, its column in ``probabilities``
-    :param probabilities: (clips, K); a row that is None or all NaN is a clip without an answer: uniform, and wrong
-    :raises InputError: unequal lengths, codes out of range, probabilities that do not sum to one
+    Args:
+        truth: (clips,) code of the true class, its column in ``probabilities``.
+        probabilities: (clips, K); a row that is None or all NaN is a clip without an answer: uniform, and wrong.
+        clusters: (clips,) codes below ``n_clusters``.
+        n_clusters: how many clusters there are.
+
+    Returns:
+        float64 (n_clusters, 86, 4).
+
+    Raises:
+        InputError: unequal lengths, codes out of range, probabilities that do not sum to one.
     """
     q, silent = distributions("probabilities", probabilities, silent=True), without_answer(probabilities)
     true, cluster = codes("truth", truth, q.shape[1]), codes("clusters", clusters, n_clusters)

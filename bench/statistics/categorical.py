@@ -25,7 +25,19 @@ def confusion_statistics(
     """Confusion counts per cluster, int64 (clusters, n_labels, n_labels + 1), from integer codes (clips,).
 
     A prediction code of −1, or of ``n_labels`` and above, counts in the last column: a wrong answer of no class.
-    Raises :class:`InputError` for unequal lengths and for truth or cluster codes out of range.
+
+    Args:
+        truth: (clips,) code of the true class, 0..n_labels − 1.
+        prediction: (clips,) code of the predicted class.
+        clusters: (clips,) codes below ``n_clusters``.
+        n_labels: how many classes there are.
+        n_clusters: how many clusters there are.
+
+    Returns:
+        int64 (n_clusters, n_labels, n_labels + 1): row = true class, column = predicted class.
+
+    Raises:
+        InputError: unequal lengths, or truth or cluster codes out of range.
     """
     true, cluster = codes("truth", truth, n_labels), codes("clusters", clusters, n_clusters)
     given = np.asarray(prediction, dtype=np.int64)
@@ -135,8 +147,16 @@ def chance(metric: str, confusion: ArrayLike) -> float:
     UA: 1/K, K the classes with true clips, however the answers are spread. WA: :math:`\\sum_k p_k^2`, answers drawn from the
     marginals of the truth (always answering the largest class reaches its share instead: the system ``majority``).
 
-    :raises UsageError: another metric: its chance depends on the rule of answering
-    :raises CannotSeparate: a table without any clip
+    Args:
+        metric: "ua" or "wa".
+        confusion: (K, K + 1) counts.
+
+    Returns:
+        The expected score of guessing, 0..1.
+
+    Raises:
+        UsageError: another metric: its chance depends on the rule of answering.
+        CannotSeparate: a table without any clip.
 
     >>> chance("ua", [[6, 0, 0], [1, 1, 0]]), chance("wa", [[6, 0, 0], [1, 1, 0]])
     (0.5, 0.625)

@@ -40,9 +40,21 @@ def moment_statistics(
 ) -> Array:
     """Six sums per cluster, (clusters, 6): n, Σx, Σy, Σx², Σy², Σxy with x = truth − centre, y = prediction − centre.
 
-    Statistics to be added or compared must share their centre. Raises :class:`InputError` for unequal lengths,
-    cluster codes out of range, and values that are missing or not finite: what a missing answer counts as (the
-    middle of the scale, in this suite) is the scorer's decision and is not hidden here.
+    Statistics to be added or compared must share their centre. Missing values are refused: what a missing answer
+    counts as (the middle of the scale, in this suite) is the scorer's decision and is not hidden here.
+
+    Args:
+        truth: (clips,) ratings.
+        prediction: (clips,) predicted numbers, same unit.
+        clusters: (clips,) codes below ``n_clusters``.
+        n_clusters: how many clusters there are.
+        centre: subtracted from both before summing, in the ratings' unit; the middle of the scale keeps most digits.
+
+    Returns:
+        float64 (n_clusters, 6).
+
+    Raises:
+        InputError: unequal lengths, cluster codes out of range, values that are missing or not finite.
     """
     cluster = codes("clusters", clusters, n_clusters)
     x, y = finite_numbers("truth", truth) - centre, finite_numbers("prediction", prediction) - centre
@@ -56,8 +68,21 @@ def dimension_statistics(
 ) -> Array:
     """Moments of each dimension, (clusters, dimensions, 6), from truth and prediction (clips, dimensions).
 
-    A truth of NaN means that the clip was not rated on that dimension: it is left out there, and there alone. Raises as
-    :func:`moment_statistics` otherwise, also for a dimension without any rated clip.
+    A truth of NaN means that the clip was not rated on that dimension: it is left out there, and there alone.
+
+    Args:
+        truth: (clips, dimensions) ratings, NaN where a clip was not rated.
+        prediction: (clips, dimensions) predicted numbers, same unit.
+        clusters: (clips,) codes below ``n_clusters``.
+        n_clusters: how many clusters there are.
+        centre: subtracted from both before summing, in the ratings' unit; the middle of the scale keeps most digits.
+
+    Returns:
+        float64 (n_clusters, dimensions, 6).
+
+    Raises:
+        InputError: unequal lengths, cluster codes out of range, values that are missing or not finite, a
+            dimension without any rated clip.
     """
     x, y = (np.asarray(values, dtype=np.float64) for values in (truth, prediction))
     if x.ndim != 2 or x.shape != y.shape:

@@ -76,7 +76,25 @@ def interval(
     wider with 8 clusters; ``"percentile"`` is what others report, and too narrow below 40 clusters. Where nothing
     varies between clusters (majority answers have UA 1/K for every speaker) the interval is a point, and noted.
 
-    :raises CannotSeparate: fewer than two clusters with clips, or an undefined metric
+    Args:
+        metric: a name, or a metric.
+        statistics: (clusters, …) or (seeds, clusters, …), the trailing axes as the metric's kind has them: (K, K + 1) for
+            confusions, (6,) for moments.
+        level: coverage, 0..1.
+        n_resamples: bootstrap resamples, for the two bootstrap methods.
+        seed: of the bootstrap's draws.
+        method: "jackknife-t", "bootstrap-t" or "percentile".
+        unit: what a cluster is, for the notes: "clips" where every clip was taken for itself.
+
+    Returns:
+        Estimate, low and high in the metric's own unit, never outside its range.
+
+    Raises:
+        CannotSeparate: fewer than two clusters with clips, or an undefined metric.
+        InputError: statistics of another shape, or not finite.
+        UsageError: an unknown metric or method, or a level outside 0..1.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 11 to 14; Kish, Survey Sampling, 1965.
     """
     chosen = metric_named(metric)
     require_level(level)
@@ -114,7 +132,17 @@ def interval(
 
 
 def difference_interval(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
-    """Interval of a jackknifed difference of two values of the metric: Student's t, no transform."""
+    """Interval of a jackknifed difference of two values of the metric: Student's t, no transform.
+
+    Args:
+        metric: whose range bounds the difference.
+        found: difference and standard error, in the metric's unit.
+        level: coverage, 0..1.
+        df: degrees of freedom of the standard error.
+
+    Returns:
+        Low and high, in the metric's unit, at most the metric's range apart from 0.
+    """
     widest = metric.maximum - metric.minimum
     half = student_quantile((1 + level) / 2, df) * found.standard_error
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
@@ -146,7 +174,19 @@ def satterthwaite_degrees(variances: Sequence[float], degrees: Sequence[float]) 
 
 
 def per_cluster(metric: Metric, statistics: ArrayLike, *, leading: int) -> Array:
-    """Check statistics and average them over seeds: ``leading`` axes, an optional seeds axis, clusters, and the rest."""
+    """Check statistics and average them over seeds: ``leading`` axes, an optional seeds axis, clusters, and the rest.
+
+    Args:
+        metric: decides the trailing axes.
+        statistics: (systems, [seeds,] clusters, …) with ``leading`` 1, ([seeds,] clusters, …) with 0.
+        leading: axes before that of the seeds.
+
+    Returns:
+        float64 (systems, clusters, …) or (clusters, …).
+
+    Raises:
+        InputError: other axes, or values that are not finite.
+    """
     array = checked_statistics(metric, statistics)
     plain = leading + 1 + metric.axes
     if array.ndim == plain + 1:
@@ -160,7 +200,15 @@ def per_cluster(metric: Metric, statistics: ArrayLike, *, leading: int) -> Array
 def occupied(metric: Metric, statistics: Array) -> Array:
     """Leave out clusters without a clip and classes without a true clip, from statistics (…, clusters, …).
 
-    :raises CannotSeparate: fewer than two clusters are left
+    Args:
+        metric: decides what a clip is to the statistics.
+        statistics: (…, clusters, …).
+
+    Returns:
+        The same without clusters that hold no clip and, for confusions, without classes that have no true clip.
+
+    Raises:
+        CannotSeparate: fewer than two clusters are left.
     """
     clips = metric.sizes(statistics).sum(axis=-1)
     kept = clips.reshape(-1, clips.shape[-1]).sum(axis=0) > 0
@@ -180,7 +228,16 @@ def require_level(level: float) -> None:
 
 
 def require_defined(metric: Metric, found: Jackknifed, whose: str) -> None:
-    """Raise :class:`~bench.errors.CannotSeparate` when the metric, or its standard error, does not exist."""
+    """Raise :class:`~bench.errors.CannotSeparate` when the metric, or its standard error, does not exist.
+
+    Args:
+        metric: named in the message.
+        found: estimate and standard error.
+        whose: named in the message, such as "system 0".
+
+    Raises:
+        CannotSeparate: one of the two is not finite.
+    """
     if not np.isfinite([found.estimate, found.standard_error]).all():
         raise CannotSeparate(
             f"The {metric.title} of {whose} is undefined (0/0): its answers, or the truth, do not vary. Leave it out."
@@ -190,7 +247,18 @@ def require_defined(metric: Metric, found: Jackknifed, whose: str) -> None:
 def notes_on(
     clusters: int, undefined: int, standard_error: float, unit: Unit, *, holds_from: int = FEWEST_CHECKED
 ) -> tuple[str, ...]:
-    """Say in sentences what a reader of an interval or a comparison should know."""
+    """Say in sentences what a reader of an interval or a comparison should know.
+
+    Args:
+        clusters: clusters with clips.
+        undefined: clusters without which the metric is undefined.
+        standard_error: in the metric's unit.
+        unit: what a cluster is.
+        holds_from: clusters from which on the method kept its level.
+
+    Returns:
+        Sentences, none where there is nothing to know.
+    """
     notes = []
     if unit == "clips":
         notes.append(
@@ -210,7 +278,16 @@ def notes_on(
 
 
 def notes_on_sizes(clusters: int, effective: float, unit: Unit) -> tuple[str, ...]:
-    """Say where few clusters hold most of the clips: intervals are then cautious, and tests a little eager or cautious."""
+    """Say where few clusters hold most of the clips: intervals are then cautious, and tests a little eager or cautious.
+
+    Args:
+        clusters: clusters with clips.
+        effective: Kish's effective number of them.
+        unit: what a cluster is.
+
+    Returns:
+        One sentence or none.
+    """
     if clusters < FEWEST_CHECKED or effective >= min(FEWEST_CHECKED, clusters * 2 / 3):
         return ()
     return (f"few {unit} hold most clips: {clusters} count as {effective:.1f} equal ones",)
@@ -276,8 +353,19 @@ def detectable_difference(
     """Smallest true difference found with probability ``power``, in the metric's unit: (c + t_power) · se.
 
     c is the studentised difference from which the test rejects (for a family, the max-T one), t_power the quantile of
-    Student's t on ``degrees`` of freedom (Bloom, Evaluation Review 19, 1995, 547–556). An approximation: the standard
+    Student's t on ``degrees`` of freedom. An approximation: the standard
     error is that of the pair at hand. None when nothing can be found: c is infinite, or nothing varies.
+
+    Args:
+        standard_error: of the difference, in the metric's unit.
+        critical: studentised difference from which the test rejects; may be infinite.
+        degrees: degrees of freedom.
+        power: probability of finding it, 0..1.
+
+    Returns:
+        The difference in the metric's unit, or None.
+
+    Source: Bloom, Evaluation Review 19, 1995, 547–556.
 
     >>> round(detectable_difference(0.02, 2.262, 9), 4)
     0.0629

@@ -125,19 +125,32 @@ def compare_family(
 ) -> list[Comparison]:
     """Compare systems on the same clips, all ``pairs`` (default: every two) as one family.
 
-    :param statistics: (systems, clusters, …), or (systems, seeds, clusters, …) averaged over seeds
-    :param n_resamples: random sign patterns, where there are too many clusters (above 17) to take all
-    :param level: of the interval (low, high); a verdict needs ``p_adjusted`` ≤ 1 − level
-    :param margin: differences inside ±margin (in the metric's unit) are of no practical interest; None gives no
-        verdict of equivalence
-    :raises UsageError: an unknown metric, or one without a test (ECE)
-    :raises InputError: systems scored on different clips, or a pair that names no system
-    :raises CannotSeparate: fewer than two clusters with clips, or a metric that is undefined for a system
-
     Each pair's two systems are swapped within whole clusters, the difference studentised under every pattern
     (:class:`bench.statistics.sign_flips.SwappedPairs`), and two-sided p-values are shares of patterns at least as extreme.
     ``p_adjusted`` is step-down max-T: the largest of all the pairs' values under one shared pattern, then of the
     pairs that are left (Westfall & Young 1993). Two identical systems have difference 0 and p 1.
+
+    Args:
+        metric: a name, or a metric.
+        statistics: (systems, clusters, …), or (systems, seeds, clusters, …) averaged over seeds.
+        pairs: (a, b) numbers of systems; None takes every two.
+        n_resamples: random sign patterns, where there are too many clusters (above 17) to take all.
+        seed: of the random sign patterns.
+        level: of the interval (low, high); a verdict needs ``p_adjusted`` ≤ 1 − level.
+        margin: differences inside ±margin (in the metric's unit) are of no practical interest; None gives no verdict of
+            equivalence.
+        unit: what a cluster is, for the notes.
+
+    Returns:
+        One comparison per pair, in the order of ``pairs``.
+
+    Raises:
+        UsageError: an unknown metric, one without a test (ECE), or a level outside 0..1.
+        InputError: systems scored on different clips, or a pair that names no system.
+        CannotSeparate: fewer than two clusters with clips, or a metric that is undefined for a system.
+
+    Source: Westfall and Young, Resampling-Based Multiple Testing, 1993; Chung and Romano, Annals of Statistics 41, 2013,
+    484–507; Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987, 657–680.
     """
     chosen = metric_named(metric)
     require_level(level)
@@ -174,7 +187,18 @@ def swap_p_values(
     n_resamples: int,
     seed: int,
 ) -> SwapPValues:
-    """Studentised swap test of all pairs over one shared set of sign patterns; components (systems, clusters, D)."""
+    """Studentised swap test of all pairs over one shared set of sign patterns; components (systems, clusters, D).
+
+    Args:
+        metric: whose difference is tested.
+        components: (systems, clusters, D).
+        pairs: (a, b) numbers of systems.
+        n_resamples: random sign patterns above 17 clusters.
+        seed: of these patterns.
+
+    Returns:
+        Raw and max-T adjusted p-values, in the order of ``pairs``.
+    """
     clusters = components.shape[1]
     unswapped = np.ones((1, clusters))
     unsorted = SwappedPairs(metric, components, pairs)
@@ -276,6 +300,15 @@ def _require_same_clips(metric: Metric, table: Array) -> None:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the given order (Scandinavian Journal of Statistics 6, 1979, 65–70).
+
+    Args:
+        p_values: (tests,) in 0..1.
+
+    Returns:
+        Adjusted p-values, (tests,) in 0..1.
+
+    Raises:
+        InputError: not flat, or outside 0..1.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -35,6 +35,17 @@ def rank_interval(*, systems: int, significantly_better: int, significantly_wors
 
     No strict order and no tie groups: of three neighbours the outer two may differ while neither differs from the middle.
 
+    Args:
+        systems: N, how many were compared.
+        significantly_better: systems that are significantly better than this one.
+        significantly_worse: systems that are significantly worse.
+
+    Returns:
+        Best and worst rank, 1..N.
+
+    Raises:
+        InputError: negative counts, or more systems than there are beside one's own.
+
     >>> rank_interval(systems=5, significantly_better=1, significantly_worse=2)
     RankInterval(best=2, worst=3, of=5)
     """
@@ -98,8 +109,20 @@ def rank_across_pools(
     A system's scores on the tasks of a pool are averaged before it is ranked there; equal scores share their mean rank.
     Systems that lack a task are left out, and named.
 
-    :raises InputError: a system scored twice on a task, a task in two pools, or a score that is not finite
-    :raises CannotSeparate: fewer than six pools, or fewer than three systems scored on every task
+    Args:
+        scores: one per system and task, in the metric's own unit.
+        level: of Nemenyi's critical difference, 0..1.
+        higher_is_better: False for errors.
+
+    Returns:
+        Average ranks, tests and groups.
+
+    Raises:
+        InputError: a system scored twice on a task, a task in two pools, or a score that is not finite.
+        CannotSeparate: fewer than six pools, or fewer than three systems scored on every task.
+
+    Source: Demšar, Journal of Machine Learning Research 7, 2006, 1–30; Iman and Davenport, Communications in Statistics
+    A9, 1980, 571–595.
     """
     table, tasks = _by_system(scores)
     pools = tuple(sorted(set(tasks.values())))
@@ -124,6 +147,16 @@ def rank_across_pools(
 
 def nemenyi_critical_difference(systems: int, pools: int, level: float = 0.95) -> float:
     """q √(k(k + 1)/6N), q the quantile of the studentised range of k over infinite degrees of freedom, over √2.
+
+    Args:
+        systems: k, how many are ranked.
+        pools: N, over how many pools ranks are averaged.
+        level: 0..1.
+
+    Returns:
+        Difference of average ranks, in ranks.
+
+    Source: Nemenyi, 1963, after Demšar, Journal of Machine Learning Research 7, 2006, 1–30.
 
     >>> round(nemenyi_critical_difference(4, 14), 3)
     1.254

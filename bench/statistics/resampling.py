@@ -100,7 +100,16 @@ def jackknife(metric: Metric, *systems: Array) -> Jackknifed:
 
 
 def bootstrap_weights(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Array:
-    """How often each cluster is drawn, (resamples, clusters): rows of G draws with replacement."""
+    """How often each cluster is drawn, (resamples, clusters): rows of G draws with replacement.
+
+    Args:
+        n_clusters: G.
+        n_resamples: rows.
+        rng: the source of the draws.
+
+    Returns:
+        float64 (n_resamples, n_clusters), rows sum to G.
+    """
     drawn = rng.integers(n_clusters, size=(n_resamples, n_clusters))
     cells = drawn + n_clusters * np.arange(n_resamples)[:, np.newaxis]
     counts = np.bincount(cells.ravel(), minlength=n_resamples * n_clusters)
@@ -112,10 +121,22 @@ def bootstrap(
 ) -> Replicates:
     """Cluster bootstrap of a metric: per resample its value and infinitesimal-jackknife standard error.
 
-    ``components`` (clusters, D) of one system, or (systems, clusters, D) of several under the same resamples, so that
-    differences of rows of ``values`` are paired; ``errors`` False leaves the standard errors out (empty). Equal seeds and
+    Several systems are taken under the same resamples, so that differences of rows of ``values`` are paired. Equal seeds and
     numbers of clusters give equal resamples, whatever the system or metric. A resample that lacks a class is drawn
-    again; above 5 % of such draws :class:`~bench.errors.CannotSeparate` is raised.
+    again.
+
+    Args:
+        metric: the metric to resample.
+        components: (clusters, D), or (systems, clusters, D).
+        n_resamples: resamples to keep.
+        seed: of the draws.
+        errors: whether each resample gets a standard error.
+
+    Returns:
+        Values and errors ([systems,] n_resamples), and the share of draws that lacked a class.
+
+    Raises:
+        CannotSeparate: more than 5 % of the draws lack a class.
     """
     rng = np.random.default_rng(seed)
     stack = components if components.ndim == 3 else components[np.newaxis]

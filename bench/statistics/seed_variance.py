@@ -58,11 +58,21 @@ def redrawn_interval(
 ) -> tuple[float, float] | None:
     """Interval of a comparison's difference over clusters and seeds alike, at the comparison's level.
 
-    ``first`` and ``second`` are its systems' (None: one seed, which counts as fixed). None where neither has two seeds, or
+    A system with one seed counts as fixed. None where neither has two seeds, or
     where the metric is undefined for one of them.
 
     The variances of clusters (the jackknife's, of the seeds' means) and of both systems' seeds add. Student's t has
     Satterthwaite's degrees of freedom: with three seeds that disagree they are few, and the interval is wide.
+
+    Args:
+        found: the comparison.
+        first: what system A's seeds add; None for one seed.
+        second: the same of system B.
+
+    Returns:
+        Low and high in the metric's unit, or None.
+
+    Source: Satterthwaite, Biometrics Bulletin 2, 1946, 110–114.
     """
     drawn = [s for s in (first, second) if s is not None]
     parts = [(found.standard_error**2, max(found.effective_clusters - 1.0, 1.0))]

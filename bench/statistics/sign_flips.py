@@ -44,6 +44,15 @@ def sign_patterns(n_clusters: int, n_draws: int, seed: int, *, pairs: int = 1) -
 
     Turning every sign round only turns the difference round, so of all patterns those with a first sign of + are
     given: 2^(G−1), the first of which swaps nothing. Many ``pairs`` to be tested make the blocks smaller, not others.
+
+    Args:
+        n_clusters: signs of a pattern.
+        n_draws: random patterns, above 17 clusters.
+        seed: of the draws.
+        pairs: how many pairs a block is tested on.
+
+    Yields:
+        float64 (patterns, n_clusters) of ±1.
     """
     # A multiple of 32 patterns uses up whole words of the random stream, whatever the number of clusters.
     rows = max(64, min(_BLOCK // n_clusters, 4 * _BLOCK // pairs) // 32 * 32)
@@ -61,7 +70,13 @@ def sign_patterns(n_clusters: int, n_draws: int, seed: int, *, pairs: int = 1) -
 
 
 class SwappedPairs:
-    """Pairs of systems whose statistics are exchanged within whole clusters; components (systems, clusters, D)."""
+    """Pairs of systems whose statistics are exchanged within whole clusters; components (systems, clusters, D).
+
+    Args:
+        metric: whose difference is studentised.
+        components: (systems, clusters, D).
+        pairs: (a, b) numbers of systems.
+    """
 
     def __init__(self, metric: Metric, components: Array, pairs: Sequence[tuple[int, int]]) -> None:
         self._components = components

@@ -40,10 +40,19 @@ def soft_label_statistics(
 ) -> Array:
     """Sums per cluster, (clusters, 4): clips, entropy of the votes, KL(votes‖smoothed probabilities), Jensen–Shannon.
 
-    :param votes: (clips, K) counts or shares in the view's classes; a clip without votes there must be left out
-    :param probabilities: (clips, K), the same classes in the same order; a row that is None or all NaN is a clip
-        without an answer, and counts as the uniform distribution: it knows nothing
-    :raises InputError: unequal shapes, negative votes, a clip without votes, probabilities that do not sum to one
+    Args:
+        votes: (clips, K) counts or shares in the view's classes; a clip without votes there must be left out.
+        probabilities: (clips, K), the same classes in the same order; a row that is None or all NaN is a clip without an
+            answer, and counts as the uniform distribution: it knows nothing.
+        clusters: (clips,) codes below ``n_clusters``.
+        n_clusters: how many clusters there are.
+        smoothing: share of the uniform distribution mixed into the probabilities under a logarithm, 0..1.
+
+    Returns:
+        float64 (n_clusters, 4), nats.
+
+    Raises:
+        InputError: unequal shapes, negative votes, a clip without votes, probabilities that do not sum to one.
     """
     if not 0 <= smoothing < 1:
         raise InputError(

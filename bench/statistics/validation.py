@@ -44,7 +44,19 @@ def finite_numbers(name: str, values: ArrayLike) -> Array:
 
 
 def codes(name: str, given: ArrayLike, size: int) -> Codes:
-    """Give integer codes (clips,) as int64, or raise :class:`InputError`: not flat, no integers, out of 0..size − 1."""
+    """Give integer codes (clips,) as int64, or raise :class:`InputError`: not flat, no integers, out of 0..size − 1.
+
+    Args:
+        name: of the argument, for the message.
+        given: (clips,) integers.
+        size: codes run from 0 to size − 1.
+
+    Returns:
+        int64 (clips,).
+
+    Raises:
+        InputError: not flat, no integers, or out of range.
+    """
     array = np.asarray(given)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
@@ -63,6 +75,17 @@ def distributions(name: str, rows: Any, *, silent: bool = False) -> Array:
     """Give ``rows`` as probabilities (clips, K), each divided by its sum, or raise :class:`InputError`.
 
     ``silent``: a row that is None or all NaN is a clip without an answer, and becomes the uniform distribution.
+
+    Args:
+        name: of the argument, for the message.
+        rows: (clips, K) numbers; None for a whole row where ``silent``.
+        silent: whether a clip may lack an answer.
+
+    Returns:
+        float64 (clips, K), rows sum to one.
+
+    Raises:
+        InputError: rows of unequal length, negative or infinite entries, a sum further than 1e-4 from one.
     """
     array = _rectangle(name, rows)
     if silent:

@@ -61,8 +61,12 @@ class AttentiveHeads:
 class AttentiveHead:
     """The head on ``frames``: per clip (layers, frames, dims), read when they are needed.
 
-    ``hidden`` is the projection's width, ``attention`` that of the scores' hidden layer. ``standardise`` scales each
-    feature of each layer by the frames of the rows that a head is fitted to.
+    Args:
+        frames: (layers, frames, dims) float32 per clip.
+        hidden: width of the projection.
+        attention: width of the scores' hidden layer.
+        standardise: whether features are scaled by the frames of the fitted rows.
+        device: where the heads train.
     """
 
     def __init__(
@@ -111,7 +115,16 @@ class AttentiveHead:
         return torch.from_numpy(np.stack([mean, inverse]).astype(np.float32))
 
     def scores(self, heads: AttentiveHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
-        """Rows (clips,) → (heads, clips, outputs)."""
+        """Rows (clips,) → (heads, clips, outputs).
+
+        Args:
+            heads: the stack.
+            rows: (clips,) rows of the features.
+            chosen: positions of heads in the stack; None for all.
+
+        Returns:
+            (heads, clips, outputs).
+        """
         requested = list(range(len(heads.theta))) if chosen is None else list(chosen)
         wanted = [int(row) for row in rows]
         answers = torch.empty(len(requested), len(wanted), heads.shape[-1], device=self._device)
@@ -161,7 +174,14 @@ class AttentiveHead:
         score_gradient: ScoreGradient,
         gradient: Tensor,
     ) -> None:
-        """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames."""
+        """Write ∂ loss / ∂ parameters; heads with the same minibatch share its frames.
+
+        Args:
+            heads: the stack; every head is in one of ``batches``.
+            batches: minibatches with the positions of the heads that learn from them, all of one size.
+            score_gradient: scores (heads, clips, outputs) → ∂ loss / ∂ scores, same shape.
+            gradient: (heads, parameters of one head), overwritten.
+        """
         leaf = heads.theta.detach().requires_grad_()
         with torch.enable_grad():
             scores: list[Tensor] = [torch.empty(0)] * len(leaf)

@@ -61,7 +61,16 @@ class Objective(Protocol):
         ...
 
     def losses(self, scores: Tensor, rows: Tensor, heads: Tensor) -> Tensor:
-        """Scores (heads, clips, outputs) and rows (heads, clips) of heads numbered ``heads`` → (heads,)."""
+        """Scores (heads, clips, outputs) and rows (heads, clips) of heads numbered ``heads`` → (heads,).
+
+        Args:
+            scores: (heads, clips, outputs).
+            rows: (heads, clips) rows of the labels.
+            heads: (heads,) numbers of the trials.
+
+        Returns:
+            (heads,).
+        """
         ...
 
     def val_loss(self, scores: Tensor, rows: Tensor) -> Tensor:
@@ -126,7 +135,16 @@ class HeadFamily(Protocol):
         ...
 
     def scores(self, heads: Any, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
-        """Rows (clips,) → (heads, clips, outputs), for all heads or the chosen ones."""
+        """Rows (clips,) → (heads, clips, outputs), for all heads or the chosen ones.
+
+        Args:
+            heads: the stack.
+            rows: (clips,) rows of the features.
+            chosen: positions of heads in the stack; None for all.
+
+        Returns:
+            (heads, clips, outputs).
+        """
         ...
 
     def backward(
@@ -135,6 +153,12 @@ class HeadFamily(Protocol):
         """Write ∂ loss / ∂ parameters into ``gradient``, each head on its own minibatch; every head is in one of them.
 
         ``score_gradient`` turns scores (heads, clips, outputs) into ∂ loss / ∂ scores.
+
+        Args:
+            heads: the stack; every head is in one of ``batches``.
+            batches: minibatches with the positions of the heads that learn from them, all of one size.
+            score_gradient: scores (heads, clips, outputs) → ∂ loss / ∂ scores, same shape.
+            gradient: (heads, parameters of one head), overwritten.
         """
         ...
 
@@ -170,6 +194,18 @@ def train_heads(
     """Train one head per trial, as many of them at a time as the family says.
 
     Equal trials give equal heads, whatever else is in the batch (to float32 rounding).
+
+    Args:
+        family: the kind of head, on its features.
+        trials: what each head learns.
+        objective: the loss; its class weights, where it has some, are one row per trial.
+        schedule: batch size, validation and clipping.
+        progress: called with steps done and steps in all.
+
+    Returns:
+        The trained heads, in the order of ``trials``.
+
+    Source: Kingma and Ba, ICLR 2015, for Adam.
     """
     max_parallel = family.max_parallel()
     # Heads that share minibatches stay together.
@@ -420,6 +456,14 @@ def initial_parameters(trials: Sequence[Trial], zeros: int, linears: Sequence[tu
 
     ``zeros`` parameters start at 0 (layer weights), then come weights and biases of linear layers (inputs, outputs) as
     torch draws them, uniform in ±1/√inputs.
+
+    Args:
+        trials: one per head.
+        zeros: parameters that start at 0.
+        linears: (inputs, outputs) of each linear layer.
+
+    Returns:
+        float32 (heads, zeros + Σ (inputs + 1) · outputs).
     """
 
     def draw(seed: int) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bench.errors import CannotSeparate, DataError
 from bench.features.probes import IntArray, ProbeFold, ProbeOutcome, ProbeTask
-from bench.metrics import concordance_cc, unweighted_accuracy
 from bench.protocols import DIMENSIONS, Progress
+from bench.statistics.clip_scores import score
 
 FeatureMatrix = NDArray[np.float64]
 
@@ -60,7 +60,22 @@ def run_grid_search(
     fit_regressor: FitRegressor,
     dimension_strengths: Sequence[float],
 ) -> dict[tuple[int, int], ProbeOutcome]:
-    """Run a shallow probe on every fold; each seed of a fold gets the same outcome."""
+    """Run a shallow probe on every fold; each seed of a fold gets the same outcome.
+
+    Args:
+        task: features, labels of training and validation rows, folds.
+        progress: called with folds done and folds in all.
+        fit_classifier: fits one strength on standardised features.
+        class_strengths: strengths to try, the stronger regularisation first.
+        fit_regressor: the same for one dimension.
+        dimension_strengths: strengths to try, the stronger regularisation first.
+
+    Returns:
+        {(fold index, seed): outcome}.
+
+    Raises:
+        DataError: a fold with fewer than two classes or two speakers to train and choose on.
+    """
     outcomes: dict[tuple[int, int], ProbeOutcome] = {}
     for number, fold in enumerate(task.folds):
         outcome = _run_fold(task, fold, fit_classifier, class_strengths, fit_regressor, dimension_strengths)
@@ -107,7 +122,7 @@ def _classify(
             "of other speakers to choose on."
         )
 
-    def score(layer: int, strength: float) -> float:
+    def held_out_score(layer: int, strength: float) -> float:
         predictions = np.full(len(task.labels), -1)
         for train, held in splits:
             scaled, scaled_held = _standardised(task, layer, train, held)
@@ -115,9 +130,9 @@ def _classify(
                 fit, scaled, task.labels[train], strength, scaled_held, task.n_labels
             )
             predictions[held] = probabilities.argmax(axis=1)
-        return unweighted_accuracy(task.labels[fitted_rows].tolist(), predictions[fitted_rows].tolist())
+        return score("ua", task.labels[fitted_rows], predictions[fitted_rows])
 
-    choice = _best(task.features.shape[1], strengths, score)
+    choice = _best(task.features.shape[1], strengths, held_out_score)
     scaled, scaled_test = _standardised(task, choice.layer, fitted_rows, fold.test)
     return _class_probabilities(
         fit, scaled, task.labels[fitted_rows], choice.strength, scaled_test, task.n_labels
@@ -164,14 +179,14 @@ def _regress(
     if not splits or min(len(train) for train, _ in splits) < 2:
         return None
 
-    def score(layer: int, strength: float) -> float:
+    def held_out_score(layer: int, strength: float) -> float:
         predictions = np.zeros(len(values))
         for train, held in splits:
             scaled, scaled_held = _standardised(task, layer, train, held)
             predictions[held] = np.clip(fit(scaled, values[train], strength)(scaled_held), 0.0, 1.0)
         return _ccc_or_zero(values[fitted_rows], predictions[fitted_rows])
 
-    choice = _best(task.features.shape[1], strengths, score)
+    choice = _best(task.features.shape[1], strengths, held_out_score)
     scaled, scaled_test = _standardised(task, choice.layer, fitted_rows, fold.test)
     if not len(fold.test):
         return np.zeros(0), choice
@@ -180,7 +195,7 @@ def _regress(
 
 def _ccc_or_zero(truth: FeatureMatrix, predictions: FeatureMatrix) -> float:
     try:
-        return concordance_cc(truth.tolist(), predictions.tolist())
+        return score("ccc", truth, predictions)
     except CannotSeparate:  # one and the same constant: no ground to prefer this choice
         return 0.0
 

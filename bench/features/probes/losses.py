@@ -17,7 +17,16 @@ class CrossEntropy:
     weights: Tensor | None = None
 
     def losses(self, scores: Tensor, rows: Tensor, heads: Tensor) -> Tensor:
-        """Mean (or weighted mean) cross-entropy of each head's minibatch."""
+        """Mean (or weighted mean) cross-entropy of each head's minibatch.
+
+        Args:
+            scores: (heads, clips, outputs).
+            rows: (heads, clips) rows of the labels.
+            heads: (heads,) numbers of the trials.
+
+        Returns:
+            (heads,).
+        """
         target = self.labels[rows]
         each = -torch.log_softmax(scores, dim=-1).gather(-1, target[..., None])[..., 0]
         if self.weights is None:
@@ -43,7 +52,16 @@ class CccLoss:
     n_outputs: int = 3
 
     def losses(self, scores: Tensor, rows: Tensor, heads: Tensor) -> Tensor:
-        """1 − CCC within each head's minibatch, a dimension with fewer than two known clips left out."""
+        """1 − CCC within each head's minibatch, a dimension with fewer than two known clips left out.
+
+        Args:
+            scores: (heads, clips, outputs).
+            rows: (heads, clips) rows of the labels.
+            heads: (heads,) numbers of the trials.
+
+        Returns:
+            (heads,).
+        """
         return _one_minus_ccc(torch.sigmoid(scores), self.values[rows])
 
     def val_loss(self, scores: Tensor, rows: Tensor) -> Tensor:

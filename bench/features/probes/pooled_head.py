@@ -44,7 +44,16 @@ RESIDENT_PARAMETERS = 200_000_000
 
 
 class PooledHeads:
-    """A stack of heads: parameters (heads, parameters of one head) and what standardises each head's features."""
+    """A stack of heads: parameters (heads, parameters of one head) and what standardises each head's features.
+
+    Args:
+        theta: (heads, parameters of one head): layer weights, W₁, b₁, W₂, b₂.
+        layers: layers of the encoder.
+        dims: features of a layer.
+        hidden: width of the projection.
+        outputs: scores per clip.
+        scaling: (heads, 2, layers, dims), mean and 1/deviation; None for none.
+    """
 
     def __init__(
         self, theta: Tensor, layers: int, dims: int, hidden: int, outputs: int, scaling: Tensor | None
@@ -89,7 +98,10 @@ class PooledHeads:
 class PooledHead:
     """The SUPERB head on pooled ``features`` (clips, layers, dims), on the device to train on.
 
-    ``standardise`` scales each feature by the rows that a head is fitted to.
+    Args:
+        features: (clips, layers, dims) float32.
+        hidden: width of the projection.
+        standardise: whether each feature is scaled by the rows that a head is fitted to.
     """
 
     def __init__(self, features: Tensor, hidden: int = 256, *, standardise: bool = False) -> None:
@@ -112,7 +124,16 @@ class PooledHead:
         return PooledHeads(theta, layers, dims, self.hidden, outputs, scaling)
 
     def scores(self, heads: PooledHeads, rows: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
-        """Rows (clips,) → (heads, clips, outputs)."""
+        """Rows (clips,) → (heads, clips, outputs).
+
+        Args:
+            heads: the stack.
+            rows: (clips,) rows of the features.
+            chosen: positions of heads in the stack; None for all.
+
+        Returns:
+            (heads, clips, outputs).
+        """
         return heads.scores(self.features[rows], chosen)
 
     def concatenated(self, stacks: Sequence[PooledHeads]) -> PooledHeads:
@@ -141,7 +162,14 @@ class PooledHead:
         score_gradient: ScoreGradient,
         gradient: Tensor,
     ) -> None:
-        """Write the gradient by hand: layers are mixed, and the linear layers multiplied, before they meet."""
+        """Write the gradient by hand: layers are mixed, and the linear layers multiplied, before they meet.
+
+        Args:
+            heads: the stack; every head is in one of ``batches``.
+            batches: minibatches with the positions of the heads that learn from them, all of one size.
+            score_gradient: scores (heads, clips, outputs) → ∂ loss / ∂ scores, same shape.
+            gradient: (heads, parameters of one head), overwritten.
+        """
         layers, dims, _, _ = heads.shape
         _, w1, b1, w2, _ = heads.split(heads.theta)
         weight, bias = heads.collapsed()

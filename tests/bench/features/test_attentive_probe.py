@@ -106,13 +106,13 @@ def test_a_clip_of_a_minute_costs_its_own_frames_and_not_as_many_for_each_of_the
     """Padded to the longest, a step on 63 clips of a second and one of 71 s took twenty times as long."""
     frames = [np.ones((2, n, 6), dtype=np.float32) for n in (*([3] * 31), 600)]
     taken: list[int] = []
-    answer = attention_head._head_scores
+    head_scores = attention_head._head_scores
 
     def counted(theta: torch.Tensor, shape: Any, x: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         taken.append(x.shape[1])
-        return answer(theta, shape, x, own)
+        return head_scores(theta, shape, x, own)
 
-    monkeypatch.setattr(attention_head, "_answer", counted)
+    monkeypatch.setattr(attention_head, "_head_scores", counted)
     rows = np.arange(32)
     family = AttentiveHead(frames, hidden=8, attention=4)
     trained = train_heads(
