@@ -13,7 +13,7 @@ or without padding, so only frames near the clip's end differ. **Input ``30s``:*
 Whisper's own use, hidden states cut to the clip. Both keep max(1, samples // 320) frames. A longer clip is cut
 into 30-s windows whose frames are put end to end, so that a mean over frames is exact over the whole clip.
 
-**Batching changes no answer but by rounding** (:data:`bench.execution.contract_demands.BATCH_TOLERANCE`). Only inputs of equal length go through together: equal log-mel frames for Whisper;
+**Batching changes no answer but by rounding** (:data:`bench.execution.contract.BATCH_TOLERANCE`). Only inputs of equal length go through together: equal log-mel frames for Whisper;
 equal sample counts for the wav2vec 2.0 models whose first convolution has a group norm, since its statistics see
 padding, and for SEW and data2vec (:func:`mask_safe` says why); the others (``feat_extract_norm: layer``, w2v-BERT 2) are
 padded under their attention mask. Running out of memory halves the batch, for good. On the CPU clips go one at a time unless ``batch`` says otherwise, so that stored features do not depend, in their last bits, on which clips were
