@@ -10,7 +10,7 @@ Rows of eight outputs are written out, because a compiler makes vector code of s
 with zeros to a multiple of eight. Sums may be reassociated, NaN and infinity are kept.
 
 Why there are two ways to take a step: compiled, 105 heads of 256 × 384 (5 layers, 7 classes, 60 steps of 32 clips) train
-2.14 times (2.04–2.29, five repeats) as fast as by the batched step in torch's terms, CPU seconds of one core. Measured
+2.36 times (2.14–2.58, five repeats) as fast as by the batched step in torch's terms, CPU seconds of one core. Measured
 2026-11-30 on random features, AMD EPYC, two cores shared with other work, ratios within one repeat; again with
 ``python -m tests.perf_probes``. Under 1.3 the kernels would not be worth their lines.
 """

@@ -187,7 +187,7 @@ def test_compiled_steps_and_torchs_train_the_same_heads_on_any_number_of_threads
         torch.set_num_threads(threads)
     assert torch.equal(one.heads.theta, three.heads.theta)
     assert len(set(one.steps.tolist())) > 1, "patience ends some of them early"
-    monkeypatch.setattr(PooledHead, "compiled", lambda self, objective: None)
+    monkeypatch.setattr(PooledHead, "step_kernel", lambda self, objective: None)
     by_torch = trained()
     np.testing.assert_array_equal(by_torch.steps, one.steps)
     torch.testing.assert_close(by_torch.heads.theta, one.heads.theta, rtol=1e-4, atol=1e-4)
