@@ -26,9 +26,9 @@ LAYERS = {
     "bench": {
         "version": 0, "errors": 0, "protocols": 0,
         "storage": 1, "statistics": 1,
-        "cards": 2, "audio": 2, "metrics": 2, "significance": 3,
+        "cards": 2, "audio": 2,
         "corpora": 3, "features": 3,
-        "tasks": 4,
+        "tasks": 4, "metrics": 3, "significance": 4,
         "scoring": 5,
         "execution": 6, "leaderboard": 6,
         "contract": 7, "registry": 7, "__init__": 7, "cli": 7,
