@@ -41,7 +41,21 @@ class ComparisonCache:
         metrics: Sequence[str] = COMPARED_METRICS,
         keys: Collection[CountsKey] | None = None,
     ) -> list[PairResult]:
-        """Test a family, or give back what came of it; raises what :func:`run_family` raises."""
+        """Test a family, or give back what came of it.
+
+        Args:
+            name: of the family.
+            records: its members, one per system, on the same clips and folds.
+            pairs: names of the two systems of each comparison.
+            metrics: which to test.
+            keys: the statistics to test on; None for all.
+
+        Returns:
+            What :func:`run_family` returns.
+
+        Raises:
+            DataError: the members were scored on different clips or folds.
+        """
         path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
         try:
             columns = json.loads(path.read_text(encoding="utf-8"))
@@ -91,7 +105,10 @@ class ComparisonCache:
 class RememberedPages:
     """Pages of a board that were made before, by what decides them: code, the records they show and meet, the board's plan.
 
-    ``code`` is the hash of what makes pages; ``shared`` is whatever else all pages show.
+    Args:
+        folder: where they lie in the cache.
+        code: hash of the code that makes pages.
+        shared: whatever else all pages show, JSON values.
     """
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
@@ -99,7 +116,17 @@ class RememberedPages:
         self.made = 0
 
     def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
-        """Return the page ``make(name)``."""
+        """Return the page ``make(name)``, from the cache where its records are the same.
+
+        Args:
+            key: which page.
+            records: those that it shows.
+            make: makes the page of a name.
+            name: what it is made for.
+
+        Returns:
+            The page, HTML.
+        """
         # A record's facts decide as well as its statistics: its title, its card, its notes.
         content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, key, content])}.html"
@@ -113,7 +140,13 @@ class RememberedPages:
 
 
 class RememberedFiles:
-    """Files beside the pages, by the same reasons: where they lie as they were written, they are not written again."""
+    """Files beside the pages, by the same reasons: where they lie as they were written, they are not written again.
+
+    Args:
+        folder: where their hashes lie in the cache.
+        code: hash of the code that writes them.
+        shared: whatever else they depend on, JSON values.
+    """
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
         self._folder, self._shared = folder, hash_json([code, shared])
@@ -122,7 +155,16 @@ class RememberedFiles:
     def __call__(
         self, records: Sequence[Record], out: Path, write: Callable[[], Sequence[Path]]
     ) -> list[Path]:
-        """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing."""
+        """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing.
+
+        Args:
+            records: those that the files hold.
+            out: folder of the files.
+            write: writes them and returns their paths.
+
+        Returns:
+            Paths of the files.
+        """
         content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, content])}.json"
         try:

@@ -43,6 +43,14 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
 
     Labels are not needed: every clip is answered once per seed, statuses are as often as noted, and each answer is given
     no more rarely than the confusion counts say.
+
+    Args:
+        path: the record, for the sentences.
+        record: what it says, with its statistics.
+        folder: where the prediction tables lie.
+
+    Raises:
+        DataError: a table is missing, too big, of another record, or does not agree.
     """
     facts = record.facts
     parts: dict[int, list[PredictionTable]] = {}

@@ -118,8 +118,13 @@ class Believed:
 def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:
     """Check everything that is published.
 
-    ``data`` are folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
-    ``cache`` is where it is remembered which files were checked.
+    Args:
+        board: folder of publications.
+        data: folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
+        cache: folder that holds which files were checked before; None checks all of them anew.
+
+    Returns:
+        The records that passed, and a problem for each that did not.
 
     Raises:
         UsageError: nothing is published there, or ``board.yaml`` is not valid.
@@ -167,7 +172,16 @@ def _described(publication: Publication) -> Mapping[str, Any]:
 
 
 def plan_fault(plan: AnalysisPlan, wanted: AnalysisPlan, path: Path) -> None:
-    """Raise :class:`DataError` unless a plan keeps to the board's."""
+    """Raise :class:`DataError` unless a plan keeps to the board's.
+
+    Args:
+        plan: that a publication was run with.
+        wanted: the board's.
+        path: the publication's matrix, for the sentences.
+
+    Raises:
+        DataError: it judges otherwise, resamples less, or so much that checking would take too long.
+    """
     for name in BINDING:
         if getattr(plan, name) != getattr(wanted, name):
             raise DataError(

@@ -63,6 +63,14 @@ class TaskAnswers:
 def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -> NDArray[np.intp]:
     """Return each name's place in the labels of a view; −1 for one outside it, and for none.
 
+    Args:
+        names: one label per clip as the corpus or a system has it; None for none.
+        view: ``native``, ``seven`` or ``four``.
+        labels: classes of the view.
+
+    Returns:
+        Places in ``labels``, (clips,).
+
     >>> label_codes(["happy", "excited", "bored", None], "seven", ["neutral", "happy"]).tolist()
     [1, 1, -1, -1]
     """
@@ -73,6 +81,14 @@ def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -
 
 def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> TaskAnswers:
     """Read what the systems of some records, which share their task and protocol, answered to each clip.
+
+    Args:
+        run: folder of the run.
+        records: of one task and protocol, one per system.
+        tasks: the tasks whose labels are at hand.
+
+    Returns:
+        The task's clips with their labels, and a :class:`ClipAnswers` per record, in the order of ``records``.
 
     Raises:
         DataError: the labels or a prediction table are not at hand, or are not what was scored.
@@ -131,6 +147,18 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
 
     Free replies and constrained choice of one Audio-LLM are the pair this was made for: where they disagree, the way
     of asking decides the answer.
+
+    Args:
+        run: folder of the run.
+        records: all of the run.
+        a: name of one system.
+        b: name of the other.
+
+    Yields:
+        An agreement per task, regime and condition that both were run on.
+
+    Raises:
+        DataError: a table is there and cannot be read.
     """
     tables = RunFolder(run).tables
     of_system = {s: {_place(r): r for r in records if r.system == s} for s in (a, b)}
@@ -146,7 +174,20 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
 
 
 def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreement | None:
-    """Compare the answers behind two records of one task, of one run or of two; None where a table is not at hand."""
+    """Compare the answers behind two records of one task, of one run or of two; None where a table is not at hand.
+
+    Args:
+        run: folder of the run that ``record`` is of.
+        record: one system on the task.
+        other_run: folder of the run that ``other`` is of.
+        other: the other system on the task.
+
+    Returns:
+        On how many clips both answered and said the same, of the first seed of each; or None.
+
+    Raises:
+        DataError: a table is there and cannot be read.
+    """
     said = [_labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))]
     if said[0] is None or said[1] is None:
         return None

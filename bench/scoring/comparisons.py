@@ -112,6 +112,15 @@ def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = N
 
     A pair outside every family of the plan is a family of its own, and its pairings say so.
 
+    Args:
+        records: all of a run.
+        a: name of one system.
+        b: name of the other.
+        task: the only task to compare on; None for all that both were run on.
+
+    Returns:
+        A result per task, condition, view, outside rule and metric; differences are ``a`` − ``b``.
+
     Raises:
         UsageError: a system or task that the run has not.
         DataError: the two were never run on the same task.
@@ -215,7 +224,18 @@ def run_family(
 ) -> list[PairResult]:
     """Test a family on every view and outside rule that its members share, in the metrics asked for.
 
-    ``keys`` names the statistics to test on; None means all.
+    Args:
+        name: of the family, as its results say it.
+        records: its members, one per system, on the same clips and folds.
+        pairs: names of the two systems of each comparison; p-values are adjusted over all of them.
+        metrics: which to test, where the target has them.
+        keys: the statistics to test on; None for all.
+
+    Returns:
+        A result per pair, statistics and metric; none where a metric cannot be tested.
+
+    Raises:
+        DataError: the members were scored on different clips or folds.
     """
     plan = records[0].facts.plan
     if len({r.clusters for r in records}) > 1 or len({r.facts.content_hash for r in records}) > 1:
@@ -401,7 +421,14 @@ def same_clips(a: Record, b: Record) -> bool:
 def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:
     """Return ``a`` less ``b``, which share their clusters; None where either has no value.
 
-    Statistics are averaged over seeds first, so the two may have other numbers of seeds.
+    Args:
+        metric: its name.
+        a: statistics; averaged over seeds first, so the two may have other numbers of seeds.
+        b: statistics that are subtracted.
+        level: coverage of the interval, 0..1.
+
+    Returns:
+        The difference with its jackknife interval over clusters, in the metric's own unit; or None.
     """
     chosen = metric_named(metric)
     first, second = a.averaged, b.averaged

@@ -93,8 +93,17 @@ def count_all(
     """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
-    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
-    who ask what that would say; no slices then.
+    protocol.
+
+    Args:
+        task: what was answered; segments are put together here.
+        seeds: one table per seed over all test clips (:func:`whole_table`).
+        plan: names the primary view.
+        by_clip: make every clip a cluster of its own, for those who ask what that would say; no slices then.
+        salt: another hash to name clusters with; None for the task's content.
+
+    Returns:
+        Statistics of the whole and of slices, and what they are counted over.
     """
     task = scored(task)
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
@@ -127,6 +136,15 @@ def count_all(
 
 def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[PredictionTable]) -> PredictionTable:
     """Put the folds of one seed together, in the task's row order; segments to clips where the task says so.
+
+    Args:
+        task: what was answered, before segments are put together.
+        protocol: of the record; ``within`` checks the folds again.
+        seed: for the sentences.
+        parts: the tables, one per fold.
+
+    Returns:
+        One table over all test clips.
 
     Raises:
         DataError: the tables do not answer each test clip once, or were made with other labels; the message names
@@ -203,7 +221,17 @@ def count(
 ) -> list[Counts]:
     """Count what scores are made of, for each view, outside rule and choice of rows, and for each dimension.
 
-    ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        places: where each clip is counted, (clips,): its cluster, for a start; −1 leaves it out.
+        n_places: how many places there are.
+        views: the views to count in, of those no finer than the task's.
+        outsides: what becomes of answers outside the view, ``wrong`` or ``masked``.
+        kinds: ``all`` clips, or those answered (``ok``).
+
+    Returns:
+        Blocks whose values are (seeds, n_places, K, K + 1) for K classes, (seeds, n_places, 6) for a dimension.
     """
     blocks: list[Counts] = []
     for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
@@ -233,6 +261,15 @@ def count_probabilities(
 
     Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
     part) was among them. A clip that is not ok knows nothing: its probabilities count as uniform, and as wrong.
+
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        places: where each clip is counted, (clips,); −1 leaves it out.
+        n_places: how many places there are.
+
+    Returns:
+        Blocks ``calibration``, (seeds, n_places, bins, 4), and ``votes``, (seeds, n_places, 4), for all rows and the ok ones.
     """
     labels, table = task.offered_labels, label_table()
     if len(labels) < 2 or any(s.probabilities is None for s in seeds):
@@ -279,7 +316,14 @@ def count_probabilities(
 def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Counts]:
     """Count what one listener answers where the others' majority, or the intended label, is the truth.
 
-    ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
+    Args:
+        task: with its votes and ratings.
+        seeds: how many the record has. None decides anything here: all hold the same.
+        place: row of each hashed cluster.
+        salt: what cluster names are hashed with.
+
+    Returns:
+        Blocks on the axis :data:`LISTENER`, (seeds, clusters, …); none without votes and ratings.
     """
     found = []
     for human in human_references(task):
@@ -302,7 +346,19 @@ def count_slices(
     axes: Sequence[SubgroupAxis],
     views: Collection[str],
 ) -> list[Counts]:
-    """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass."""
+    """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass.
+
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+        axes: how clips are sorted into groups.
+        views: the views to count in.
+
+    Returns:
+        A block per group, (seeds, clusters, …); on the axis ``speaker`` one for all, (seeds, speakers, …).
+    """
     found: list[Counts] = []
     for axis in axes:
         codes, groups = axis.codes, axis.groups

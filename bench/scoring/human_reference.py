@@ -86,7 +86,16 @@ def _codes(emotions: Sequence[str | None], view: str, labels: Sequence[str]) -> 
 
 
 def votes_in_view(votes: Sequence[Mapping[str, float] | None], view: str, labels: Sequence[str]) -> Array:
-    """Votes (clips, K + 1) in the classes of a view; the last column holds answers outside it."""
+    """Votes (clips, K + 1) in the classes of a view; the last column holds answers outside it.
+
+    Args:
+        votes: number of votes per label for each clip, None for a clip without.
+        view: ``native``, ``seven`` or ``four``.
+        labels: the K classes of the view.
+
+    Returns:
+        Numbers of votes, (clips, K + 1).
+    """
     code = {label: i for i, label in enumerate(labels)}
     table = label_table()
     counts = np.zeros((len(votes), len(labels) + 1))
@@ -101,12 +110,19 @@ def vote_statistics(
 ) -> tuple[Array, int, float]:
     """Count one listener's answers against the majority of the others, or against intended labels.
 
-    ``counts`` (clips, K + 1), last column "another answer". A listener is drawn from the n of a clip: with chance n_c / n he
+    A listener is drawn from the n of a clip: with chance n_c / n he
     said c; the others are then n − e_c, whose majority is the truth, split evenly over ties. That is the exact mean over
     listeners, without any draw. Clips with fewer than two votes, and the share of a clip's weight whose truth is "another
-    answer", count nowhere. ``intended``: a class code per clip, −1 for none, in place of the majority.
+    answer", count nowhere.
 
-    Returns (clusters, K, K + 1), the number of clips counted, and of their votes.
+    Args:
+        counts: numbers of votes, (clips, K + 1), last column "another answer".
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+        intended: a class code per clip, −1 for none, in place of the majority.
+
+    Returns:
+        Confusions (clusters, K, K + 1), the number of clips counted, and of their votes.
 
     >>> vote_statistics(np.array([[3.0, 1.0, 0.0]]), np.array([0]), 1)[0].tolist()
     [[[0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]]
@@ -143,7 +159,15 @@ def rating_statistics(
     """Six sums per cluster of one listener's rating (prediction) against the mean of the others (truth), for CCC.
 
     Each of a clip's m listeners stands against the other m − 1 with weight 1/m, so every clip counts once. Clips with
-    fewer than two ratings count nowhere. Returns (clusters, 6), the number of clips, and of ratings.
+    fewer than two ratings count nowhere.
+
+    Args:
+        ratings: the listeners' ratings of one dimension for each clip, 0..1.
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+
+    Returns:
+        Sums (clusters, 6), the number of clips counted, and of their ratings.
     """
     sums = np.zeros((n_clusters, 6))
     clips, given = 0, 0

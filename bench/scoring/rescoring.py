@@ -77,8 +77,15 @@ def rescore(
 ) -> list[Checked]:
     """Compute everything again that the records of a folder say.
 
-    ``by_clip`` takes clips as independent instead of the task's clusters, which needs the tables. It understates the
-    uncertainty wherever speakers have several clips, and every figure so made says so.
+    Args:
+        path: a run, a published folder of records, or the folder that holds them.
+        source: what to compute from: the statistics inside ``records``, or prediction ``tables`` and labels.
+        data: folders of prepared corpora; blank for SERBENCH_DATA, else where the run found them.
+        by_clip: take clips as independent instead of the task's clusters, which needs the tables. It understates the
+            uncertainty wherever speakers have several clips, and every figure so made says so.
+
+    Returns:
+        The records as they were computed just now, by file name.
 
     Raises:
         UsageError: no run and no records there.

@@ -18,7 +18,13 @@ from bench.tasks.task import Task
 
 
 class RebuiltTasks:
-    """The tasks of records, each built once. With ``decode``, audio is decoded where the cache lacks it."""
+    """The tasks of records, each built once.
+
+    Args:
+        corpora: prepared corpora that are at hand.
+        limit: at most so many clips per task; None for all.
+        decode: whether audio is decoded where the cache lacks it.
+    """
 
     def __init__(self, corpora: Sequence[PreparedCorpus], limit: int | None, *, decode: bool = True) -> None:
         self._corpora, self._limit, self._decode = {c.card.name: c for c in corpora}, limit, decode
@@ -26,7 +32,16 @@ class RebuiltTasks:
 
     @classmethod
     def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> RebuiltTasks:
-        """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them."""
+        """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them.
+
+        Args:
+            path: the run.
+            data: folders of prepared corpora; blank for SERBENCH_DATA, else where the run found them.
+            decode: whether audio is decoded where the cache lacks it.
+
+        Returns:
+            Their tasks, none built yet, with the limit that the run was made with.
+        """
         return cls(corpora_at_hand(path, data), limit_of(path), decode=decode)
 
     def folder(self, corpus: str) -> Path | None:
