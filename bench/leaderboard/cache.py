@@ -59,14 +59,14 @@ class ComparisonCache:
         path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
         try:
             columns = json.loads(path.read_text(encoding="utf-8"))
-            found = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
+            results = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
         except (OSError, ValueError, KeyError, TypeError):
-            found = run_family(name, records, pairs, metrics, keys)
+            results = run_family(name, records, pairs, metrics, keys)
             self.tested += 1
-            self._write(path, found)
+            self._write(path, results)
         else:
             self.remembered += 1
-        return found
+        return results
 
     def _key(
         self,
@@ -168,11 +168,11 @@ class RememberedFiles:
         content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, content])}.json"
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            if noted and all(hash_file(out / name) == said for name, said in noted.items()):
-                return [out / name for name in noted]
+            hashes = json.loads(path.read_text(encoding="utf-8"))
+            if hashes and all(hash_file(out / name) == file_hash for name, file_hash in hashes.items()):
+                return [out / name for name in hashes]
         except (OSError, ValueError, AttributeError, TypeError):
-            pass  # nothing noted, or a file is gone: write
+            pass  # no hashes noted, or a file is gone: write
         written = list(write())
         self.made += 1
         write_text(path, json.dumps({p.relative_to(out).as_posix(): hash_file(p) for p in written}))
@@ -184,8 +184,8 @@ def _plain(value: Any) -> Any:
 
 
 def _pairing(row: dict[str, Any]) -> PairResult:
-    made = PairResult(
+    result = PairResult(
         **row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""}
     )
-    object.__setattr__(made, "sentence", sentence(made))
-    return made
+    object.__setattr__(result, "sentence", sentence(result))
+    return result

@@ -85,17 +85,17 @@ def _copy(
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
     target.folder.records.mkdir(parents=True)
-    wanted: dict[str, None] = {}
+    cells: dict[str, None] = {}
     for path in chosen:
         shutil.copyfile(path, target.folder.records / path.name)
         shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        wanted |= dict.fromkeys(facts[path].tables)
+        cells |= dict.fromkeys(facts[path].tables)
     for path in (source.matrix, source.sidecar):
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)
     if tables:
         target.folder.tables.mkdir()
-        for cell in wanted:
+        for cell in cells:
             # The variants of a cell (prompts, orders) lie beside it, under its key.
             for path in sorted(source.tables.glob(f"{cell}*.parquet")):
                 shutil.copyfile(path, target.folder.tables / path.name)

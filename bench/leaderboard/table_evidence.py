@@ -54,10 +54,10 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     """
     facts = record.facts
     parts: dict[int, list[PredictionTable]] = {}
-    for cell, noted in facts.tables.items():
+    for cell, table_hash in facts.tables.items():
         table = folder / f"{cell}.parquet"
         require_bounded_parquet(table)
-        if hash_file(table) != noted:
+        if hash_file(table) != table_hash:
             raise DataError(f"{table}: is not the table that {path.name} was scored from")
         read = read_table(table)
         for name in IDENTITY:

@@ -53,11 +53,11 @@ class BoardRecord:
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         facts = self.record.facts
-        kept = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
+        fields = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
         return {
             "publication": self.publication,
             "record": self.path.stem,
-            **{k: getattr(facts, k) for k in kept},
+            **{k: getattr(facts, k) for k in fields},
             "badge": self.badge,
             "imported": self.imported,
             "retracted": self.retracted,
@@ -254,10 +254,10 @@ def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
                 f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
-        for name, said in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
+        for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
             if getattr(facts, name) != getattr(first.record.facts, name):
                 yield BoardProblem(
                     r.publication, r.path.stem,
-                    f"{r.path}: was scored on other {said} of {r.record.task} than {first.path}; one board has one version of a task",
+                    f"{r.path}: was scored on other {what} of {r.record.task} than {first.path}; one board has one version of a task",
                 )  # fmt: skip
                 break

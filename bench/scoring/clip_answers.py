@@ -37,10 +37,10 @@ class ClipAnswers:
 
     def codes(self, view: str, labels: Sequence[str]) -> NDArray[np.intp]:
         """Return the place in ``labels`` of the answer to each clip, (clips,); −1 where it is none of these."""
-        said = [
+        answers = [
             a if s == "ok" else None for s, a in zip(self.table.statuses, self.table.answers, strict=True)
         ]
-        return label_codes(said, view, labels)
+        return label_codes(answers, view, labels)
 
     @property
     def dimensions(self) -> Array:
@@ -103,15 +103,15 @@ def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> T
 
 def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:
     seed, parts = record.facts.seeds[0], []
-    for cell, noted in record.facts.tables.items():
+    for cell, table_hash in record.facts.tables.items():
         path = folder.tables / f"{cell}.parquet"
-        if not path.is_file() or hash_file(path) != noted:
+        if not path.is_file() or hash_file(path) != table_hash:
             raise DataError(
                 f"{path}: {'changed since' if path.is_file() else 'missing, though'} {record.system} was scored from it"
             )
-        read = read_table(path)
-        if int(read.identity["seed"]) == seed:
-            parts.append(read)
+        table = read_table(path)
+        if int(table.identity["seed"]) == seed:
+            parts.append(table)
     return whole_table(task, record.facts.protocol, seed, parts)
 
 
@@ -166,11 +166,11 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
         second = of_system[b].get(place)
         if second is None:
             continue
-        said = [_labels(tables, r.facts) for r in (first, second)]
-        if said[0] is None or said[1] is None:
+        answers = [_labels(tables, r.facts) for r in (first, second)]
+        if answers[0] is None or answers[1] is None:
             continue
-        both = said[0].keys() & said[1].keys()
-        yield Agreement(*place, len(both), sum(said[0][clip] == said[1][clip] for clip in both))
+        both = answers[0].keys() & answers[1].keys()
+        yield Agreement(*place, len(both), sum(answers[0][clip] == answers[1][clip] for clip in both))
 
 
 def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreement | None:
@@ -188,11 +188,13 @@ def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreem
     Raises:
         DataError: a table is there and cannot be read.
     """
-    said = [_labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))]
-    if said[0] is None or said[1] is None:
+    answers = [
+        _labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))
+    ]
+    if answers[0] is None or answers[1] is None:
         return None
-    both = said[0].keys() & said[1].keys()
-    return Agreement(*_place(record), len(both), sum(said[0][clip] == said[1][clip] for clip in both))
+    both = answers[0].keys() & answers[1].keys()
+    return Agreement(*_place(record), len(both), sum(answers[0][clip] == answers[1][clip] for clip in both))
 
 
 def _place(record: Record) -> tuple[str, str, str]:
@@ -201,7 +203,7 @@ def _place(record: Record) -> tuple[str, str, str]:
 
 def _labels(tables: Path, facts: RecordFacts) -> dict[str, str] | None:
     """Map clip ids to the label answered, of the record's first seed; None when a table is not at hand."""
-    found: dict[str, str] = {}
+    label_of: dict[str, str] = {}
     for cell in facts.tables:
         path = tables / f"{cell}.parquet"
         if not path.is_file():
@@ -209,5 +211,5 @@ def _labels(tables: Path, facts: RecordFacts) -> dict[str, str] | None:
         table = read_table(path)
         if table.identity["seed"] == facts.seeds[0]:
             rows = zip(table.clip_ids, table.statuses, table.answers, strict=True)
-            found |= {clip: label for clip, status, label in rows if status == "ok" and label is not None}
-    return found
+            label_of |= {clip: label for clip, status, label in rows if status == "ok" and label is not None}
+    return label_of

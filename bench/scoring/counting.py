@@ -155,8 +155,8 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
     tests = {f.name: {task.clip_ids[i] for i in f.test} for f in task.folds}
     what, task = f"{task.name}, seed {seed}", task.tested
     for part in parts:
-        own = tests.get(str(part.identity.get("fold")))
-        if own is not None and (wrong := sorted(set(part.clip_ids) - own)):
+        test_clips = tests.get(str(part.identity.get("fold")))
+        if test_clips is not None and (wrong := sorted(set(part.clip_ids) - test_clips)):
             raise DataError(
                 f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
                 "does not test"
@@ -185,17 +185,17 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
             f"{what}: the {len(parts)} prediction table(s) do not answer each test clip once: {len(missing)} of {len(task)}"
             f" missing, first {missing[0]!r} ({_missing_folds(task, set(missing))})"
         )
-    places = [row[c] for c in task.clip_ids]
-    given = all(p.probabilities is not None for p in parts)
-    probabilities = np.stack([parts[p].probabilities[j] for p, j in places]) if given else None  # type: ignore[index]
+    positions = [row[c] for c in task.clip_ids]
+    all_probable = all(p.probabilities is not None for p in parts)
+    probabilities = np.stack([parts[p].probabilities[j] for p, j in positions]) if all_probable else None  # type: ignore[index]
     whole = PredictionTable(
         clip_ids=task.clip_ids,
-        statuses=tuple(parts[p].statuses[j] for p, j in places),
-        answers=tuple(parts[p].answers[j] for p, j in places),
+        statuses=tuple(parts[p].statuses[j] for p, j in positions),
+        answers=tuple(parts[p].answers[j] for p, j in positions),
         labels=parts[0].labels,
         probabilities=probabilities,
-        dimensions=np.stack([parts[p].dimensions[j] for p, j in places]),
-        replies=tuple(parts[p].replies[j] for p, j in places),
+        dimensions=np.stack([parts[p].dimensions[j] for p, j in positions]),
+        replies=tuple(parts[p].replies[j] for p, j in positions),
         identity={},
     )
     return put_together(task, whole) if task.by_clip else whole
@@ -281,36 +281,40 @@ def count_probabilities(
 
     truth = np.array([offered(e) for e in task.emotions])
     votes = np.zeros((len(task), len(labels)))
-    for i, given in enumerate(task.votes):
-        for name, n in (given or {}).items():
+    for i, clip_votes in enumerate(task.votes):
+        for name, n in (clip_votes or {}).items():
             if (column := offered(name)) >= 0:
                 votes[i, column] += n
     voted = votes.sum(axis=1) > 0
-    found = []
+    blocks = []
     for rows in ("all", "ok"):
         calibration, agreement = [], []
         for seed in seeds:
-            kept = _counted(seed, rows, places)
-            said = _distributions(seed)
-            own = kept & (truth >= 0)
+            counted = _counted(seed, rows, places)
+            probabilities = _distributions(seed)
+            usable = counted & (truth >= 0)
             sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
-            if own.any():
-                sums += calibration_statistics(truth[own], said[own], places[own], n_clusters=n_places)
+            if usable.any():
+                sums += calibration_statistics(
+                    truth[usable], probabilities[usable], places[usable], n_clusters=n_places
+                )
             calibration.append(sums)
-            own = kept & voted
+            usable = counted & voted
             sums = np.zeros((n_places, len(VOTE_SUMS)))
-            if own.any():
-                sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
+            if usable.any():
+                sums += soft_label_statistics(
+                    votes[usable], probabilities[usable], places[usable], n_clusters=n_places
+                )
             agreement.append(sums)
         block = Counts(
             task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
         )
-        found.append(block)
+        blocks.append(block)
         if voted.any():
-            found.append(
+            blocks.append(
                 replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
             )
-    return found
+    return blocks
 
 
 def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Counts]:
@@ -325,17 +329,17 @@ def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str)
     Returns:
         Blocks on the axis :data:`LISTENER`, (seeds, clusters, …); none without votes and ratings.
     """
-    found = []
+    blocks = []
     for human in human_references(task):
         values = np.zeros((len(place), *human.statistics.shape[1:]))
         values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
-        found.append(
+        blocks.append(
             Counts(
                 human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
                 () if human.target == "category" else MOMENTS, LISTENER, human.truth,
             )
         )  # fmt: skip
-    return found
+    return blocks
 
 
 def count_slices(
@@ -359,7 +363,7 @@ def count_slices(
     Returns:
         A block per group, (seeds, clusters, …); on the axis ``speaker`` one for all, (seeds, speakers, …).
     """
-    found: list[Counts] = []
+    blocks: list[Counts] = []
     for axis in axes:
         codes, groups = axis.codes, axis.groups
         if axis.absent or codes is None:
@@ -369,13 +373,13 @@ def count_slices(
         n_places = len(groups) * (1 if by_speaker else n_clusters)
         for whole in count(task, seeds, places, n_places, views=views, outsides=("wrong",), kinds=("all",)):
             if by_speaker:
-                found.append(replace(whole, axis=axis.name))
+                blocks.append(replace(whole, axis=axis.name))
                 continue
             parts = np.split(whole.values, len(groups), axis=1)
-            found += [
+            blocks += [
                 replace(whole, values=v, axis=axis.name, group=g) for g, v in zip(groups, parts, strict=True)
             ]
-    return found
+    return blocks
 
 
 def _confusions(
@@ -390,15 +394,15 @@ def _confusions(
         return code.get(table.place(view, label) or "", -1) if label is not None else -1
 
     truth = np.array([coded(e) for e in task.emotions])
-    kept = (truth >= 0) & _counted(seed, rows, places)
+    counted = (truth >= 0) & _counted(seed, rows, places)
     if outside == "masked":
         answers = _masked(seed, coded, len(labels))
     else:
         answers = np.array([coded(a) for a in seed.answers])
     counts = np.zeros((n_places, len(labels), len(labels) + 1))
-    if kept.any():
+    if counted.any():
         counts += confusion_statistics(
-            truth[kept], answers[kept], places[kept], n_labels=len(labels), n_clusters=n_places
+            truth[counted], answers[counted], places[counted], n_labels=len(labels), n_clusters=n_places
         )
     return counts
 
@@ -429,11 +433,11 @@ def _distributions(seed: PredictionTable) -> Array:
 def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: ClipCodes, n_places: int) -> Array:
     """Six sums of one dimension and seed, (places, 6): a missing answer counts as mid-scale, or not at all (rows ``ok``)."""
     truth = task.dimensions[:, d]
-    kept = np.isfinite(truth) & _counted(seed, rows, places)
+    counted = np.isfinite(truth) & _counted(seed, rows, places)
     if rows == "ok":
-        kept &= np.isfinite(seed.dimensions[:, d])
-    said = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
+        counted &= np.isfinite(seed.dimensions[:, d])
+    predicted = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
     sums = np.zeros((n_places, len(MOMENTS)))
-    if kept.any():
-        sums += moment_statistics(truth[kept], said[kept], places[kept], n_clusters=n_places)
+    if counted.any():
+        sums += moment_statistics(truth[counted], predicted[counted], places[counted], n_clusters=n_places)
     return sums

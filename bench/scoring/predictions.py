@@ -78,10 +78,10 @@ def complete_answers(
     _check_answers(answers, len(asked), labels)
     n, rows = len(clip_ids), list(asked)
     statuses: list[str] = [silent.get(i, "") for i in range(n)]
-    said: list[str | None] = [None] * n
+    predicted: list[str | None] = [None] * n
     replies: list[str | None] = [None] * n
     for j, i in enumerate(rows):
-        statuses[i], said[i] = answers.statuses[j], answers.labels[j]
+        statuses[i], predicted[i] = answers.statuses[j], answers.labels[j]
         replies[i] = answers.replies[j] if answers.replies else None
     probabilities = None
     if answers.probabilities is not None:
@@ -93,7 +93,7 @@ def complete_answers(
     return PredictionTable(
         tuple(clip_ids),
         tuple(statuses),
-        tuple(said),
+        tuple(predicted),
         tuple(labels),
         probabilities,
         dimensions,

@@ -89,13 +89,13 @@ class RebuiltTasks:
         task = self._built[name, protocol]
         if learnt is not None:
             task = replace(task, view=learnt[0], offered=learnt[1])
-        for said, own, scored in (
+        for what, current, scored in (
             ("clips, labels or speakers", task.content_hash, content_hash),
             ("folds", task.folds_hash, folds_hash),
         ):
-            if own != scored:
+            if current != scored:
                 raise DataError(
-                    f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
+                    f"{path}: was scored on other {what} of {name} than those in {self._corpora[corpus].folder} now; "
                     "use the corpus and the version it was scored with, or --from records"
                 )
         return task
@@ -106,8 +106,8 @@ def corpora_at_hand(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
     if folders := data_folders(data):
         return find_corpora(folders)[0]
     try:
-        noted = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
-        folders = [Path(p) for p in noted.values() if Path(p).is_dir()]
+        folder_of = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
+        folders = [Path(p) for p in folder_of.values() if Path(p).is_dir()]
     except (OSError, ValueError, AttributeError, TypeError):
         folders = []
     return find_corpora(folders)[0] if folders else []
