@@ -191,6 +191,48 @@ def test_docs_and_docstrings_name_nothing_that_is_not_there() -> None:
             assert is_there(dotted), f"{path.relative_to(ROOT)} names {dotted}, which is not there"
 
 
+HELP_TEXTS = {"bench.cli.app", "bench.cli.groups"}
+"""Modules whose commands have the text of ``--help`` as their docstring, where Typer lists the options itself."""
+
+
+def takes(function: ast.FunctionDef | ast.AsyncFunctionDef, *, bound: bool) -> int:
+    """How many parameters a function has, without ``self`` or ``cls`` where it is ``bound``."""
+    parameters = function.args
+    return len(parameters.posonlyargs) + len(parameters.args) + len(parameters.kwonlyargs) - bound
+
+
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function is registered with a Typer application: ``@app.command(...)`` and its like."""
+    called = [d.func for d in function.decorator_list if isinstance(d, ast.Call)]
+    return any(isinstance(f, ast.Attribute) and f.attr == "command" for f in called)
+
+
+def without_arguments(module: str, body: list[ast.stmt], owner: str = "") -> Iterator[str]:
+    """Public functions, methods and constructors of three or more parameters without ``Args:`` in their docstring."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+            text = "".join(ast.get_docstring(n) or "" for n in (node, *made))
+            if any(takes(n, bound=True) >= 3 for n in made) and "Args:" not in text:
+                yield f"{module}.{node.name}"
+            yield from without_arguments(module, node.body, f"{node.name}.")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
+            command = module in HELP_TEXTS and is_command(node)
+            many = takes(node, bound=bool(owner) and not static) >= 3
+            if many and not command and "Args:" not in (ast.get_docstring(node) or ""):
+                yield f"{module}.{owner}{node.name}"
+
+
+def test_whoever_takes_three_arguments_or_more_says_what_they_are() -> None:
+    silent = [
+        name
+        for module, path in modules("bench", "adapters", "reports").items()
+        for name in without_arguments(module, ast.parse(path.read_text(encoding="utf-8")).body)
+    ]
+    assert not silent, f"without Args: in the docstring: {', '.join(silent)}"
+
+
 def test_the_engine_knows_no_system_and_no_corpus_by_name() -> None:
     names = {p.stem for p in (ROOT / "adapters/systems").glob("*.yaml")} | {
         p.stem for p in (ROOT / "tasks/corpora").glob("*.yaml")

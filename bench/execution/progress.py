@@ -77,14 +77,27 @@ class ProgressBars(Reporter):
         self._slots[slot] = self._progress.add_task(f"  {name}", total=None, left="")
 
     def moved(self, slot: int, done: float, total: float) -> None:
-        """Move a job's bar and estimate its time left."""
+        """Move a job's bar and estimate its time left.
+
+        Args:
+            slot: number of the worker.
+            done: so much of the job, in units of its own.
+            total: all of it, in the same units.
+        """
         if slot in self._slots:
             bar = self._progress.tasks[self._progress.task_ids.index(self._slots[slot])]
             left = human_time((bar.elapsed or 0) * (total - done) / done) + " left" if done else ""
             self._progress.update(self._slots[slot], completed=done, total=total, left=left)
 
     def finished(self, slot: int, name: str, seconds: float, left: float) -> None:
-        """Remove a job's bar and move the stage's."""
+        """Remove a job's bar and move the stage's.
+
+        Args:
+            slot: number of the worker.
+            name: of the job.
+            seconds: by which the stage's bar moves.
+            left: seconds until the stage ends, about.
+        """
         self._progress.remove_task(self._slots.pop(slot))
         if self._whole is not None:
             self._progress.update(self._whole, advance=seconds, left=f"about {human_time(left)} left")
@@ -116,7 +129,14 @@ class ProgressLines(Reporter):
         self.note(f"{title} (about {human_time(total_seconds)} of work)")
 
     def finished(self, slot: int, name: str, seconds: float, left: float) -> None:
-        """Print a line if the last is old enough."""
+        """Print a line if the last is old enough.
+
+        Args:
+            slot: number of the worker.
+            name: of the job.
+            seconds: of one worker that the job was estimated to take.
+            left: seconds until the stage ends, about.
+        """
         if time.monotonic() - self._last > self.EVERY:
             self._last = time.monotonic()
             self.note(f"{self._title}: {name} done, about {human_time(left)} left")

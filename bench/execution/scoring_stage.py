@@ -37,7 +37,7 @@ def score_plan(
         done: finished cells, by key.
         note: gets a line for what cannot be scored and what is set aside.
     """
-    kept = set()
+    current = set()
     unscored: dict[str, str] = {}
     for record in plan.records:
         if not record.cells or any(c.key not in done for c in record.cells):
@@ -45,7 +45,7 @@ def score_plan(
         path = folder.records / f"{record.stem}.json"
         rows = [done[c.key] for c in record.cells]
         inputs = _inputs_hash(record, rows, plan.matrix)
-        kept.add(path.stem)
+        current.add(path.stem)
         if _is_current(path, inputs):
             continue
         tables = [read_table(folder.tables / f"{c.key}.parquet") for c in record.cells]
@@ -57,14 +57,14 @@ def score_plan(
         except BenchError as error:
             note(f"not scored: {record.system.name} on {record.task.name}: {error}")
             unscored[path.stem] = str(error)
-            kept.discard(path.stem)
+            current.discard(path.stem)
             continue
-        own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
-        write_record(path, facts.model_copy(update=own), blocks)
+        origin = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
+        write_record(path, facts.model_copy(update=origin), blocks)
     write_json(folder.unscored, unscored)
     present = sorted(folder.records.iterdir()) if folder.records.is_dir() else []
-    kept |= {p.stem for p in present if p.suffix == ".json" and p.stem not in kept and _was_imported(p)}
-    stale = [p for p in present if p.stem not in kept]
+    current |= {p.stem for p in present if p.suffix == ".json" and p.stem not in current and _was_imported(p)}
+    stale = [p for p in present if p.stem not in current]
     for path in stale:
         folder.superseded.mkdir(exist_ok=True)
         path.replace(folder.superseded / path.name)

@@ -41,18 +41,32 @@ class ComparisonCache:
         metrics: Sequence[str] = COMPARED_METRICS,
         keys: Collection[CountsKey] | None = None,
     ) -> list[PairResult]:
-        """Test a family, or give back what came of it; raises what :func:`run_family` raises."""
+        """Test a family, or give back what came of it.
+
+        Args:
+            name: of the family.
+            records: its members, one per system, on the same clips and folds.
+            pairs: names of the two systems of each comparison.
+            metrics: which to test.
+            keys: the statistics to test on; None for all.
+
+        Returns:
+            What :func:`run_family` returns.
+
+        Raises:
+            DataError: the members were scored on different clips or folds.
+        """
         path = self._folder / f"{self._key(name, records, pairs, metrics, keys)}.json"
         try:
             columns = json.loads(path.read_text(encoding="utf-8"))
-            found = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
+            results = [_pairing(dict(zip(columns["names"], row, strict=True))) for row in columns["rows"]]
         except (OSError, ValueError, KeyError, TypeError):
-            found = run_family(name, records, pairs, metrics, keys)
+            results = run_family(name, records, pairs, metrics, keys)
             self.tested += 1
-            self._write(path, found)
+            self._write(path, results)
         else:
             self.remembered += 1
-        return found
+        return results
 
     def _key(
         self,
@@ -91,7 +105,10 @@ class ComparisonCache:
 class RememberedPages:
     """Pages of a board that were made before, by what decides them: code, the records they show and meet, the board's plan.
 
-    ``code`` is the hash of what makes pages; ``shared`` is whatever else all pages show.
+    Args:
+        folder: where they lie in the cache.
+        code: hash of the code that makes pages.
+        shared: whatever else all pages show, JSON values.
     """
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
@@ -99,7 +116,17 @@ class RememberedPages:
         self.made = 0
 
     def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
-        """Return the page ``make(name)``."""
+        """Return the page ``make(name)``, from the cache where its records are the same.
+
+        Args:
+            key: which page.
+            records: those that it shows.
+            make: makes the page of a name.
+            name: what it is made for.
+
+        Returns:
+            The page, HTML.
+        """
         # A record's facts decide as well as its statistics: its title, its card, its notes.
         content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, key, content])}.html"
@@ -113,7 +140,13 @@ class RememberedPages:
 
 
 class RememberedFiles:
-    """Files beside the pages, by the same reasons: where they lie as they were written, they are not written again."""
+    """Files beside the pages, by the same reasons: where they lie as they were written, they are not written again.
+
+    Args:
+        folder: where their hashes lie in the cache.
+        code: hash of the code that writes them.
+        shared: whatever else they depend on, JSON values.
+    """
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
         self._folder, self._shared = folder, hash_json([code, shared])
@@ -122,15 +155,24 @@ class RememberedFiles:
     def __call__(
         self, records: Sequence[Record], out: Path, write: Callable[[], Sequence[Path]]
     ) -> list[Path]:
-        """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing."""
+        """Return what ``write()`` writes into ``out``, by the hashes noted the last time or by writing.
+
+        Args:
+            records: those that the files hold.
+            out: folder of the files.
+            write: writes them and returns their paths.
+
+        Returns:
+            Paths of the files.
+        """
         content = [r.file_hash for r in records]
         path = self._folder / f"{hash_json([self._shared, content])}.json"
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            if noted and all(hash_file(out / name) == said for name, said in noted.items()):
-                return [out / name for name in noted]
+            hashes = json.loads(path.read_text(encoding="utf-8"))
+            if hashes and all(hash_file(out / name) == file_hash for name, file_hash in hashes.items()):
+                return [out / name for name in hashes]
         except (OSError, ValueError, AttributeError, TypeError):
-            pass  # nothing noted, or a file is gone: write
+            pass  # no hashes noted, or a file is gone: write
         written = list(write())
         self.made += 1
         write_text(path, json.dumps({p.relative_to(out).as_posix(): hash_file(p) for p in written}))
@@ -142,8 +184,8 @@ def _plain(value: Any) -> Any:
 
 
 def _pairing(row: dict[str, Any]) -> PairResult:
-    made = PairResult(
+    result = PairResult(
         **row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""}
     )
-    object.__setattr__(made, "sentence", sentence(made))
-    return made
+    object.__setattr__(result, "sentence", sentence(result))
+    return result

@@ -17,10 +17,10 @@ Doubled = tuple[tuple[str, object], tuple[str, object]]
 
 def require_consistent(path: Path, facts: RecordFacts) -> None:
     """Raise :class:`DataError` where a record contradicts itself, hides what it is, or may not be published."""
-    for said, wanted in _doubled(path, facts):
-        if said[1] != wanted[1]:
+    for stated, expected in _doubled(path, facts):
+        if stated[1] != expected[1]:
             raise DataError(
-                f"{path}: says {said[0]} {said[1]!r}, but {wanted[0]} is {wanted[1]!r}; it was changed by hand"
+                f"{path}: says {stated[0]} {stated[1]!r}, but {expected[0]} is {expected[1]!r}; it was changed by hand"
             )
     if "dirty" in facts.code_version:
         raise DataError(
@@ -60,8 +60,8 @@ def _doubled(path: Path, facts: RecordFacts) -> list[Doubled]:
     pairs.append((("badges", sorted(facts.badges)), ("those that a split gives", badges)))
     pairs += _offered(facts)
     for k in ("system", "task", "protocol", "track", "condition"):
-        wanted = (f"{k} of the record", getattr(facts, k))
-        pairs += [((f"{k} in a score", getattr(r, k)), wanted) for r in facts.scores]
+        expected = (f"{k} of the record", getattr(facts, k))
+        pairs += [((f"{k} in a score", getattr(r, k)), expected) for r in facts.scores]
     return pairs
 
 
@@ -72,8 +72,8 @@ def _offered(facts: RecordFacts) -> list[Doubled]:
         offered = ("labels on offer", bool(facts.labels_offered))
         return [(offered, ("that there are classes to choose from", True))] if counted else []
     native = [b.labels for b in counted if b.view == "native"]
-    said = ("labels on offer", list(facts.labels_offered))
-    return [(said, ("what its statistics count", list(native[0])))] if native else []
+    stated = ("labels on offer", list(facts.labels_offered))
+    return [(stated, ("what its statistics count", list(native[0])))] if native else []
 
 
 def _require_cards(path: Path, facts: RecordFacts) -> None:

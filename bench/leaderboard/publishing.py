@@ -30,6 +30,15 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
     Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
     reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
 
+    Args:
+        run: folder of a finished run.
+        board: where it is published.
+        name: of the publication; blank for the matrix's.
+        tables: whether prediction tables are published, too.
+
+    Returns:
+        What was published, and what was left out and why.
+
     Raises:
         UsageError: no run, or a name that another matrix has taken.
         DataError: not one record may be published.
@@ -76,17 +85,17 @@ def _copy(
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
     target.folder.records.mkdir(parents=True)
-    wanted: dict[str, None] = {}
+    cells: dict[str, None] = {}
     for path in chosen:
         shutil.copyfile(path, target.folder.records / path.name)
         shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        wanted |= dict.fromkeys(facts[path].tables)
+        cells |= dict.fromkeys(facts[path].tables)
     for path in (source.matrix, source.sidecar):
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)
     if tables:
         target.folder.tables.mkdir()
-        for cell in wanted:
+        for cell in cells:
             # The variants of a cell (prompts, orders) lie beside it, under its key.
             for path in sorted(source.tables.glob(f"{cell}*.parquet")):
                 shutil.copyfile(path, target.folder.tables / path.name)
@@ -95,7 +104,13 @@ def _copy(
 def retract(board: Board, record: str, why: str) -> Publication:
     """Mark a published record as withdrawn, with the reason; it is kept, and shown as such.
 
-    ``record`` is ``NAME/STEM``, or a stem that only one publication has.
+    Args:
+        board: where it is published.
+        record: ``NAME/STEM``, or a stem that only one publication has.
+        why: the reason, one sentence.
+
+    Returns:
+        The publication that holds it.
 
     Raises:
         UsageError: no such record, several of that name, or no reason.

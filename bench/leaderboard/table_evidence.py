@@ -43,13 +43,21 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
 
     Labels are not needed: every clip is answered once per seed, statuses are as often as noted, and each answer is given
     no more rarely than the confusion counts say.
+
+    Args:
+        path: the record, for the sentences.
+        record: what it says, with its statistics.
+        folder: where the prediction tables lie.
+
+    Raises:
+        DataError: a table is missing, too big, of another record, or does not agree.
     """
     facts = record.facts
     parts: dict[int, list[PredictionTable]] = {}
-    for cell, noted in facts.tables.items():
+    for cell, table_hash in facts.tables.items():
         table = folder / f"{cell}.parquet"
         require_bounded_parquet(table)
-        if hash_file(table) != noted:
+        if hash_file(table) != table_hash:
             raise DataError(f"{table}: is not the table that {path.name} was scored from")
         read = read_table(table)
         for name in IDENTITY:

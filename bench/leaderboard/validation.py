@@ -53,11 +53,11 @@ class BoardRecord:
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         facts = self.record.facts
-        kept = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
+        fields = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
         return {
             "publication": self.publication,
             "record": self.path.stem,
-            **{k: getattr(facts, k) for k in kept},
+            **{k: getattr(facts, k) for k in fields},
             "badge": self.badge,
             "imported": self.imported,
             "retracted": self.retracted,
@@ -118,8 +118,13 @@ class Believed:
 def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:
     """Check everything that is published.
 
-    ``data`` are folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
-    ``cache`` is where it is remembered which files were checked.
+    Args:
+        board: folder of publications.
+        data: folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
+        cache: folder that holds which files were checked before; None checks all of them anew.
+
+    Returns:
+        The records that passed, and a problem for each that did not.
 
     Raises:
         UsageError: nothing is published there, or ``board.yaml`` is not valid.
@@ -167,7 +172,16 @@ def _described(publication: Publication) -> Mapping[str, Any]:
 
 
 def plan_fault(plan: AnalysisPlan, wanted: AnalysisPlan, path: Path) -> None:
-    """Raise :class:`DataError` unless a plan keeps to the board's."""
+    """Raise :class:`DataError` unless a plan keeps to the board's.
+
+    Args:
+        plan: that a publication was run with.
+        wanted: the board's.
+        path: the publication's matrix, for the sentences.
+
+    Raises:
+        DataError: it judges otherwise, resamples less, or so much that checking would take too long.
+    """
     for name in BINDING:
         if getattr(plan, name) != getattr(wanted, name):
             raise DataError(
@@ -240,10 +254,10 @@ def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
                 f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
-        for name, said in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
+        for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
             if getattr(facts, name) != getattr(first.record.facts, name):
                 yield BoardProblem(
                     r.publication, r.path.stem,
-                    f"{r.path}: was scored on other {said} of {r.record.task} than {first.path}; one board has one version of a task",
+                    f"{r.path}: was scored on other {what} of {r.record.task} than {first.path}; one board has one version of a task",
                 )  # fmt: skip
                 break

@@ -96,20 +96,20 @@ class _Term:
 
 def by_language(records: Iterable[Record]) -> tuple[list[Macro], list[AcrossGap]]:
     """Average every system's scores by language and over languages, per protocol, training, condition, view, metric."""
-    found: list[Macro] = []
+    macros: list[Macro] = []
     gaps: list[AcrossGap] = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "condition")).items():
         level = members[0].facts.plan.level
         for subject in _subjects(members):
             spoken = _languages(members, subject)
-            found += [_macro(key, name, subject, terms, level, 1) for name, terms in spoken.items()]
+            macros += [_macro(key, name, subject, terms, level, 1) for name, terms in spoken.items()]
             if len(spoken) > 1:
-                terms = [t.times(1 / len(spoken)) for own in spoken.values() for t in own]
-                found.append(_macro(key, ALL_LANGUAGES, subject, terms, level, len(spoken)))
+                terms = [t.times(1 / len(spoken)) for tasks in spoken.values() for t in tasks]
+                macros.append(_macro(key, ALL_LANGUAGES, subject, terms, level, len(spoken)))
                 system, track, protocol, training, condition = key
                 gap = _language_gap(subject, spoken, level)
                 gaps.append(AcrossGap(system, track, protocol, training, condition, "", gap))
-    return found, gaps
+    return macros, gaps
 
 
 def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
@@ -158,15 +158,18 @@ class Ranking:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        own = {k: v for k, v in asdict(self).items() if k != "ranks"}
+        fields = {k: v for k, v in asdict(self).items() if k != "ranks"}
         if isinstance(self.ranks, str):
-            return {**own, "none": self.ranks}
-        return {**own, **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.ranks).items()}}
+            return {**fields, "none": self.ranks}
+        return {
+            **fields,
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.ranks).items()},
+        }
 
 
 def rankings(records: Iterable[Record]) -> list[Ranking]:
-    """Rank systems across tasks within each track and setting (Friedman, Nemenyi); yardsticks do not compete."""
-    found = []
+    """Rank systems across tasks within each track and setting (Friedman, Nemenyi); reference levels do not compete."""
+    ranked = []
     for key, members in _grouped(records, ("track", "protocol", "training", "condition")).items():
         plan = members[0].facts.plan
         if key[0] == "reference" or plan.primary_metric == "ccc":
@@ -183,10 +186,10 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
             ranks = str(error)
         track, protocol, training, condition = key
         pools = len({s.pool for s in scores})
-        found.append(
+        ranked.append(
             Ranking(track, protocol, training, condition, subject.view, subject.metric, pools, ranks)
         )
-    return found
+    return ranked
 
 
 def _grouped(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[str, ...], list[Record]]:
@@ -199,14 +202,14 @@ def _grouped(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[str,
 
 def _subjects(records: Sequence[Record]) -> list[Subject]:
     """Everything that at least one of the records can be scored in."""
-    found: dict[Subject, None] = {}
+    subjects: dict[Subject, None] = {}
     for record in records:
         for b in record.blocks:
             if b.rows == "all" and b.outside == "wrong":
                 dimension = None if b.categorical else b.target
                 metrics = [m for m in metrics_of(b.target) if m in COMPARED_METRICS]
-                found |= dict.fromkeys(Subject(b.view, "wrong", m, dimension) for m in metrics)
-    return list(found)
+                subjects |= dict.fromkeys(Subject(b.view, "wrong", m, dimension) for m in metrics)
+    return list(subjects)
 
 
 def _languages(records: Sequence[Record], subject: Subject) -> dict[str, list[_Term]]:
@@ -216,7 +219,7 @@ def _languages(records: Sequence[Record], subject: Subject) -> dict[str, list[_T
         if (term := _term(record, subject)) is not None:
             spoken[record.facts.language.split("-")[0].lower()][term.pool].append(term)
     return {
-        language: [t.times(1 / (len(pools) * len(own))) for own in pools.values() for t in own]
+        language: [t.times(1 / (len(pools) * len(tasks))) for tasks in pools.values() for t in tasks]
         for language, pools in sorted(spoken.items())
     }
 
@@ -259,13 +262,13 @@ def _macro(
     languages: int,
 ) -> Macro:
     metric = metric_named(subject.metric)
-    found = _mean(terms)
+    mean = _mean(terms)
     low: float | None = None
     high: float | None = None
-    if isinstance(found, str):
-        method = found
+    if isinstance(mean, str):
+        method = mean
     else:
-        ends = difference_interval(metric, found[0], level, found[1])
+        ends = difference_interval(metric, mean[0], level, mean[1])
         low, high = max(ends[0], metric.minimum), min(ends[1], metric.maximum)
         method = "jackknife-t over clusters, pools independent"
     system, track, protocol, training, condition = key
@@ -285,11 +288,11 @@ def _language_gap(subject: Subject, spoken: Mapping[str, Sequence[_Term]], level
     pairs = list(combinations(spoken, 2))
     ends = []
     for a, b in pairs:
-        found = _mean([*spoken[a], *(t.times(-1) for t in spoken[b])])
-        if isinstance(found, str):
-            return gap_of("language", _named(subject), values, (None, None, found))
+        difference = _mean([*spoken[a], *(t.times(-1) for t in spoken[b])])
+        if isinstance(difference, str):
+            return gap_of("language", _named(subject), values, (None, None, difference))
         narrowed = 1 - (1 - level) / len(pairs)
-        ends.append(difference_interval(metric_named(subject.metric), found[0], narrowed, found[1]))
+        ends.append(difference_interval(metric_named(subject.metric), difference[0], narrowed, difference[1]))
     low = max(0.0, *(max(first, -second) for first, second in ends))
     high = max(max(second, -first) for first, second in ends)
     method = f"jackknife-t of {len(pairs)} pair(s) of languages, pools independent, Bonferroni"

@@ -37,10 +37,10 @@ class ClipAnswers:
 
     def codes(self, view: str, labels: Sequence[str]) -> NDArray[np.intp]:
         """Return the place in ``labels`` of the answer to each clip, (clips,); −1 where it is none of these."""
-        said = [
+        answers = [
             a if s == "ok" else None for s, a in zip(self.table.statuses, self.table.answers, strict=True)
         ]
-        return label_codes(said, view, labels)
+        return label_codes(answers, view, labels)
 
     @property
     def dimensions(self) -> Array:
@@ -63,6 +63,14 @@ class TaskAnswers:
 def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -> NDArray[np.intp]:
     """Return each name's place in the labels of a view; −1 for one outside it, and for none.
 
+    Args:
+        names: one label per clip as the corpus or a system has it; None for none.
+        view: ``native``, ``seven`` or ``four``.
+        labels: classes of the view.
+
+    Returns:
+        Places in ``labels``, (clips,).
+
     >>> label_codes(["happy", "excited", "bored", None], "seven", ["neutral", "happy"]).tolist()
     [1, 1, -1, -1]
     """
@@ -73,6 +81,14 @@ def label_codes(names: Sequence[str | None], view: str, labels: Sequence[str]) -
 
 def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> TaskAnswers:
     """Read what the systems of some records, which share their task and protocol, answered to each clip.
+
+    Args:
+        run: folder of the run.
+        records: of one task and protocol, one per system.
+        tasks: the tasks whose labels are at hand.
+
+    Returns:
+        The task's clips with their labels, and a :class:`ClipAnswers` per record, in the order of ``records``.
 
     Raises:
         DataError: the labels or a prediction table are not at hand, or are not what was scored.
@@ -87,15 +103,15 @@ def task_answers(run: Path, records: Sequence[Record], tasks: RebuiltTasks) -> T
 
 def _table(folder: RunFolder, record: Record, task: Task) -> PredictionTable:
     seed, parts = record.facts.seeds[0], []
-    for cell, noted in record.facts.tables.items():
+    for cell, table_hash in record.facts.tables.items():
         path = folder.tables / f"{cell}.parquet"
-        if not path.is_file() or hash_file(path) != noted:
+        if not path.is_file() or hash_file(path) != table_hash:
             raise DataError(
                 f"{path}: {'changed since' if path.is_file() else 'missing, though'} {record.system} was scored from it"
             )
-        read = read_table(path)
-        if int(read.identity["seed"]) == seed:
-            parts.append(read)
+        table = read_table(path)
+        if int(table.identity["seed"]) == seed:
+            parts.append(table)
     return whole_table(task, record.facts.protocol, seed, parts)
 
 
@@ -131,6 +147,18 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
 
     Free replies and constrained choice of one Audio-LLM are the pair this was made for: where they disagree, the way
     of asking decides the answer.
+
+    Args:
+        run: folder of the run.
+        records: all of the run.
+        a: name of one system.
+        b: name of the other.
+
+    Yields:
+        An agreement per task, regime and condition that both were run on.
+
+    Raises:
+        DataError: a table is there and cannot be read.
     """
     tables = RunFolder(run).tables
     of_system = {s: {_place(r): r for r in records if r.system == s} for s in (a, b)}
@@ -138,20 +166,35 @@ def agreements(run: Path, records: Sequence[Record], a: str, b: str) -> Iterator
         second = of_system[b].get(place)
         if second is None:
             continue
-        said = [_labels(tables, r.facts) for r in (first, second)]
-        if said[0] is None or said[1] is None:
+        answers = [_labels(tables, r.facts) for r in (first, second)]
+        if answers[0] is None or answers[1] is None:
             continue
-        both = said[0].keys() & said[1].keys()
-        yield Agreement(*place, len(both), sum(said[0][clip] == said[1][clip] for clip in both))
+        both = answers[0].keys() & answers[1].keys()
+        yield Agreement(*place, len(both), sum(answers[0][clip] == answers[1][clip] for clip in both))
 
 
 def between(run: Path, record: Record, other_run: Path, other: Record) -> Agreement | None:
-    """Compare the answers behind two records of one task, of one run or of two; None where a table is not at hand."""
-    said = [_labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))]
-    if said[0] is None or said[1] is None:
+    """Compare the answers behind two records of one task, of one run or of two; None where a table is not at hand.
+
+    Args:
+        run: folder of the run that ``record`` is of.
+        record: one system on the task.
+        other_run: folder of the run that ``other`` is of.
+        other: the other system on the task.
+
+    Returns:
+        On how many clips both answered and said the same, of the first seed of each; or None.
+
+    Raises:
+        DataError: a table is there and cannot be read.
+    """
+    answers = [
+        _labels(RunFolder(folder).tables, r.facts) for folder, r in ((run, record), (other_run, other))
+    ]
+    if answers[0] is None or answers[1] is None:
         return None
-    both = said[0].keys() & said[1].keys()
-    return Agreement(*_place(record), len(both), sum(said[0][clip] == said[1][clip] for clip in both))
+    both = answers[0].keys() & answers[1].keys()
+    return Agreement(*_place(record), len(both), sum(answers[0][clip] == answers[1][clip] for clip in both))
 
 
 def _place(record: Record) -> tuple[str, str, str]:
@@ -160,7 +203,7 @@ def _place(record: Record) -> tuple[str, str, str]:
 
 def _labels(tables: Path, facts: RecordFacts) -> dict[str, str] | None:
     """Map clip ids to the label answered, of the record's first seed; None when a table is not at hand."""
-    found: dict[str, str] = {}
+    label_of: dict[str, str] = {}
     for cell in facts.tables:
         path = tables / f"{cell}.parquet"
         if not path.is_file():
@@ -168,5 +211,5 @@ def _labels(tables: Path, facts: RecordFacts) -> dict[str, str] | None:
         table = read_table(path)
         if table.identity["seed"] == facts.seeds[0]:
             rows = zip(table.clip_ids, table.statuses, table.answers, strict=True)
-            found |= {clip: label for clip, status, label in rows if status == "ok" and label is not None}
-    return found
+            label_of |= {clip: label for clip, status, label in rows if status == "ok" and label is not None}
+    return label_of

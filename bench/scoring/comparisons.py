@@ -87,7 +87,7 @@ class PairResult:
     def turned(self) -> PairResult:
         """The same pairing seen from B."""
         opposite = {"better": "worse", "worse": "better"}
-        turned: dict[str, Any] = {
+        swapped: dict[str, Any] = {
             "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
             "protocol_a": self.protocol_b, "protocol_b": self.protocol_a,
             "difference": -self.difference, "low": -self.high, "high": -self.low,
@@ -96,8 +96,8 @@ class PairResult:
             "seeds_a": self.seeds_b, "seeds_b": self.seeds_a,
             "redrawn_low": _negative(self.redrawn_high), "redrawn_high": _negative(self.redrawn_low),
         }  # fmt: skip
-        made = replace(self, **turned)
-        return replace(made, sentence=sentence(made))
+        result = replace(self, **swapped)
+        return replace(result, sentence=sentence(result))
 
     @property
     def rests_on_seeds(self) -> bool:
@@ -112,6 +112,15 @@ def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = N
 
     A pair outside every family of the plan is a family of its own, and its pairings say so.
 
+    Args:
+        records: all of a run.
+        a: name of one system.
+        b: name of the other.
+        task: the only task to compare on; None for all that both were run on.
+
+    Returns:
+        A result per task, condition, view, outside rule and metric; differences are ``a`` − ``b``.
+
     Raises:
         UsageError: a system or task that the run has not.
         DataError: the two were never run on the same task.
@@ -125,22 +134,22 @@ def compare_pair(records: Sequence[Record], a: str, b: str, task: str | None = N
         raise UsageError(f"no record of the task {task!r} in this run; {nearest(task, tasks)}")
     if a == b:
         raise UsageError(f"{a!r} cannot be compared with itself")
-    found = []
+    results = []
     for group in comparable(records):
         if task in (None, group[0].task) and {a, b} <= {r.system for r in group}:
-            pairings = [p for family in families(group, (a, b)) for p in run_family(*family)]
-            found += [
-                p if p.system_a == a else p.turned() for p in pairings if {p.system_a, p.system_b} == {a, b}
+            tested = [p for family in families(group, (a, b)) for p in run_family(*family)]
+            results += [
+                p if p.system_a == a else p.turned() for p in tested if {p.system_a, p.system_b} == {a, b}
             ]
     for name, members, pairs in families_across_protocols(records, (a, b)):
         if task in (None, members[0].task) and {frozenset(p) for p in pairs} >= {frozenset((a, b))}:
-            pairings = run_family(name, members, pairs)
-            found += [
-                p if p.system_a == a else p.turned() for p in pairings if {p.system_a, p.system_b} == {a, b}
+            tested = run_family(name, members, pairs)
+            results += [
+                p if p.system_a == a else p.turned() for p in tested if {p.system_a, p.system_b} == {a, b}
             ]
-    if not found:
+    if not results:
         raise DataError(f"{a} and {b} have no task and condition in common in this run")
-    return found
+    return results
 
 
 def comparable(records: Sequence[Record]) -> Iterator[list[Record]]:
@@ -161,28 +170,30 @@ def families_across_protocols(
 
     The plan's pairs across tracks that meet only so are a family per task and condition; ``asked`` alone is one, too.
     """
-    made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
-    places = sorted({(r.task, r.facts.condition, r.facts.content_hash) for r in records})
-    for place in places:
-        here = [r for r in records if (r.task, r.facts.condition, r.facts.content_hash) == place]
+    found: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
+    clip_sets = sorted({(r.task, r.facts.condition, r.facts.content_hash) for r in records})
+    for clip_set in clip_sets:
+        members = [r for r in records if (r.task, r.facts.condition, r.facts.content_hash) == clip_set]
         settings: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
-        for r in here:
+        for r in members:
             settings[r.system].add(_setting(r))
-        planned = here[0].facts.plan.across_tracks
+        planned = members[0].facts.plan.across_tracks
         pairs = [
             p
             for p in dict.fromkeys(planned if asked is None else (*planned, asked))
             if set(p) <= set(settings) and not settings[p[0]] & settings[p[1]]
         ]
-        present = {r.system: r for r in reversed(here)}
-        inside = [p for p in pairs if frozenset(p) in {frozenset(q) for q in planned}]
-        for name, own in (
-            (ACROSS_PROTOCOLS, inside),
-            ("not in the plan", [p for p in pairs if p not in inside]),
+        present = {r.system: r for r in reversed(members)}
+        in_plan = [p for p in pairs if frozenset(p) in {frozenset(q) for q in planned}]
+        for name, chosen in (
+            (ACROSS_PROTOCOLS, in_plan),
+            ("not in the plan", [p for p in pairs if p not in in_plan]),
         ):
-            if own:
-                made.append((name, [present[n] for n in dict.fromkeys(n for p in own for n in p)], own))
-    return made
+            if chosen:
+                found.append(
+                    (name, [present[n] for n in dict.fromkeys(n for p in chosen for n in p)], chosen)
+                )
+    return found
 
 
 def families(
@@ -190,20 +201,20 @@ def families(
 ) -> list[tuple[str, list[Record], list[tuple[str, str]]]]:
     """Return the comparison families of one task: name, records, pairs. ``asked`` adds a pair that is in none."""
     plan = group[0].facts.plan
-    made: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
+    found: list[tuple[str, list[Record], list[tuple[str, str]]]] = []
     for track in sorted({r.facts.track for r in group}):
         members = [r for r in group if r.facts.track == track]
         if len(members) > 1:
-            made.append((f"track {track}", members, list(combinations([r.system for r in members], 2))))
+            found.append((f"track {track}", members, list(combinations([r.system for r in members], 2))))
     present = {r.system: r for r in group}
     across = [p for p in plan.across_tracks if set(p) <= set(present)]
     if across:
         involved = list(dict.fromkeys(name for pair in across for name in pair))
-        made.append((ACROSS_TRACKS, [present[n] for n in involved], across))
-    planned = {frozenset(p) for _, _, pairs in made for p in pairs}
+        found.append((ACROSS_TRACKS, [present[n] for n in involved], across))
+    planned = {frozenset(p) for _, _, pairs in found for p in pairs}
     if asked is not None and frozenset(asked) not in planned:
-        made.append(("not in the plan", [present[n] for n in asked], [asked]))
-    return made
+        found.append(("not in the plan", [present[n] for n in asked], [asked]))
+    return found
 
 
 def run_family(
@@ -215,7 +226,18 @@ def run_family(
 ) -> list[PairResult]:
     """Test a family on every view and outside rule that its members share, in the metrics asked for.
 
-    ``keys`` names the statistics to test on; None means all.
+    Args:
+        name: of the family, as its results say it.
+        records: its members, one per system, on the same clips and folds.
+        pairs: names of the two systems of each comparison; p-values are adjusted over all of them.
+        metrics: which to test, where the target has them.
+        keys: the statistics to test on; None for all.
+
+    Returns:
+        A result per pair, statistics and metric; none where a metric cannot be tested.
+
+    Raises:
+        DataError: the members were scored on different clips or folds.
     """
     plan = records[0].facts.plan
     if len({r.clusters for r in records}) > 1 or len({r.facts.content_hash for r in records}) > 1:
@@ -224,16 +246,16 @@ def run_family(
         )
     shared = [b.key for b in records[0].blocks if b.rows == "all" and all(r.block(*b.key) for r in records)]
     partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
-    found = []
+    results = []
     for key in dict.fromkeys([*shared, *partial]):
         if keys is not None and key not in keys:
             continue
         members = [r for r in records if r.block(*key)]
         names = {r.system for r in members}
-        kept = [p for p in pairs if set(p) <= names]
-        if kept:
-            found += _run_block(name, members, kept, key, plan, metrics)
-    return found
+        member_pairs = [p for p in pairs if set(p) <= names]
+        if member_pairs:
+            results += _run_block(name, members, member_pairs, key, plan, metrics)
+    return results
 
 
 def _run_block(
@@ -245,16 +267,16 @@ def _run_block(
     asked: Sequence[str],
 ) -> list[PairResult]:
     blocks = [b for r in records if (b := r.block(*key)) is not None]
-    place = {r.system: i for i, r in enumerate(records)}
+    row_of = {r.system: i for i, r in enumerate(records)}
     possible = [m for m in metrics_of(blocks[0].target) if m in COMPARED_METRICS]
-    found = []
+    pair_results = []
     for metric in (m for m in possible if m in asked):
         statistics = np.stack([b.averaged for b in blocks])
         try:
-            results = compare_family(
+            tested = compare_family(
                 metric,
                 statistics,
-                [(place[a], place[b]) for a, b in pairs],
+                [(row_of[a], row_of[b]) for a, b in pairs],
                 n_resamples=plan.permutations,
                 seed=plan.seed,
                 level=plan.level,
@@ -264,8 +286,8 @@ def _run_block(
         except CannotSeparate:
             continue
         seeds = [seed_variance(metric, b.values) for b in blocks]
-        found += [_pairing(name, records, blocks, seeds, metric, c, len(pairs)) for c in results]
-    return found
+        pair_results += [_pairing(name, records, blocks, seeds, metric, c, len(pairs)) for c in tested]
+    return pair_results
 
 
 def _pairing(
@@ -280,7 +302,7 @@ def _pairing(
     a, b, block = records[c.a], records[c.b], blocks[c.a]
     redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
     leaking = ", ".join(dict.fromkeys(f"{x.kind}s" for r in (a, b) for x in r.facts.leaks))
-    made = PairResult(
+    result = PairResult(
         system_a=a.system,
         system_b=b.system,
         task=a.task,
@@ -320,7 +342,7 @@ def _pairing(
         unit=a.unit,
         notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
     )
-    return replace(made, sentence=sentence(made))
+    return replace(result, sentence=sentence(result))
 
 
 def sentence(p: PairResult) -> str:
@@ -333,19 +355,19 @@ def sentence(p: PairResult) -> str:
     spread = f"{100 * p.level:g} % interval {_figure(low, percent)} to {_figure(high, percent)}"
     test = f"adjusted p = {p.p_adjusted:.2g}"
     if p.verdict in {"better", "worse"}:
-        said = f"{ahead} beats {behind} by {size}, {spread}, {test}"
+        outcome = f"{ahead} beats {behind} by {size}, {spread}, {test}"
         if p.rests_on_seeds:
-            said += (
+            outcome += (
                 f", for these seeds only: were they drawn anew, the interval would be {_redrawn(p, percent)}"
             )
     elif p.verdict == "equivalent":
-        said = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
+        outcome = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
     elif p.verdict == NO_VERDICT:
-        said = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
+        outcome = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
-        said = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
+        outcome = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
     if p.one_seed and p.verdict in {"better", "worse", "equivalent"}:
-        said += f". Of {' and '.join(p.one_seed)} one seed is known, and not what others would give"
+        outcome += f". Of {' and '.join(p.one_seed)} one seed is known, and not what others would give"
     if p.track_a != p.track_b:
         a, b = (
             SUPERVISION[track].replace("the corpus", "other corpora")
@@ -353,13 +375,13 @@ def sentence(p: PairResult) -> str:
             else SUPERVISION[track]
             for track, protocol in ((p.track_a, p.protocol_a), (p.track_b, p.protocol_b))
         )
-        said += f". They differ in supervision: {p.system_a} has {a}, {p.system_b} {b}"
+        outcome += f". They differ in supervision: {p.system_a} has {a}, {p.system_b} {b}"
     if p.protocol_a != p.protocol_b:
-        said += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
+        outcome += f". They differ in protocol: {p.system_a} ran {p.protocol_a}, {p.system_b} {p.protocol_b}"
     kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
     usual = {"", "within", "clean"}
     setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
-    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {said}."
+    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {outcome}."
 
 
 def _redrawn(p: PairResult, percent: bool) -> str:
@@ -401,7 +423,14 @@ def same_clips(a: Record, b: Record) -> bool:
 def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:
     """Return ``a`` less ``b``, which share their clusters; None where either has no value.
 
-    Statistics are averaged over seeds first, so the two may have other numbers of seeds.
+    Args:
+        metric: its name.
+        a: statistics; averaged over seeds first, so the two may have other numbers of seeds.
+        b: statistics that are subtracted.
+        level: coverage of the interval, 0..1.
+
+    Returns:
+        The difference with its jackknife interval over clusters, in the metric's own unit; or None.
     """
     chosen = metric_named(metric)
     first, second = a.averaged, b.averaged
@@ -410,8 +439,10 @@ def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> Paired
         return None
     try:
         table = occupied(chosen, np.stack([first, second]))
-        found = jackknife(chosen, chosen.components(table[0]), chosen.components(table[1]))
+        jackknifed = jackknife(chosen, chosen.components(table[0]), chosen.components(table[1]))
     except CannotSeparate as error:
         return PairedDifference(values[0] - values[1], None, None, f"none: {error}")
-    low, high = difference_interval(chosen, found, level, t_degrees(chosen, table[0]))
-    return PairedDifference(found.estimate, low, high, f"jackknife-t over {len(table[0])} clusters, paired")
+    low, high = difference_interval(chosen, jackknifed, level, t_degrees(chosen, table[0]))
+    return PairedDifference(
+        jackknifed.estimate, low, high, f"jackknife-t over {len(table[0])} clusters, paired"
+    )

@@ -93,8 +93,17 @@ def count_all(
     """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
     Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
-    protocol; ``salt`` is another hash to name them with. ``by_clip`` makes every clip a cluster of its own, for those
-    who ask what that would say; no slices then.
+    protocol.
+
+    Args:
+        task: what was answered; segments are put together here.
+        seeds: one table per seed over all test clips (:func:`whole_table`).
+        plan: names the primary view.
+        by_clip: make every clip a cluster of its own, for those who ask what that would say; no slices then.
+        salt: another hash to name clusters with; None for the task's content.
+
+    Returns:
+        Statistics of the whole and of slices, and what they are counted over.
     """
     task = scored(task)
     names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
@@ -128,6 +137,15 @@ def count_all(
 def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[PredictionTable]) -> PredictionTable:
     """Put the folds of one seed together, in the task's row order; segments to clips where the task says so.
 
+    Args:
+        task: what was answered, before segments are put together.
+        protocol: of the record; ``within`` checks the folds again.
+        seed: for the sentences.
+        parts: the tables, one per fold.
+
+    Returns:
+        One table over all test clips.
+
     Raises:
         DataError: the tables do not answer each test clip once, or were made with other labels; the message names
             the tables and the clips.
@@ -137,8 +155,8 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
     tests = {f.name: {task.clip_ids[i] for i in f.test} for f in task.folds}
     what, task = f"{task.name}, seed {seed}", task.tested
     for part in parts:
-        own = tests.get(str(part.identity.get("fold")))
-        if own is not None and (wrong := sorted(set(part.clip_ids) - own)):
+        test_clips = tests.get(str(part.identity.get("fold")))
+        if test_clips is not None and (wrong := sorted(set(part.clip_ids) - test_clips)):
             raise DataError(
                 f"{part.origin}: answers {wrong[0]!r} ({len(wrong)} such clips), which fold {part.identity['fold']} of {what} "
                 "does not test"
@@ -167,17 +185,17 @@ def whole_table(task: Task, protocol: str, seed: int, parts: Sequence[Prediction
             f"{what}: the {len(parts)} prediction table(s) do not answer each test clip once: {len(missing)} of {len(task)}"
             f" missing, first {missing[0]!r} ({_missing_folds(task, set(missing))})"
         )
-    places = [row[c] for c in task.clip_ids]
-    given = all(p.probabilities is not None for p in parts)
-    probabilities = np.stack([parts[p].probabilities[j] for p, j in places]) if given else None  # type: ignore[index]
+    positions = [row[c] for c in task.clip_ids]
+    all_probable = all(p.probabilities is not None for p in parts)
+    probabilities = np.stack([parts[p].probabilities[j] for p, j in positions]) if all_probable else None  # type: ignore[index]
     whole = PredictionTable(
         clip_ids=task.clip_ids,
-        statuses=tuple(parts[p].statuses[j] for p, j in places),
-        answers=tuple(parts[p].answers[j] for p, j in places),
+        statuses=tuple(parts[p].statuses[j] for p, j in positions),
+        answers=tuple(parts[p].answers[j] for p, j in positions),
         labels=parts[0].labels,
         probabilities=probabilities,
-        dimensions=np.stack([parts[p].dimensions[j] for p, j in places]),
-        replies=tuple(parts[p].replies[j] for p, j in places),
+        dimensions=np.stack([parts[p].dimensions[j] for p, j in positions]),
+        replies=tuple(parts[p].replies[j] for p, j in positions),
         identity={},
     )
     return put_together(task, whole) if task.by_clip else whole
@@ -203,7 +221,17 @@ def count(
 ) -> list[Counts]:
     """Count what scores are made of, for each view, outside rule and choice of rows, and for each dimension.
 
-    ``places`` says where a clip is counted: its cluster, for a start; ``n_places`` is how many there are.
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        places: where each clip is counted, (clips,): its cluster, for a start; −1 leaves it out.
+        n_places: how many places there are.
+        views: the views to count in, of those no finer than the task's.
+        outsides: what becomes of answers outside the view, ``wrong`` or ``masked``.
+        kinds: ``all`` clips, or those answered (``ok``).
+
+    Returns:
+        Blocks whose values are (seeds, n_places, K, K + 1) for K classes, (seeds, n_places, 6) for a dimension.
     """
     blocks: list[Counts] = []
     for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
@@ -233,6 +261,15 @@ def count_probabilities(
 
     Over the labels that were offered, where all seeds gave probabilities, on the clips whose class (or whose votes, in
     part) was among them. A clip that is not ok knows nothing: its probabilities count as uniform, and as wrong.
+
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        places: where each clip is counted, (clips,); −1 leaves it out.
+        n_places: how many places there are.
+
+    Returns:
+        Blocks ``calibration``, (seeds, n_places, bins, 4), and ``votes``, (seeds, n_places, 4), for all rows and the ok ones.
     """
     labels, table = task.offered_labels, label_table()
     if len(labels) < 2 or any(s.probabilities is None for s in seeds):
@@ -244,54 +281,65 @@ def count_probabilities(
 
     truth = np.array([offered(e) for e in task.emotions])
     votes = np.zeros((len(task), len(labels)))
-    for i, given in enumerate(task.votes):
-        for name, n in (given or {}).items():
+    for i, clip_votes in enumerate(task.votes):
+        for name, n in (clip_votes or {}).items():
             if (column := offered(name)) >= 0:
                 votes[i, column] += n
     voted = votes.sum(axis=1) > 0
-    found = []
+    blocks = []
     for rows in ("all", "ok"):
         calibration, agreement = [], []
         for seed in seeds:
-            kept = _counted(seed, rows, places)
-            said = _distributions(seed)
-            own = kept & (truth >= 0)
+            counted = _counted(seed, rows, places)
+            probabilities = _distributions(seed)
+            usable = counted & (truth >= 0)
             sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
-            if own.any():
-                sums += calibration_statistics(truth[own], said[own], places[own], n_clusters=n_places)
+            if usable.any():
+                sums += calibration_statistics(
+                    truth[usable], probabilities[usable], places[usable], n_clusters=n_places
+                )
             calibration.append(sums)
-            own = kept & voted
+            usable = counted & voted
             sums = np.zeros((n_places, len(VOTE_SUMS)))
-            if own.any():
-                sums += soft_label_statistics(votes[own], said[own], places[own], n_clusters=n_places)
+            if usable.any():
+                sums += soft_label_statistics(
+                    votes[usable], probabilities[usable], places[usable], n_clusters=n_places
+                )
             agreement.append(sums)
         block = Counts(
             task.view, "wrong", rows, "calibration", CONFIDENCES, np.stack(calibration), CALIBRATION_SUMS
         )
-        found.append(block)
+        blocks.append(block)
         if voted.any():
-            found.append(
+            blocks.append(
                 replace(block, target="votes", labels=(), values=np.stack(agreement), sums=VOTE_SUMS)
             )
-    return found
+    return blocks
 
 
 def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Counts]:
     """Count what one listener answers where the others' majority, or the intended label, is the truth.
 
-    ``place`` gives hashed clusters their row. No seed decides anything here: all of a record's seeds hold the same.
+    Args:
+        task: with its votes and ratings.
+        seeds: how many the record has. None decides anything here: all hold the same.
+        place: row of each hashed cluster.
+        salt: what cluster names are hashed with.
+
+    Returns:
+        Blocks on the axis :data:`LISTENER`, (seeds, clusters, …); none without votes and ratings.
     """
-    found = []
+    blocks = []
     for human in human_references(task):
         values = np.zeros((len(place), *human.statistics.shape[1:]))
         values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
-        found.append(
+        blocks.append(
             Counts(
                 human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),
                 () if human.target == "category" else MOMENTS, LISTENER, human.truth,
             )
         )  # fmt: skip
-    return found
+    return blocks
 
 
 def count_slices(
@@ -302,8 +350,20 @@ def count_slices(
     axes: Sequence[SubgroupAxis],
     views: Collection[str],
 ) -> list[Counts]:
-    """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass."""
-    found: list[Counts] = []
+    """Count over groups of clips: all rows, an answer outside the view wrong. Groups × clusters in one pass.
+
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+        axes: how clips are sorted into groups.
+        views: the views to count in.
+
+    Returns:
+        A block per group, (seeds, clusters, …); on the axis ``speaker`` one for all, (seeds, speakers, …).
+    """
+    blocks: list[Counts] = []
     for axis in axes:
         codes, groups = axis.codes, axis.groups
         if axis.absent or codes is None:
@@ -313,13 +373,13 @@ def count_slices(
         n_places = len(groups) * (1 if by_speaker else n_clusters)
         for whole in count(task, seeds, places, n_places, views=views, outsides=("wrong",), kinds=("all",)):
             if by_speaker:
-                found.append(replace(whole, axis=axis.name))
+                blocks.append(replace(whole, axis=axis.name))
                 continue
             parts = np.split(whole.values, len(groups), axis=1)
-            found += [
+            blocks += [
                 replace(whole, values=v, axis=axis.name, group=g) for g, v in zip(groups, parts, strict=True)
             ]
-    return found
+    return blocks
 
 
 def _confusions(
@@ -334,15 +394,15 @@ def _confusions(
         return code.get(table.place(view, label) or "", -1) if label is not None else -1
 
     truth = np.array([coded(e) for e in task.emotions])
-    kept = (truth >= 0) & _counted(seed, rows, places)
+    counted = (truth >= 0) & _counted(seed, rows, places)
     if outside == "masked":
         answers = _masked(seed, coded, len(labels))
     else:
         answers = np.array([coded(a) for a in seed.answers])
     counts = np.zeros((n_places, len(labels), len(labels) + 1))
-    if kept.any():
+    if counted.any():
         counts += confusion_statistics(
-            truth[kept], answers[kept], places[kept], n_labels=len(labels), n_clusters=n_places
+            truth[counted], answers[counted], places[counted], n_labels=len(labels), n_clusters=n_places
         )
     return counts
 
@@ -373,11 +433,11 @@ def _distributions(seed: PredictionTable) -> Array:
 def _moments(task: Task, seed: PredictionTable, d: int, rows: str, places: ClipCodes, n_places: int) -> Array:
     """Six sums of one dimension and seed, (places, 6): a missing answer counts as mid-scale, or not at all (rows ``ok``)."""
     truth = task.dimensions[:, d]
-    kept = np.isfinite(truth) & _counted(seed, rows, places)
+    counted = np.isfinite(truth) & _counted(seed, rows, places)
     if rows == "ok":
-        kept &= np.isfinite(seed.dimensions[:, d])
-    said = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
+        counted &= np.isfinite(seed.dimensions[:, d])
+    predicted = np.where(np.isfinite(seed.dimensions[:, d]), seed.dimensions[:, d], MID_SCALE)
     sums = np.zeros((n_places, len(MOMENTS)))
-    if kept.any():
-        sums += moment_statistics(truth[kept], said[kept], places[kept], n_clusters=n_places)
+    if counted.any():
+        sums += moment_statistics(truth[counted], predicted[counted], places[counted], n_clusters=n_places)
     return sums

@@ -127,7 +127,7 @@ def score_block(
     low: float | None = None
     high: float | None = None
     try:
-        made = interval(
+        ci = interval(
             computed,
             averaged,
             level=plan.level,
@@ -135,7 +135,7 @@ def score_block(
             seed=plan.seed,
             unit=unit_of(facts),
         )
-        low, high, method, notes = made.low, made.high, made.method, notes + made.notes
+        low, high, method, notes = ci.low, ci.high, ci.method, notes + ci.notes
     except CannotSeparate as error:
         method = f"none: {error}"
     per_seed = _finite(value(computed, block.values.sum(axis=1)))
@@ -170,19 +170,21 @@ def score_block(
 
 def _means(blocks: Sequence[Counts], fold_of: Sequence[int], facts: CountedFacts) -> list[ScoreRow]:
     """Means over dimensions, where there are at least two that have the metric."""
-    found = []
+    scores = []
     for rows in ("all", "ok"):
         dimensions = [b for b in blocks if b.rows == rows and b.target not in METRICS_OF_TARGET and b.clips]
         for metric in DIMENSION_METRICS:
-            own = [b for b in dimensions if np.isfinite(value(metric, b.averaged.sum(axis=0)))]
-            if len(own) < 2:
+            with_metric = [b for b in dimensions if np.isfinite(value(metric, b.averaged.sum(axis=0)))]
+            if len(with_metric) < 2:
                 continue
-            together = replace(own[0], target=MEAN, values=np.stack([b.values for b in own], axis=2))
-            note = f"mean over {', '.join(b.target for b in own)}"
+            together = replace(
+                with_metric[0], target=MEAN, values=np.stack([b.values for b in with_metric], axis=2)
+            )
+            note = f"mean over {', '.join(b.target for b in with_metric)}"
             score = score_block(together, metric, f"mean_{metric}", fold_of, facts, (note,))
             if score is not None:
-                found.append(score.model_copy(update={"clips": max(b.clips for b in own)}))
-    return found
+                scores.append(score.model_copy(update={"clips": max(b.clips for b in with_metric)}))
+    return scores
 
 
 def human_scores(

@@ -46,7 +46,7 @@ class HumanReference:
 
 def human_references(task: Task, views: Sequence[str] = ("native", "seven", "four")) -> list[HumanReference]:
     """Return every human reference that a task's votes and ratings allow; an empty list without any."""
-    found = []
+    references = []
     clusters = tuple(sorted(set(task.clusters)))
     place = {name: i for i, name in enumerate(clusters)}
     cluster_of = np.array([place[c] for c in task.clusters], dtype=np.intp)
@@ -62,15 +62,15 @@ def human_references(task: Task, views: Sequence[str] = ("native", "seven", "fou
             for truth, intended in truths:
                 table, used, votes = vote_statistics(counts, cluster_of, len(clusters), intended=intended)
                 if used:
-                    found.append(
+                    references.append(
                         HumanReference(truth, view, "category", labels, clusters, table, used, votes)
                     )
     for d in DIMENSIONS:
-        given = [r.get(d, ()) if r else () for r in task.ratings]
-        sums, used, votes = rating_statistics(given, cluster_of, len(clusters))
+        ratings = [r.get(d, ()) if r else () for r in task.ratings]
+        sums, used, votes = rating_statistics(ratings, cluster_of, len(clusters))
         if used:
-            found.append(HumanReference("perceived", "dimensions", d, (), clusters, sums, used, votes))
-    return found
+            references.append(HumanReference("perceived", "dimensions", d, (), clusters, sums, used, votes))
+    return references
 
 
 def _voted(task: Task) -> list[str]:
@@ -86,12 +86,21 @@ def _codes(emotions: Sequence[str | None], view: str, labels: Sequence[str]) -> 
 
 
 def votes_in_view(votes: Sequence[Mapping[str, float] | None], view: str, labels: Sequence[str]) -> Array:
-    """Votes (clips, K + 1) in the classes of a view; the last column holds answers outside it."""
+    """Votes (clips, K + 1) in the classes of a view; the last column holds answers outside it.
+
+    Args:
+        votes: number of votes per label for each clip, None for a clip without.
+        view: ``native``, ``seven`` or ``four``.
+        labels: the K classes of the view.
+
+    Returns:
+        Numbers of votes, (clips, K + 1).
+    """
     code = {label: i for i, label in enumerate(labels)}
     table = label_table()
     counts = np.zeros((len(votes), len(labels) + 1))
-    for i, own in enumerate(votes):
-        for name, n in (own or {}).items():
+    for i, clip_votes in enumerate(votes):
+        for name, n in (clip_votes or {}).items():
             counts[i, code.get((table.place(view, name) if name else None) or "", -1)] += n
     return counts
 
@@ -101,38 +110,45 @@ def vote_statistics(
 ) -> tuple[Array, int, float]:
     """Count one listener's answers against the majority of the others, or against intended labels.
 
-    ``counts`` (clips, K + 1), last column "another answer". A listener is drawn from the n of a clip: with chance n_c / n he
-    said c; the others are then n − e_c, whose majority is the truth, split evenly over ties. That is the exact mean over
+    A listener is drawn from the n of a clip: with chance n_c / n he
+    answered c; the others are then n − e_c, whose majority is the truth, split evenly over ties. That is the exact mean over
     listeners, without any draw. Clips with fewer than two votes, and the share of a clip's weight whose truth is "another
-    answer", count nowhere. ``intended``: a class code per clip, −1 for none, in place of the majority.
+    answer", count nowhere.
 
-    Returns (clusters, K, K + 1), the number of clips counted, and of their votes.
+    Args:
+        counts: numbers of votes, (clips, K + 1), last column "another answer".
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+        intended: a class code per clip, −1 for none, in place of the majority.
+
+    Returns:
+        Confusions (clusters, K, K + 1), the number of clips counted, and of their votes.
 
     >>> vote_statistics(np.array([[3.0, 1.0, 0.0]]), np.array([0]), 1)[0].tolist()
     [[[0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]]
     """
     k = counts.shape[1] - 1
     total = counts.sum(axis=1)
-    kept = total >= (FEWEST_VOTES if intended is None else 1)
+    usable = total >= (FEWEST_VOTES if intended is None else 1)
     if intended is not None:
-        kept &= intended >= 0
-    counts, total, cluster = counts[kept], total[kept], cluster_of[kept]
+        usable &= intended >= 0
+    counts, total, cluster = counts[usable], total[usable], cluster_of[usable]
     table = np.zeros((n_clusters, k, k + 1))
     weight = np.zeros(len(counts))
-    for said in range(k + 1):
-        chance = counts[:, said] / total
+    for answer in range(k + 1):
+        chance = counts[:, answer] / total
         if intended is not None:
-            np.add.at(table, (cluster, intended[kept], said), chance)
+            np.add.at(table, (cluster, intended[usable], answer), chance)
             weight += chance
             continue
         others = counts.copy()
-        others[:, said] -= 1
+        others[:, answer] -= 1
         top = others.max(axis=1, keepdims=True)
         truth = (others >= top - 1e-9).astype(np.float64)
         truth /= truth.sum(axis=1, keepdims=True)
         truth[chance == 0] = 0.0
         for t in range(k):
-            table[:, t, said] += np.bincount(cluster, weights=truth[:, t] * chance, minlength=n_clusters)
+            table[:, t, answer] += np.bincount(cluster, weights=truth[:, t] * chance, minlength=n_clusters)
         weight += truth[:, :k].sum(axis=1) * chance
     return table, int((weight > 0).sum()), float(total[weight > 0].sum())
 
@@ -143,18 +159,26 @@ def rating_statistics(
     """Six sums per cluster of one listener's rating (prediction) against the mean of the others (truth), for CCC.
 
     Each of a clip's m listeners stands against the other m − 1 with weight 1/m, so every clip counts once. Clips with
-    fewer than two ratings count nowhere. Returns (clusters, 6), the number of clips, and of ratings.
+    fewer than two ratings count nowhere.
+
+    Args:
+        ratings: the listeners' ratings of one dimension for each clip, 0..1.
+        cluster_of: each clip's cluster, (clips,).
+        n_clusters: how many clusters there are.
+
+    Returns:
+        Sums (clusters, 6), the number of clips counted, and of their ratings.
     """
     sums = np.zeros((n_clusters, 6))
-    clips, given = 0, 0
+    clips, n_ratings = 0, 0
     by_size: dict[int, list[int]] = {}
-    for i, own in enumerate(ratings):
-        if len(own) >= FEWEST_VOTES:
-            by_size.setdefault(len(own), []).append(i)
+    for i, clip_ratings in enumerate(ratings):
+        if len(clip_ratings) >= FEWEST_VOTES:
+            by_size.setdefault(len(clip_ratings), []).append(i)
     for m, rows in by_size.items():
-        said = np.array([list(ratings[i]) for i in rows])
-        others = (said.sum(axis=1, keepdims=True) - said) / (m - 1)
+        rated = np.array([list(ratings[i]) for i in rows])
+        others = (rated.sum(axis=1, keepdims=True) - rated) / (m - 1)
         cluster = np.repeat(cluster_of[rows], m)
-        sums += moment_statistics(others.ravel(), said.ravel(), cluster, n_clusters=n_clusters) / m
-        clips, given = clips + len(rows), given + m * len(rows)
-    return sums, clips, float(given)
+        sums += moment_statistics(others.ravel(), rated.ravel(), cluster, n_clusters=n_clusters) / m
+        clips, n_ratings = clips + len(rows), n_ratings + m * len(rows)
+    return sums, clips, float(n_ratings)

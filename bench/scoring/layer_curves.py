@@ -68,8 +68,8 @@ def _point(layer: int, block: Counts, plan: AnalysisPlan) -> LayerPoint:
     low: float | None = None
     high: float | None = None
     try:
-        made = interval(metric, block.averaged, level=plan.level)
-        low, high = made.low, made.high
+        ci = interval(metric, block.averaged, level=plan.level)
+        low, high = ci.low, ci.high
     except CannotSeparate:
         pass  # a point without an interval
     values = {metric: estimate if np.isfinite(estimate) else None}

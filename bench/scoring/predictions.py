@@ -61,7 +61,15 @@ def complete_answers(
 ) -> PredictionTable:
     """Turn an adapter's answers on the clips it was asked about into a table over all test clips.
 
-    ``asked`` are the row numbers it was given; ``silent`` maps the other rows to the status that says why not.
+    Args:
+        clip_ids: all test clips, in the task's row order.
+        asked: numbers of the rows that the adapter was asked about.
+        answers: its answers to these, in their order.
+        silent: for the other rows, the status that says why they were not asked.
+        labels: what was offered, in the order of the probabilities.
+
+    Returns:
+        The table, without an identity.
 
     Raises:
         DataError: the answers break the contract (length, unknown status or label, probabilities that are no
@@ -70,10 +78,10 @@ def complete_answers(
     _check_answers(answers, len(asked), labels)
     n, rows = len(clip_ids), list(asked)
     statuses: list[str] = [silent.get(i, "") for i in range(n)]
-    said: list[str | None] = [None] * n
+    predicted: list[str | None] = [None] * n
     replies: list[str | None] = [None] * n
     for j, i in enumerate(rows):
-        statuses[i], said[i] = answers.statuses[j], answers.labels[j]
+        statuses[i], predicted[i] = answers.statuses[j], answers.labels[j]
         replies[i] = answers.replies[j] if answers.replies else None
     probabilities = None
     if answers.probabilities is not None:
@@ -85,7 +93,7 @@ def complete_answers(
     return PredictionTable(
         tuple(clip_ids),
         tuple(statuses),
-        tuple(said),
+        tuple(predicted),
         tuple(labels),
         probabilities,
         dimensions,
@@ -140,7 +148,13 @@ def _check_probabilities(probabilities: Array, k: int) -> None:
 
 
 def write_table(path: Path, table: PredictionTable, identity: Mapping[str, Any]) -> None:
-    """Write a table atomically; equal predictions and identity give equal bytes."""
+    """Write a table atomically; equal predictions and identity give equal bytes.
+
+    Args:
+        path: where it goes, ``.parquet``.
+        table: the predictions; its own identity is not written.
+        identity: what made it, JSON values.
+    """
     probabilities = None
     if table.probabilities is not None:
         probabilities = [None if np.isnan(p).any() else p.tolist() for p in table.probabilities]

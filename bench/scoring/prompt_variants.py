@@ -50,13 +50,13 @@ def variant_facts(task: Task, protocol: str, tables: TablesBySeed) -> VariantFac
     if not names or not task.labels:
         return {}
     rows = [_row(task, protocol, name, tables) for name in names]
-    found: dict[str, object] = {"variants": tuple(rows)}
+    facts: dict[str, object] = {"variants": tuple(rows)}
     for part in PARTS:
         means = _means(rows, part)
         if len(means) > 1:
-            found[f"ua_by_{part}"] = means
-            found[f"ua_range_over_{part}s"] = (min(means.values()), max(means.values()))
-    return found
+            facts[f"ua_by_{part}"] = means
+            facts[f"ua_range_over_{part}s"] = (min(means.values()), max(means.values()))
+    return facts
 
 
 def variant_names(tables: TablesBySeed) -> list[str]:
@@ -65,8 +65,8 @@ def variant_names(tables: TablesBySeed) -> list[str]:
 
 
 def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> VariantScore:
-    seed, own = next(iter(tables.items()))
-    whole = whole_table(task, protocol, seed, [variant_table(table, name) for table in own])
+    seed, fold_tables = next(iter(tables.items()))
+    whole = whole_table(task, protocol, seed, [variant_table(table, name) for table in fold_tables])
     task = scored(task)
     labelled = [i for i, e in enumerate(task.emotions) if e is not None]
     try:
@@ -97,11 +97,11 @@ def prompt_languages() -> Mapping[str, str]:
     >>> prompt_languages()["paper"], prompt_languages()["ta-1"]
     ('en', 'ta')
     """
-    found: dict[str, str] = {}
+    languages: dict[str, str] = {}
     for path in sorted(Path(str(files("tasks").joinpath("prompts"))).glob("*.yaml")):
         prompts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found |= dict.fromkeys(prompts["prompts"], prompts["language"])
-    return found
+        languages |= dict.fromkeys(prompts["prompts"], prompts["language"])
+    return languages
 
 
 def variant_table(table: PredictionTable, name: str) -> PredictionTable:
@@ -121,8 +121,8 @@ def variant_table(table: PredictionTable, name: str) -> PredictionTable:
 
 
 def _means(rows: Sequence[VariantScore], part: str) -> dict[str, float]:
-    found: dict[str, list[float]] = defaultdict(list)
+    scores_of: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.ua is not None and (name := getattr(row, part)):
-            found[name].append(row.ua)
-    return {value: fmean(scores) for value, scores in found.items()}
+            scores_of[name].append(row.ua)
+    return {value: fmean(scores) for value, scores in scores_of.items()}

@@ -277,7 +277,7 @@ def read_facts(path: Path) -> RecordFacts:
 def _blocks(facts: RecordFacts, table: pa.Table) -> list[Counts]:
     """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
     blocks = [_empty_block(b, facts) for b in facts.blocks]
-    place = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
+    index_of = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
     if len(table) == 0:
         return blocks
     try:
@@ -292,7 +292,7 @@ def _blocks(facts: RecordFacts, table: pa.Table) -> list[Counts]:
         starts = np.flatnonzero(np.diff(of_row[order], prepend=-1))
         for rows in np.split(order, starts[1:]):
             first = rows[0]
-            block = blocks[place[tuple(columns[n][1][columns[n][0][first]] for n in names)]]
+            block = blocks[index_of[tuple(columns[n][1][columns[n][0][first]] for n in names)]]
             _fill(
                 block, {n: (codes[rows], known) for n, (codes, known) in columns.items()}, values[rows], facts
             )
@@ -321,7 +321,7 @@ def _coded(table: pa.Table, name: str) -> _Coded:
 def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: RecordFacts) -> None:
     """Put the rows of one block into its array, in which every name has its place."""
 
-    def places(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
+    def indices(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
         codes, meaning = columns[name]
         used = np.unique(codes)
         number = {x: i for i, x in enumerate(known)}
@@ -330,10 +330,12 @@ def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: Re
             table[code] = number[meaning[code]]
         return np.asarray(table[codes], dtype=np.intp)
 
-    where = [places("seed", facts.seeds), places("cluster", facts.cluster_names(block.axis))]
+    where = [indices("seed", facts.seeds), indices("cluster", facts.cluster_names(block.axis))]
     if block.labels:
-        where.append(places("truth", block.labels))
-    where.append(places("moment", block.sums) if block.sums else places("prediction", (*block.labels, None)))
+        where.append(indices("truth", block.labels))
+    where.append(
+        indices("moment", block.sums) if block.sums else indices("prediction", (*block.labels, None))
+    )
     block.values[tuple(where)] = values
 
 

@@ -77,8 +77,15 @@ def rescore(
 ) -> list[Checked]:
     """Compute everything again that the records of a folder say.
 
-    ``by_clip`` takes clips as independent instead of the task's clusters, which needs the tables. It understates the
-    uncertainty wherever speakers have several clips, and every figure so made says so.
+    Args:
+        path: a run, a published folder of records, or the folder that holds them.
+        source: what to compute from: the statistics inside ``records``, or prediction ``tables`` and labels.
+        data: folders of prepared corpora; blank for SERBENCH_DATA, else where the run found them.
+        by_clip: take clips as independent instead of the task's clusters, which needs the tables. It understates the
+            uncertainty wherever speakers have several clips, and every figure so made says so.
+
+    Returns:
+        The records as they were computed just now, by file name.
 
     Raises:
         UsageError: no run and no records there.
@@ -119,9 +126,9 @@ def from_tables(path: Path, folder: Path, tasks: RebuiltTasks, *, by_clip: bool 
     facts = record.facts
     task = rebuilt(path, facts, tasks)
     parts: dict[int, list[PredictionTable]] = {s: [] for s in facts.seeds}
-    for cell, noted in facts.tables.items():
+    for cell, table_hash in facts.tables.items():
         table = folder / f"{cell}.parquet"
-        if not table.is_file() or hash_file(table) != noted:
+        if not table.is_file() or hash_file(table) != table_hash:
             raise DataError(
                 f"{table}: {'changed since' if table.is_file() else 'missing, though'} {path.name} was scored from it; "
                 "restore it, or run the matrix again"
@@ -167,25 +174,26 @@ def _checked(path: Path, record: Record, computed: Figures) -> Checked:
         ("gaps", stored.gaps, computed.gaps),
         ("human", stored.human, computed.human),
     )
-    for section, noted, found in sections:
+    for section, stored_rows, computed_rows in sections:
         if section not in stored.model_fields_set:
             continue  # schema 1 had scores only
-        written, own = [r.as_json() for r in noted], {_key(row): row for row in (r.as_json() for r in found)}
+        written = [r.as_json() for r in stored_rows]
+        computed_by_key = {_key(row): row for row in (r.as_json() for r in computed_rows)}
         if len({_key(r) for r in written}) < len(written):
             faults.append(f"a row of {section} stands in it twice")
         for row in written:
-            again = own.get(_key(row))
+            again = computed_by_key.get(_key(row))
             if again is None:
                 faults.append(f"{_words(row)} stands in it, and its statistics hold no such score")
                 continue
             faults += [_fault(row, again, f) for f in DEFINED if f in row and not _close(row[f], again[f])]
             # What else a row says (intervals and how they were made, best and worst group) a later version may compute
             # by a better method: then the record's own is replaced. By this very version it must be the same.
-            moved = [f for f in again if f not in DEFINED and not _close(row.get(f, _NOTHING), again[f])]
-            moved += [f for f in DEFINED if f in again and f not in row]
-            replaced += bool(moved) and not same_code
-            faults += [_fault(row, again, f) for f in moved if same_code]
-        lacking = set(own) - {_key(r) for r in written}
+            differing = [f for f in again if f not in DEFINED and not _close(row.get(f, _NOTHING), again[f])]
+            differing += [f for f in DEFINED if f in again and f not in row]
+            replaced += bool(differing) and not same_code
+            faults += [_fault(row, again, f) for f in differing if same_code]
+        lacking = set(computed_by_key) - {_key(r) for r in written}
         if lacking and same_code:
             faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
     faults += _chance_faults(stored.chance, computed.chance)
@@ -214,9 +222,9 @@ def _chance_faults(stored: Sequence[ChanceLine], computed: Sequence[ChanceLine])
     for line in stored:
         again = lines.get(line.view)
         for metric in ("ua", "wa"):
-            value, wanted = getattr(line, metric), getattr(again, metric, None)
-            if not _close(value, wanted):
-                yield f"chance of {line.view} is {value} ({metric}), its statistics give {wanted}"
+            value, expected = getattr(line, metric), getattr(again, metric, None)
+            if not _close(value, expected):
+                yield f"chance of {line.view} is {value} ({metric}), its statistics give {expected}"
 
 
 def rebuilt(path: Path, facts: RecordFacts, tasks: RebuiltTasks) -> Task:
@@ -261,8 +269,8 @@ def _words(row: Mapping[str, Any]) -> str:
 
 
 def _fault(row: Mapping[str, Any], again: Mapping[str, Any], field: str) -> str:
-    said = f"is {row[field]}" if field in row else "is missing"
-    return f"{field} of {_words(row)} {said}, its statistics give {again[field]}"
+    state = f"is {row[field]}" if field in row else "is missing"
+    return f"{field} of {_words(row)} {state}, its statistics give {again[field]}"
 
 
 def _close(a: object, b: object) -> bool:

@@ -55,10 +55,10 @@ def _merged(
     dimensions = np.where(
         total > 0, (np.nan_to_num(rated) * share).sum(axis=0) / np.where(total > 0, total, 1), np.nan
     )
-    given = None if table.probabilities is None else table.probabilities[ok]
-    if given is not None and np.isfinite(given).all():
-        mean = np.average(given, axis=0, weights=weights)
+    probabilities = None if table.probabilities is None else table.probabilities[ok]
+    if probabilities is not None and np.isfinite(probabilities).all():
+        mean = np.average(probabilities, axis=0, weights=weights)
         return "ok", table.labels[int(mean.argmax())], mean, dimensions
-    said = [(a, seconds[i]) for i in ok if (a := table.answers[i]) is not None]
-    answer = heaviest([a for a, _ in said], [w for _, w in said]) if said else None
+    weighted = [(a, seconds[i]) for i in ok if (a := table.answers[i]) is not None]
+    answer = heaviest([a for a, _ in weighted], [w for _, w in weighted]) if weighted else None
     return "ok", answer, empty, dimensions

@@ -72,12 +72,12 @@ def _genders(task: Task) -> SubgroupAxis:
 
 def _durations(task: Task) -> SubgroupAxis:
     seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
-    heard = seconds > 0
-    if not heard.any():
+    decoded = seconds > 0
+    if not decoded.any():
         return SubgroupAxis("duration", absent="no clip has audio")
-    low, one, two, high = (float(q) for q in np.quantile(seconds[heard], [0, 1 / 3, 2 / 3, 1]))
-    codes = np.where(heard, (seconds > one).astype(np.intp) + (seconds > two), -1)
-    if len(set(codes[heard].tolist())) < len(DURATIONS):
+    low, one, two, high = (float(q) for q in np.quantile(seconds[decoded], [0, 1 / 3, 2 / 3, 1]))
+    codes = np.where(decoded, (seconds > one).astype(np.intp) + (seconds > two), -1)
+    if len(set(codes[decoded].tolist())) < len(DURATIONS):
         return SubgroupAxis(
             "duration", absent=f"clips are too alike in length ({low:.2f} to {high:.2f} s) to form terciles"
         )
@@ -95,8 +95,8 @@ def _speakers(task: Task) -> SubgroupAxis:
         return SubgroupAxis("speaker")
     hashed = [digest(task.content_hash, s) if s else "" for s in task.speakers]
     groups = tuple(sorted(set(hashed) - {""}))
-    place = {name: i for i, name in enumerate(groups)}
-    return SubgroupAxis("speaker", groups, np.array([place.get(h, -1) for h in hashed], dtype=np.intp))
+    index_of = {name: i for i, name in enumerate(groups)}
+    return SubgroupAxis("speaker", groups, np.array([index_of.get(h, -1) for h in hashed], dtype=np.intp))
 
 
 def slice_figures(
@@ -114,24 +114,24 @@ def slice_figures(
     """
     slices: list[SubgroupScore] = []
     gaps: list[Gap] = []
-    here = {(b.key, b.axis, b.group): b for b in sliced}
+    block_of = {(b.key, b.axis, b.group): b for b in sliced}
     shown = {facts.learnt_view, facts.plan.primary_view, "dimensions"}
     wholes = [b for b in blocks if b.rows == "all" and b.outside == "wrong" and b.view in shown]
     for axis in (a for a in facts.axes if not a.absent):
         for whole in wholes:
             for metric in _metrics(axis.axis, whole):
                 if axis.axis == "speaker":
-                    found = here.get((whole.key, "speaker", ""), whole)
-                    names = facts.speaker_names if found is not whole else facts.cluster_names()
-                    groups = {n: s[np.newaxis] for n, s in zip(names, found.averaged, strict=True)}
+                    block = block_of.get((whole.key, "speaker", ""), whole)
+                    names = facts.speaker_names if block is not whole else facts.cluster_names()
+                    groups = {n: s[np.newaxis] for n, s in zip(names, block.averaged, strict=True)}
                 elif axis.axis == "emotion":
                     groups = {n: _one_class(whole.averaged, k) for k, n in enumerate(whole.labels)}
                 else:
-                    parts = ((g, here.get((whole.key, axis.axis, g))) for g in axis.groups)
+                    parts = ((g, block_of.get((whole.key, axis.axis, g))) for g in axis.groups)
                     groups = {g: b.averaged for g, b in parts if b is not None}
-                own = _slices(axis.axis, whole, metric, groups, facts.plan.level)
-                slices += own
-                gaps += _gap(axis.axis, whole, metric, groups, own, facts.plan.level)
+                scores = _slices(axis.axis, whole, metric, groups, facts.plan.level)
+                slices += scores
+                gaps += _gap(axis.axis, whole, metric, groups, scores, facts.plan.level)
     return slices, gaps
 
 
@@ -158,7 +158,7 @@ def _slices(
     axis: str, whole: Counts, metric: str, groups: Mapping[str, Array], level: float
 ) -> list[SubgroupScore]:
     chosen = _computed(metric)
-    found = []
+    scores = []
     for name, statistics in groups.items():
         clips = chosen.sizes(statistics)
         if clips.sum() == 0:
@@ -173,12 +173,12 @@ def _slices(
             method = "none: one speaker is one cluster"
         else:
             try:
-                made = interval(chosen, statistics, level=level)
-                low, high = made.low, made.high
-                method = "; ".join((made.method, *made.notes))
+                ci = interval(chosen, statistics, level=level)
+                low, high = ci.low, ci.high
+                method = "; ".join((ci.method, *ci.notes))
             except CannotSeparate as error:
                 method = f"none: {error}"
-        found.append(
+        scores.append(
             SubgroupScore(
                 axis=axis,
                 group=name,
@@ -194,7 +194,7 @@ def _slices(
                 classes=int((clips.sum(axis=0) > 0).sum()) if metric == "ua" else None,
             )
         )
-    return found
+    return scores
 
 
 def _gap(
@@ -296,21 +296,21 @@ def gap_interval(metric: Metric, groups: Sequence[Array], level: float) -> tuple
 
 def _pair(metric: Metric, a: Array, b: Array, level: float) -> tuple[float, float, bool]:
     """Ends of the interval of a − b, and whether some cluster has clips in both."""
-    own = [metric.sizes(s).sum(axis=-1) > 0 for s in (a, b)]
-    if min(int(o.sum()) for o in own) < 2:
+    present = [metric.sizes(s).sum(axis=-1) > 0 for s in (a, b)]
+    if min(int(o.sum()) for o in present) < 2:
         raise CannotSeparate("a group has clips of fewer than two clusters")
-    degrees = [t_degrees(metric, s[o]) for s, o in zip((a, b), own, strict=True)]
+    degrees = [t_degrees(metric, s[o]) for s, o in zip((a, b), present, strict=True)]
     components = [metric.components(s) for s in (a, b)]
-    crossed = bool((own[0] & own[1]).any())
+    crossed = bool((present[0] & present[1]).any())
     if crossed:
-        either = own[0] | own[1]
-        found, df = jackknife(metric, components[0][either], components[1][either]), min(degrees)
+        either = present[0] | present[1]
+        jackknifed, df = jackknife(metric, components[0][either], components[1][either]), min(degrees)
     else:
-        first, second = (jackknife(metric, c[o]) for c, o in zip(components, own, strict=True))
-        found, df = independent_difference((first, degrees[0]), (second, degrees[1]))
-    if not np.isfinite([found.estimate, found.standard_error]).all():
+        first, second = (jackknife(metric, c[o]) for c, o in zip(components, present, strict=True))
+        jackknifed, df = independent_difference((first, degrees[0]), (second, degrees[1]))
+    if not np.isfinite([jackknifed.estimate, jackknifed.standard_error]).all():
         raise CannotSeparate("a group's value or its error is undefined")
-    return (*difference_interval(metric, found, level, df), crossed)
+    return (*difference_interval(metric, jackknifed, level, df), crossed)
 
 
 def independent_difference(
@@ -319,7 +319,7 @@ def independent_difference(
     """Difference of two independent values, each with its degrees of freedom (Welch 1947, Satterthwaite 1946)."""
     (first, df_first), (second, df_second) = a, b
     squares = first.standard_error**2, second.standard_error**2
-    found = Jackknifed(
+    difference = Jackknifed(
         first.estimate - second.estimate, float(np.sqrt(sum(squares))), first.undefined + second.undefined
     )
-    return found, satterthwaite_degrees(squares, (df_first, df_second))
+    return difference, satterthwaite_degrees(squares, (df_first, df_second))

@@ -24,9 +24,9 @@ class Subject:
 
     def row(self, record: Record, *, rows: str = "all") -> ScoreRow | None:
         """Return the record's score row for this subject, or None when it has none such."""
-        wanted = (self.view, self.outside, self.metric, self.dimension, rows)
+        key = (self.view, self.outside, self.metric, self.dimension, rows)
         return next(
-            (s for s in record.scores if (s.view, s.outside, s.metric, s.dimension, s.rows) == wanted), None
+            (s for s in record.scores if (s.view, s.outside, s.metric, s.dimension, s.rows) == key), None
         )
 
     def block(self, record: Record) -> Counts | None:

@@ -18,7 +18,13 @@ from bench.tasks.task import Task
 
 
 class RebuiltTasks:
-    """The tasks of records, each built once. With ``decode``, audio is decoded where the cache lacks it."""
+    """The tasks of records, each built once.
+
+    Args:
+        corpora: prepared corpora that are at hand.
+        limit: at most so many clips per task; None for all.
+        decode: whether audio is decoded where the cache lacks it.
+    """
 
     def __init__(self, corpora: Sequence[PreparedCorpus], limit: int | None, *, decode: bool = True) -> None:
         self._corpora, self._limit, self._decode = {c.card.name: c for c in corpora}, limit, decode
@@ -26,7 +32,16 @@ class RebuiltTasks:
 
     @classmethod
     def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> RebuiltTasks:
-        """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them."""
+        """Find the corpora of a run: in ``data``, else SERBENCH_DATA, else where the run found them.
+
+        Args:
+            path: the run.
+            data: folders of prepared corpora; blank for SERBENCH_DATA, else where the run found them.
+            decode: whether audio is decoded where the cache lacks it.
+
+        Returns:
+            Their tasks, none built yet, with the limit that the run was made with.
+        """
         return cls(corpora_at_hand(path, data), limit_of(path), decode=decode)
 
     def folder(self, corpus: str) -> Path | None:
@@ -74,13 +89,13 @@ class RebuiltTasks:
         task = self._built[name, protocol]
         if learnt is not None:
             task = replace(task, view=learnt[0], offered=learnt[1])
-        for said, own, scored in (
+        for what, current, scored in (
             ("clips, labels or speakers", task.content_hash, content_hash),
             ("folds", task.folds_hash, folds_hash),
         ):
-            if own != scored:
+            if current != scored:
                 raise DataError(
-                    f"{path}: was scored on other {said} of {name} than those in {self._corpora[corpus].folder} now; "
+                    f"{path}: was scored on other {what} of {name} than those in {self._corpora[corpus].folder} now; "
                     "use the corpus and the version it was scored with, or --from records"
                 )
         return task
@@ -91,8 +106,8 @@ def corpora_at_hand(path: Path, data: Sequence[Path]) -> list[PreparedCorpus]:
     if folders := data_folders(data):
         return find_corpora(folders)[0]
     try:
-        noted = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
-        folders = [Path(p) for p in noted.values() if Path(p).is_dir()]
+        folder_of = json.loads(RunFolder(path).data.read_text(encoding="utf-8"))
+        folders = [Path(p) for p in folder_of.values() if Path(p).is_dir()]
     except (OSError, ValueError, AttributeError, TypeError):
         folders = []
     return find_corpora(folders)[0] if folders else []

@@ -52,7 +52,7 @@ def test_what_is_not_forged_holds(board: Board) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"notes": "junk"}, "notes"),
         ({"notes": {"fold 0": "junk"}}, "notes"),
@@ -71,11 +71,11 @@ def test_what_is_not_forged_holds(board: Board) -> None:
     ],
 )
 def test_a_fact_that_would_stop_the_build_or_deceive_is_refused(
-    board: Board, change: dict[str, Any], said: str
+    board: Board, change: dict[str, Any], message: str
 ) -> None:
     found = refusal(board, lambda facts: facts.update(change))
     assert RECORD in found
-    assert said in found
+    assert message in found
 
 
 @pytest.mark.parametrize(

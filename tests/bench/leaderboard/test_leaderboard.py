@@ -147,16 +147,16 @@ def test_files_changed_removed_or_added_by_hand_break_the_seal(board: Board) -> 
     assert any("was changed by hand after it was published" in p for p in problems(board))
     path.write_text(whole)
     statistics = path.with_suffix(".parquet")
-    kept = statistics.read_bytes()
+    content = statistics.read_bytes()
     path.unlink()
     assert any("was published and is gone" in p for p in problems(board))
     path.write_text(whole)
     (publication.folder.records / "extra.json").write_text("{}")
     assert any("was put here by hand" in p for p in problems(board))
     (publication.folder.records / "extra.json").unlink()
-    statistics.write_bytes(kept[:-1])
+    statistics.write_bytes(content[:-1])
     assert any("missing or changed" in p or "not a Parquet" in p for p in problems(board))
-    statistics.write_bytes(kept)
+    statistics.write_bytes(content)
     publication.seal_path.unlink()
     assert any("published.json: missing" in p for p in problems(board))
 
@@ -208,12 +208,12 @@ def test_a_plan_changed_together_with_its_records_is_refused(board: Board) -> No
     publication.folder.matrix.write_text(json.dumps(described))
     publication.seal()
     assert any("margin 0.2, this board's is 0.02" in p for p in problems(board))
-    for resamples, said in ((10**15, "too long"), (1000, "this board asks for 2000 at least")):
+    for resamples, message in ((10**15, "too long"), (1000, "this board asks for 2000 at least")):
         described["matrix"]["plan"] |= {"margin": 0.02, "resamples": resamples}
         described["matrix_hash"] = hash_json(described["matrix"])
         publication.folder.matrix.write_text(json.dumps(described))
         (board.root / "board.yaml").write_text("plan: {resamples: 2000, permutations: 1000}\n")
-        assert any(said in p for p in problems(board))
+        assert any(message in p for p in problems(board))
 
 
 def change_statistics(
@@ -354,7 +354,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"estimate": NaN}', "NaN is no number"),
@@ -364,10 +364,10 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
         ("", "not the JSON"),
     ],
 )
-def test_hostile_json_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+def test_hostile_json_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         bounded_json(path)
 
 

@@ -25,15 +25,15 @@ def by_hand(counts: np.ndarray, cluster: np.ndarray, n: int) -> np.ndarray:  # t
     k = counts.shape[1] - 1
     table = np.zeros((n, k, k + 1))
     for row, c in zip(counts.astype(int), cluster, strict=True):
-        listeners = [said for said, times in enumerate(row) for _ in range(times)]
+        listeners = [answer for answer, times in enumerate(row) for _ in range(times)]
         if len(listeners) < 2:
             continue
-        for i, said in enumerate(listeners):
+        for i, answer in enumerate(listeners):
             others = Counter(listeners[:i] + listeners[i + 1 :])
             top = [x for x, m in others.items() if m == max(others.values())]
             for truth in top:
                 if truth < k:
-                    table[c, truth, said] += 1 / len(top) / len(listeners)
+                    table[c, truth, answer] += 1 / len(top) / len(listeners)
     return table
 
 
@@ -51,11 +51,11 @@ def test_ratings_give_the_concordance_of_one_listener_with_the_rest() -> None:
     rng = np.random.default_rng(1)
     ratings = [tuple(rng.uniform(0, 1, size=3)) for _ in range(50)] + [(0.4,)]
     cluster = np.arange(51) % 5
-    sums, clips, given = rating_statistics(ratings, cluster, 5)
-    said = np.array([r[i] for r in ratings[:50] for i in range(3)])
+    sums, clips, n_ratings = rating_statistics(ratings, cluster, 5)
+    rated = np.array([r[i] for r in ratings[:50] for i in range(3)])
     others = np.array([(sum(r) - r[i]) / 2 for r in ratings[:50] for i in range(3)])
-    assert (clips, given) == (50, 150)
-    assert value("ccc", sums.sum(axis=0)) == pytest.approx(concordance_cc(others, said))
+    assert (clips, n_ratings) == (50, 150)
+    assert value("ccc", sums.sum(axis=0)) == pytest.approx(concordance_cc(others, rated))
 
 
 def test_a_task_tells_votes_by_canonical_name_and_both_truths(cache: Path, tone_corpus: Path) -> None:

@@ -53,7 +53,7 @@ def changed(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda f: f.update(verdict="best"), "says 'verdict', which no record of this version has"),
         (lambda f: f["scores"][0].update(rank=1), "says 'scores.0.rank', which no record"),
@@ -77,12 +77,12 @@ def changed(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     ],
 )  # fmt: skip
 def test_what_does_not_belong_in_a_record_is_named_in_one_sentence(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     path = changed(tmp_path, change)
     with pytest.raises(DataError) as caught:
         read_facts(path)
-    assert str(caught.value).startswith(f"{path}: {said}")
+    assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
 
 
@@ -113,9 +113,9 @@ def test_a_card_is_written_with_all_its_keys_and_reads_again() -> None:
     cards = [*corpus_cards().values(), *(load_system(n) for n in system_names())]
     for card in cards:
         whole = written_out(card)
-        said = whole.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        assert said == card.model_dump(mode="json", by_alias=True), card.name
-        assert type(card).model_validate_json(json.dumps(said)) == card
+        written = whole.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert written == card.model_dump(mode="json", by_alias=True), card.name
+        assert type(card).model_validate_json(json.dumps(written)) == card
 
 
 def test_a_corpus_card_of_the_first_version_reads_whatever_its_layout() -> None:

@@ -151,11 +151,13 @@ def test_masking_takes_the_best_answer_inside_the_view(task: Task) -> None:
 
 
 def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
-    said = task.dimensions + 0.05
-    said[:4] = np.nan
+    predicted = task.dimensions + 0.05
+    predicted[:4] = np.nan
     record, matrix = record_plan(task)
-    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
-    filled = np.where(np.isnan(said), 0.5, said)
+    facts, _ = score_planned(
+        record, tables(task, record, list(task.emotions), dimensions=predicted), matrix, {}
+    )
+    filled = np.where(np.isnan(predicted), 0.5, predicted)
     for d, dimension in enumerate(("valence", "arousal")):
         row = find(facts.scores, metric="ccc", dimension=dimension, rows="all")
         assert row.estimate == pytest.approx(concordance_cc(task.dimensions[:, d], filled[:, d]), abs=1e-10)
@@ -164,12 +166,14 @@ def test_ccc_counts_a_missing_answer_at_mid_scale(task: Task) -> None:
 
 
 def test_rows_that_are_ok_leave_a_missing_dimension_out(task: Task) -> None:
-    said = task.dimensions + 0.05
-    said[:4] = np.nan
+    predicted = task.dimensions + 0.05
+    predicted[:4] = np.nan
     record, matrix = record_plan(task)
-    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(
+        record, tables(task, record, list(task.emotions), dimensions=predicted), matrix, {}
+    )
     row = find(facts.scores, metric="ccc", dimension="valence", rows="ok")
-    assert row.estimate == pytest.approx(concordance_cc(task.dimensions[4:, 0], said[4:, 0]), abs=1e-10)
+    assert row.estimate == pytest.approx(concordance_cc(task.dimensions[4:, 0], predicted[4:, 0]), abs=1e-10)
     assert row.clips == len(task) - 4
 
 
@@ -177,11 +181,13 @@ def test_a_dimension_answered_on_no_clip_that_carries_it_has_no_score(task: Task
     """Answers to other clips do not make it 0, the concordance of mid-scale with the truth."""
     truth = task.dimensions.copy()
     truth[: len(task) // 2, 0] = np.nan
-    said = task.dimensions.copy()
-    said[len(task) // 2 :, 0] = np.nan
+    predicted = task.dimensions.copy()
+    predicted[len(task) // 2 :, 0] = np.nan
     half = replace(task, dimensions=truth)
     record, matrix = record_plan(half)
-    facts, _ = score_planned(record, tables(half, record, list(half.emotions), dimensions=said), matrix, {})
+    facts, _ = score_planned(
+        record, tables(half, record, list(half.emotions), dimensions=predicted), matrix, {}
+    )
     assert {s.dimension for s in facts.scores if s.metric == "ccc"} >= {"arousal"}
     assert not [s for s in facts.scores if s.dimension == "valence"]
 
@@ -278,29 +284,29 @@ def test_probabilities_are_held_against_the_listeners_votes(task: Task) -> None:
     rng = np.random.default_rng(3)
     votes = rng.integers(0, 4, (len(task), 5))
     votes[:5] = 0
-    given = [dict(zip(task.labels, map(float, v), strict=True)) if v.any() else None for v in votes]
-    given[7] = {"": 3.0}  # three listeners, none of whom chose a class of the corpus
+    clip_votes = [dict(zip(task.labels, map(float, v), strict=True)) if v.any() else None for v in votes]
+    clip_votes[7] = {"": 3.0}  # three listeners, none of whom chose a class of the corpus
     votes[7] = 0
-    voted = replace(task, votes=tuple(given))
+    voted = replace(task, votes=tuple(clip_votes))
     q = rng.dirichlet(np.ones(5), len(task))
     q[20] = np.nan
     statuses = ["ok"] * len(task)
     statuses[20] = "unparsed"
     answers = [task.labels[int(np.argmax(row))] if i != 20 else None for i, row in enumerate(q)]
     record, matrix = record_plan(voted)
-    made = tables(voted, record, list(answers), probabilities=q, statuses=tuple(statuses))
-    facts, _ = score_planned(record, made, matrix, {})
-    kept = votes.sum(axis=1) > 0
-    rows = [list(r) if np.isfinite(r).all() else None for r in q[kept]]
+    answered = tables(voted, record, list(answers), probabilities=q, statuses=tuple(statuses))
+    facts, _ = score_planned(record, answered, matrix, {})
+    with_votes = votes.sum(axis=1) > 0
+    rows = [list(r) if np.isfinite(r).all() else None for r in q[with_votes]]
     for metric, reference in (
         ("cross_entropy", cross_entropy),
         ("kullback_leibler", kullback_leibler),
         ("jensen_shannon", jensen_shannon),
     ):
         row = find(facts.scores, metric=metric, rows="all")
-        assert row.estimate == pytest.approx(reference(votes[kept].tolist(), rows), abs=1e-12)
-        assert row.clips == kept.sum()
-        assert find(facts.scores, metric=metric, rows="ok").clips == kept.sum() - 1
+        assert row.estimate == pytest.approx(reference(votes[with_votes].tolist(), rows), abs=1e-12)
+        assert row.clips == with_votes.sum()
+        assert find(facts.scores, metric=metric, rows="ok").clips == with_votes.sum() - 1
     # A clip without an answer is uniform and wrong: its Brier score is (1 − 1/5)² + 4/25.
     sure = np.where(np.isfinite(q), q, 0.2)
     truth = np.array([task.labels.index(str(e)) for e in task.emotions])
@@ -315,10 +321,10 @@ def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> N
         {str(e): 2.0, "bored": 1.0} if t and e != "bored" else {str(e): 3.0}
         for e, t in zip(task.emotions, torn, strict=True)
     )
-    heard = replace(task, votes=votes, card=task.card.model_copy(update={"truth": "intended"}))
-    record, matrix = record_plan(heard, "chance", (0, 1))
-    made = [t for s in (0, 1) for t in tables(heard, record, list(task.emotions))[5 * s : 5 * s + 5]]
-    facts, blocks = score_planned(record, made, matrix, {})
+    voted = replace(task, votes=votes, card=task.card.model_copy(update={"truth": "intended"}))
+    record, matrix = record_plan(voted, "chance", (0, 1))
+    answered = [t for s in (0, 1) for t in tables(voted, record, list(task.emotions))[5 * s : 5 * s + 5]]
+    facts, blocks = score_planned(record, answered, matrix, {})
     share = sum(torn) / len(torn)
     intended = next(h for h in facts.human if (h.truth, h.view, h.metric) == ("intended", "native", "ua"))
     assert intended.estimate == pytest.approx(1 - share * 4 / 5 / 3, abs=1e-12)
@@ -332,15 +338,17 @@ def test_a_record_says_what_one_listener_scores(task: Task, tmp_path: Path) -> N
 
 def test_means_over_dimensions_name_what_they_average(task: Task) -> None:
     rng = np.random.default_rng(4)
-    said = np.clip(task.dimensions + 0.2 * rng.standard_normal(task.dimensions.shape), 0, 1)
+    predicted = np.clip(task.dimensions + 0.2 * rng.standard_normal(task.dimensions.shape), 0, 1)
     record, matrix = record_plan(task)
-    facts, _ = score_planned(record, tables(task, record, list(task.emotions), dimensions=said), matrix, {})
-    own = [
+    facts, _ = score_planned(
+        record, tables(task, record, list(task.emotions), dimensions=predicted), matrix, {}
+    )
+    single = [
         find(facts.scores, metric="rmse", dimension=d, rows="all")
         for d in ("valence", "arousal", "dominance")
     ]
-    errors = np.sqrt(((task.dimensions - said) ** 2).mean(axis=0))
-    assert [r.estimate for r in own] == pytest.approx(list(errors), abs=1e-12)
+    errors = np.sqrt(((task.dimensions - predicted) ** 2).mean(axis=0))
+    assert [r.estimate for r in single] == pytest.approx(list(errors), abs=1e-12)
     mean = find(facts.scores, metric="rmse", dimension="mean", rows="all")
     assert mean.estimate == pytest.approx(errors.mean(), abs=1e-12)
     assert mean.low < mean.estimate < mean.high

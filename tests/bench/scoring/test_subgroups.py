@@ -64,7 +64,7 @@ def test_each_slice_scores_its_clips_alone(task: Task) -> None:
     answers = noisy(task)
     record, matrix = record_plan(task)
     facts, _ = score_planned(record, tables(task, record, answers), matrix, {})
-    truth, said = np.array(task.emotions), np.array(answers)
+    truth, predicted = np.array(task.emotions), np.array(answers)
     seconds = np.array([d.samples / SAMPLE_RATE for d in task.decoded])
     edges = next(a for a in facts.axes if a.axis == "duration").edges_seconds
     one, two = np.quantile(seconds, [1 / 3, 2 / 3])
@@ -78,13 +78,15 @@ def test_each_slice_scores_its_clips_alone(task: Task) -> None:
     }
     for (axis, group), inside in groups.items():
         row = find(facts.slices, axis=axis, group=group, view="native", metric="ua")
-        assert row.estimate == pytest.approx(balanced_accuracy_score(truth[inside], said[inside]), abs=1e-12)
+        assert row.estimate == pytest.approx(
+            balanced_accuracy_score(truth[inside], predicted[inside]), abs=1e-12
+        )
         assert row.clips == inside.sum()
         assert row.low < row.estimate < row.high
     for label in LABELS:
         row = find(facts.slices, axis="emotion", group=label, view="native")
         assert row.estimate == pytest.approx(
-            recall_score(truth, said, labels=[label], average="macro", zero_division=0), abs=1e-12
+            recall_score(truth, predicted, labels=[label], average="macro", zero_division=0), abs=1e-12
         )
 
 
