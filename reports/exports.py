@@ -35,10 +35,21 @@ TEX_HEAD = "% Made by ser-bench; needs \\usepackage[T1]{fontenc}, \\usepackage[u
 
 
 def write_exports(records: Sequence[Record], contests: Sequence[TaskComparison], out: Path) -> list[Path]:
-    """Write every form into ``out``; on one machine the same records give the same bytes. Returns the files, the folder's first.
+    """Write every form into ``out``; on one machine the same records give the same bytes.
 
     ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per contest
     and subject, with intervals and rank intervals), ``corpora.bib``, ``model-index/<system>.yaml``.
+
+    Args:
+        records: what is written out.
+        contests: the same records, compared: what the tables show.
+        out: a folder, made where it is missing.
+
+    Returns:
+        The files, the folder's first.
+
+    Raises:
+        BenchError: ``out`` cannot be written.
     """
     rows = score_rows(records)
     paths = [

@@ -56,6 +56,15 @@ def number(
 ) -> str:
     """Write a score: per cent with one decimal, or a correlation with two; a dash where there is none.
 
+    Args:
+        value: a share (0..1) or a correlation (−1..1).
+        percent: whether it is a share, to be written in per cent.
+        digits: decimals, where not one (per cent) or two.
+        signed: whether a positive value gets its sign.
+
+    Returns:
+        The figure without its unit.
+
     >>> number(0.7667), number(-0.031, percent=False, signed=True), number(None)
     ('76.7', '−0.03', '–')
     """
@@ -68,6 +77,14 @@ def number(
 
 def span(low: float | None, high: float | None, *, percent: bool = True) -> str:
     """Write an interval, or say why there is none: a width of zero is no certainty, only clusters that do not differ.
+
+    Args:
+        low: lower end, a share (0..1) or a correlation (−1..1).
+        high: upper end.
+        percent: whether they are shares, to be written in per cent.
+
+    Returns:
+        Both ends without their unit, or words.
 
     >>> span(0.68, 0.836), span(None, None), span(1.0, 1.0)
     ('68.0 to 83.6', 'no interval', 'no spread')
@@ -99,6 +116,14 @@ def coverage(share: float) -> str:
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Write a count with its noun.
+
+    Args:
+        n: how many.
+        noun: what is counted, in the singular.
+        plural: its plural, where that is not the noun with an s.
+
+    Returns:
+        Both, thousands parted by commas.
 
     >>> counted(1, "clip"), counted(1651, "clip"), counted(2, "corpus", "corpora")
     ('1 clip', '1,651 clips', '2 corpora')
@@ -151,7 +176,16 @@ def subject_title(subject: Subject) -> str:
 
 
 def estimate(subject: Subject, row: ScoreRow, level: float) -> str:
-    """Write a score with its interval, inside a sentence."""
+    """Write a score with its interval, inside a sentence.
+
+    Args:
+        subject: decides the unit.
+        row: the score, in 0..1 (−1..1 for CCC).
+        level: coverage of its interval, 0..1.
+
+    Returns:
+        Score and interval with units; where there is no interval, why.
+    """
     percent = is_percent(subject)
     value = number(row.estimate, percent=percent) + (" %" if percent else "")
     if row.low is None or row.low == row.high:
@@ -205,7 +239,16 @@ def rank_words(rank: RankInterval | None) -> str:
 
 
 def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
-    """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it."""
+    """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it.
+
+    Args:
+        contest: the comparison of the task's systems.
+        subject: view, metric and dimension in which systems are ranked.
+        track: a track in which at least one system has the subject's score.
+
+    Returns:
+        One sentence or more.
+    """
     members = contest.members(subject, track)
     best = members[0]
     row = subject.row(best)

@@ -84,7 +84,16 @@ class TaskComparison:
         return [p for p in self.tested(subject) if p.family in (ACROSS_TRACKS, ACROSS_PROTOCOLS)]
 
     def against(self, subject: Subject, track: str, system: str) -> dict[str, PairResult]:
-        """A system's pairings inside its track, by the other's name, seen from the system."""
+        """A system's pairings inside its track, by the other's name, seen from the system.
+
+        Args:
+            subject: view, metric and dimension.
+            track: the track whose family was tested.
+            system: a system's name.
+
+        Returns:
+            Other system's name → result, differences being ``system`` less the other; blank where nothing was tested.
+        """
         if (subject, track) not in self._seen:
             seen: dict[str, dict[str, PairResult]] = defaultdict(dict)
             for p in self.within(subject, track):
@@ -96,7 +105,13 @@ class TaskComparison:
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
         """From 1 + (significantly better systems) to N − (significantly worse ones).
 
-        None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
+        Args:
+            subject: view, metric and dimension.
+            track: the track that the system is ranked in.
+            system: a system's name.
+
+        Returns:
+            None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
         """
         if self.facts.leaks:
             return None

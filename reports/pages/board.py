@@ -48,9 +48,20 @@ class PublishedPage:
 def write_board(
     found: Validation, board: Board, out: Path, test: TestFamily, pages_made: Path | None = None
 ) -> Path:
-    """Build the site of a board that passed validation, its exports included; returns its first page.
+    """Build the site of a board that passed validation, its exports included.
 
-    ``pages_made`` is a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+    Args:
+        found: the records of the board, validated.
+        board: the folder of results they were read from.
+        out: folder for the site.
+        test: tests a comparison family; with a memory, families that did not change are not tested again.
+        pages_made: a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+
+    Returns:
+        The site's first page.
+
+    Raises:
+        BenchError: ``out`` cannot be written.
     """
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)

@@ -56,14 +56,21 @@ TESTS_SHOWN = 400
 def write_report(
     run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False, against: Path | None = None
 ) -> Path:
-    """Render the report of a run into ``out`` and return the path of its first page.
-
-    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
-    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
-    the corpus's own files by relative address; such pages are for this machine. ``against`` is an earlier run of the same
-    systems, for a page that says which scores moved.
+    """Render the report of a run into ``out``.
 
     On one machine the same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
+
+    Args:
+        run: folder of the run.
+        out: folder for the pages.
+        data: folders with prepared corpora, whose labels show what systems answer clip by clip; blank: those that SERBENCH_DATA
+            names, else those the run remembers.
+        audio: whether the clips that systems miss have players, which point to the corpus's own files by relative address; such
+            pages are for this machine.
+        against: folder of an earlier run of the same systems, for a page that says which scores moved.
+
+    Returns:
+        The path of its first page.
 
     Raises:
         UsageError: ``run`` is no run.
@@ -77,7 +84,22 @@ def write_report(
 def write_single_file(
     run: Path, path: Path, *, data: Sequence[Path] = (), against: Path | None = None
 ) -> int:
-    """Render the whole report into one file, for mail; returns its bytes. As :func:`write_report`, without players."""
+    """Render the whole report into one file, for mail. As :func:`write_report`, without players.
+
+    Args:
+        run: folder of the run.
+        path: the file.
+        data: folders with prepared corpora.
+        against: folder of an earlier run of the same systems.
+
+    Returns:
+        The file's size, bytes.
+
+    Raises:
+        UsageError: ``run`` is no run.
+        DataError: its plan or a record cannot be read.
+        BenchError: ``path`` cannot be written.
+    """
     html = single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
     write_text(path, html)
     return len(html.encode())
@@ -151,7 +173,14 @@ RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
 
 
 class Site:
-    """All pages of one run. Comparisons are made once, here."""
+    """All pages of one run. Comparisons are made once, here.
+
+    Args:
+        run: what the run folder holds.
+        reader: reads what systems answered clip by clip.
+        folder: where the run's prediction tables lie.
+        test: tests a comparison family.
+    """
 
     def __init__(self, run: RunData, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run

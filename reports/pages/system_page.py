@@ -31,7 +31,16 @@ class SystemSections:
 def system_sections(
     run: Path, records: Sequence[Record], contests: Sequence[TaskComparison]
 ) -> SystemSections:
-    """Gather what a system's records have to show. ``run`` is where its prediction tables lie."""
+    """Gather what a system's records have to show.
+
+    Args:
+        run: where its prediction tables lie.
+        records: the system's records.
+        contests: every comparison of the run, for the view that each task's page shows.
+
+    Returns:
+        What the sections of its page are filled with.
+    """
     return SystemSections(
         reliabilities=tuple(reliabilities(records)),
         layers=tuple(layer_figures(records)),

@@ -32,7 +32,16 @@ class TaskSections:
 def task_sections(
     contest: TaskComparison, ordered: Sequence[Record], reader: ClipReader | None
 ) -> TaskSections:
-    """Gather what a contest has to show; ``ordered`` are its records, best of each track first. No reader: nothing clip by clip."""
+    """Gather what a contest has to show.
+
+    Args:
+        contest: a task under one protocol and condition.
+        ordered: its records, best of each track first.
+        reader: reads what systems answered; without one, nothing is shown clip by clip.
+
+    Returns:
+        What the sections of its page are filled with.
+    """
     categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
     sliced = [slice_tables(ordered, s) for s in contest.subjects]
     confusions: list[tables.Confusion] = []

@@ -107,9 +107,14 @@ class Clipwise:
 
 
 class ClipReader:
-    """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``.
+    """Reads contests clip by clip.
 
-    ``absent`` says why nothing is read, where nothing is to be: pages that must be the same on every machine.
+    Args:
+        run: where the prediction tables lie.
+        data: folders with prepared corpora.
+        out: the report's folder.
+        audio: whether clips have players, whose addresses are relative to ``out``.
+        absent: why nothing is read, where nothing is to be: pages that must be the same on every machine.
 
     Raises:
         BenchError: a folder of ``data`` is none, or holds no prepared corpus.
@@ -130,7 +135,16 @@ class ClipReader:
             self._why = "SERBENCH_DATA names no folder with prepared corpora"
 
     def read(self, contest: TaskComparison, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
-        """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
+        """Lay out a contest's clips.
+
+        Args:
+            contest: a task under one protocol and condition.
+            ordered: its records, best first.
+            subject: its categories, if any.
+
+        Returns:
+            Clips missed and planes of valence and arousal, or why there is neither.
+        """
         competing = [r for r in ordered if r.facts.track != "reference"]
         chosen = competing[:SYSTEMS_READ]
         left_out = len(competing) - len(chosen)

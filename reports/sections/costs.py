@@ -47,7 +47,15 @@ def quality_and_cost(
 ) -> Costs | None:
     """Average each system's primary score over pools of clean ``within`` and zero-shot tasks, beside its cost.
 
-    Systems are compared on the tasks that all of them have where there is one; ``hours`` is the audio a system heard.
+    Systems are compared on the tasks that all of them have where there is one.
+
+    Args:
+        shown: comparisons, each with the subject shown first.
+        work: system → seconds of encoding and fitting in this run.
+        hours: system → hours of audio it was run on.
+
+    Returns:
+        Table and charts; None where no system that competes has such a score, or the systems share no task.
     """
     usable = [
         (c, s) for c, s in shown if c.condition == "clean" and c.protocol != "transfer" and s.metric != "ccc"

@@ -116,7 +116,13 @@ def system_boards(
 ) -> list[ForestBoard]:
     """One system on all its tasks, a board per metric, each row with its own chance line.
 
-    ``subject_of`` is by position of the contest: the subject shown first there.
+    Args:
+        contests: every comparison of the run.
+        system: a system's name.
+        subject_of: position of a contest → the subject shown first there.
+
+    Returns:
+        The boards, those of metrics met first in front.
     """
     by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject, Record]]] = {}
     for i, c in enumerate(contests):

@@ -120,7 +120,17 @@ def pairs_to_show(contests: Sequence[TaskComparison]) -> list[tuple[str, str]]:
 
 
 def duel(contests: Sequence[TaskComparison], a: str, b: str, reader: ClipReader) -> PairPage:
-    """Put two systems side by side wherever they met."""
+    """Put two systems side by side wherever they met.
+
+    Args:
+        contests: every comparison of the run.
+        a: name of the first system: differences are first less second.
+        b: name of the second system.
+        reader: reads what the two answered clip by clip.
+
+    Returns:
+        What their page is filled with.
+    """
     met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
     tests = []
     for contest in contests:
@@ -161,7 +171,17 @@ def _clips(
 def compared(
     contest: TaskComparison, view: str, labels: tuple[str, ...], answered: TaskAnswers
 ) -> ChangedClips:
-    """Count and list the clips on which two systems (the two of ``answered``) part, in a view."""
+    """Count and list the clips on which two systems (the two of ``answered``) part, in a view.
+
+    Args:
+        contest: where the two met.
+        view: a view of the labels.
+        labels: its classes, in the order of their codes.
+        answered: the task and what both answered.
+
+    Returns:
+        Counts of clips by who is right, and the first of those that tell the two apart.
+    """
     task = answered.task
     truth = label_codes(task.emotions, view, labels)
     rows = np.flatnonzero(truth >= 0)

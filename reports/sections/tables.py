@@ -70,7 +70,16 @@ class ConfusionDifference:
 def differences(
     contest: TaskComparison, subject: Subject, confusions: Sequence[Confusion]
 ) -> list[ConfusionDifference]:
-    """Subtract the second of each track from its first, then the pairs that the plan names across tracks."""
+    """Subtract the second of each track from its first, then the pairs that the plan names across tracks.
+
+    Args:
+        contest: a task under one protocol and condition.
+        subject: the categories in which systems are ordered.
+        confusions: matrices of its systems; pairs of which one lacks are left out.
+
+    Returns:
+XX
+    """
     of = {c.system: c for c in confusions}
     members = [contest.members(subject, t) for t in contest.tracks if t != "reference"]
     pairs = [(m[0].system, m[1].system) for m in members if len(m) > 1]
