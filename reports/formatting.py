@@ -211,9 +211,9 @@ def margin_words(subject: Subject, margin: float) -> str:
     return f"{number(margin)} points" if is_percent(subject) else number(margin, percent=False)
 
 
-def board_caption(contest: TaskComparison, subject: Subject) -> str:
+def board_caption(comparison: TaskComparison, subject: Subject) -> str:
     """Say what a board shows and on how much data."""
-    facts = contest.facts
+    facts = comparison.facts
     clusters = len(facts.clusters)
     data = f"{counted(facts.clips, 'clip')}, {counted(facts.speakers, 'speaker')}"
     if facts.cluster != "speaker":
@@ -221,7 +221,7 @@ def board_caption(contest: TaskComparison, subject: Subject) -> str:
     view = "" if subject.dimension else f", view {subject.view} ({VIEWS.get(subject.view, subject.view)})"
     marks = [m for m, on in (("SYNTHETIC", facts.synthetic), ("LIMITED", facts.limited)) if on]
     head = f"{' '.join(marks)}: " if marks else ""
-    intervals = f"{level_words(contest.plan.level)} intervals by {facts.cluster}"
+    intervals = f"{level_words(comparison.plan.level)} intervals by {facts.cluster}"
     return f"{head}{subject_title(subject)}{view}: {data}, {intervals}."
 
 
@@ -238,27 +238,27 @@ def rank_words(rank: RankInterval | None) -> str:
     )
 
 
-def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
+def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
     """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it.
 
     Args:
-        contest: the comparison of the task's systems.
+        comparison: the comparison of the task's systems.
         subject: view, metric and dimension in which systems are ranked.
         track: a track in which at least one system has the subject's score.
 
     Returns:
         One sentence or more.
     """
-    members = contest.members(subject, track)
+    members = comparison.members(subject, track)
     best = members[0]
     row = subject.row(best)
     assert row is not None
     what = METRIC_TITLES[subject.metric] + (f" for {subject.dimension}" if subject.dimension else "")
-    figure = estimate(subject, row, contest.plan.level)
+    figure = estimate(subject, row, comparison.plan.level)
     if len(members) == 1:
         return f"{best.system} is the only {track} system scored: {what} {figure}."
-    said = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
-    seen = contest.against(subject, track, best.system)
+    sentences = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
+    seen = comparison.against(subject, track, best.system)
     groups = {
         verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
         for verdict in ("better", "equivalent", CANNOT_SEPARATE)
@@ -266,22 +266,22 @@ def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
         named = [f"{s} (for these seeds only)" if seen[s].rests_on_seeds else s for s in groups["better"]]
-        said += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
+        sentences += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
     if groups["equivalent"]:
-        said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
+        sentences += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, comparison.plan.margin)}."
     if any(p.verdict == NO_VERDICT for p in seen.values()):
-        said += " The official split leaks: no verdict."
+        sentences += " The official split leaks: no verdict."
     if best.has_one_seed_of_many and (groups["better"] or groups["equivalent"]):
-        said += f" Of {best.system} one seed is known, and not what others would give."
+        sentences += f" Of {best.system} one seed is known, and not what others would give."
     if groups[CANNOT_SEPARATE]:
-        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
-    return said
+        sentences += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
+    return sentences
 
 
 def verdict_words(p: PairResult) -> str:
     """Write a verdict in a table's cell."""
-    said = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
-    return f"{said}, for these seeds" if p.rests_on_seeds else said
+    words = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
+    return f"{words}, for these seeds" if p.rests_on_seeds else words
 
 
 def tally(pairings: Sequence[PairResult]) -> str:

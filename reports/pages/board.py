@@ -67,7 +67,7 @@ def write_board(
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
     if pages_made is None:
-        downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
+        downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
     else:
         code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
         shared = [site.run.matrix.hash, site.versions, rules.title]
@@ -75,7 +75,7 @@ def write_board(
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
             out / EXPORTS,
-            lambda: write_exports(site.run.records, site.contests, out / EXPORTS),
+            lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     page = PublishedPage(rules, found.records, reported_sources(), names)

@@ -63,8 +63,8 @@ def quality_and_cost(
     of_system: dict[str, dict[str, tuple[str, float]]] = defaultdict(dict)
     cards: dict[str, tuple[str, int | None]] = {}
     features: dict[str, str] = {}
-    for contest, subject in usable:
-        for r in contest.records:
+    for comparison, subject in usable:
+        for r in comparison.records:
             row = subject.row(r)
             if row is not None and r.facts.track != "reference" and "@" not in r.task:
                 of_system[r.system][r.task] = (r.facts.pool, row.estimate)
@@ -78,10 +78,10 @@ def quality_and_cost(
     if not of_system:
         return None
     everywhere = max(len(t) for t in of_system.values())
-    kept = {s: t for s, t in of_system.items() if len(t) == everywhere}
-    tasks = set.intersection(*(set(t) for t in kept.values()))
+    complete = {s: t for s, t in of_system.items() if len(t) == everywhere}
+    tasks = set.intersection(*(set(t) for t in complete.values()))
     rows = []
-    for system, scores in kept.items():
+    for system, scores in complete.items():
         pools: dict[str, list[float]] = defaultdict(list)
         for task in sorted(tasks):
             pool, estimate = scores[task]
