@@ -34,11 +34,22 @@ _UNSEEN = re.compile(
 TEX_HEAD = "% Made by ser-bench; needs \\usepackage[T1]{fontenc}, \\usepackage[utf8]{inputenc} and \\usepackage{booktabs}.\n"
 
 
-def write_exports(records: Sequence[Record], contests: Sequence[TaskComparison], out: Path) -> list[Path]:
-    """Write every form into ``out``; on one machine the same records give the same bytes. Returns the files, the folder's first.
+def write_exports(records: Sequence[Record], comparisons: Sequence[TaskComparison], out: Path) -> list[Path]:
+    """Write every form into ``out``; on one machine the same records give the same bytes.
 
-    ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per contest
+    ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per comparison
     and subject, with intervals and rank intervals), ``corpora.bib``, ``model-index/<system>.yaml``.
+
+    Args:
+        records: what is written out.
+        comparisons: the same records, compared: what the tables show.
+        out: a folder, made where it is missing.
+
+    Returns:
+        The files, the folder's first.
+
+    Raises:
+        BenchError: ``out`` cannot be written.
     """
     rows = score_rows(records)
     paths = [
@@ -50,7 +61,7 @@ def write_exports(records: Sequence[Record], contests: Sequence[TaskComparison],
         "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n",
     )
     _write_parquet(paths[2], rows)
-    write_text(paths[3], latex_tables(contests))
+    write_text(paths[3], latex_tables(comparisons))
     write_text(paths[4], bibtex(records))
     for system in sorted({r.system for r in records}):
         plain = re.sub(r"[^A-Za-z0-9._+-]", "_", system)[:100]
@@ -111,36 +122,36 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in _UNSEEN.sub(" ", text))
 
 
-def latex_tables(contests: Sequence[TaskComparison]) -> str:
-    """One ``table`` per contest and subject: systems by track, score, interval, rank interval."""
-    return TEX_HEAD + "".join(latex_table(c, s) for c in contests for s in c.subjects)
+def latex_tables(comparisons: Sequence[TaskComparison]) -> str:
+    """One ``table`` per comparison and subject: systems by track, score, interval, rank interval."""
+    return TEX_HEAD + "".join(latex_table(c, s) for c in comparisons for s in c.subjects)
 
 
-def latex_table(contest: TaskComparison, subject: Subject) -> str:
+def latex_table(comparison: TaskComparison, subject: Subject) -> str:
     """A table of one task in one metric, best first within each track."""
     percent = formatting.is_percent(subject)
     lines = []
-    for track in contest.tracks:
-        for record in contest.members(subject, track):
+    for track in comparison.tracks:
+        for record in comparison.members(subject, track):
             row = subject.row(record)
             if row is None:
                 continue
-            rank = contest.rank(subject, track, record.system) if track != "reference" else None
+            rank = comparison.rank(subject, track, record.system) if track != "reference" else None
             mark = r"\,\textsuperscript{i}" if record.facts.imported else ""
             cells = (
                 tex(record.system) + mark, tex(track), tex(formatting.number(row.estimate, percent=percent)),
                 tex(formatting.span(row.low, row.high, percent=percent)), tex(formatting.rank_words(rank)),
             )  # fmt: skip
             lines.append("    " + " & ".join(cells) + r" \\" + "\n")
-    label = re.sub(r"[^A-Za-z0-9]+", "-", f"{contest.task} {contest.protocol} {contest.condition} {subject.view} {subject.metric} {subject.dimension or ''}").strip("-")  # fmt: skip
+    label = re.sub(r"[^A-Za-z0-9]+", "-", f"{comparison.task} {comparison.protocol} {comparison.condition} {subject.view} {subject.metric} {subject.dimension or ''}").strip("-")  # fmt: skip
     notes = (
         "; \\textsuperscript{i} predictions made elsewhere"
         if any("textsuperscript" in x for x in lines)
         else ""
     )
-    setting = f"{contest.task}, {contest.protocol}, {contest.condition}"
-    caption = f"{tex(setting)}. {tex(formatting.board_caption(contest, subject))}{notes}"
-    level = tex(formatting.level_words(contest.plan.level))
+    setting = f"{comparison.task}, {comparison.protocol}, {comparison.condition}"
+    caption = f"{tex(setting)}. {tex(formatting.board_caption(comparison, subject))}{notes}"
+    level = tex(formatting.level_words(comparison.plan.level))
     return (
         f"\n\\begin{{table}}[t]\n  \\centering\n  \\caption{{{caption}}}\n  \\label{{tab:{label}}}\n  \\begin{{tabular}}{{llrll}}\n    \\toprule\n"
         f"    system & track & {tex(formatting.subject_title(subject))} & {level} interval & rank \\\\\n    \\midrule\n{''.join(lines)}"

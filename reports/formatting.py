@@ -56,6 +56,15 @@ def number(
 ) -> str:
     """Write a score: per cent with one decimal, or a correlation with two; a dash where there is none.
 
+    Args:
+        value: a share (0..1) or a correlation (−1..1).
+        percent: whether it is a share, to be written in per cent.
+        digits: decimals, where not one (per cent) or two.
+        signed: whether a positive value gets its sign.
+
+    Returns:
+        The figure without its unit.
+
     >>> number(0.7667), number(-0.031, percent=False, signed=True), number(None)
     ('76.7', '−0.03', '–')
     """
@@ -68,6 +77,14 @@ def number(
 
 def span(low: float | None, high: float | None, *, percent: bool = True) -> str:
     """Write an interval, or say why there is none: a width of zero is no certainty, only clusters that do not differ.
+
+    Args:
+        low: lower end, a share (0..1) or a correlation (−1..1).
+        high: upper end.
+        percent: whether they are shares, to be written in per cent.
+
+    Returns:
+        Both ends without their unit, or words.
 
     >>> span(0.68, 0.836), span(None, None), span(1.0, 1.0)
     ('68.0 to 83.6', 'no interval', 'no spread')
@@ -99,6 +116,14 @@ def coverage(share: float) -> str:
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Write a count with its noun.
+
+    Args:
+        n: how many.
+        noun: what is counted, in the singular.
+        plural: its plural, where that is not the noun with an s.
+
+    Returns:
+        Both, thousands parted by commas.
 
     >>> counted(1, "clip"), counted(1651, "clip"), counted(2, "corpus", "corpora")
     ('1 clip', '1,651 clips', '2 corpora')
@@ -151,7 +176,16 @@ def subject_title(subject: Subject) -> str:
 
 
 def estimate(subject: Subject, row: ScoreRow, level: float) -> str:
-    """Write a score with its interval, inside a sentence."""
+    """Write a score with its interval, inside a sentence.
+
+    Args:
+        subject: decides the unit.
+        row: the score, in 0..1 (−1..1 for CCC).
+        level: coverage of its interval, 0..1.
+
+    Returns:
+        Score and interval with units; where there is no interval, why.
+    """
     percent = is_percent(subject)
     value = number(row.estimate, percent=percent) + (" %" if percent else "")
     if row.low is None or row.low == row.high:
@@ -177,9 +211,9 @@ def margin_words(subject: Subject, margin: float) -> str:
     return f"{number(margin)} points" if is_percent(subject) else number(margin, percent=False)
 
 
-def board_caption(contest: TaskComparison, subject: Subject) -> str:
+def board_caption(comparison: TaskComparison, subject: Subject) -> str:
     """Say what a board shows and on how much data."""
-    facts = contest.facts
+    facts = comparison.facts
     clusters = len(facts.clusters)
     data = f"{counted(facts.clips, 'clip')}, {counted(facts.speakers, 'speaker')}"
     if facts.cluster != "speaker":
@@ -187,7 +221,7 @@ def board_caption(contest: TaskComparison, subject: Subject) -> str:
     view = "" if subject.dimension else f", view {subject.view} ({VIEWS.get(subject.view, subject.view)})"
     marks = [m for m, on in (("SYNTHETIC", facts.synthetic), ("LIMITED", facts.limited)) if on]
     head = f"{' '.join(marks)}: " if marks else ""
-    intervals = f"{level_words(contest.plan.level)} intervals by {facts.cluster}"
+    intervals = f"{level_words(comparison.plan.level)} intervals by {facts.cluster}"
     return f"{head}{subject_title(subject)}{view}: {data}, {intervals}."
 
 
@@ -204,18 +238,27 @@ def rank_words(rank: RankInterval | None) -> str:
     )
 
 
-def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
-    """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it."""
-    members = contest.members(subject, track)
+def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
+    """Say who leads a track on a task, whom it beats, and whom the data cannot tell from it.
+
+    Args:
+        comparison: the comparison of the task's systems.
+        subject: view, metric and dimension in which systems are ranked.
+        track: a track in which at least one system has the subject's score.
+
+    Returns:
+        One sentence or more.
+    """
+    members = comparison.members(subject, track)
     best = members[0]
     row = subject.row(best)
     assert row is not None
     what = METRIC_TITLES[subject.metric] + (f" for {subject.dimension}" if subject.dimension else "")
-    figure = estimate(subject, row, contest.plan.level)
+    figure = estimate(subject, row, comparison.plan.level)
     if len(members) == 1:
         return f"{best.system} is the only {track} system scored: {what} {figure}."
-    said = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
-    seen = contest.against(subject, track, best.system)
+    sentences = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
+    seen = comparison.against(subject, track, best.system)
     groups = {
         verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
         for verdict in ("better", "equivalent", CANNOT_SEPARATE)
@@ -223,22 +266,22 @@ def lead(contest: TaskComparison, subject: Subject, track: str) -> str:
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
         named = [f"{s} (for these seeds only)" if seen[s].rests_on_seeds else s for s in groups["better"]]
-        said += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
+        sentences += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
     if groups["equivalent"]:
-        said += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, contest.plan.margin)}."
+        sentences += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, comparison.plan.margin)}."
     if any(p.verdict == NO_VERDICT for p in seen.values()):
-        said += " The official split leaks: no verdict."
+        sentences += " The official split leaks: no verdict."
     if best.has_one_seed_of_many and (groups["better"] or groups["equivalent"]):
-        said += f" Of {best.system} one seed is known, and not what others would give."
+        sentences += f" Of {best.system} one seed is known, and not what others would give."
     if groups[CANNOT_SEPARATE]:
-        said += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
-    return said
+        sentences += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
+    return sentences
 
 
 def verdict_words(p: PairResult) -> str:
     """Write a verdict in a table's cell."""
-    said = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
-    return f"{said}, for these seeds" if p.rests_on_seeds else said
+    words = "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict
+    return f"{words}, for these seeds" if p.rests_on_seeds else words
 
 
 def tally(pairings: Sequence[PairResult]) -> str:

@@ -156,11 +156,11 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 def export(run: Path, out: Path) -> None:
     """Write a run's scores in every form."""
     from bench.scoring.rescoring import rescore
-    from reports.data.comparisons import hold_contests
+    from reports.data.comparisons import compare_systems
     from reports.exports import write_exports
 
     records = [c.record for c in rescore(run)]
     if not records:
         raise DataError(f"{run}: holds no record yet; let serbench run finish a system on a task first")
-    for path in write_exports(records, hold_contests(records), out):
+    for path in write_exports(records, compare_systems(records), out):
         console().print(str(path), soft_wrap=True)

@@ -113,12 +113,12 @@ def score(query: ResultsQuery, *, slices: bool, as_json: bool) -> None:
 def _missing(run: Path) -> list[str]:
     """Say what was planned and has no record, and why."""
     from bench.storage.run_folder import RunFolder
-    from reports.data.run_data import gather
+    from reports.data.run_data import read_run_data
 
     if not RunFolder(run).journal.exists():
         return []
     try:
-        outcomes = gather(run).outcomes
+        outcomes = read_run_data(run).outcomes
     except BenchError as error:
         return [f"what is missing from this run cannot be told: {error}"]
     words = {"unscorable": "not scored", "failed": "failed", "cannot run here": "skipped"}
@@ -142,10 +142,10 @@ PLAIN = {"training": "", "condition": "clean", "outside": "wrong", "rows": "all"
 
 
 def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
-    from reports.data.comparisons import hold_contests
+    from reports.data.comparisons import compare_systems
 
     scores = [row for r in records for row in r.scores]
-    ranks = _ranks(hold_contests(records))
+    ranks = _ranks(compare_systems(records))
     for task in sorted({s.task for s in scores}):
         own = [s for s in scores if s.task == task and (s.rows == "all" or s.coverage < 1)]
         for name, metrics in TABLES.items():

@@ -76,7 +76,13 @@ class Chart:
     def area(
         self, style: str, low: Sequence[tuple[float, float]], high: Sequence[tuple[float, float]]
     ) -> None:
-        """Fill the room between two lines."""
+        """Fill the room between two lines.
+
+        Args:
+            style: classes of the style sheet.
+            low: points of the lower line, (x, y) in the data's units.
+            high: points of the upper line, in the same order.
+        """
         around = [*low, *reversed(high)]
         self.line(style, around)
         if around:
@@ -84,11 +90,25 @@ class Chart:
             self.paths.append((style, path + "z"))
 
     def bar(self, style: str, x_low: float, x_high: float, y: float, base: float = 0.0) -> None:
-        """Fill a bar from ``base`` to ``y``."""
+        """Fill a bar from ``base`` to ``y``.
+
+        Args:
+            style: classes of the style sheet.
+            x_low: left edge, in the data's units.
+            x_high: right edge.
+            y: the value at the bar's end.
+            base: the value it starts from.
+        """
         self.area(style, [(x_low, base), (x_high, base)], [(x_low, y), (x_high, y)])
 
     def arrow(self, style: str, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Draw an arrow; one too short for a head is a line."""
+        """Draw an arrow; one too short for a head is a line.
+
+        Args:
+            style: classes of the style sheet.
+            start: (x, y) of its tail, in the data's units.
+            end: (x, y) of its head.
+        """
         (x1, y1), (x2, y2) = [(self.x(x), self.y(y)) for x, y in (start, end)]
         length = math.hypot(x2 - x1, y2 - y1)
         path = f"M{x1:g} {y1:g}L{x2:g} {y2:g}"
@@ -102,7 +122,16 @@ class Chart:
     def word(
         self, x: float, y: float, text: str, anchor: str = "start", style: str = "", up: float = 0
     ) -> None:
-        """Write a word at a point of the data, ``up`` pixels above it."""
+        """Write a word at a point of the data, ``up`` pixels above it.
+
+        Args:
+            x: place, in the data's units.
+            y: place, in the data's units.
+            text: what is written.
+            anchor: which end of the word stands there: ``start``, ``middle`` or ``end``.
+            style: classes of the style sheet.
+            up: distance above the point, px.
+        """
         self.words.append(Word(self.x(x), round(self.y(y) - up, 1), anchor, text, style))
 
 
@@ -123,6 +152,14 @@ def unit_scale(title: str, *, percent: bool = False) -> Scale:
 def count_scale(count: int, title: str, first: int = 0) -> Scale:
     """Count things from ``first``, at most seven of them named.
 
+    Args:
+        count: how many things there are, 1 or more.
+        title: what the axis is called.
+        first: number of the first thing.
+
+    Returns:
+        An axis with half a step of room at either end.
+
     >>> count_scale(13, "layer").ticks
     ((0, '0'), (2, '2'), (4, '4'), (6, '6'), (8, '8'), (10, '10'), (12, '12'))
     """
@@ -135,6 +172,18 @@ def value_scale(
     values: Sequence[float], title: str, *, percent: bool = False, floor: float | None = None
 ) -> Scale:
     """Hold all values between round ends with two to six ticks.
+
+    Args:
+        values: what is to be drawn, one value or more.
+        title: what the axis is called.
+        percent: whether ticks of shares (0..1) are written in per cent.
+        floor: a value that the axis must also reach down to.
+
+    Returns:
+        An axis whose ends are its first and last tick.
+
+    Raises:
+        ValueError: there is no value.
 
     >>> value_scale([0.61, 0.83], "UA", percent=True).ticks
     ((0.6, '60'), (0.7, '70'), (0.8, '80'), (0.9, '90'))

@@ -39,6 +39,14 @@ class PlotAxis:
 def axis_around(values: Sequence[float], *, minimum: float, maximum: float) -> PlotAxis:
     """Choose an axis that holds all values, within the metric's range.
 
+    Args:
+        values: scores and ends of intervals; where there are none, the axis holds the whole range.
+        minimum: lowest value that the metric can take.
+        maximum: highest value that the metric can take.
+
+    Returns:
+        An axis with ticks 0.02, 0.05, 0.1, 0.2 or 0.5 apart.
+
     >>> axis_around([0.143, 0.61, 0.83], minimum=0.0, maximum=1.0).ticks
     (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """
@@ -71,7 +79,19 @@ def bar(
     track: str,
     chance: float | None,
 ) -> Bar:
-    """Place one row of a forest plot."""
+    """Place one row of a forest plot.
+
+    Args:
+        axis: the scale of the plot.
+        estimate: the score, in the metric's unit.
+        low: lower end of its interval, None where there is none.
+        high: upper end of its interval.
+        track: decides the marker's shape.
+        chance: score of guessing, None where there is no such line.
+
+    Returns:
+        The same in px.
+    """
     return Bar(
         marker=marker_path(track, axis.x(estimate), ROW_HEIGHT / 2),
         low=None if low is None else axis.x(low),
@@ -81,7 +101,16 @@ def bar(
 
 
 def marker_path(track: str, x: float, y: float) -> str:
-    """Draw a marker as an SVG path: tracks differ in shape, not in colour alone."""
+    """Draw a marker as an SVG path: tracks differ in shape, not in colour alone.
+
+    Args:
+        track: a diamond for ``adapted``, a square for ``released``, a bar for ``reference``, else a circle.
+        x: its middle, px.
+        y: its middle, px.
+
+    Returns:
+        The path's ``d``.
+    """
     r = MARKER
     shapes = {
         "adapted": f"M{x:g} {y - r - 1:g}l{r + 1:g} {r + 1:g}l{-r - 1:g} {r + 1:g}l{-r - 1:g} {-r - 1:g}z",

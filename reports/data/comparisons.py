@@ -27,7 +27,7 @@ from bench.statistics.ranking import RankInterval, rank_interval
 from reports.data.conditions import severity
 
 TRACKS = ("adapted", "probed", "released", "reference")
-"""In the order of a board: most supervision first, the yardsticks last."""
+"""In the order of a board: most supervision first, reference systems last."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,20 @@ class TaskComparison:
         return [p for p in self.tested(subject) if p.family == f"track {track}"]
 
     def across(self, subject: Subject) -> list[PairResult]:
-        """Pairings that the plan names across tracks; where the two ran under different protocols, it is the first one's contest."""
+        """Pairings that the plan names across tracks; where the two ran under different protocols, it is the first one's comparison."""
         return [p for p in self.tested(subject) if p.family in (ACROSS_TRACKS, ACROSS_PROTOCOLS)]
 
     def against(self, subject: Subject, track: str, system: str) -> dict[str, PairResult]:
-        """A system's pairings inside its track, by the other's name, seen from the system."""
+        """A system's pairings inside its track, by the other's name, seen from the system.
+
+        Args:
+            subject: view, metric and dimension.
+            track: the track whose family was tested.
+            system: a system's name.
+
+        Returns:
+            Other system's name → result, differences being ``system`` less the other; blank where nothing was tested.
+        """
         if (subject, track) not in self._seen:
             seen: dict[str, dict[str, PairResult]] = defaultdict(dict)
             for p in self.within(subject, track):
@@ -96,7 +105,13 @@ class TaskComparison:
     def rank(self, subject: Subject, track: str, system: str) -> RankInterval | None:
         """From 1 + (significantly better systems) to N − (significantly worse ones).
 
-        None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
+        Args:
+            subject: view, metric and dimension.
+            track: the track that the system is ranked in.
+            system: a system's name.
+
+        Returns:
+            None where nothing was tested, and where the split leaks: no verdict may rest on such scores.
         """
         if self.facts.leaks:
             return None
@@ -109,10 +124,10 @@ class TaskComparison:
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 
-def plain_contests(contests: Sequence[TaskComparison]) -> list[TaskComparison]:
-    """Contests of an overview: of a task and protocol that was run on clean audio, that one alone."""
-    clean = {(c.task, c.protocol) for c in contests if c.condition == CLEAN}
-    return [c for c in contests if c.condition == CLEAN or (c.task, c.protocol) not in clean]
+def overview_comparisons(comparisons: Sequence[TaskComparison]) -> list[TaskComparison]:
+    """Comparisons of an overview: of a task and protocol that was run on clean audio, that one alone."""
+    clean = {(c.task, c.protocol) for c in comparisons if c.condition == CLEAN}
+    return [c for c in comparisons if c.condition == CLEAN or (c.task, c.protocol) not in clean]
 
 
 TestFamily = Callable[
@@ -121,7 +136,7 @@ TestFamily = Callable[
 """Tests a comparison family: :func:`bench.scoring.comparisons.run_family`, or the same with a memory."""
 
 
-def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> list[TaskComparison]:
+def compare_systems(records: Sequence[Record], test: TestFamily = run_family) -> list[TaskComparison]:
     """Group records by task, protocol and condition, and run each planned family once.
 
     Of a task, what is ``within`` comes first, and of each protocol clean audio, then conditions kind by kind.
@@ -136,19 +151,19 @@ def hold_contests(records: Sequence[Record], test: TestFamily = run_family) -> l
         return tasks.index(first.task), *trained, severity(first.facts.condition)
 
     groups = sorted(groups, key=place)
-    return _with_pairs_across_protocols([_hold(group, test) for group in groups], records, test)
+    return _with_pairs_across_protocols([_comparison(group, test) for group in groups], records, test)
 
 
 def _with_pairs_across_protocols(
-    contests: Sequence[TaskComparison], records: Sequence[Record], test: TestFamily
+    comparisons: Sequence[TaskComparison], records: Sequence[Record], test: TestFamily
 ) -> list[TaskComparison]:
-    """Add the pairs that the plan names and that met under different protocols only, to the contest of the first of each."""
-    place = {id(r): i for i, c in enumerate(contests) for r in c.records}
+    """Add the pairs that the plan names and that met under different protocols only, to the comparison of the first of each."""
+    place = {id(r): i for i, c in enumerate(comparisons) for r in c.records}
     added: dict[int, list[PairResult]] = defaultdict(list)
     untested: dict[int, list[str]] = defaultdict(list)
     for name, members, pairs in families_across_protocols(records):
         at = {r.system: place[id(r)] for r in members}
-        subjects = [s for i in dict.fromkeys(at.values()) for s in contests[i].subjects]
+        subjects = [s for i in dict.fromkeys(at.values()) for s in comparisons[i].subjects]
         keys = {(s.view, s.outside, "all", s.target) for s in subjects}
         try:
             for p in test(name, members, pairs, list(dict.fromkeys(s.metric for s in subjects)), keys):
@@ -157,11 +172,11 @@ def _with_pairs_across_protocols(
             untested[at[pairs[0][0]]].append(f"{name}: {error}")
     return [
         replace(c, pairings=(*c.pairings, *added[i]), untested=(*c.untested, *untested[i]))
-        for i, c in enumerate(contests)
+        for i, c in enumerate(comparisons)
     ]
 
 
-def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
+def _comparison(group: Sequence[Record], test: TestFamily) -> TaskComparison:
     plan = group[0].facts.plan
     subjects = _subjects(group, plan)
     # Other views are tested by serbench compare.
@@ -170,7 +185,7 @@ def _hold(group: Sequence[Record], test: TestFamily) -> TaskComparison:
     untested: list[str] = []
     for name, members, pairs in families(group):
         if name == "track reference":
-            continue  # yardsticks do not compete
+            continue  # reference systems do not compete
         try:
             pairings += test(name, members, pairs, [s.metric for s in subjects], keys)
         except DataError as error:

@@ -87,7 +87,7 @@ class RunData:
         return any(r.facts.synthetic for r in self.records)
 
 
-def gather(path: Path) -> RunData:
+def read_run_data(path: Path) -> RunData:
     """Read a run folder.
 
     Raises:

@@ -48,15 +48,26 @@ class PublishedPage:
 def write_board(
     found: Validation, board: Board, out: Path, test: TestFamily, pages_made: Path | None = None
 ) -> Path:
-    """Build the site of a board that passed validation, its exports included; returns its first page.
+    """Build the site of a board that passed validation, its exports included.
 
-    ``pages_made`` is a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+    Args:
+        found: the records of the board, validated.
+        board: the folder of results they were read from.
+        out: folder for the site.
+        test: tests a comparison family; with a memory, families that did not change are not tested again.
+        pages_made: a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+
+    Returns:
+        The site's first page.
+
+    Raises:
+        BenchError: ``out`` cannot be written.
     """
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
     if pages_made is None:
-        downloads = write_exports(site.run.records, site.contests, out / EXPORTS)
+        downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
     else:
         code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
         shared = [site.run.matrix.hash, site.versions, rules.title]
@@ -64,7 +75,7 @@ def write_board(
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
             out / EXPORTS,
-            lambda: write_exports(site.run.records, site.contests, out / EXPORTS),
+            lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     page = PublishedPage(rules, found.records, reported_sources(), names)

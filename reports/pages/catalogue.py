@@ -43,7 +43,7 @@ def page(entries: Sequence[CatalogueEntry]) -> str:
             languages=sorted({language_name(e.language) for e in real}),
             pools={e.pool for e in real},
             prepared=[e for e in real if e.prepared],
-            levels=[(k, said, sum(e.verification == k for e in real)) for k, said in VERIFIED.items()],
+            levels=[(k, words, sum(e.verification == k for e in real)) for k, words in VERIFIED.items()],
             systems=sorted({s for e in entries for s in e.contamination}),
             by_status=by_status,
         )

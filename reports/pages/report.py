@@ -25,22 +25,22 @@ from reports.data.comparisons import (
     TRACKS,
     TaskComparison,
     TestFamily,
-    hold_contests,
-    plain_contests,
+    compare_systems,
+    overview_comparisons,
 )
 from reports.data.conditions import condition_words, severity
-from reports.data.run_data import RecordOutcome, RunData, gather
+from reports.data.run_data import RecordOutcome, RunData, read_run_data
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import task_sections
-from reports.pages.templating import GENERATOR, environment, page_name, pair_page, squeezed
+from reports.pages.templating import GENERATOR, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
 from reports.sections.average_ranks import rankings_across_pools
 from reports.sections.clip_errors import ClipReader
 from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
-from reports.sections.pairwise import duel, pairs_to_show
+from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
 
@@ -56,14 +56,21 @@ TESTS_SHOWN = 400
 def write_report(
     run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False, against: Path | None = None
 ) -> Path:
-    """Render the report of a run into ``out`` and return the path of its first page.
-
-    What systems answer clip by clip is shown where the labels are at hand: ``data`` names folders with prepared corpora,
-    else SERBENCH_DATA does, else the run remembers. With ``audio`` the clips that systems miss have players, which point to
-    the corpus's own files by relative address; such pages are for this machine. ``against`` is an earlier run of the same
-    systems, for a page that says which scores moved.
+    """Render the report of a run into ``out``.
 
     On one machine the same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
+
+    Args:
+        run: folder of the run.
+        out: folder for the pages.
+        data: folders with prepared corpora, whose labels show what systems answer clip by clip; blank: those that SERBENCH_DATA
+            names, else those the run remembers.
+        audio: whether the clips that systems miss have players, which point to the corpus's own files by relative address; such
+            pages are for this machine.
+        against: folder of an earlier run of the same systems, for a page that says which scores moved.
+
+    Returns:
+        The path of its first page.
 
     Raises:
         UsageError: ``run`` is no run.
@@ -77,15 +84,30 @@ def write_report(
 def write_single_file(
     run: Path, path: Path, *, data: Sequence[Path] = (), against: Path | None = None
 ) -> int:
-    """Render the whole report into one file, for mail; returns its bytes. As :func:`write_report`, without players."""
+    """Render the whole report into one file, for mail. As :func:`write_report`, without players.
+
+    Args:
+        run: folder of the run.
+        path: the file.
+        data: folders with prepared corpora.
+        against: folder of an earlier run of the same systems.
+
+    Returns:
+        The file's size, bytes.
+
+    Raises:
+        UsageError: ``run`` is no run.
+        DataError: its plan or a record cannot be read.
+        BenchError: ``path`` cannot be written.
+    """
     html = single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
     write_text(path, html)
     return len(html.encode())
 
 
 def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str]:
-    earlier = gather(against).records if against is not None else ()
-    site = Site(gather(run), reader, run)
+    earlier = read_run_data(against).records if against is not None else ()
+    site = Site(read_run_data(run), reader, run)
     if against is not None:
         site.against = run_changes.against(run, site.run.records, against, earlier)
     return site.pages()
@@ -118,9 +140,9 @@ class Lead:
 
 @dataclass(frozen=True)
 class TaskVerdict:
-    """What the tests say of one contest: who leads each track, then the planned pairs across tracks."""
+    """What the tests say of one comparison: who leads each track, then the planned pairs across tracks."""
 
-    contest: TaskComparison
+    comparison: TaskComparison
     leads: tuple[Lead, ...]
     across: tuple[PairResult, ...]
 
@@ -137,7 +159,7 @@ class Missing:
     tasks: tuple[str, ...]
 
 
-def gather_missing(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
+def missing_records(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
     """Group what was planned and not scored by system and reason."""
     groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
     for o in outcomes:
@@ -151,7 +173,14 @@ RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
 
 
 class Site:
-    """All pages of one run. Comparisons are made once, here."""
+    """All pages of one run. Comparisons are made once, here.
+
+    Args:
+        run: what the run folder holds.
+        reader: reads what systems answered clip by clip.
+        folder: where the run's prediction tables lie.
+        test: tests a comparison family.
+    """
 
     def __init__(self, run: RunData, reader: ClipReader, folder: Path, test: TestFamily = run_family) -> None:
         self.run = run
@@ -159,16 +188,16 @@ class Site:
         self.remember: RememberPage = lambda key, records, make, name: make(name)
         self.against: run_changes.Against | None = None
         self._reader, self._folder = reader, folder
-        self.contests = hold_contests(run.records, test)
-        self.primary = {i: c.subjects[0] for i, c in enumerate(self.contests) if c.subjects}
-        self.tasks = list(dict.fromkeys(c.task for c in self.contests))
+        self.comparisons = compare_systems(run.records, test)
+        self.primary = {i: c.subjects[0] for i, c in enumerate(self.comparisons) if c.subjects}
+        self.tasks = list(dict.fromkeys(c.task for c in self.comparisons))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
         self.versions = sorted({r.facts.code_version for r in run.records})
-        self.pairs = pairs_to_show(self.contests)
-        self.pair_pages = [(a, b, quote(pair_page(a, b))) for a, b in self.pairs]
+        self.pairs = pairs_to_show(self.comparisons)
+        self.pair_pages = [(a, b, quote(pair_page_name(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
-        self.robust = robust_tasks(self.contests)
-        self.cross = cross_lingual(self.contests)
+        self.robust = robust_tasks(self.comparisons)
+        self.cross = cross_lingual(self.comparisons)
         self._templates = environment()
 
     def pages(self) -> dict[str, str]:
@@ -178,7 +207,7 @@ class Site:
         )
         made = {"index.html": overview}
         for task in self.tasks:
-            own = [r for c in self.contests if c.task == task for r in c.records]
+            own = [r for c in self.comparisons if c.task == task for r in c.records]
             made[page_name("task", task)] = self.remember(
                 " ".join(["task", task, *(name for name, _ in siblings(task, self.tasks))]),
                 own,
@@ -186,7 +215,9 @@ class Site:
                 task,
             )
         for system in self.systems:
-            met = [r for c in self.contests if any(r.system == system for r in c.records) for r in c.records]
+            met = [
+                r for c in self.comparisons if any(r.system == system for r in c.records) for r in c.records
+            ]
             made[page_name("system", system)] = self.remember(
                 f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
             )
@@ -196,12 +227,12 @@ class Site:
         """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
         made = {}
         for a, b in self.pairs:
-            met = [r for c in self.contests for r in c.records if self._meet(c, a, b)]
-            made[pair_page(a, b)] = self.remember(
+            met = [r for c in self.comparisons for r in c.records if self._meet(c, a, b)]
+            made[pair_page_name(a, b)] = self.remember(
                 f"compare {a} {b}",
                 met,
                 lambda _, a=a, b=b: self.render(  # type: ignore[misc]
-                    "compare.html.j2", duel=duel(self.contests, a, b, self._reader)
+                    "compare.html.j2", pair=pair_page(self.comparisons, a, b, self._reader)
                 ),
                 f"{a}--{b}",
             )
@@ -217,10 +248,10 @@ class Site:
             made["against.html"] = self.render("against.html.j2", against=self.against)
         return made
 
-    def _meet(self, contest: TaskComparison, a: str, b: str) -> bool:
+    def _meet(self, comparison: TaskComparison, a: str, b: str) -> bool:
         """Whether two systems met here, or the plan compares the two and one of them ran here."""
-        systems = {r.system for r in contest.records}
-        return {a, b} <= systems or bool({a, b} & systems and (a, b) in contest.plan.across_tracks)
+        systems = {r.system for r in comparison.records}
+        return {a, b} <= systems or bool({a, b} & systems and (a, b) in comparison.plan.across_tracks)
 
     def render(self, template: str, **context: Any) -> str:
         """Fill a template."""
@@ -230,9 +261,9 @@ class Site:
         return squeezed(html)
 
     def _index(self) -> dict[str, Any]:
-        plain = plain_contests(self.contests)
+        plain = overview_comparisons(self.comparisons)
         shown = [
-            (c, self.primary[i]) for i, c in enumerate(self.contests) if i in self.primary and c in plain
+            (c, self.primary[i]) for i, c in enumerate(self.comparisons) if i in self.primary and c in plain
         ]
         plots, cut = forest_boards.shortened([forest_boards.task_board(c, s) for c, s in shown])
         primary_pairs = [p for c, s in shown for p in c.tested(s)]
@@ -250,30 +281,30 @@ class Site:
                 for s in c.subjects
                 if s.metric == "ccc"
             ],
-            "clips": {c.task: c.facts.clips for c in self.contests},
-            "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.contests)],
-            "missing": gather_missing(self.run.outcomes),
-            "costs": quality_and_cost(shown, self.run.work, self._hours_heard()),
-            "pools": {c.facts.pool for c in self.contests},
+            "clips": {c.task: c.facts.clips for c in self.comparisons},
+            "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.comparisons)],
+            "missing": missing_records(self.run.outcomes),
+            "costs": quality_and_cost(shown, self.run.work, self._hours_of_audio()),
+            "pools": {c.facts.pool for c in self.comparisons},
         }
 
-    def _hours_heard(self) -> dict[str, float]:
+    def _hours_of_audio(self) -> dict[str, float]:
         """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
-        heard: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+        by_system: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
         for r in self.run.records:
             hours = r.facts.corpus_card.hours
-            heard[r.system][r.facts.corpus, r.facts.condition] = hours
-        return {s: sum(h for h in own.values() if h) for s, own in heard.items() if all(own.values())}
+            by_system[r.system][r.facts.corpus, r.facts.condition] = hours
+        return {s: sum(h for h in own.values() if h) for s, own in by_system.items() if all(own.values())}
 
     def _summary(self, shown: Sequence[tuple[TaskComparison, Subject]]) -> list[str]:
         """Say, for each track, how often which system is first, and how often nobody else can be."""
-        said = []
+        sentences = []
         for track in formatting.TRACK_TITLES:
             led: dict[str, list[bool]] = {}
-            for contest, subject in shown:
-                members = contest.members(subject, track)
+            for comparison, subject in shown:
+                members = comparison.members(subject, track)
                 if len(members) > 1 and track != "reference":
-                    rank = contest.rank(subject, track, members[0].system)
+                    rank = comparison.rank(subject, track, members[0].system)
                     led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
             total = sum(map(len, led.values()))
             if not total:
@@ -283,25 +314,25 @@ class Site:
                 + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
                 for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
             ]
-            said.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
-        return said
+            sentences.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+        return sentences
 
-    def verdict(self, contest: TaskComparison, subject: Subject) -> TaskVerdict:
-        """Gather the sentences of one contest."""
+    def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
+        """Gather the sentences of one comparison."""
         leads = []
-        for track in contest.tracks:
-            members = contest.members(subject, track)
+        for track in comparison.tracks:
+            members = comparison.members(subject, track)
             if track == "reference" or not members:
                 continue
-            seen = contest.against(subject, track, members[0].system)
+            seen = comparison.against(subject, track, members[0].system)
             second = seen.get(members[1].system) if len(members) > 1 else None
-            leads.append(Lead(track, formatting.lead(contest, subject, track), second))
-        return TaskVerdict(contest, tuple(leads), tuple(contest.across(subject)))
+            leads.append(Lead(track, formatting.lead(comparison, subject, track), second))
+        return TaskVerdict(comparison, tuple(leads), tuple(comparison.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
-        own = [c for c in self.contests if c.task == task]
+        own = [c for c in self.comparisons if c.task == task]
         brief = sum(len(c.records) for c in own) > WRITTEN_OUT
-        plain = plain_contests(own)
+        plain = overview_comparisons(own)
         return {
             "task": task,
             "parts_of": [
@@ -312,34 +343,36 @@ class Site:
             "split_words": split_words(task),
         }
 
-    def _task_part(self, contest: TaskComparison, *, brief: bool) -> dict[str, Any]:
-        by_track = [r for t in contest.tracks for r in contest.records if r.facts.track == t]
-        main = contest.subjects[0] if contest.subjects else None
+    def _task_part(self, comparison: TaskComparison, *, brief: bool) -> dict[str, Any]:
+        by_track = [r for t in comparison.tracks for r in comparison.records if r.facts.track == t]
+        main = comparison.subjects[0] if comparison.subjects else None
         ordered = (
-            [r for t in contest.tracks for r in contest.members(main, t)] if main is not None else by_track
+            [r for t in comparison.tracks for r in comparison.members(main, t)]
+            if main is not None
+            else by_track
         )
-        categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
+        categorical = next((s for s in comparison.subjects if s.metric != "ccc"), None)
         return {
-            "contest": contest,
+            "comparison": comparison,
             "brief": brief,
             "subjects": [
                 {
                     "subject": s,
-                    "board": forest_boards.task_board(contest, s),
-                    "verdict": self.verdict(contest, s),
-                    "matrices": tables.verdict_matrices(contest, s),
+                    "board": forest_boards.task_board(comparison, s),
+                    "verdict": self.verdict(comparison, s),
+                    "matrices": tables.verdict_matrices(comparison, s),
                     "spreads": [x for r in ordered if (x := tables.spread(r, s)) is not None],
                 }
-                for s in contest.subjects
+                for s in comparison.subjects
             ],
-            "scores": tables.score_tables(contest),
+            "scores": tables.score_tables(comparison),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "more": task_sections(contest, ordered, None if brief else self._reader),
+            "more": task_sections(comparison, ordered, None if brief else self._reader),
             "statuses": tables.status_table(ordered),
         }
 
     def _system(self, system: str) -> dict[str, Any]:
-        own = [r for c in self.contests for r in c.records if r.system == system]
+        own = [r for c in self.comparisons for r in c.records if r.system == system]
         # What a fit is like, and how sure it is, once: conditions are other test audio for the same fits.
         clean = {(r.task, r.regime) for r in own if r.facts.condition == CLEAN}
         plain = [r for r in own if r.facts.condition == CLEAN or (r.task, r.regime) not in clean]
@@ -348,12 +381,12 @@ class Site:
             "system": system,
             "records": own,
             "card": own[0].facts.card if own else None,
-            "boards": forest_boards.system_boards(self.contests, system, self.primary),
+            "boards": forest_boards.system_boards(self.comparisons, system, self.primary),
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "degraded": len(own) - len(plain),
             "met": list(dict.fromkeys((r.task, r.facts.contamination) for r in own)),
-            "more": system_sections(self._folder, plain, self.contests),
+            "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
             "outcomes": [o for o in self.run.outcomes if o.system == system],
@@ -364,9 +397,9 @@ class Site:
     def _outcomes_of(self, system: str) -> list[PairResult]:
         """Every planned test of the primary subjects that the system took part in, seen from it."""
         found = []
-        for i, contest in enumerate(self.contests):
+        for i, comparison in enumerate(self.comparisons):
             if i in self.primary:
-                for p in contest.tested(self.primary[i]):
+                for p in comparison.tested(self.primary[i]):
                     if system in (p.system_a, p.system_b):
                         found.append(p if p.system_a == system else p.turned())
         return found

@@ -10,7 +10,7 @@ from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports.data.comparisons import TaskComparison
 from reports.sections.layers import Layers, layer_figures
-from reports.sections.prompting import PromptingSection, askings
+from reports.sections.prompting import PromptingSection, prompting_sections
 from reports.sections.reliability import Reliability, reliabilities
 from reports.sections.tables import CONFUSIONS, Confusion, confusion
 from reports.sections.training_curves import Curve, training_curves
@@ -22,31 +22,42 @@ class SystemSections:
 
     reliabilities: tuple[Reliability, ...]
     layers: tuple[Layers, ...]
-    askings: tuple[PromptingSection, ...]
+    prompting: tuple[PromptingSection, ...]
     curves: tuple[Curve, ...]
     confusions: tuple[tuple[str, Confusion], ...]
     """Task and matrix."""
 
 
 def system_sections(
-    run: Path, records: Sequence[Record], contests: Sequence[TaskComparison]
+    run: Path, records: Sequence[Record], comparisons: Sequence[TaskComparison]
 ) -> SystemSections:
-    """Gather what a system's records have to show. ``run`` is where its prediction tables lie."""
+    """Gather what a system's records have to show.
+
+    Args:
+        run: where its prediction tables lie.
+        records: the system's records.
+        comparisons: every comparison of the run, for the view that each task's page shows.
+
+    Returns:
+        What the sections of its page are filled with.
+    """
     return SystemSections(
         reliabilities=tuple(reliabilities(records)),
         layers=tuple(layer_figures(records)),
-        askings=tuple(askings(run, records)),
+        prompting=tuple(prompting_sections(run, records)),
         curves=tuple(training_curves(records)),
-        confusions=tuple(_confusions(records, contests))[:CONFUSIONS],
+        confusions=tuple(_confusions(records, comparisons))[:CONFUSIONS],
     )
 
 
-def _confusions(records: Sequence[Record], contests: Sequence[TaskComparison]) -> list[tuple[str, Confusion]]:
+def _confusions(
+    records: Sequence[Record], comparisons: Sequence[TaskComparison]
+) -> list[tuple[str, Confusion]]:
     """Confusion matrices in the view that each task's page shows."""
     found = []
-    for contest in contests:
-        subject: Subject | None = next((s for s in contest.subjects if s.metric != "ccc"), None)
-        own = [r for r in contest.records if any(r is mine for mine in records)]
+    for comparison in comparisons:
+        subject: Subject | None = next((s for s in comparison.subjects if s.metric != "ccc"), None)
+        own = [r for r in comparison.records if any(r is mine for mine in records)]
         if subject is not None:
             found += [(r.task, confusion(r, b)) for r in own if (b := subject.block(r)) is not None]
     return found

@@ -11,16 +11,16 @@ from reports.data.comparisons import TaskComparison
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader, Clipwise
 from reports.sections.folds import FoldTable, fold_table
-from reports.sections.reference_levels import ReferenceLevel, yardsticks
+from reports.sections.reference_levels import ReferenceLevel, reference_levels
 from reports.sections.subgroups import SliceTable, slice_tables
 
 
 @dataclass(frozen=True)
 class TaskSections:
-    """One contest of a task. Sequences go with the contest's subjects where they say so."""
+    """One comparison of a task. Sequences go with the comparison's subjects where they say so."""
 
     folds: FoldTable
-    yardsticks: tuple[tuple[Subject, tuple[ReferenceLevel, ...]], ...]
+    reference_levels: tuple[tuple[Subject, tuple[ReferenceLevel, ...]], ...]
     slices: tuple[SliceTable, ...]
     slices_absent: tuple[str, ...]
     confusions: tuple[tables.Confusion, ...]
@@ -30,21 +30,32 @@ class TaskSections:
 
 
 def task_sections(
-    contest: TaskComparison, ordered: Sequence[Record], reader: ClipReader | None
+    comparison: TaskComparison, ordered: Sequence[Record], reader: ClipReader | None
 ) -> TaskSections:
-    """Gather what a contest has to show; ``ordered`` are its records, best of each track first. No reader: nothing clip by clip."""
-    categorical = next((s for s in contest.subjects if s.metric != "ccc"), None)
-    sliced = [slice_tables(ordered, s) for s in contest.subjects]
+    """Gather what a comparison has to show.
+
+    Args:
+        comparison: a task under one protocol and condition.
+        ordered: its records, best of each track first.
+        reader: reads what systems answered; without one, nothing is shown clip by clip.
+
+    Returns:
+        What the sections of its page are filled with.
+    """
+    categorical = next((s for s in comparison.subjects if s.metric != "ccc"), None)
+    sliced = [slice_tables(ordered, s) for s in comparison.subjects]
     confusions: list[tables.Confusion] = []
     if categorical is not None:
         confusions = [tables.confusion(r, b) for r in ordered if (b := categorical.block(r)) is not None]
     return TaskSections(
-        folds=fold_table(contest),
-        yardsticks=tuple((s, tuple(yardsticks(contest, s))) for s in contest.subjects),
+        folds=fold_table(comparison),
+        reference_levels=tuple((s, tuple(reference_levels(comparison, s))) for s in comparison.subjects),
         slices=tuple(t for own, _ in sliced for t in own),
         slices_absent=tuple(dict.fromkeys(a for _, absent in sliced for a in absent)),
         confusions=tuple(confusions[: tables.CONFUSIONS]),
         confusions_left_out=max(0, len(confusions) - tables.CONFUSIONS),
-        differences=tuple(tables.differences(contest, categorical, confusions)) if categorical else (),
-        clips=reader.read(contest, ordered, categorical) if reader else Clipwise(None, (), "boards only", 0),
+        differences=tuple(tables.differences(comparison, categorical, confusions)) if categorical else (),
+        clips=reader.read(comparison, ordered, categorical)
+        if reader
+        else Clipwise(None, (), "boards only", 0),
     )

@@ -42,10 +42,10 @@ def page_name(kind: str, identifier: str) -> str:
     return f"{kind}-{plain}{'' if plain == identifier else '-' + digest(identifier.encode('utf-8', 'replace'), length=4)}.html"
 
 
-def pair_page(a: str, b: str) -> str:
+def pair_page_name(a: str, b: str) -> str:
     """Name the page of two systems; where a name holds the dashes between them, a hash tells pairs apart.
 
-    >>> pair_page("x", "z"), pair_page("x", "y--z") != pair_page("x--y", "z")
+    >>> pair_page_name("x", "z"), pair_page_name("x", "y--z") != pair_page_name("x--y", "z")
     ('compare-x--z.html', True)
     """
     between = "--" if "--" not in f"{a} {b}" else " -- "
@@ -98,7 +98,7 @@ def environment() -> Environment:
         "VERIFIED": formatting.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,
-        "pair_page": pair_page,
+        "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
     style, pages, catalogue, script = (

@@ -31,15 +31,15 @@ def rankings_across_pools(shown: Sequence[tuple[TaskComparison, Subject]]) -> li
     """Rank each track's systems over pools by their scores for the subjects shown; tracks with too little are left out."""
     scores: dict[tuple[str, str, str, str], list[TaskScore]] = defaultdict(list)
     level = {}
-    for contest, subject in shown:
-        for record in contest.records:
+    for comparison, subject in shown:
+        for record in comparison.records:
             row, track = subject.row(record), str(record.facts.track)
             if row is None or track == "reference":
-                continue  # yardsticks do not compete
-            key = (track, contest.protocol, contest.condition, subject.metric)
-            level[key] = contest.plan.level
+                continue  # reference systems do not compete
+            key = (track, comparison.protocol, comparison.condition, subject.metric)
+            level[key] = comparison.plan.level
             pool = record.facts.pool
-            scores[key].append(TaskScore(pool, contest.task, record.system, row.estimate))
+            scores[key].append(TaskScore(pool, comparison.task, record.system, row.estimate))
     made = []
     for key, own in scores.items():
         try:

@@ -59,7 +59,7 @@ class MissedClass:
 
 @dataclass(frozen=True)
 class Missed:
-    """What the systems of a contest have in common in their errors."""
+    """What the systems of a comparison have in common in their errors."""
 
     systems: tuple[str, ...]
     clips: int
@@ -96,7 +96,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Clipwise:
-    """Both, for one contest; ``absent`` says why there is neither, ``left_out`` counts systems that were not read."""
+    """Both, for one comparison; ``absent`` says why there is neither, ``left_out`` counts systems that were not read."""
 
     missed: Missed | None
     planes: tuple[Plane, ...]
@@ -107,9 +107,14 @@ class Clipwise:
 
 
 class ClipReader:
-    """Reads contests clip by clip. ``audio`` asks for players, whose addresses are relative to the folder ``out``.
+    """Reads comparisons clip by clip.
 
-    ``absent`` says why nothing is read, where nothing is to be: pages that must be the same on every machine.
+    Args:
+        run: where the prediction tables lie.
+        data: folders with prepared corpora.
+        out: the report's folder.
+        audio: whether clips have players, whose addresses are relative to ``out``.
+        absent: why nothing is read, where nothing is to be: pages that must be the same on every machine.
 
     Raises:
         BenchError: a folder of ``data`` is none, or holds no prepared corpus.
@@ -129,31 +134,42 @@ class ClipReader:
                 raise
             self._why = "SERBENCH_DATA names no folder with prepared corpora"
 
-    def read(self, contest: TaskComparison, ordered: Sequence[Record], subject: Subject | None) -> Clipwise:
-        """Lay out a contest's clips. ``ordered`` are its records, best first; ``subject`` its categories, if any."""
+    def read(
+        self, comparison: TaskComparison, ordered: Sequence[Record], subject: Subject | None
+    ) -> Clipwise:
+        """Lay out a comparison's clips.
+
+        Args:
+            comparison: a task under one protocol and condition.
+            ordered: its records, best first.
+            subject: its categories, if any.
+
+        Returns:
+            Clips missed and planes of valence and arousal, or why there is neither.
+        """
         competing = [r for r in ordered if r.facts.track != "reference"]
         chosen = competing[:SYSTEMS_READ]
         left_out = len(competing) - len(chosen)
         if not chosen:
             return Clipwise(None, (), "no system competes here", 0)
-        answered = self.answered(contest, chosen)
+        answered = self.answered(comparison, chosen)
         if isinstance(answered, str):
             return Clipwise(None, (), answered, left_out)
         missed = self._missed(answered, subject) if subject is not None else None
         return Clipwise(missed, tuple(_planes(answered, subject)), "", left_out, _who(answered.task))
 
-    def answered(self, contest: TaskComparison, records: Sequence[Record]) -> TaskAnswers | str:
-        """Read what systems of a contest answered to each clip, once, or say why that cannot be shown."""
+    def answered(self, comparison: TaskComparison, records: Sequence[Record]) -> TaskAnswers | str:
+        """Read what systems of a comparison answered to each clip, once, or say why that cannot be shown."""
         if self._tasks is None:
             return self._why
-        place = (contest.task, contest.protocol, contest.condition)
+        place = (comparison.task, comparison.protocol, comparison.condition)
         held = self._held.setdefault(place, {})
         try:
             if new := [r for r in records if r.system not in held]:
                 found = task_answers(self.run, new, self._tasks)
                 held.update({s.record.system: replace(found, systems=(s,)) for s in found.systems})
         except BenchError as error:
-            return _reason(error, contest)
+            return _reason(error, comparison)
         chosen = [held[r.system] for r in records]
         return replace(chosen[0], systems=tuple(s for a in chosen for s in a.systems))
 
@@ -164,28 +180,28 @@ class ClipReader:
         task, labels = answered.task, block.labels
         truth = label_codes(task.emotions, subject.view, labels)
         rows = np.flatnonzero(truth >= 0)
-        said = np.stack([s.codes(subject.view, labels) for s in answered.systems])
-        wrong = said[:, rows] != truth[rows]
+        predicted = np.stack([s.codes(subject.view, labels) for s in answered.systems])
+        wrong = predicted[:, rows] != truth[rows]
         misses = wrong.sum(axis=0)
         classes = []
         for k, label in enumerate(labels):
             own = truth[rows] == k
             if own.any():
                 independent = float(own.sum() * wrong[:, own].mean(axis=1).prod())
-                everyone = int((misses[own] == len(said)).sum())
+                everyone = int((misses[own] == len(predicted)).sum())
                 classes.append(MissedClass(label, int(own.sum()), everyone, independent))
         order = sorted(range(len(rows)), key=lambda j: (-int(misses[j]), task.clip_ids[rows[j]]))
-        hardest = [j for j in order if misses[j] > len(said) / 2][:CLIPS_SHOWN]
+        hardest = [j for j in order if misses[j] > len(predicted) / 2][:CLIPS_SHOWN]
         named = task.card.access == "open"
         return Missed(
             systems=tuple(s.record.system for s in answered.systems),
             clips=len(rows),
-            by_all=int((misses == len(said)).sum()),
+            by_all=int((misses == len(predicted)).sum()),
             by_nobody=int((misses == 0).sum()),
             expected=sum(c.expected for c in classes),
             classes=tuple(classes),
             hardest=tuple(
-                self._clip(answered, int(rows[j]), labels, truth, said, int(misses[j]), named=named)
+                self._clip(answered, int(rows[j]), labels, truth, predicted, int(misses[j]), named=named)
                 for j in hardest
             ),
             named=named or self._audio,
@@ -198,15 +214,15 @@ class ClipReader:
         row: int,
         labels: tuple[str, ...],
         truth: NDArray[np.intp],
-        said: NDArray[np.intp],
+        predicted: NDArray[np.intp],
         missed: int,
         *,
         named: bool,
     ) -> MissedClip:
         task, names = answered.task, (*labels, "other / none")
-        answers = Counter(names[c] for c in said[:, row])
+        answers = Counter(names[c] for c in predicted[:, row])
         votes = task.votes[row] or {}
-        heard = sorted(votes.items(), key=lambda v: (-v[1], v[0]))[:3]
+        commonest = sorted(votes.items(), key=lambda v: (-v[1], v[0]))[:3]
         clip = task.clip_ids[row]
         return MissedClip(
             clip if named or self._audio else None,
@@ -214,7 +230,7 @@ class ClipReader:
             task.decoded[row].samples / SAMPLE_RATE,
             missed,
             tuple(answers.most_common(3)),
-            ", ".join(f"{name or 'another'} {n:g}" for name, n in heard),
+            ", ".join(f"{name or 'another'} {n:g}" for name, n in commonest),
             self._address(answered.folder, clip) if self._audio else None,
         )
 
@@ -232,9 +248,9 @@ def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
 
 
-def _reason(error: BenchError, contest: TaskComparison) -> str:
+def _reason(error: BenchError, comparison: TaskComparison) -> str:
     """Say why labels or tables are not at hand, without the paths of this machine."""
-    said = str(error)
+    message = str(error)
     for found, words in (
         (
             "is not decoded yet",
@@ -242,16 +258,16 @@ def _reason(error: BenchError, contest: TaskComparison) -> str:
         ),
         (
             "no prepared folder of it is at hand",
-            f"the labels of {contest.facts.corpus} are not at hand; name its folder with --data or SERBENCH_DATA",
+            f"the labels of {comparison.facts.corpus} are not at hand; name its folder with --data or SERBENCH_DATA",
         ),
         (
             "was scored on other",
-            f"the prepared folder of {contest.facts.corpus} is not the one that was scored",
+            f"the prepared folder of {comparison.facts.corpus} is not the one that was scored",
         ),
         ("missing, though", "the prediction tables of this run are not at hand"),
         ("changed since", "prediction tables of this run were changed after they were scored"),
     ):
-        if found in said:
+        if found in message:
             return words
     return "its tables or labels cannot be read; serbench score RUN --from tables says why"
 
@@ -280,8 +296,8 @@ def _plane(
 ) -> Plane:
     true, given = answered.task.dimensions[:, PLANE], system.dimensions[:, PLANE]
     rows = [_plane_row(label, own, true, given) for label, own in _classes(answered, system, subject, both)]
-    kept = np.flatnonzero(both)
-    shown = kept[np.linspace(0, len(kept) - 1, min(len(kept), DOTS)).round().astype(int)]
+    usable = np.flatnonzero(both)
+    shown = usable[np.linspace(0, len(usable) - 1, min(len(usable), DOTS)).round().astype(int)]
     ccc = tuple(
         f"{d} {number(row.estimate, percent=False)}"
         for d in (DIMENSIONS[i] for i in PLANE)

@@ -47,7 +47,15 @@ def quality_and_cost(
 ) -> Costs | None:
     """Average each system's primary score over pools of clean ``within`` and zero-shot tasks, beside its cost.
 
-    Systems are compared on the tasks that all of them have where there is one; ``hours`` is the audio a system heard.
+    Systems are compared on the tasks that all of them have where there is one.
+
+    Args:
+        shown: comparisons, each with the subject shown first.
+        work: system → seconds of encoding and fitting in this run.
+        hours: system → hours of audio it was run on.
+
+    Returns:
+        Table and charts; None where no system that competes has such a score, or the systems share no task.
     """
     usable = [
         (c, s) for c, s in shown if c.condition == "clean" and c.protocol != "transfer" and s.metric != "ccc"
@@ -55,8 +63,8 @@ def quality_and_cost(
     of_system: dict[str, dict[str, tuple[str, float]]] = defaultdict(dict)
     cards: dict[str, tuple[str, int | None]] = {}
     features: dict[str, str] = {}
-    for contest, subject in usable:
-        for r in contest.records:
+    for comparison, subject in usable:
+        for r in comparison.records:
             row = subject.row(r)
             if row is not None and r.facts.track != "reference" and "@" not in r.task:
                 of_system[r.system][r.task] = (r.facts.pool, row.estimate)
@@ -70,10 +78,10 @@ def quality_and_cost(
     if not of_system:
         return None
     everywhere = max(len(t) for t in of_system.values())
-    kept = {s: t for s, t in of_system.items() if len(t) == everywhere}
-    tasks = set.intersection(*(set(t) for t in kept.values()))
+    complete = {s: t for s, t in of_system.items() if len(t) == everywhere}
+    tasks = set.intersection(*(set(t) for t in complete.values()))
     rows = []
-    for system, scores in kept.items():
+    for system, scores in complete.items():
         pools: dict[str, list[float]] = defaultdict(list)
         for task in sorted(tasks):
             pool, estimate = scores[task]

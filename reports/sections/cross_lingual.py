@@ -57,12 +57,12 @@ class CrossLingual:
     systems: tuple[LanguageMatrix, ...]
 
 
-def cross_lingual(contests: Sequence[TaskComparison]) -> list[CrossLingual]:
+def cross_lingual(comparisons: Sequence[TaskComparison]) -> list[CrossLingual]:
     """Lay out every record of transfer with those of the same systems that learnt on the corpus itself.
 
     A score stands in the view in which the transfer was learnt, where both kinds of record have it.
     """
-    records = [r for c in contests if c.condition == CLEAN for r in c.records]
+    records = [r for c in comparisons if c.condition == CLEAN for r in c.records]
     records = [r for r in records if r.facts.track != "reference"]
     moved = [r for r in records if r.facts.protocol == "transfer"]
     found = []

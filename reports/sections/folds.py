@@ -44,12 +44,12 @@ VARIANT_WORDS = {
 }
 
 
-def fold_table(contest: TaskComparison) -> FoldTable:
+def fold_table(comparison: TaskComparison) -> FoldTable:
     """Count the true clips of every fold from the statistics of the first record that has categories."""
-    first = contest.records[0]
+    first = comparison.records[0]
     names = [c.name for c in first.facts.clusters]
     fold_of = [c.fold for c in first.facts.clusters]
-    labels, counts = _true_clips(contest.records)
+    labels, counts = _true_clips(comparison.records)
     rows = []
     for fold in sorted(set(fold_of), key=lambda f: (len(f), f)):
         own = [i for i, f in enumerate(fold_of) if f == fold]

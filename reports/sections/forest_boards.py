@@ -90,14 +90,14 @@ def human_line(subject: Subject, record: Record) -> float | None:
     return given.get(record.facts.corpus_card.truth, given.get("perceived"))
 
 
-def task_board(contest: TaskComparison, subject: Subject) -> ForestBoard:
-    """All systems of a contest, by track, best first."""
-    members = {t: contest.members(subject, t) for t in contest.tracks}
+def task_board(comparison: TaskComparison, subject: Subject) -> ForestBoard:
+    """All systems of a comparison, by track, best first."""
+    members = {t: comparison.members(subject, t) for t in comparison.tracks}
     everyone = [r for group in members.values() for r in group]
     human = human_line(subject, everyone[0]) if everyone else None
     axis = _axis(subject, everyone, *([human] if human is not None else []))
     groups = tuple(
-        (t, tuple(_board_row(subject, r, axis, contest.rank(subject, t, r.system)) for r in group))
+        (t, tuple(_board_row(subject, r, axis, comparison.rank(subject, t, r.system)) for r in group))
         for t, group in members.items()
         if group
     )
@@ -112,14 +112,20 @@ def task_board(contest: TaskComparison, subject: Subject) -> ForestBoard:
 
 
 def system_boards(
-    contests: Sequence[TaskComparison], system: str, subject_of: Mapping[int, Subject]
+    comparisons: Sequence[TaskComparison], system: str, subject_of: Mapping[int, Subject]
 ) -> list[ForestBoard]:
     """One system on all its tasks, a board per metric, each row with its own chance line.
 
-    ``subject_of`` is by position of the contest: the subject shown first there.
+    Args:
+        comparisons: every comparison of the run.
+        system: a system's name.
+        subject_of: position of a comparison → the subject shown first there.
+
+    Returns:
+        The boards, those of metrics met first in front.
     """
     by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject, Record]]] = {}
-    for i, c in enumerate(contests):
+    for i, c in enumerate(comparisons):
         if (s := subject_of.get(i)) is None:
             continue
         found = [(c, s, r) for r in c.records if r.system == system and s.row(r) is not None]
@@ -203,7 +209,7 @@ class HeatCell:
 class HeatRow:
     """A task and the scores of the systems in the map's columns (None: not scored)."""
 
-    contest: TaskComparison
+    comparison: TaskComparison
     subject: Subject
     cells: tuple[HeatCell | None, ...]
 
@@ -219,17 +225,17 @@ class HeatMap:
 def heat_maps(shown: Sequence[tuple[TaskComparison, Subject]]) -> list[HeatMap]:
     """Put every task's primary score side by side, tasks by language, a map per metric."""
     by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject]]] = {}
-    for contest, subject in shown:
-        by_metric.setdefault((subject.metric, subject.dimension), []).append((contest, subject))
+    for comparison, subject in shown:
+        by_metric.setdefault((subject.metric, subject.dimension), []).append((comparison, subject))
     return [_heat_map(scored) for scored in by_metric.values()]
 
 
 def _heat_map(scored: list[tuple[TaskComparison, Subject]]) -> HeatMap:
     scored.sort(key=lambda pair: (formatting.language_name(pair[0].facts.language), pair[0].task))
     tracks: dict[str, dict[str, None]] = {}
-    for contest, subject in scored:
-        for track in contest.tracks:
-            names = [r.system for r in contest.members(subject, track)]
+    for comparison, subject in scored:
+        for track in comparison.tracks:
+            names = [r.system for r in comparison.members(subject, track)]
             tracks.setdefault(track, {}).update(dict.fromkeys(names))
     order = [t for t in formatting.TRACK_TITLES if t in tracks] + [
         t for t in tracks if t not in formatting.TRACK_TITLES
@@ -240,8 +246,8 @@ def _heat_map(scored: list[tuple[TaskComparison, Subject]]) -> HeatMap:
     return HeatMap(columns, rows)
 
 
-def _heat_cell(contest: TaskComparison, subject: Subject, system: str) -> HeatCell | None:
-    record = next((r for r in contest.records if r.system == system), None)
+def _heat_cell(comparison: TaskComparison, subject: Subject, system: str) -> HeatCell | None:
+    record = next((r for r in comparison.records if r.system == system), None)
     row = subject.row(record) if record is not None else None
     if record is None or row is None:
         return None

@@ -47,7 +47,7 @@ def layer_figures(records: Sequence[Record]) -> list[Layers]:
     """Lay out layer weights and layer curves of every record that has them."""
     found: list[Layers] = []
     for record in records:
-        for head, lists in _gathered(record, WEIGHTS).items():
+        for head, lists in _noted(record, WEIGHTS).items():
             if rows := _over_fits([_numbers(x) for x in lists]):
                 found.append(
                     _figure(record, "weights", head, f"range over {counted(len(lists), 'fit')}", rows)
@@ -63,7 +63,7 @@ def _undrawn(figure: Layers) -> Layers:
     return Layers(figure.record, figure.what, figure.head, figure.ends, figure.rows, None)
 
 
-def _gathered(record: Record, name: str) -> dict[str, list[Any]]:
+def _noted(record: Record, name: str) -> dict[str, list[Any]]:
     """Values noted under a name in every fit, by the path of the notes they stand in."""
     found: dict[str, list[Any]] = {}
     for notes in record.facts.notes.values():

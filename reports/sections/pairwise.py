@@ -14,7 +14,7 @@ from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from bench.statistics.paired_tests import CANNOT_SEPARATE
-from reports.data.comparisons import TaskComparison, plain_contests
+from reports.data.comparisons import TaskComparison, overview_comparisons
 from reports.formatting import counted, listed
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader
@@ -43,7 +43,7 @@ class ChangedClips:
     Where labels are not at hand ``absent`` says so, and ``agreement`` says what tables alone can.
     """
 
-    contest: TaskComparison
+    comparison: TaskComparison
     clips: int = 0
     both: int = 0
     only_first: int = 0
@@ -75,13 +75,13 @@ class PairPage:
     @property
     def tally(self) -> str:
         """How often which verdict fell on the first subject of a task, in words; degraded audio is not counted again."""
-        plain = {id(c) for c in plain_contests([c for c, _, _ in self.tests])}
+        plain = {id(c) for c in overview_comparisons([c for c, _, _ in self.tests])}
         found: dict[str, list[str]] = {}
-        for contest, subject, p in self.tests:
-            if id(contest) in plain and subject == contest.subjects[0]:
-                found.setdefault(p.verdict, []).append(contest.task)
-        said = [f"{words} on {_tasks(found[v])}" for v, words in self._verdicts.items() if v in found]
-        return f"{'. '.join(said)}." if said else "They met in no planned test."
+        for comparison, subject, p in self.tests:
+            if id(comparison) in plain and subject == comparison.subjects[0]:
+                found.setdefault(p.verdict, []).append(comparison.task)
+        sentences = [f"{words} on {_tasks(found[v])}" for v, words in self._verdicts.items() if v in found]
+        return f"{'. '.join(sentences)}." if sentences else "They met in no planned test."
 
     @property
     def _verdicts(self) -> Mapping[str, str]:
@@ -104,69 +104,89 @@ def _tasks(names: Sequence[str]) -> str:
     return listed(different) if len(different) <= 3 else counted(len(different), "task")
 
 
-def pairs_to_show(contests: Sequence[TaskComparison]) -> list[tuple[str, str]]:
+def pairs_to_show(comparisons: Sequence[TaskComparison]) -> list[tuple[str, str]]:
     """Pairs that the plan names and that met; then all pairs of the tracks, where these are not too many."""
     named: dict[tuple[str, str], None] = {}
     inside: dict[tuple[str, str], None] = {}
-    for contest in contests:
-        systems = {r.system for r in contest.records}
-        named |= {(a, b): None for a, b in contest.plan.across_tracks if {a, b} <= systems}
-        named |= {(p.system_a, p.system_b): None for p in contest.pairings if p.family == ACROSS_PROTOCOLS}
-        for track in contest.tracks:
+    for comparison in comparisons:
+        systems = {r.system for r in comparison.records}
+        named |= {(a, b): None for a, b in comparison.plan.across_tracks if {a, b} <= systems}
+        named |= {(p.system_a, p.system_b): None for p in comparison.pairings if p.family == ACROSS_PROTOCOLS}
+        for track in comparison.tracks:
             if track != "reference":
-                members = sorted(r.system for r in contest.records if r.facts.track == track)
+                members = sorted(r.system for r in comparison.records if r.facts.track == track)
                 inside |= dict.fromkeys(combinations(members, 2))
     return list(named) + ([p for p in inside if p not in named] if len(inside) <= PAGES else [])
 
 
-def duel(contests: Sequence[TaskComparison], a: str, b: str, reader: ClipReader) -> PairPage:
-    """Put two systems side by side wherever they met."""
-    met = [c for c in contests if {a, b} <= {r.system for r in c.records}]
+def pair_page(comparisons: Sequence[TaskComparison], a: str, b: str, reader: ClipReader) -> PairPage:
+    """Put two systems side by side wherever they met.
+
+    Args:
+        comparisons: every comparison of the run.
+        a: name of the first system: differences are first less second.
+        b: name of the second system.
+        reader: reads what the two answered clip by clip.
+
+    Returns:
+        What their page is filled with.
+    """
+    met = [c for c in comparisons if {a, b} <= {r.system for r in c.records}]
     tests = []
-    for contest in contests:
-        for subject in contest.subjects:
-            for p in contest.tested(subject):
+    for comparison in comparisons:
+        for subject in comparison.subjects:
+            for p in comparison.tested(subject):
                 if {p.system_a, p.system_b} == {a, b}:
-                    tests.append((contest, subject, p if p.system_a == a else p.turned()))
+                    tests.append((comparison, subject, p if p.system_a == a else p.turned()))
                     break
     confusions, clips = [], []
-    for contest in [c for c in met if c.condition == "clean"]:
-        categories = next((s for s in contest.subjects if s.metric != "ccc"), None)
+    for comparison in [c for c in met if c.condition == "clean"]:
+        categories = next((s for s in comparison.subjects if s.metric != "ccc"), None)
         if categories is None:
             continue
-        first, second = (next(r for r in contest.records if r.system == s) for s in (a, b))
+        first, second = (next(r for r in comparison.records if r.system == s) for s in (a, b))
         blocks = categories.block(first), categories.block(second)
         if blocks[0] is not None and blocks[1] is not None:
             difference = tables.difference(
                 tables.confusion(first, blocks[0]), tables.confusion(second, blocks[1])
             )
-            confusions.append((contest, difference))
-            clips.append(_clips(contest, categories, first, second, reader))
+            confusions.append((comparison, difference))
+            clips.append(_clips(comparison, categories, first, second, reader))
     return PairPage(a, b, tuple(tests), tuple(confusions[:CONFUSIONS]), tuple(clips))
 
 
 def _clips(
-    contest: TaskComparison, subject: Subject, first: Record, second: Record, reader: ClipReader
+    comparison: TaskComparison, subject: Subject, first: Record, second: Record, reader: ClipReader
 ) -> ChangedClips:
-    answered = reader.answered(contest, (first, second))
+    answered = reader.answered(comparison, (first, second))
     if isinstance(answered, str):
         return ChangedClips(
-            contest, absent=answered, agreement=between(reader.run, first, reader.run, second)
+            comparison, absent=answered, agreement=between(reader.run, first, reader.run, second)
         )
     block = subject.block(first)
     assert block is not None
-    return compared(contest, subject.view, block.labels, answered)
+    return compared(comparison, subject.view, block.labels, answered)
 
 
 def compared(
-    contest: TaskComparison, view: str, labels: tuple[str, ...], answered: TaskAnswers
+    comparison: TaskComparison, view: str, labels: tuple[str, ...], answered: TaskAnswers
 ) -> ChangedClips:
-    """Count and list the clips on which two systems (the two of ``answered``) part, in a view."""
+    """Count and list the clips on which two systems (the two of ``answered``) part, in a view.
+
+    Args:
+        comparison: where the two met.
+        view: a view of the labels.
+        labels: its classes, in the order of their codes.
+        answered: the task and what both answered.
+
+    Returns:
+        Counts of clips by who is right, and the first of those that tell the two apart.
+    """
     task = answered.task
     truth = label_codes(task.emotions, view, labels)
     rows = np.flatnonzero(truth >= 0)
-    said = np.stack([s.codes(view, labels) for s in answered.systems])[:, rows]
-    right = said == truth[rows]
+    predicted = np.stack([s.codes(view, labels) for s in answered.systems])[:, rows]
+    right = predicted == truth[rows]
     one, two = right[0] & ~right[1], right[1] & ~right[0]
     named = task.card.access == "open"
     words = [_words(s) for s in answered.systems]
@@ -178,12 +198,12 @@ def compared(
         )
 
     return ChangedClips(
-        contest,
+        comparison,
         len(rows),
         int(right.all(axis=0).sum()),
         int(one.sum()),
         int(two.sum()),
-        int((said[0] == said[1]).sum()),
+        int((predicted[0] == predicted[1]).sum()),
         tuple(
             (label, int(own.sum()), int((one & own).sum()), int((two & own).sum()))
             for k, label in enumerate(labels)

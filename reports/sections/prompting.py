@@ -77,12 +77,12 @@ class PromptingSection:
     """Why there are no replies to show, blank where there are."""
 
 
-def askings(run: Path, records: Sequence[Record]) -> list[PromptingSection]:
+def prompting_sections(run: Path, records: Sequence[Record]) -> list[PromptingSection]:
     """Lay out what records of Audio-LLMs noted on how they were asked, with replies from the run's tables."""
     found: list[PromptingSection] = []
     for record in records:
         if fits := asked_fits(record):
-            found.append(_asking(run, record, fits, drawn=len(found) < DRAWN))
+            found.append(_prompting_section(run, record, fits, drawn=len(found) < DRAWN))
     return found
 
 
@@ -91,7 +91,9 @@ def asked_fits(record: Record) -> list[Mapping[str, Any]]:
     return [n for n in record.facts.notes.values() if isinstance(n, Mapping) and "invalid_rate" in n]
 
 
-def _asking(run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool) -> PromptingSection:
+def _prompting_section(
+    run: Path, record: Record, fits: Sequence[Mapping[str, Any]], *, drawn: bool
+) -> PromptingSection:
     positions = _mean_list([f.get("position_shares") for f in fits])
     ways = _ways(record.facts)
     tokens = [f["tokens"] for f in fits if isinstance(f.get("tokens"), Mapping)]
@@ -179,10 +181,10 @@ def _position_chart(record: Record, shares: Sequence[float]) -> Chart:
 
 def _ways_chart(record: Record, ways: Sequence[Ways]) -> Chart:
     """One row of dots per thing that questions differ in."""
-    said = "; ".join(f"{w.kind}: {number(w.ways[-1].ua)} to {number(w.ways[0].ua)} %" for w in ways)
+    ranges = "; ".join(f"{w.kind}: {number(w.ways[-1].ua)} to {number(w.ways[0].ua)} %" for w in ways)
     rows = Scale(0.0, float(len(ways)), (), "")
     chart = Chart(
-        f"UA on {record.task} by the way of asking. {said}.",
+        f"UA on {record.task} by the way of asking. {ranges}.",
         unit_scale("UA, %", percent=True),
         rows,
         width=320,

@@ -28,10 +28,10 @@ class ReferenceLevel:
     clips: int | None
 
 
-def yardsticks(contest: TaskComparison, subject: Subject) -> list[ReferenceLevel]:
+def reference_levels(comparison: TaskComparison, subject: Subject) -> list[ReferenceLevel]:
     """List chance, then every human reference that the records hold for a subject."""
     found: list[ReferenceLevel] = []
-    first = next((r for r in contest.records if subject.block(r) is not None), None)
+    first = next((r for r in comparison.records if subject.block(r) is not None), None)
     if first is None:
         return []
     percent = subject.metric != "ccc"

@@ -59,19 +59,19 @@ class Sturdiness:
 class RobustTask:
     """A task under one protocol: its conditions and its systems, the best on clean audio first."""
 
-    contest: TaskComparison
+    comparison: TaskComparison
     subject: Subject
     conditions: tuple[str, ...]
     systems: tuple[Sturdiness, ...]
     not_drawn: int
 
 
-def robust_tasks(contests: Sequence[TaskComparison]) -> list[RobustTask]:
+def robust_tasks(comparisons: Sequence[TaskComparison]) -> list[RobustTask]:
     """Lay out every task that was run in more than one condition."""
     found = []
-    for task, protocol in dict.fromkeys((c.task, c.protocol) for c in contests):
+    for task, protocol in dict.fromkeys((c.task, c.protocol) for c in comparisons):
         own = sorted(
-            (c for c in contests if (c.task, c.protocol) == (task, protocol)),
+            (c for c in comparisons if (c.task, c.protocol) == (task, protocol)),
             key=lambda c: severity(c.condition),
         )
         if len(own) > 1 and own[0].subjects:

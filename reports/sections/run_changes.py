@@ -63,6 +63,15 @@ def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence
 
     ``worse`` and ``better``: the paired interval of the difference leaves out zero. Where clips or folds changed nothing
     pairs up, and ``moved`` says that the new score lies outside the old one's interval.
+
+    Args:
+        run: folder of this run.
+        records: its records.
+        other: folder of the other run.
+        earlier: the other run's records.
+
+    Returns:
+        Figures of both runs, those that got worse first, and records without a partner.
     """
     here, there = ({_place(r): r for r in rs} for rs in (records, earlier))
     both = [p for p in here if p in there]

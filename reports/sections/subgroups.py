@@ -64,7 +64,7 @@ class SliceTable:
 def slice_tables(records: Sequence[Record], subject: Subject) -> tuple[list[SliceTable], list[str]]:
     """Lay out every axis that some record has, and say why the others are absent.
 
-    Emotion is left to the table of recalls: a slice by emotion is a recall. Yardsticks that do not listen are left out.
+    Emotion is left to the table of recalls: a slice by emotion is a recall. Reference systems are left out.
     """
     tables, absent = [], []
     records = [r for r in records if r.facts.track != "reference"]
@@ -141,9 +141,12 @@ def _notes(own: Sequence[tuple[Record, object, Sequence[Gap]]]) -> tuple[str, ..
     """Say once what holds for the gaps: groups left out, and why there is no interval."""
     left_out = max((g.left_out for _, _, gaps in own for g in gaps), default=0)
     methods = {g.method for _, _, gaps in own for g in gaps if g.method.startswith("none: ")}
-    said = (
+    remarks = (
         [f"Up to {left_out} group(s) lack a class, or are unknown, and take no part in the gap."]
         if left_out
         else []
     )
-    return (*said, *(f"No interval of the gap: {m.removeprefix('none: ')}." for m in sorted(methods)))
+    return (
+        *remarks,
+        *(f"No interval of the gap: {m.removeprefix('none: ')}." for m in sorted(methods)),
+    )

@@ -68,13 +68,22 @@ class ConfusionDifference:
 
 
 def differences(
-    contest: TaskComparison, subject: Subject, confusions: Sequence[Confusion]
+    comparison: TaskComparison, subject: Subject, confusions: Sequence[Confusion]
 ) -> list[ConfusionDifference]:
-    """Subtract the second of each track from its first, then the pairs that the plan names across tracks."""
+    """Subtract the second of each track from its first, then the pairs that the plan names across tracks.
+
+    Args:
+        comparison: a task under one protocol and condition.
+        subject: the categories in which systems are ordered.
+        confusions: matrices of its systems; pairs of which one lacks are left out.
+
+    Returns:
+    At most :data:`DIFFERENCES` matrices.
+    """
     of = {c.system: c for c in confusions}
-    members = [contest.members(subject, t) for t in contest.tracks if t != "reference"]
+    members = [comparison.members(subject, t) for t in comparison.tracks if t != "reference"]
     pairs = [(m[0].system, m[1].system) for m in members if len(m) > 1]
-    pairs += [(p.system_a, p.system_b) for p in contest.across(subject)]
+    pairs += [(p.system_a, p.system_b) for p in comparison.across(subject)]
     return [difference(of[a], of[b]) for a, b in dict.fromkeys(pairs) if a in of and b in of][:DIFFERENCES]
 
 
@@ -162,21 +171,25 @@ class ScoreTable:
     """Record, ``all`` or ``ok`` (clips answered), scores in the order of ``metrics``."""
 
 
-def score_tables(contest: TaskComparison) -> list[ScoreTable]:
-    """Lay out every score of a contest; rows over answered clips alone where some clip was not."""
-    keys = dict.fromkeys((s.view, s.outside, s.dimension) for r in contest.records for s in r.scores)
+def score_tables(comparison: TaskComparison) -> list[ScoreTable]:
+    """Lay out every score of a comparison; rows over answered clips alone where some clip was not."""
+    keys = dict.fromkeys((s.view, s.outside, s.dimension) for r in comparison.records for s in r.scores)
     tables = []
     for view, outside, dimension in keys:
         metrics = ("ccc", "pearson") if dimension else ("ua", "wa", "macro_f1")
         target = dimension or "category"
         labels = next(
-            (b.labels for r in contest.records if (b := r.block(view, outside, "all", target)) is not None),
+            (
+                b.labels
+                for r in comparison.records
+                if (b := r.block(view, outside, "all", target)) is not None
+            ),
             (),
         )
         main = Subject(view, outside, metrics[0], dimension)
         rows = []
-        for track in contest.tracks:
-            for record in contest.members(main, track):
+        for track in comparison.tracks:
+            for record in comparison.members(main, track):
                 for which in ("all", "ok") if record.facts.coverage < 1 else ("all",):
                     given = [Subject(view, outside, m, dimension).row(record, rows=which) for m in metrics]
                     rows.append((record, which, tuple(score_of(g) for g in given)))
@@ -200,15 +213,15 @@ class VerdictMatrix:
         return len(self.systems) <= FULL_VERDICTS
 
 
-def verdict_matrices(contest: TaskComparison, subject: Subject) -> list[VerdictMatrix]:
+def verdict_matrices(comparison: TaskComparison, subject: Subject) -> list[VerdictMatrix]:
     """Lay out each track's family, best systems first."""
     found = []
-    for track in contest.tracks:
-        systems = [r.system for r in contest.members(subject, track)]
-        if not contest.within(subject, track):
+    for track in comparison.tracks:
+        systems = [r.system for r in comparison.members(subject, track)]
+        if not comparison.within(subject, track):
             continue
-        seen = {s: contest.against(subject, track, s) for s in systems}
-        first = contest.within(subject, track)[0]
+        seen = {s: comparison.against(subject, track, s) for s in systems}
+        first = comparison.within(subject, track)[0]
         cells = tuple(tuple(seen[a].get(b) for b in systems) for a in systems)
         found.append(VerdictMatrix(track, tuple(systems), cells, first.smallest_p, first.clusters))
     return found

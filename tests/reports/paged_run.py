@@ -42,18 +42,18 @@ class Listener:
             self.pitch.setdefault(train.labels[i], []).append(pitch(train.clips.read(i)))
         self.pitch = {k: np.mean(v) for k, v in self.pitch.items()}
     def predict(self, clips):
-        said = []
+        predicted = []
         for wave in clips.waveforms():
             rng = np.random.default_rng([self.salt, self.seed, int(1000 * np.abs(wave).sum())])
-            heard = min(self.pitch, key=lambda k: abs(self.pitch[k] - pitch(wave)))
-            answer = heard if rng.random() < self.skill else str(rng.choice(self.labels))
-            said.append(self.labels[0] if answer == self.deaf_to else answer)
-        p = np.full((len(said), len(self.labels)), 0.1)
-        for i, s in enumerate(said):
+            nearest = min(self.pitch, key=lambda k: abs(self.pitch[k] - pitch(wave)))
+            answer = nearest if rng.random() < self.skill else str(rng.choice(self.labels))
+            predicted.append(self.labels[0] if answer == self.deaf_to else answer)
+        p = np.full((len(predicted), len(self.labels)), 0.1)
+        for i, s in enumerate(predicted):
             p[i, self.labels.index(s)] = 1 - 0.1 * (len(self.labels) - 1)
-        place = np.array([self.labels.index(s) for s in said]) / (len(self.labels) - 1)
-        dimensions = np.stack([place, 1 - place, np.full(len(said), 0.5)], axis=1)
-        return Answers(("ok",) * len(said), tuple(said), probabilities=p, dimensions=dimensions, notes={
+        place = np.array([self.labels.index(s) for s in predicted]) / (len(self.labels) - 1)
+        dimensions = np.stack([place, 1 - place, np.full(len(predicted), 0.5)], axis=1)
+        return Answers(("ok",) * len(predicted), tuple(predicted), probabilities=p, dimensions=dimensions, notes={
             "category": {"layer_weights": [0.5, 0.3 - 0.05 * self.seed, 0.2 + 0.05 * self.seed]},
             "training_losses": [1.0, 0.5, 0.25],
             "history": [{"epoch": e, "loss": 1.0 / e, "dev_loss": 1.2 / e + 0.01 * self.seed} for e in range(1, 9)],
@@ -75,7 +75,7 @@ ASKED = ("qwen2-audio-7b-instruct-free-twice", "qwen2-audio-7b-instruct-choice-l
 
 
 def make_run(folder: Path) -> Path:
-    """Run two listeners, a yardstick and an Audio-LLM on eight speakers' tones; returns the run's folder."""
+    """Run two listeners, a reference system and an Audio-LLM on eight speakers' tones; returns the run's folder."""
     corpus = write_tone_corpus(folder / "data" / "tones", speakers=8, labels=LABELS, dimensions=True)
     _dress(corpus)
     (folder / "listening.py").write_text(LISTENER)
@@ -132,9 +132,9 @@ def _card(folder: Path, name: str, **params: object) -> None:
 
 def _words(body: Mapping[str, Any]) -> str:
     """A model that knows English, likes what stands first, sometimes refuses, and once attacks."""
-    heard = _pitch(body)
-    label = min(LABELS, key=lambda x: abs(167 + 120 * LABELS.index(x) - heard))
-    draw = int(hashlib.sha1(f"{heard} {text(body)}".encode()).hexdigest(), 16)
+    pitch = _pitch(body)
+    label = min(LABELS, key=lambda x: abs(167 + 120 * LABELS.index(x) - pitch))
+    draw = int(hashlib.sha1(f"{pitch} {text(body)}".encode()).hexdigest(), 16)
     if offered := (body.get("structured_outputs") or {}).get("choice"):
         lower = [x.lower() for x in offered]
         return str(offered[lower.index(label)] if label in lower and draw % 5 else offered[0])

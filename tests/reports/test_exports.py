@@ -18,7 +18,7 @@ from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from bench.scoring.record_schema import SourceDescription
 from bench.scoring.records import Record, read_records
-from reports.data.comparisons import hold_contests
+from reports.data.comparisons import compare_systems
 from reports.exports import bibtex, csv_text, latex_tables, model_index, score_rows, tex, write_exports
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results/quick/records"
@@ -33,17 +33,17 @@ def records() -> list[Record]:
 @pytest.fixture(scope="module")
 def folder(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exports")
-    write_exports(records, hold_contests(records), out)
+    write_exports(records, compare_systems(records), out)
     return out
 
 
 def hostile(record: Record) -> Record:
     facts = record.facts
     names = {"system": HOSTILE, "task": HOSTILE}
-    said = {"title": HOSTILE, "citation": HOSTILE, "source": "javascript:alert(1)"}
+    card = {"title": HOSTILE, "citation": HOSTILE, "source": "javascript:alert(1)"}
     changed = {
         **names,
-        "corpus_card": facts.corpus_card.model_copy(update=said),
+        "corpus_card": facts.corpus_card.model_copy(update=card),
         "scores": tuple(s.model_copy(update=names) for s in facts.scores),
     }
     return replace(record, facts=facts.model_copy(update=changed))
@@ -98,7 +98,7 @@ def test_latex_tables_parse_and_show_every_system_with_its_interval(
 
 def test_latex_holds_against_hostile_names(records: list[Record]) -> None:
     group = [hostile(records[0]), *(hostile(r) for r in records[1:2])]
-    text = latex_tables(hold_contests(group[:1]))
+    text = latex_tables(compare_systems(group[:1]))
     (tabular,) = tabulars(text)
     assert r"\input" not in text
     assert "textbackslash{}input" in tabular.latex_verbatim()
@@ -146,5 +146,5 @@ def test_what_a_transfer_learnt_from_is_cited_too(records: list[Record]) -> None
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, records: list[Record], tmp_path: Path) -> None:
-    for path in write_exports(records, hold_contests(records), tmp_path):
+    for path in write_exports(records, compare_systems(records), tmp_path):
         assert path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes()

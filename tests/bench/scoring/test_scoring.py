@@ -29,7 +29,7 @@ from bench.statistics.additive import value
 from bench.statistics.intervals import interval
 from bench.tasks import Task
 from bench.tasks.folds import Fold, Leak
-from reports.data.comparisons import hold_contests
+from reports.data.comparisons import compare_systems
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry", "bored")
@@ -373,7 +373,7 @@ def test_no_verdict_rests_on_a_split_that_leaks(task: Task, tmp_path: Path) -> N
     assert {p.verdict for p in found} == {"no verdict"}
     assert {p.verdict for p in compare_pair([right, wrong], "chance", "majority")} == {"no verdict"}
     assert "official split leaks speakers: no verdict on majority and chance" in found[0].sentence
-    (contest,) = hold_contests([right, wrong])
+    (contest,) = compare_systems([right, wrong])
     assert contest.rank(contest.subjects[0], "reference", "majority") is None
 
 

@@ -16,7 +16,7 @@ from bench.leaderboard import Board, retract, validate
 from bench.leaderboard.cache import ComparisonCache
 from bench.leaderboard.reported_figures import reported_sources
 from bench.scoring.comparisons import run_family
-from reports.data.comparisons import hold_contests
+from reports.data.comparisons import compare_systems
 from reports.pages.board import published_run, write_board
 from reports.pages.report import write_report
 from reports.sections import forest_boards
@@ -83,19 +83,19 @@ def test_reported_figures_are_few_and_cited() -> None:
 def test_comparisons_are_remembered_by_content(board: Board, tmp_path: Path) -> None:
     records = published_run(validate(board), board.rules).records
     first = ComparisonCache(tmp_path / "memory")
-    plain, tested = hold_contests(records), hold_contests(records, first)
+    plain, tested = compare_systems(records), compare_systems(records, first)
     assert first.tested > 0
     again = ComparisonCache(tmp_path / "memory")
-    remembered = hold_contests(records, again)
+    remembered = compare_systems(records, again)
     assert (again.tested, again.remembered) == (0, first.tested)
     assert [c.pairings for c in remembered] == [c.pairings for c in tested] == [c.pairings for c in plain]
     fewer = ComparisonCache(tmp_path / "memory")
-    hold_contests([r for r in records if r.system != "egemaps-svm"], fewer)
+    compare_systems([r for r in records if r.system != "egemaps-svm"], fewer)
     assert fewer.tested > 0, "a family that lacks a member is another family"
     for path in (tmp_path / "memory").iterdir():
         path.write_text("{")
     damaged = ComparisonCache(tmp_path / "memory")
-    assert [c.pairings for c in hold_contests(records, damaged)] == [c.pairings for c in plain]
+    assert [c.pairings for c in compare_systems(records, damaged)] == [c.pairings for c in plain]
     assert damaged.remembered == 0
 
 
@@ -107,14 +107,14 @@ def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Boa
     memory = tmp_path / "pages"
     plain = build(None, "a")
     assert build(memory, "b") == plain
-    kept = len(list(memory.iterdir()))
-    assert kept == len(plain) - 1, "all but what stands here"
+    made = len(list(memory.iterdir()))
+    assert made == len(plain) - 1, "all but what stands here"
     assert build(memory, "b") == plain
-    assert len(list(memory.iterdir())) == kept
+    assert len(list(memory.iterdir())) == made
     retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
     assert build(memory, "c") == build(None, "d") != plain
     untouched = [n for n in plain if n.startswith("task-emodb")]
-    assert len(list(memory.iterdir())) < 2 * kept, f"{untouched} did not have to be made again"
+    assert len(list(memory.iterdir())) < 2 * made, f"{untouched} did not have to be made again"
 
 
 def test_exports_lie_until_their_records_change_or_somebody_touches_them(
@@ -166,18 +166,18 @@ def test_nothing_is_built_from_what_is_refused(board: Board, tmp_path: Path) -> 
 
 
 def test_the_commands_speak_json(board: Board, tmp_path: Path) -> None:
-    def said(*words: str) -> dict[str, object]:
+    def run_command(*words: str) -> dict[str, object]:
         done = CliRunner().invoke(app, ["leaderboard", *words, "--results", str(board.root), "--json"])
         assert done.exit_code == 0, done.output
         return dict(json.loads(done.output))
 
-    checked = said("validate")
+    checked = run_command("validate")
     assert checked["problems"] == []
     stem = "majority__indowave.id__within__clean"
-    assert said("retract", f"quick/{stem}", "--why", "a test")["retracted"] == {stem: "a test"}
-    built = said("build", "-o", str(tmp_path / "site"))
+    assert run_command("retract", f"quick/{stem}", "--why", "a test")["retracted"] == {stem: "a test"}
+    built = run_command("build", "-o", str(tmp_path / "site"))
     assert built["retracted"] == 1
-    assert said("build", "-o", str(tmp_path / "site"))["families_tested"] == 0
+    assert run_command("build", "-o", str(tmp_path / "site"))["families_tested"] == 0
 
 
 def test_a_report_exports_its_scores(run: Path, tmp_path: Path) -> None:

@@ -6,22 +6,22 @@ from pathlib import Path
 
 from bench.scoring.comparisons import ACROSS_PROTOCOLS
 from bench.scoring.records import Record, read_records
-from reports.data.comparisons import hold_contests
+from reports.data.comparisons import compare_systems
 from reports.sections.forest_boards import heat_maps, system_boards
-from reports.sections.pairwise import duel, pairs_to_show
+from reports.sections.pairwise import pair_page, pairs_to_show
 
 RESULTS = Path(__file__).parents[3] / "results"
 SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
 
 
 def test_tasks_scored_in_different_metrics_have_a_board_and_a_heat_map_each() -> None:
-    contests = hold_contests(read_records(RESULTS / "studies/dimensions/records"))
-    contest = next(c for c in contests if {s.metric for s in c.subjects} == {"ua", "ccc"})
-    of = {s.metric: s for s in contest.subjects}
+    comparisons = compare_systems(read_records(RESULTS / "studies/dimensions/records"))
+    comparison = next(c for c in comparisons if {s.metric for s in c.subjects} == {"ua", "ccc"})
+    of = {s.metric: s for s in comparison.subjects}
     for order in (("ccc", "ua"), ("ua", "ccc")):
-        shown = [(contest, of[metric]) for metric in order]
+        shown = [(comparison, of[metric]) for metric in order]
         boards = system_boards(
-            [contest, contest], "meralion-ser-logmel", {i: s for i, (_, s) in enumerate(shown)}
+            [comparison, comparison], "meralion-ser-logmel", {i: s for i, (_, s) in enumerate(shown)}
         )
         assert [b.subject.metric for b in boards] == list(order)
         for board in boards:
@@ -43,7 +43,7 @@ def test_a_pair_that_the_plan_names_is_shown_where_its_systems_ran_under_differe
         Record(r.facts.model_copy(update={"protocol": "zero-shot"}), r.blocks) if r.system == PROBE else r
         for r in records
     ]
-    (together,), (first, second) = hold_contests(records), hold_contests(apart)
+    (together,), (first, second) = compare_systems(records), compare_systems(apart)
     assert [c.records[0].system for c in (first, second)] == [SMALL, PROBE]
     subject = together.subjects[0]
     (usual,), (found,) = together.across(subject), first.across(subject)
@@ -57,5 +57,5 @@ def test_a_pair_that_the_plan_names_is_shown_where_its_systems_ran_under_differe
     assert "They differ in protocol" in found.sentence
     assert second.across(subject) == []
     assert pairs_to_show([first, second]) == [(SMALL, PROBE)]
-    (test,) = [t for t in duel([first, second], PROBE, SMALL, None).tests if t[1] == subject]  # type: ignore[arg-type]
+    (test,) = [t for t in pair_page([first, second], PROBE, SMALL, None).tests if t[1] == subject]  # type: ignore[arg-type]
     assert test[2].difference == -found.difference

@@ -16,7 +16,7 @@ from bench.scoring.comparisons import paired_difference, run_family
 from bench.scoring.record_schema import SourceDescription
 from bench.scoring.records import Record, read_record, read_records
 from bench.scoring.subject import Subject
-from reports.data.comparisons import hold_contests, plain_contests
+from reports.data.comparisons import compare_systems, overview_comparisons
 from reports.data.run_data import WorkDone
 from reports.formatting import lead, tally, verdict_words
 from reports.pages.board import write_board
@@ -24,7 +24,7 @@ from reports.pages.report import write_report
 from reports.sections.clip_errors import ClipReader
 from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
-from reports.sections.pairwise import PAGES, duel, pairs_to_show
+from reports.sections.pairwise import PAGES, pair_page, pairs_to_show
 from reports.sections.robustness import robust_tasks
 from reports.sections.run_changes import against
 from tests.reports.paged_run import HOSTILE_CLIP, make_run
@@ -61,7 +61,7 @@ def test_a_paired_difference_is_what_the_planned_comparison_says() -> None:
 
 
 def test_every_condition_stands_beside_clean_with_its_paired_loss(degraded: list[Record]) -> None:
-    (task,) = robust_tasks(hold_contests(degraded))
+    (task,) = robust_tasks(compare_systems(degraded))
     assert task.conditions[:4] == ("clean", "noise-20db", "noise-10db", "noise-0db")
     assert len(task.conditions) == 12
     for system in task.systems:
@@ -91,15 +91,15 @@ def test_losses_need_the_same_clips(degraded: list[Record]) -> None:
         else r
         for r in degraded
     ]
-    (task,) = robust_tasks(hold_contests(other))
+    (task,) = robust_tasks(compare_systems(other))
     assert all(d.loss is None for s in task.systems for d in s.conditions)
 
 
 def test_an_overview_shows_clean_audio_alone(degraded: list[Record]) -> None:
-    contests = hold_contests(degraded)
-    assert [c.condition for c in plain_contests(contests)] == ["clean"]
-    noisy = [c for c in contests if c.condition != "clean"]
-    assert plain_contests(noisy) == noisy, "without clean audio nothing is hidden"
+    comparisons = compare_systems(degraded)
+    assert [c.condition for c in overview_comparisons(comparisons)] == ["clean"]
+    noisy = [c for c in comparisons if c.condition != "clean"]
+    assert overview_comparisons(noisy) == noisy, "without clean audio nothing is hidden"
 
 
 def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path: Path) -> None:
@@ -181,16 +181,16 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
 
 def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
     within = published("quick", "whisper-tiny.en-superb__*__within__clean")
-    yardstick = published("quick", "majority__*__within__clean")
+    majority = published("quick", "majority__*__within__clean")
     by_task = {r.task: r for r in within}
     moved = [
         transferred(by_task["indowave.id"], "other-languages", ("emodb-4class.de", "nemo-subset.pl")),
         transferred(by_task["emodb-4class.de"], "indowave.id", ("indowave.id",)),
     ]
-    (found,) = cross_lingual(hold_contests(within + yardstick + moved))
+    (found,) = cross_lingual(compare_systems(within + majority + moved))
     assert found.subject == SEVEN
     assert [(t, lang) for t, lang, _ in found.tasks] == [("emodb-4class.de", "de"), ("indowave.id", "id")]
-    (matrix,) = found.systems  # yardsticks are the chance line of each column
+    (matrix,) = found.systems  # reference systems are the chance line of each column
     assert [r.title for r in matrix.rows] == [OWN, "Indonesian: indowave.id", RULES["other-languages"]]
     own, named, rule = matrix.rows
     assert all(own.cells)
@@ -201,7 +201,7 @@ def test_what_was_learnt_from_stands_against_what_was_tested_on() -> None:
     row = SEVEN.row(by_task["indowave.id"])
     assert row
     assert rule.cells[1].score.estimate == f"{100 * row.estimate:.1f}"
-    assert cross_lingual(hold_contests(within)) == []
+    assert cross_lingual(compare_systems(within)) == []
 
 
 def test_two_rules_that_learn_from_the_same_corpora_are_one_row() -> None:
@@ -211,13 +211,13 @@ def test_two_rules_that_learn_from_the_same_corpora_are_one_row() -> None:
     (record,) = indonesian
     german = ("emodb-4class.de",)
     one = [transferred(record, rule, german) for rule in ("other-languages", "other-pools")]
-    (found,) = cross_lingual(hold_contests(one))
+    (found,) = cross_lingual(compare_systems(one))
     assert [r.title for r in found.systems[0].rows] == [BOTH_RULES]
     more = [
         transferred(record, "other-languages", german),
         transferred(record, "other-pools", (*german, "x.id")),
     ]
-    (found,) = cross_lingual(hold_contests(more))
+    (found,) = cross_lingual(compare_systems(more))
     assert {r.title for r in found.systems[0].rows} == set(RULES.values())
 
 
@@ -232,12 +232,12 @@ def paged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_two_systems_are_told_apart_clip_by_clip(paged: Path) -> None:
-    contests = hold_contests(read_records(paged / "records"))
+    comparisons = compare_systems(read_records(paged / "records"))
     reader = ClipReader(paged, (), paged / "report", audio=False)
-    found = duel(contests, "sharp", "dull", reader)
+    found = pair_page(comparisons, "sharp", "dull", reader)
     (clips,) = found.clips
     assert not clips.absent
-    records = {r.system: r for c in contests for r in c.records}
+    records = {r.system: r for c in comparisons for r in c.records}
     for system, right in (("sharp", clips.both + clips.only_first), ("dull", clips.both + clips.only_second)):
         block = records[system].block("native", "wrong", "all", "category")
         assert block
@@ -253,23 +253,23 @@ def test_two_systems_are_told_apart_clip_by_clip(paged: Path) -> None:
     # Without labels the tables still say how often the two agree.
     (paged.parent / "data").rename(paged.parent / "away")
     try:
-        (blind,) = duel(contests, "sharp", "dull", ClipReader(paged, (), paged, audio=False)).clips
+        (blind,) = pair_page(comparisons, "sharp", "dull", ClipReader(paged, (), paged, audio=False)).clips
     finally:
         (paged.parent / "away").rename(paged.parent / "data")
     assert blind.absent
     assert blind.agreement
     assert (blind.agreement.answered, blind.agreement.same) == (clips.clips, clips.same)
-    turned = duel(contests, "dull", "sharp", reader)
+    turned = pair_page(comparisons, "dull", "sharp", reader)
     assert turned.clips[0].only_first == clips.only_second
-    (contest, subject, test), *_ = found.tests
+    (comparison, subject, test), *_ = found.tests
     assert test.system_a == "sharp"
-    assert test in [p if p.system_a == "sharp" else p.turned() for p in contest.tested(subject)]
+    assert test in [p if p.system_a == "sharp" else p.turned() for p in comparison.tested(subject)]
 
 
 def test_pages_of_pairs_are_written_for_the_plan_and_for_few(paged: Path) -> None:
-    contests = hold_contests(read_records(paged / "records"))
-    assert ("dull", "sharp") in pairs_to_show(contests)
-    first = next(c for c in contests if c.records[0].facts.track == "adapted" or len(c.records) > 2)
+    comparisons = compare_systems(read_records(paged / "records"))
+    assert ("dull", "sharp") in pairs_to_show(comparisons)
+    first = next(c for c in comparisons if c.records[0].facts.track == "adapted" or len(c.records) > 2)
     record = next(r for r in first.records if r.system == "sharp")
     crowd = tuple(
         replace(record, facts=record.facts.model_copy(update={"system": f"s{i:02}"})) for i in range(12)
@@ -307,8 +307,8 @@ def test_an_earlier_run_says_which_scores_moved_and_what_was_not_the_same(
     page = write_report(paged, tmp_path / "report", against=paged).parent / "against.html"
     assert "0 better, 0 worse" in page.read_text()
     assert 'href="against.html"' in (page.parent / "index.html").read_text()
-    duels = (page.parent / "compare-dull--sharp.html").read_text()
-    assert HOSTILE_CLIP not in duels
+    pair_html = (page.parent / "compare-dull--sharp.html").read_text()
+    assert HOSTILE_CLIP not in pair_html
     write_report(paged, tmp_path / "report")
     assert not page.exists(), "a page that this report no longer has is removed"
 
@@ -329,7 +329,7 @@ def test_scores_on_other_folds_do_not_pair_up(paged: Path) -> None:
 def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
     names = ("egemaps-linear", "egemaps-svm", "whisper-tiny.en-superb", "meralion-ser-small", "majority")
     records = [r for s in names for r in published("quick", f"{s}__*__within__clean")]
-    shown = [(c, c.subjects[0]) for c in hold_contests(records)]
+    shown = [(c, c.subjects[0]) for c in compare_systems(records)]
     work = {
         "egemaps-linear": WorkDone(60.0, 2.0),
         "egemaps-svm": WorkDone(0.0, 4.0),
@@ -370,12 +370,12 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
         publication.seal()
     found = validate(board)
     assert not found.problems
-    (contest,) = hold_contests(read_records(tmp_path / "results" / name / "records"))
-    subject = next(s for s in contest.subjects if s.metric == "ua")
-    probe = contest.against(subject, "probed", "whisper-tiny.en-superb")["egemaps-linear"]
+    (comparison,) = compare_systems(read_records(tmp_path / "results" / name / "records"))
+    subject = next(s for s in comparison.subjects if s.metric == "ua")
+    probe = comparison.against(subject, "probed", "whisper-tiny.en-superb")["egemaps-linear"]
     assert probe.rests_on_seeds
     assert verdict_words(probe) == "better, for these seeds"
-    assert "It beats egemaps-linear (for these seeds only)." in lead(contest, subject, "probed")
+    assert "It beats egemaps-linear (for these seeds only)." in lead(comparison, subject, "probed")
     assert "1 differs significantly (1 for these seeds only)" in tally([probe])
     pages = write_board(found, board, tmp_path / "site", run_family).parent
     words = {p.name: " ".join(Page(p.read_text()).text.split()) for p in pages.glob("*.html")}
@@ -397,9 +397,11 @@ def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
     for publication in board.publications():
         publication.seal()
     pages = write_board(validate(board), board, tmp_path / "site", run_family).parent
-    said = "Of meralion-ser-small one seed is known"
+    words_of_seed = "Of meralion-ser-small one seed is known"
     words = {p.name: " ".join(Page(p.read_text()).text.split()) for p in pages.glob("*.html")}
-    assert f"{said}, taken as it is" in words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
-    assert f"{said}, and not what others would give" in words["task-indowave.id.html"]
+    assert (
+        f"{words_of_seed}, taken as it is" in words["compare-meralion-ser-small--whisper-tiny.en-superb.html"]
+    )
+    assert f"{words_of_seed}, and not what others would give" in words["task-indowave.id.html"]
     assert "where a system has one seed)" in words["index.html"]
     assert "one seed" not in words["compare-egemaps-linear--egemaps-svm.html"]

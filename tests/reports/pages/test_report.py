@@ -50,12 +50,12 @@ class Scripted:
         self.seed = context.seed
     def predict(self, clips):
         rng = np.random.default_rng([self.salt, self.seed, len(clips)])
-        heard = [min(self.pitch, key=lambda k: abs(self.pitch[k] - pitch(w))) for w in clips.waveforms()]
-        said = [h if rng.random() < self.skill else str(rng.choice(self.labels)) for h in heard]
-        status = ["refused" if rng.random() < self.refuses else "ok" for _ in said]
-        labels = tuple(s if t == "ok" else None for s, t in zip(said, status))
-        position = np.array([self.labels.index(h) for h in heard]) / (len(self.labels) - 1)
-        dimensions = np.stack([position, 1 - position, np.full(len(heard), 0.5)], axis=1)
+        nearest = [min(self.pitch, key=lambda k: abs(self.pitch[k] - pitch(w))) for w in clips.waveforms()]
+        predicted = [h if rng.random() < self.skill else str(rng.choice(self.labels)) for h in nearest]
+        status = ["refused" if rng.random() < self.refuses else "ok" for _ in predicted]
+        labels = tuple(s if t == "ok" else None for s, t in zip(predicted, status))
+        position = np.array([self.labels.index(h) for h in nearest]) / (len(self.labels) - 1)
+        dimensions = np.stack([position, 1 - position, np.full(len(nearest), 0.5)], axis=1)
         dimensions = np.clip(dimensions + (1 - self.skill) * rng.normal(0, 0.3, dimensions.shape), 0, 1)
         return Answers(tuple(status), labels, dimensions=dimensions, notes={{
             "epochs": 15 + self.seed, "remark": {BREAKOUT!r}, "curve": [1.0 / n for n in range(1, 30)],
@@ -186,8 +186,8 @@ def test_the_verdict_repeats_the_tests_of_the_plan_in_words(story: Path, pages: 
     assert across[0].sentence in text
     second = [p for p in pairings if {p.system_a, p.system_b} == {"sharp", "dull"} and p.view == "native"]
     ua = next(p for p in second if p.metric == "ua")
-    told = ua if ua.system_a == "sharp" else ua.turned()
-    assert told.sentence in text
+    seen = ua if ua.system_a == "sharp" else ua.turned()
+    assert seen.sentence in text
 
 
 def test_ranks_are_intervals_and_twins_share_theirs(pages: dict[str, str]) -> None:

@@ -62,27 +62,27 @@ def truths(run: Path) -> dict[str, str]:
 
 def answers(run: Path, system: str, seed: int = 0) -> dict[str, str | None]:
     """What a system said of each clip, read from its tables without the suite's own reader."""
-    said: dict[str, str | None] = {}
+    predicted: dict[str, str | None] = {}
     facts = record(run, system).facts
     for cell in facts.tables:
         table = pq.read_table(run / "tables" / f"{cell}.parquet")
         if f'"seed": {seed}' in table.schema.metadata[b"serbench"].decode():
-            said |= dict(zip(table["clip_id"].to_pylist(), table["label"].to_pylist(), strict=True))
-    return said
+            predicted |= dict(zip(table["clip_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+    return predicted
 
 
 def test_clips_that_all_systems_miss_are_those_of_the_tables(run: Path, pages: dict[str, str]) -> None:
     truth = truths(run)
-    said = [answers(run, s) for s in ("sharp", "dull")]
-    assert all(len(s) == len(truth) for s in said)
-    missed = [c for c, label in truth.items() if all(s[c] != label for s in said)]
+    predicted = [answers(run, s) for s in ("sharp", "dull")]
+    assert all(len(s) == len(truth) for s in predicted)
+    missed = [c for c, label in truth.items() if all(s[c] != label for s in predicted)]
     assert missed, "both are deaf to sad"
     text = section(pages[TASK], "missed1")
-    nobody = sum(all(s[c] == label for s in said) for c, label in truth.items())
+    nobody = sum(all(s[c] == label for s in predicted) for c, label in truth.items())
     assert f"{len(missed)} of {len(truth)} clips are missed by both systems; {nobody} by nobody" in text
     by_class = Counter(truth[c] for c in missed)
     for label in LABELS:
-        wrong = [sum(s[c] != label for c in truth if truth[c] == label) / 16 for s in said]
+        wrong = [sum(s[c] != label for c in truth if truth[c] == label) / 16 for s in predicted]
         independent = f"{16 * wrong[0] * wrong[1]:.1f}"
         assert f"{label} 16 {by_class[label]} {independent}" in text
     for clip in missed:

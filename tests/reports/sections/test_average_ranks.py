@@ -1,4 +1,4 @@
-"""Ranks over pools in the report: shown from six pools on, each track by itself, yardsticks left out."""
+"""Ranks over pools in the report: shown from six pools on, each track by itself, reference systems left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(task: int, system: str, track: str, estimate: float) -> Record:
     return Record(facts, ())
 
 
-def contest(task: int) -> TaskComparison:
+def comparison(task: int) -> TaskComparison:
     skill = {"good": 0.8, "fair": 0.7, "poor": 0.6}
     records = [record(task, s, "probed", v + 0.001 * task) for s, v in skill.items()]
     records += [record(task, "majority", "reference", 0.9), record(task, "alone", "adapted", 0.95)]
@@ -37,7 +37,7 @@ def contest(task: int) -> TaskComparison:
 
 @pytest.mark.parametrize("tasks", [10, 12])
 def test_six_pools_are_needed_and_two_tasks_of_a_pool_count_once(tasks: int) -> None:
-    found = rankings_across_pools([(contest(t), SUBJECT) for t in range(tasks)])
+    found = rankings_across_pools([(comparison(t), SUBJECT) for t in range(tasks)])
     if tasks == 10:
         assert found == []
         return
