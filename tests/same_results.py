@@ -37,7 +37,7 @@ SHOWN = 40
 _VERSION = r"\d+\.\d+\.\d+\+g[0-9a-f]+(?:\.dirty)?"
 CODE_NAMES: tuple[tuple[str, str], ...] = (
     (rf"{_VERSION}(?:, {_VERSION})*", "VERSION"),
-    (r"(ser-bench |<code>)\d+\.\d+\.\d+(?![\w.+])", r"\1VERSION"),
+    (r"(ser-bench (?:report )?|<code>)\d+\.\d+\.\d+(?![\w.+])", r"\1VERSION"),
     (r"(<td><code>VERSION</code></td><td><code>)[0-9a-f]{12}(?=</code>)", r"\1SYSTEM"),
     (r"(<dt>identity</dt><dd><code>)[0-9a-f]{32}(?=</code>)", r"\1SYSTEM"),
     (r"\b(?:adapters|bench)(?:\.\w+)+:(?=[A-Za-z_])", "CODE:"),

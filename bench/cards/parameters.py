@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -43,8 +44,10 @@ def check_parameters(made: Callable[..., Any], given: Mapping[str, Any], what: s
 
 
 def _annotations(made: Callable[..., Any]) -> dict[str, Any]:
+    # A dataclass's fields are annotated where they stand: an inherited one in the module of its base.
+    fields = inspect.isclass(made) and dataclasses.is_dataclass(made)
     try:
-        return typing.get_type_hints(made.__init__ if inspect.isclass(made) else made)
+        return typing.get_type_hints(made if fields or not inspect.isclass(made) else made.__init__)
     except (
         NameError,
         TypeError,

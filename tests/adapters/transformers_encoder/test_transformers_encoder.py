@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from adapters.transformers_encoder import TransformersEncoder
-from bench.contract import BATCH_TOLERANCE
 from bench.errors import CannotRun, DataError, UsageError
+from bench.execution.contract import BATCH_TOLERANCE
 from bench.protocols import Encoder, Weights
 
 RATE = 16_000

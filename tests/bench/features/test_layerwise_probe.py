@@ -105,7 +105,7 @@ def test_a_record_holds_the_layer_curve_with_intervals_over_speakers(layers_run:
     assert [point.layer for point in curve] == [0, 1]
     assert curve[1].ua == 1.0
     assert curve[0].ua < 0.6
-    assert all(set(point) == {"layer", "ua", "low", "high"} for point in curve)
+    assert all(set(point.as_json()) == {"layer", "ua", "low", "high"} for point in curve)
     assert [point.layer for point in facts.layer_curve_valence] == [0, 1]
     assert facts.layer_curve_valence[1].ccc > 0.8
     assert "variants" not in facts.model_fields_set, "layers are no ways of asking"
