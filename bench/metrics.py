@@ -27,7 +27,8 @@ from bench.statistics.additive import (
 )
 from bench.statistics.calibration import BINS, ReliabilityPoint, reliability_points
 from bench.statistics.categorical import chance
-from bench.statistics.clip_scores import Column, class_codes, score, statistics_of
+from bench.statistics.clip_scores import Column, class_codes, pooled_statistics, score, statistics_of
+from bench.statistics.validation import shown
 
 __all__ = [
     "METRICS",
@@ -87,7 +88,8 @@ def unweighted_accuracy(truth: Column, prediction: Column, *, labels: Column | N
         Mean recall over the classes with a true clip, 0..1.
 
     Raises:
-        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``.
+        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``, labels of
+            several types (1 and "1").
 
     Source: Schuller, Steidl and Batliner, Interspeech 2009, 312–315, made it the field's measure.
 
@@ -109,7 +111,8 @@ def weighted_accuracy(truth: Column, prediction: Column, *, labels: Column | Non
         Share of clips, 0..1.
 
     Raises:
-        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``.
+        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``, labels of
+            several types (1 and "1").
 
     >>> weighted_accuracy(["sad", "sad", "sad", "happy"], ["sad", "sad", None, "happy"])
     0.75
@@ -133,7 +136,8 @@ def macro_f1(truth: Column, prediction: Column, *, labels: Column | None = None)
         Mean F1 over the classes with a true clip, 0..1.
 
     Raises:
-        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``.
+        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``, labels of
+            several types (1 and "1").
 
     >>> macro_f1(["sad", "sad", "happy"], ["sad", "happy", "happy"])
     0.6666666666666666
@@ -231,8 +235,8 @@ def mean_over_dimensions(metric: str, truth: Column, prediction: Column) -> floa
     >>> round(mean_over_dimensions("rmse", truth, [[0.0, 0.3], [0.5, 0.5], [1.0, 0.7]]), 12)
     0.05
     """
-    if f"mean_{metric}" not in METRICS:
-        raise UsageError(f"There is no mean over dimensions of {metric!r}: ccc, pearson or rmse.")
+    if not isinstance(metric, str) or f"mean_{metric}" not in METRICS:
+        raise UsageError(f"There is no mean over dimensions of {shown(metric)}: ccc, pearson or rmse.")
     return score(f"mean_{metric}", truth, prediction)
 
 
@@ -368,9 +372,7 @@ def reliability_curve(
     Raises:
         InputError: unequal lengths, a truth not in ``labels``, probabilities that do not sum to one.
     """
-    one_cluster = np.zeros(len(truth), dtype=np.int64)
-    sums = statistics_of("ece", truth, probabilities, one_cluster, n_clusters=1, labels=labels)
-    return reliability_points(sums[0], bins=bins)
+    return reliability_points(pooled_statistics("ece", truth, probabilities, labels=labels), bins=bins)
 
 
 def confusion_matrix(
@@ -387,15 +389,15 @@ def confusion_matrix(
         The labels (K,), and int64 counts (K, K + 1).
 
     Raises:
-        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``.
+        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``, labels of
+            several types (1 and "1").
 
     >>> confusion_matrix(["sad", "sad", "happy"], ["sad", None, "sad"])
     (('sad', 'happy'), array([[1, 0, 1],
            [1, 0, 0]]))
     """
-    one_cluster = np.zeros(len(truth), dtype=np.int64)
-    counts = statistics_of("ua", truth, prediction, one_cluster, n_clusters=1, labels=labels)
-    return tuple(class_codes(truth, labels)), counts[0].astype(np.int64)
+    counts = pooled_statistics("ua", truth, prediction, labels=labels)
+    return tuple(class_codes(truth, labels)), counts.astype(np.int64)
 
 
 def per_class(truth: Column, prediction: Column, *, labels: Column | None = None) -> tuple[ClassScore, ...]:
@@ -410,7 +412,8 @@ def per_class(truth: Column, prediction: Column, *, labels: Column | None = None
         One :class:`ClassScore` per class, in the order of the labels.
 
     Raises:
-        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``.
+        InputError: unequal lengths, nothing to score, a truth that is missing or not in ``labels``, labels of
+            several types (1 and "1").
 
     >>> per_class(["sad", "sad", "happy"], ["sad", None, "sad"])[1]
     ClassScore(label='happy', recall=0.0, precision=None, clips=1, answers=0)

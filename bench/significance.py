@@ -16,13 +16,16 @@ Chosen by measurement (``make validity``, tables in ``results/validity``):
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from itertools import pairwise
+
 import numpy as np
 
 from bench.errors import InputError
-from bench.statistics.clip_scores import Column, entries, is_missing, statistics_of
+from bench.statistics.clip_scores import Column, is_missing, label_entries, statistics_of
 from bench.statistics.intervals import Interval, Method, interval
 from bench.statistics.paired_tests import Comparison, Verdict, compare_family, holm
-from bench.statistics.validation import Codes
+from bench.statistics.validation import Codes, require_sequence, shown
 
 __all__ = [
     "Comparison",
@@ -134,15 +137,16 @@ def paired_test(
     (0.3125, 0.0078125, 'this corpus cannot separate them')
     """
     codes, n_clusters = _cluster_codes(truth, groups)
-    statistics = np.stack(
-        [
-            statistics_of(metric, truth, prediction, codes, n_clusters=n_clusters, labels=labels)
-            for prediction in (prediction_a, prediction_b)
-        ]
-    )
+    statistics = []
+    for name, prediction in (("prediction_a", prediction_a), ("prediction_b", prediction_b)):
+        try:
+            found = statistics_of(metric, truth, prediction, codes, n_clusters=n_clusters, labels=labels)
+        except InputError as error:
+            raise InputError(f"Scoring {name}: {error}") from error
+        statistics.append(found)
     (comparison,) = compare_family(
         metric,
-        statistics,
+        np.stack(statistics),
         n_resamples=n_resamples,
         seed=seed,
         level=level,
@@ -153,19 +157,34 @@ def paired_test(
 
 
 def _cluster_codes(truth: Column, groups: Column | None) -> tuple[Codes, int]:
+    require_sequence("truth", truth)
+    if not len(truth):
+        raise InputError("There is nothing to score: truth is empty.")
     if groups is None:
         return np.arange(len(truth)), len(truth)
-    names = entries(groups)
+    names = label_entries("groups", groups)
     if len(names) != len(truth):
         raise InputError(
             f"groups must name a cluster for every clip: truth has {len(truth)}, groups has {len(names)}."
         )
-    without = [clip for clip, name in enumerate(names) if is_missing(name)]
+    without = [clip for clip, name in enumerate(names) if _is_nameless(name)]
     if without:
         raise InputError(
-            f"groups[{without[0]}] is {names[without[0]]!r} ({len(without)} such clips): every clip needs its speaker."
+            f"groups[{without[0]}] is {shown(names[without[0]])} ({len(without)} such clips): every clip needs its speaker."
             " Leave such clips out, or pass groups=None for clips taken as independent."
         )
     # Sorted, so that the order of the clips does not decide which random pattern swaps whom.
-    order = {name: code for code, name in enumerate(sorted(set(names), key=str))}
+    ordered = sorted(set(names), key=str)
+    for one, other in pairwise(ordered):
+        if str(one) == str(other):
+            raise InputError(
+                f"groups holds {shown(one)} ({type(one).__name__}) and {shown(other)} ({type(other).__name__}), which are"
+                " written alike: give the names of clusters as one type."
+            )
+    order = {name: code for code, name in enumerate(ordered)}
     return np.array([order[name] for name in names], dtype=np.int64), len(order)
+
+
+def _is_nameless(name: Hashable) -> bool:
+    """Whether a group's name is missing or blank: clips without a speaker are not one speaker's."""
+    return is_missing(name) or (isinstance(name, str) and not name.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def score_plan(
 ) -> None:
     """Write the record of everything that is complete; set aside records that the plan no longer has.
 
+    A record whose scoring fails, for whatever cause, is noted in ``unscored.json`` and leaves the others alone.
+
     Args:
         plan: what there is to score.
         folder: the run folder.
@@ -48,19 +51,12 @@ def score_plan(
         current.add(path.stem)
         if _is_current(path, inputs):
             continue
-        tables = [read_table(folder.tables / f"{c.key}.parquet") for c in record.cells]
-        notes = {
-            f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
-        }
-        try:
-            facts, blocks = score_planned(record, tables, plan.matrix, notes)
-        except BenchError as error:
-            note(f"not scored: {record.system.name} on {record.task.name}: {error}")
-            unscored[path.stem] = str(error)
+        error = _score_and_write(record, rows, plan.matrix, folder, inputs)
+        if error is not None:
+            cause = str(error) if isinstance(error, BenchError) else _unexpected(error, path.stem, folder)
+            note(f"not scored: {record.system.name} on {record.task.name}: {cause}")
+            unscored[path.stem] = cause
             current.discard(path.stem)
-            continue
-        origin = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
-        write_record(path, facts.model_copy(update=origin), blocks)
     write_json(folder.unscored, unscored)
     present = sorted(folder.records.iterdir()) if folder.records.is_dir() else []
     current |= {p.stem for p in present if p.suffix == ".json" and p.stem not in current and _was_imported(p)}
@@ -73,6 +69,38 @@ def score_plan(
             f"{len(names)} record(s) of an earlier matrix, limit, data, weights or code set aside in {folder.superseded}, first "
             f"{names[0]}; their cells are kept and are scored again when those settings come back"
         )
+
+
+def _score_and_write(
+    record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix, folder: RunFolder, inputs: str
+) -> Exception | None:
+    """Score a complete record and write it. Returns what stood in the way; raises where nothing can be written at all."""
+    try:
+        tables = [read_table(folder.tables / f"{c.key}.parquet") for c in record.cells]
+        notes = {
+            f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
+        }
+        facts, blocks = score_planned(record, tables, matrix, notes)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other records are scored
+        return error
+    own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
+    try:
+        write_record(folder.records / f"{record.stem}.json", facts.model_copy(update=own), blocks)
+    except OSError:
+        # A full disk or a folder that is gone is no fault of this record, and would meet the next one too.
+        raise
+    except Exception as error:  # noqa: BLE001 - as above: a number that JSON does not hold
+        return error
+    return None
+
+
+def _unexpected(error: Exception, stem: str, folder: RunFolder) -> str:
+    """Write the trace of what should not happen into the log. Returns the cause on one line."""
+    trace = "".join(traceback.format_exception(error))
+    with folder.log.open("a", encoding="utf-8") as log:
+        log.write(f"\nscoring {stem}\n{trace}")
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' + said if said else ''}; the trace is in {folder.log.name}"
 
 
 def score_planned(

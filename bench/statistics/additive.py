@@ -39,7 +39,13 @@ from bench.statistics.categorical import (
 from bench.statistics.dimensional import CENTRE, RATING_METRICS, dimension_statistics, moment_statistics
 from bench.statistics.metric import Metric
 from bench.statistics.soft_labels import SOFT_METRICS, soft_label_statistics
-from bench.statistics.validation import Codes, finite_numbers, require_equal_lengths
+from bench.statistics.validation import (
+    Codes,
+    finite_numbers,
+    real_array,
+    require_equal_lengths,
+    shown,
+)
 
 __all__ = [
     "CENTRE",
@@ -73,8 +79,12 @@ def metric_named(name: str | Metric) -> Metric:
     """Look a metric up in :data:`METRICS`; an unknown name is a :class:`~bench.errors.UsageError`."""
     if isinstance(name, Metric):
         return name
+    if not isinstance(name, str):
+        raise UsageError(
+            f"metric is {shown(name)} ({type(name).__name__}); it must be a name: {', '.join(METRICS)}."
+        )
     if name not in METRICS:
-        raise UsageError(f"There is no metric {name!r}: {nearest(name, METRICS)}.")
+        raise UsageError(f"There is no metric {shown(name)}: {nearest(name.lower(), METRICS)}.")
     return METRICS[name]
 
 
@@ -97,7 +107,7 @@ def value(metric: str | Metric, statistics: ArrayLike) -> Array:
 
 def checked_statistics(metric: Metric, statistics: ArrayLike) -> Array:
     """Give the statistics as float64, or raise :class:`InputError` when their trailing axes do not fit the metric."""
-    array = np.asarray(statistics, dtype=np.float64)
+    array = real_array("statistics", statistics)
     if array.ndim < metric.axes or not metric.statistics.fits(array.shape[-metric.axes :]):
         raise InputError(
             f"{metric.title} is computed from {metric.statistics.wanted}; found an array of shape {array.shape}."

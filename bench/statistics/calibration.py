@@ -22,13 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bench.errors import InputError
 from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
 from bench.statistics.validation import (
     codes,
     distributions,
     ratio,
+    real_array,
     require_equal_lengths,
+    require_whole_number,
     without_answer,
 )
 
@@ -89,7 +92,10 @@ def calibration_statistics(
 
 def reliability_points(sums: ArrayLike, *, bins: int = BINS) -> tuple[ReliabilityPoint, ...]:
     """Reliability curve from statistics (86, 4): equal-mass bins from least to most confident; none without clips."""
-    array = np.asarray(sums, dtype=np.float64)
+    require_whole_number("bins", bins, least=1)
+    array = real_array("sums", sums)
+    if not CALIBRATION.fits(array.shape):
+        raise InputError(f"sums must be {CALIBRATION.wanted}, of one cluster; found the shape {array.shape}.")
     n = array[:, 0]
     if not n.sum():
         return ()

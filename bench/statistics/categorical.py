@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.errors import CannotSeparate, UsageError
+from bench.errors import CannotSeparate, InputError, UsageError
 from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import Codes, codes, ratio, require_equal_lengths
+from bench.statistics.validation import (
+    Codes,
+    codes,
+    integers,
+    ratio,
+    real_array,
+    require_equal_lengths,
+    shown,
+)
 
 CONFUSION = StatisticsKind(
     "confusion",
@@ -40,7 +48,7 @@ def confusion_statistics(
         InputError: unequal lengths, or truth or cluster codes out of range.
     """
     true, cluster = codes("truth", truth, n_labels), codes("clusters", clusters, n_clusters)
-    given = np.asarray(prediction, dtype=np.int64)
+    given = integers("prediction", prediction).astype(np.int64)
     require_equal_lengths(truth=len(true), prediction=len(given), clusters=len(cluster))
     column = np.where((given < 0) | (given >= n_labels), n_labels, given)
     cell = (cluster * n_labels + true) * (n_labels + 1) + column
@@ -54,7 +62,7 @@ def recalls(confusion: ArrayLike) -> Array:
     >>> recalls([[8, 2, 0], [1, 3, 1]])
     array([0.8, 0.6])
     """
-    table = np.asarray(confusion, dtype=np.float64)
+    table = _counts(confusion)
     return ratio(_hits(table), table.sum(axis=-1))
 
 
@@ -64,7 +72,7 @@ def precisions(confusion: ArrayLike) -> Array:
     >>> precisions([[8, 2, 0], [2, 3, 1]])
     array([0.8, 0.6])
     """
-    table = np.asarray(confusion, dtype=np.float64)
+    table = _counts(confusion)
     return ratio(_hits(table), table.sum(axis=-2)[..., :-1])
 
 
@@ -77,6 +85,19 @@ def only_present_classes(confusion: Array) -> Array:
     columns = np.append(present, False)
     other = kept[..., ~columns].sum(axis=-1, keepdims=True)
     return np.concatenate([kept[..., columns], other], axis=-1)
+
+
+def _counts(confusion: ArrayLike) -> Array:
+    table = real_array("confusion", confusion)
+    if (
+        table.ndim < 2
+        or not CONFUSION.fits(table.shape[-2:])
+        or not (np.isfinite(table) & (table >= 0)).all()
+    ):
+        raise InputError(
+            f"confusion must be {CONFUSION.wanted}, finite and 0 or more; found {shown(table)} of shape {table.shape}."
+        )
+    return table
 
 
 def _hits(table: Array) -> Array:
@@ -161,11 +182,11 @@ def chance(metric: str, confusion: ArrayLike) -> float:
     >>> chance("ua", [[6, 0, 0], [1, 1, 0]]), chance("wa", [[6, 0, 0], [1, 1, 0]])
     (0.5, 0.625)
     """
-    if metric not in {"ua", "wa"}:
+    if not isinstance(metric, str) or metric not in {"ua", "wa"}:
         raise UsageError(
-            f"The chance level of {metric!r} depends on how one guesses; it is defined for ua and wa."
+            f"The chance level of {shown(metric)} depends on how one guesses; it is defined for ua and wa."
         )
-    clips = np.asarray(confusion, dtype=np.float64).sum(axis=-1)
+    clips = _counts(confusion).sum(axis=-1)
     if not clips.sum():
         raise CannotSeparate("There is no chance level without clips: the confusion table is empty.")
     return float(1 / (clips > 0).sum() if metric == "ua" else ((clips / clips.sum()) ** 2).sum())

@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike
 from bench.errors import InputError
 from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import codes, finite_numbers, ratio, require_equal_lengths
+from bench.statistics.validation import (
+    codes,
+    finite_numbers,
+    is_real,
+    ratio,
+    real_array,
+    require_equal_lengths,
+    shown,
+    usable,
+)
 
 CENTRE = 0.5
 """The middle of the 0..1 scale of the dimensions: where moments are centred."""
@@ -57,6 +66,10 @@ def moment_statistics(
         InputError: unequal lengths, cluster codes out of range, values that are missing or not finite.
     """
     cluster = codes("clusters", clusters, n_clusters)
+    if not is_real(centre) or not usable(np.asarray(centre, dtype=np.float64)):
+        raise InputError(
+            f"centre is {shown(centre)}; it must be one finite number, in the unit of the ratings."
+        )
     x, y = finite_numbers("truth", truth) - centre, finite_numbers("prediction", prediction) - centre
     require_equal_lengths(truth=len(x), prediction=len(y), clusters=len(cluster))
     columns = (np.ones_like(x), x, y, x * x, y * y, x * y)
@@ -84,7 +97,7 @@ def dimension_statistics(
         InputError: unequal lengths, cluster codes out of range, values that are missing or not finite, a
             dimension without any rated clip.
     """
-    x, y = (np.asarray(values, dtype=np.float64) for values in (truth, prediction))
+    x, y = real_array("truth", truth), real_array("prediction", prediction)
     if x.ndim != 2 or x.shape != y.shape:
         raise InputError(
             f"truth and prediction must both be (clips, dimensions); found {x.shape} and {y.shape}."
@@ -92,6 +105,14 @@ def dimension_statistics(
     cluster = codes("clusters", clusters, n_clusters)
     require_equal_lengths(truth=len(x), prediction=len(y), clusters=len(cluster))
     rated = ~np.isnan(x)
+    for name, array in (("truth", x), ("prediction", y)):
+        wrong = np.argwhere(rated & ~usable(array))
+        if wrong.size:
+            clip, dimension = wrong[0].tolist()
+            raise InputError(
+                f"{name}[{clip}, {dimension}] is {array[clip, dimension]:g} ({len(wrong)} such entries), but every rated clip"
+                " needs finite numbers. Give NaN as the truth of what was not rated."
+            )
     for dimension in np.flatnonzero(~rated.any(axis=0)):
         raise InputError(f"truth has no rated clip in dimension {dimension}: leave that dimension out.")
     kept = [(x[own, d], y[own, d], cluster[own]) for d, own in enumerate(rated.T)]

@@ -33,6 +33,7 @@ from bench.statistics.resampling import (
     jackknife,
     one_blas_thread,
 )
+from bench.statistics.validation import is_real, require_whole_number, shown
 
 Method = Literal["jackknife-t", "bootstrap-t", "percentile"]
 Unit = Literal["clusters", "clips"]
@@ -98,6 +99,12 @@ def interval(
     """
     chosen = metric_named(metric)
     require_level(level)
+    require_whole_number("n_resamples", n_resamples, least=1)
+    require_whole_number("seed", seed, least=0)
+    if not isinstance(method, str) or method not in HOLDS_FROM:
+        raise UsageError(
+            f"There is no interval method {shown(method)}: jackknife-t, bootstrap-t or percentile."
+        )
     table = occupied(chosen, per_cluster(chosen, statistics, leading=0))
     components = chosen.components(table)
     found = jackknife(chosen, components)
@@ -108,12 +115,10 @@ def interval(
         with one_blas_thread():
             replicates = bootstrap(chosen, components, n_resamples=n_resamples, seed=seed)
         low, high = _bootstrap_t(chosen, found, replicates, level)
-    elif method == "percentile":
+    else:
         with one_blas_thread():
             replicates = bootstrap(chosen, components, n_resamples=n_resamples, seed=seed)
         low, high = np.quantile(replicates.values, [(1 - level) / 2, (1 + level) / 2])
-    else:
-        raise UsageError(f"There is no interval method {method!r}: jackknife-t, bootstrap-t or percentile.")
     even = effective_clusters(chosen.sizes(table))
     return Interval(
         estimate=found.estimate,
@@ -144,7 +149,8 @@ def difference_interval(metric: Metric, found: Jackknifed, level: float, df: flo
         Low and high, in the metric's unit, at most the metric's range apart from 0.
     """
     widest = metric.maximum - metric.minimum
-    half = student_quantile((1 + level) / 2, df) * found.standard_error
+    # At a level next to 1 the quantile is infinite, and infinity times nothing is NaN.
+    half = student_quantile((1 + level) / 2, df) * found.standard_error if found.standard_error else 0.0
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
 
 
@@ -223,8 +229,10 @@ def occupied(metric: Metric, statistics: Array) -> Array:
 
 def require_level(level: float) -> None:
     """Raise :class:`~bench.errors.UsageError` unless 0 < level < 1."""
-    if not 0 < level < 1:
-        raise UsageError(f"level is {level}; a confidence level lies between 0 and 1, for example 0.95.")
+    if not is_real(level) or not 0 < level < 1:
+        raise UsageError(
+            f"level is {shown(level)}; a confidence level lies between 0 and 1, for example 0.95."
+        )
 
 
 def require_defined(metric: Metric, found: Jackknifed, whose: str) -> None:
@@ -310,12 +318,23 @@ def _bootstrap_t(
 
 
 def _symmetric(metric: Metric, found: Jackknifed, quantile: float) -> tuple[float, float]:
-    """Estimate ± quantile standard errors on the stretched scale, mapped back."""
+    """Estimate ± quantile standard errors on the stretched scale, mapped back.
+
+    An estimate on the very edge of the range (an ECE of exactly 0) lies infinitely far out on that scale, where the
+    sum is NaN: there the interval is taken on the metric's own scale and ends at the edge.
+    """
     if found.standard_error == 0.0:
         return found.estimate, found.estimate
     estimate = np.asarray(found.estimate)
-    centre, half = _stretched(metric, estimate), quantile * found.standard_error * _slope(metric, estimate)
-    low, high = _unstretched(metric, np.array([centre - half, centre + half]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre, half = (
+            _stretched(metric, estimate),
+            quantile * found.standard_error * _slope(metric, estimate),
+        )
+        low, high = _unstretched(metric, np.array([centre - half, centre + half]))
+    if np.isnan(low) or np.isnan(high):
+        wide = quantile * found.standard_error
+        low, high = np.clip([found.estimate - wide, found.estimate + wide], metric.minimum, metric.maximum)
     return float(low), float(high)
 
 

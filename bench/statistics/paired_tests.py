@@ -32,6 +32,7 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.resampling import effective_clusters, jackknife, one_blas_thread
 from bench.statistics.sign_flips import EXACT_CLUSTERS, SwappedPairs, sign_patterns
+from bench.statistics.validation import is_real, real_array, require_sequence, require_whole_number, shown
 
 Verdict = Literal["better", "worse", "equivalent", "this corpus cannot separate them"]
 CANNOT_SEPARATE: Verdict = "this corpus cannot separate them"
@@ -154,6 +155,12 @@ def compare_family(
     """
     chosen = metric_named(metric)
     require_level(level)
+    require_whole_number("n_resamples", n_resamples, least=1)
+    require_whole_number("seed", seed, least=0)
+    if margin is not None and not (is_real(margin) and 0 <= margin < math.inf):
+        raise UsageError(
+            f"margin is {shown(margin)}; it must be a finite number of 0 or more in the metric's unit, or None."
+        )
     if not chosen.smooth:
         raise UsageError(
             f"The {chosen.title} has kinks that no swap test here is valid for: compare the Brier score."
@@ -274,7 +281,7 @@ def _verdict(family: _Family, difference: float, p_adjusted: float, equivalent: 
 
 
 def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tuple[tuple[int, int], ...]:
-    chosen = tuple(combinations(range(systems), 2)) if pairs is None else tuple((a, b) for a, b in pairs)
+    chosen = tuple(combinations(range(systems), 2)) if pairs is None else _listed_pairs(pairs)
     for a, b in chosen:
         if a == b or not (0 <= a < systems and 0 <= b < systems):
             raise InputError(
@@ -284,6 +291,17 @@ def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tup
     if not chosen:
         raise InputError(f"There is no pair to compare among {systems} system(s): give at least two systems.")
     return chosen
+
+
+def _listed_pairs(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    require_sequence("pairs", pairs)
+    for place, pair in enumerate(pairs):
+        require_sequence(f"pairs[{place}]", pair)
+        if len(pair) != 2 or not all(
+            isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair
+        ):
+            raise InputError(f"pairs[{place}] is {shown(pair)}; it must be the numbers of two systems.")
+    return tuple((int(a), int(b)) for a, b in pairs)
 
 
 def _require_same_clips(metric: Metric, table: Array) -> None:
@@ -313,9 +331,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = real_array("p_values", p_values)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise InputError(f"p_values must be a flat sequence of numbers in 0..1; found {list(p_values)}.")
+        raise InputError(f"p_values must be a flat sequence of numbers in 0..1; found {shown(p_values)}.")
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)

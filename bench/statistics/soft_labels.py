@@ -21,7 +21,15 @@ from numpy.typing import ArrayLike
 from bench.errors import InputError
 from bench.protocols import Array
 from bench.statistics.metric import Metric, StatisticsKind
-from bench.statistics.validation import codes, distributions, ratio, require_equal_lengths, vote_shares
+from bench.statistics.validation import (
+    codes,
+    distributions,
+    is_real,
+    ratio,
+    require_equal_lengths,
+    shown,
+    vote_shares,
+)
 
 SMOOTHING = 1e-3
 """The share ε of the uniform distribution that is mixed into the probabilities under a logarithm."""
@@ -54,9 +62,9 @@ def soft_label_statistics(
     Raises:
         InputError: unequal shapes, negative votes, a clip without votes, probabilities that do not sum to one.
     """
-    if not 0 <= smoothing < 1:
+    if not is_real(smoothing) or not 0 <= smoothing < 1:
         raise InputError(
-            f"smoothing is {smoothing}; it is a share of the uniform distribution, from 0 to below 1."
+            f"smoothing is {shown(smoothing)}; it is a share of the uniform distribution, from 0 to below 1."
         )
     p, q = vote_shares("votes", votes), distributions("probabilities", probabilities, silent=True)
     cluster = codes("clusters", clusters, n_clusters)

@@ -2,19 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MappingView, Sequence, Set
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.errors import InputError
+from bench.errors import InputError, UsageError
 from bench.protocols import Array
 
 Codes = NDArray[np.int64]
 
 SUM_TOLERANCE = 1e-4
 """Probabilities may miss a sum of one by this much (float16 and float32 do); they are then divided by their sum."""
+
+
+LARGEST = 1e60
+"""Numbers beyond this are refused: fourth powers of them, which a correlation takes, leave the range of float64."""
+_SHOWN = 60
+
+
+def shown(entry: object) -> str:
+    """What was found, for a complaint: its representation on one line, cut after 60 characters.
+
+    >>> shown("sad"), len(shown(list(range(1000))))
+    ("'sad'", 60)
+    """
+    text = " ".join(repr(entry).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 2] + " …"
+
+
+def require_sequence(name: str, given: object) -> None:
+    """Raise :class:`InputError` unless ``given`` has a length and an order: a list, a tuple, an array, a table's column."""
+    ordered = not isinstance(given, str | bytes | bytearray | Mapping)
+    if isinstance(given, Set) and not isinstance(given, MappingView):
+        ordered = False
+    try:
+        len(given)  # type: ignore[arg-type]
+        iter(given)  # type: ignore[call-overload]
+    except TypeError:
+        ordered = False
+    if not ordered:
+        raise InputError(
+            f"{name} is {shown(given)} ({type(given).__name__}); it must be a list, a tuple or an array with its entries"
+            " in order."
+        )
+
+
+def as_array(name: str, given: Any) -> NDArray[Any]:
+    """Give a plain array, or raise :class:`InputError`: rows of unequal length, or nothing that has an order.
+
+    Masked entries become NaN (of numbers) or None.
+    """
+    require_sequence(name, given)
+    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
+        if given.dtype.kind in "iufb":
+            return np.asarray(np.ma.filled(given.astype(np.float64), np.nan))
+        return np.asarray(np.ma.filled(given.astype(object), None))
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{name} cannot be read as one array of entries of one shape: {error}.") from error
+
+
+def real_array(name: str, given: Any) -> Array:
+    """Give real numbers of any shape as float64, None as NaN, or raise :class:`InputError`: text among them, or ragged."""
+    found = as_array(name, given)
+    if found.dtype.kind not in "iufbO":
+        raise InputError(f"{name} must hold numbers; found {found.dtype} {found.shape}.")
+    return _as_floats(name, found)
+
+
+def _as_floats(name: str, found: NDArray[Any]) -> Array:
+    try:
+        if found.dtype.kind == "O" and (
+            words := [e for e in found.ravel().tolist() if isinstance(e, str | bytes)]
+        ):
+            # float("0.5") is a number, and a column of numbers as text was not read right.
+            raise ValueError(f"{shown(words[0])} is text")
+        with np.errstate(over="ignore"):
+            return found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name} must hold numbers, and does not: {error}.") from error
+
+
+def require_whole_number(name: str, given: object, *, least: int) -> None:
+    """Raise :class:`~bench.errors.UsageError` unless an option is an int (no bool) of ``least`` or more."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
+        raise UsageError(
+            f"{name} is {shown(given)} ({type(given).__name__}); it must be a whole number, {least} or more."
+        )
+
+
+def is_real(given: object) -> bool:
+    """Whether an option is one real number, NaN and infinity among them, and no bool."""
+    return isinstance(given, Real) and not isinstance(given, bool)
 
 
 def require_equal_lengths(**lengths: int) -> None:
@@ -28,19 +111,23 @@ def require_equal_lengths(**lengths: int) -> None:
 
 def finite_numbers(name: str, values: ArrayLike) -> Array:
     """Give ``values`` as a flat float64 array, or raise :class:`InputError`: text, None, NaN or infinity among them."""
-    found = np.asarray(values)
+    found = as_array(name, values)
     if found.ndim != 1 or found.dtype.kind not in "iufbO":
         raise InputError(f"{name} must be a flat sequence of numbers; found {found.dtype} {found.shape}.")
-    try:
-        array = found.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a flat sequence of numbers: {error}.") from error
-    wrong = np.flatnonzero(~np.isfinite(array))
+    array = _as_floats(name, found)
+    wrong = np.flatnonzero(~usable(array))
     if wrong.size:
         raise InputError(
-            f"{name}[{wrong[0]}] is {found[wrong[0]]} ({wrong.size} such clips), but every clip needs a finite number."
+            f"{name}[{wrong[0]}] is {shown(found[wrong[0]].item() if found.dtype.kind != 'O' else found[wrong[0]])}"
+            f" ({wrong.size} such clips), but every clip needs a finite number (at most {LARGEST:g} in size)."
         )
     return array
+
+
+def usable(numbers: Array) -> NDArray[np.bool_]:
+    """Which numbers can be summed in squares: neither NaN nor infinite, nor beyond 1e60."""
+    # A comparison with NaN is False.
+    return np.asarray(np.abs(numbers) <= LARGEST)
 
 
 def codes(name: str, given: ArrayLike, size: int) -> Codes:
@@ -57,11 +144,8 @@ def codes(name: str, given: ArrayLike, size: int) -> Codes:
     Raises:
         InputError: not flat, no integers, or out of range.
     """
-    array = np.asarray(given)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(
-            f"{name} must be a flat sequence of integer codes; found {array.dtype} {array.shape}."
-        )
+    require_whole_number(f"the number of codes of {name}", size, least=0)
+    array = integers(name, given)
     wrong = np.flatnonzero((array < 0) | (array >= size))
     if wrong.size:
         raise InputError(
@@ -69,6 +153,16 @@ def codes(name: str, given: ArrayLike, size: int) -> Codes:
             f" ({wrong.size} such clips)."
         )
     return array.astype(np.int64)
+
+
+def integers(name: str, given: ArrayLike) -> NDArray[Any]:
+    """Give a flat array of integers (clips,), or raise :class:`InputError`."""
+    array = as_array(name, given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(
+            f"{name} must be a flat sequence of integer codes; found {array.dtype} {array.shape}."
+        )
+    return array
 
 
 def distributions(name: str, rows: Any, *, silent: bool = False) -> Array:
@@ -87,7 +181,7 @@ def distributions(name: str, rows: Any, *, silent: bool = False) -> Array:
     Raises:
         InputError: rows of unequal length, negative or infinite entries, a sum further than 1e-4 from one.
     """
-    array = _rectangle(name, rows)
+    array = rectangle(name, rows)
     if silent:
         array[np.isnan(array).all(axis=1)] = 1 / array.shape[1]
     total = _totals(name, array)
@@ -98,7 +192,7 @@ def distributions(name: str, rows: Any, *, silent: bool = False) -> Array:
 
 def vote_shares(name: str, rows: Any) -> Array:
     """Give votes (clips, K), counts or shares, as shares of each clip's votes, or raise :class:`InputError`."""
-    array = _rectangle(name, rows)
+    array = rectangle(name, rows)
     total = _totals(name, array)
     _complain(
         name, array, np.asarray(total == 0), "at least one vote: leave out clips without votes in the view"
@@ -108,7 +202,7 @@ def vote_shares(name: str, rows: Any) -> Array:
 
 def without_answer(rows: Any) -> NDArray[np.bool_]:
     """Which rows (clips,) of probabilities are None or all NaN: a clip without an answer."""
-    return np.asarray(np.isnan(_rectangle("probabilities", rows)).all(axis=1))
+    return np.asarray(np.isnan(rectangle("probabilities", rows)).all(axis=1))
 
 
 def ratio(above: Array, below: Array) -> Array:
@@ -117,10 +211,15 @@ def ratio(above: Array, below: Array) -> Array:
         return np.asarray(np.where(below > 0, above / below, np.nan))
 
 
-def _rectangle(name: str, rows: Any) -> Array:
+def rectangle(name: str, rows: Any) -> Array:
+    """Give rows of numbers as float64 (clips, classes), NaN for a row that is None, or raise :class:`InputError`.
+
+    Neither sums nor signs are looked at.
+    """
     if isinstance(rows, np.ndarray):
-        array = rows
+        array = as_array(name, rows)
     else:
+        _require_rows(name, rows)
         widths = [len(row) for row in rows if row is not None]
         wrong = [clip for clip, row in enumerate(rows) if row is not None and len(row) != widths[0]]
         if wrong:
@@ -129,14 +228,26 @@ def _rectangle(name: str, rows: Any) -> Array:
                 f" {widths[0]}: every row needs one number per class."
             )
         blank = [np.nan] * (widths[0] if widths else 0)
-        array = np.asarray([blank if row is None else list(row) for row in rows])
+        array = as_array(name, [blank if row is None else list(row) for row in rows])
     if array.ndim != 2 or array.dtype.kind not in "iuf" or not array.size:
         raise InputError(f"{name} must be numbers (clips, classes); found {array.dtype} {array.shape}.")
     return array.astype(np.float64)
 
 
+def _require_rows(name: str, rows: Any) -> None:
+    require_sequence(name, rows)
+    if hasattr(rows, "columns"):
+        raise InputError(
+            f"{name} is a {type(rows).__name__}; it must be an array (clips, classes), columns in the order of the classes:"
+            " .to_numpy() gives one."
+        )
+    for clip, row in enumerate(rows):
+        if row is not None:
+            require_sequence(f"{name}[{clip}]", row)
+
+
 def _totals(name: str, array: Array) -> Array:
-    sound = (np.isfinite(array) & (array >= 0)).all(axis=1)
+    sound = (usable(array) & (array >= 0)).all(axis=1)
     _complain(name, array, np.asarray(~sound), "0 or more and finite")
     return np.asarray(array.sum(axis=1))
 

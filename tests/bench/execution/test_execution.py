@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, UsageError
+from bench.execution import scoring_stage
 from bench.execution.driver import run_matrix
+from bench.execution.planning.plan import RecordPlan
 from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
+from bench.execution.scoring_stage import score_planned
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
 from tests.conftest import write_tone_corpus
@@ -405,4 +408,46 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(bench_dir: Path) 
     (bench_dir / "slow.yaml").write_text(card)
     (bench_dir / "kill.yaml").write_text(MATRIX)
     with pytest.raises(UsageError, match="no probe 'linaer'; did you mean 'linear'"):
+        run_matrix(settings(bench_dir, "one"), Reporter())
+
+
+@pytest.mark.parametrize(
+    "problem", [ZeroDivisionError("a degenerate\nrecord"), OSError("odd"), KeyError("x")]
+)
+def test_a_record_that_cannot_be_scored_leaves_the_others_alone(
+    bench_dir: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def failing(record: RecordPlan, *rest: object) -> object:
+        if record.system.name == "majority":
+            raise problem
+        return score_planned(record, *rest)  # type: ignore[arg-type]
+
+    notes: list[str] = []
+    reporter = Reporter()
+    monkeypatch.setattr(reporter, "note", notes.append)
+    monkeypatch.setattr(scoring_stage, "score_planned", failing)
+    summary = run_matrix(settings(bench_dir, "one"), reporter)
+
+    folder = RunFolder(bench_dir / "one")
+    assert summary.failed == ()
+    assert {name.split("__")[0] for name in records(folder.root)} == {"slow"}
+    ((stem, cause),) = json.loads(folder.unscored.read_text()).items()
+    said = " ".join(str(problem).split())
+    assert stem.startswith("majority")
+    assert cause == f"{type(problem).__name__}: {said}; the trace is in run.log"
+    assert any(cause in note for note in notes)
+    assert f"scoring {stem}" in folder.log.read_text()
+    assert "Traceback" in folder.log.read_text()
+    monkeypatch.setattr(scoring_stage, "score_planned", score_planned)  # mended: the next run scores it
+    run_matrix(settings(bench_dir, "one"), Reporter())
+    assert json.loads(folder.unscored.read_text()) == {}
+    assert any(name.startswith("majority") for name in records(folder.root))
+
+
+def test_a_full_disk_ends_the_scoring(bench_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scoring_stage, "write_record", full)
+    with pytest.raises(OSError, match="No space left"):
         run_matrix(settings(bench_dir, "one"), Reporter())

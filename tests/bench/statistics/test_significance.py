@@ -12,9 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from bench.errors import CannotSeparate, UsageError
 from bench.metrics import macro_f1, unweighted_accuracy, value, weighted_accuracy
-from bench.significance import Comparison, bootstrap_ci, compare_family, holm, interval, paired_test
+from bench.significance import Comparison, Method, bootstrap_ci, compare_family, holm, interval, paired_test
 from bench.statistics.additive import METRICS, InputError, Metric
-from bench.statistics.intervals import Method
 from bench.statistics.resampling import bootstrap, bootstrap_weights, effective_clusters, jackknife
 from bench.statistics.sign_flips import SwappedPairs, sign_patterns
 from tests.bench.statistics.example_statistics import confusions, example, moments
