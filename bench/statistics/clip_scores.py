@@ -71,7 +71,20 @@ def score(metric: str | Metric, truth: Column, prediction: Column, *, labels: Co
 def pooled_statistics(
     metric: str | Metric, truth: Column, prediction: Column, *, labels: Column | None = None
 ) -> Array:
-    """Additive statistics of all clips together; arguments and errors as :func:`score`, axes as one cluster's."""
+    """Additive statistics of all clips together.
+
+    Args:
+        metric: name or metric.
+        truth: (clips,) labels, numbers or votes.
+        prediction: (clips,) answers of the same kind.
+        labels: the classes, in order; None: those in ``truth``.
+
+    Returns:
+        The statistics of one cluster that holds every clip; its axes are the metric's.
+
+    Raises:
+        InputError: as :func:`score`.
+    """
     chosen = metric_named(metric)
     first, second = _ARGUMENTS.get(chosen.kind, ("truth", "prediction"))
     require_sequence(first, truth)

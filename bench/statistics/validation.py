@@ -88,7 +88,16 @@ def _as_floats(name: str, found: NDArray[Any]) -> Array:
 
 
 def require_whole_number(name: str, given: object, *, least: int) -> None:
-    """Raise :class:`~bench.errors.UsageError` unless an option is an int (no bool) of ``least`` or more."""
+    """Refuse an option that is no whole number, or one below ``least``.
+
+    Args:
+        name: of the option, for the message.
+        given: what was given; a bool is no number.
+        least: the smallest value allowed.
+
+    Raises:
+        UsageError: another type, or a smaller number.
+    """
     if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
         raise UsageError(
             f"{name} is {shown(given)} ({type(given).__name__}); it must be a whole number, {least} or more."
@@ -220,6 +229,8 @@ def rectangle(name: str, rows: Any) -> Array:
         array = as_array(name, rows)
     else:
         _require_rows(name, rows)
+        # A view of a dict has an order and no places; a column of pandas has places of its own.
+        rows = list(rows)
         widths = [len(row) for row in rows if row is not None]
         wrong = [clip for clip, row in enumerate(rows) if row is not None and len(row) != widths[0]]
         if wrong:
