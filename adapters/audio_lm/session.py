@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adapters.audio_lm.aggregation import combine, to_answers, variant_facts
+from adapters.audio_lm.no_answer import LacksFeature, why_none
 from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.replies.clip_replies import read_ratings, read_variants
 from adapters.audio_lm.replies.completions import ParsedReply, Usage, usage_of
@@ -18,7 +19,7 @@ from adapters.audio_lm.requests.prompts import PromptText
 from adapters.audio_lm.requests.questions import Question, RequestOutcome, Slot, Variant
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun
-from bench.protocols import DIMENSIONS, Answers, Array, Clips, FitContext
+from bench.protocols import DIMENSIONS, STORED, Answers, Array, Clips, FitContext
 
 
 @dataclass
@@ -27,17 +28,15 @@ class ClipState:
 
     Args:
         slots: where each reply belongs, in the order of the questions.
+        keys: of the replies in the store, in that order.
         seconds: length of each window.
         status: set where the clip is not asked about at all.
     """
 
     slots: list[Slot] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     status: str | None = None
-
-
-class LacksFeature(CannotRun):
-    """The server cannot be asked in this mode; another may do, where the card allows it."""
 
 
 class PromptSession:
@@ -128,6 +127,7 @@ class PromptSession:
         state.seconds = [s.seconds for s in sounds] or [1.0]
         asked = list(clip_questions(self._prompting, sounds, transcript))
         state.slots = [slot for slot, _ in asked]
+        state.keys = [question.key for _, question in asked]
         return [question for _, question in asked]
 
     def _read(self, row: int, outcomes: Sequence[RequestOutcome]) -> None:
@@ -147,31 +147,22 @@ class PromptSession:
             self._ratings[row] = read_ratings(self._prompting, state.seconds, by_slot, self._prompting.scale)
 
     def _require_some_answer(self) -> None:
-        """Raise where every request was rejected: that is the server or the card, not the clips."""
-        answered = any(p.status == "ok" for variants in self._predicted for p in variants.values())
-        if not self._problems or answered or not self._clips.ids:
+        """Raise where no clip that was asked about got a usable answer: that is the server or the card, not the clips.
+
+        Replies that tell of a server which is not as it should be are forgotten, so that it is asked again when it is.
+        """
+        replies = [p for variants in self._predicted for p in variants.values()]
+        answered = any(p.status == "ok" for p in replies)
+        if answered or all(p.status == "truncated" for p in replies):
             return
-        problem = self._problems[0]
-        words = problem.lower()
-        constraints = "does not take structured outputs (use mode: free, or fallback: free)"
-        what, kind = "answers none of the requests", CannotRun
-        for sign, reason, lacking in (
-            ("audio", "does not take audio", CannotRun),
-            ("structured", constraints, LacksFeature),
-            ("guided", constraints, LacksFeature),
-            ("response_format", constraints, LacksFeature),
-            (
-                "logprob",
-                "does not give log-probabilities (use mode: choice, or fallback: choice)",
-                LacksFeature,
-            ),
-        ):
-            if sign in words:
-                what, kind = reason, lacking
-                break
-        raise kind(
-            f"{self._settings.model}: the server {what}; all {len(self._problems)} were rejected, the first with: {problem}"
-        )
+        found = why_none(self._problems, replies)
+        kept = not (self._problems or found.of_server)
+        if found.of_server and self._context.server != STORED:
+            self._dispatcher.forget(key for state in self._states for key in state.keys)
+        clips = len(self._clips)
+        hint = "; the replies are stored: serbench replies forget has them asked for again" if kept else ""
+        kind = LacksFeature if found.lacks_feature else CannotRun
+        raise kind(f"{self._settings.model}: no usable answer in {clips} of {clips}: {found.cause}{hint}")
 
     def _combined(self) -> Answers:
         labels = self._prompting.labels
@@ -201,4 +192,9 @@ class PromptSession:
             },
             "cost": self._dispatcher.price.of(self._usage),
             "problems": sorted(set(self._problems))[:20],
-        }
+        } | self._constraint_note()
+
+    def _constraint_note(self) -> dict[str, Any]:
+        replies = [p for variants in self._predicted for p in variants.values() if p.status != "failed"]
+        ignored = sum(p.unconstrained for p in replies)
+        return {"constraint": f"constraint ignored on {ignored} of {len(replies)}"} if ignored else {}

@@ -15,10 +15,14 @@ from typing import Any, Self
 import openai
 import tenacity
 
+from adapters.audio_lm.replies.completions import Usage, usage_of
+from adapters.audio_lm.replies.usability import QUOTED, unusable, wanted
 from bench.errors import BenchError, CannotRun, nearest
 
-QUOTED = 200
-"""Characters of a server's own words that are repeated in a message."""
+LARGEST_REPLY = 8 * 2**20
+"""Bytes of a reply at most; the log-probabilities of a long prompt take some 100 KB."""
+BAD_ATTEMPTS = 3
+"""How often a request is sent whose replies are of no use, or too slow."""
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -35,8 +39,8 @@ class RetryPolicy:
     """How long to go on trying.
 
     Args:
-        request_seconds: limit of one request.
-        attempts: how often it is sent.
+        request_seconds: limit of one request, from its sending to the last byte of its reply.
+        attempts: how often it is sent; three times at most where the reply is of no use or too late.
         longest_wait: longest pause between two attempts, in seconds (exponential with full jitter, or what the server's
             Retry-After asks, up to that).
         loading_seconds: how long a server may take to load its model.
@@ -78,9 +82,13 @@ class Endpoint:
             base_url=self.address,
             timeout=self.retry.request_seconds,
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient(timeout=self.retry.request_seconds),
+            http_client=openai.DefaultAioHttpClient(
+                timeout=self.retry.request_seconds, event_hooks={"response": [_read_bounded]}
+            ),
         )
         self.requests_sent = 0
+        self.discarded = Usage()
+        """Tokens of replies that did not count."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,13 +154,13 @@ class Endpoint:
         refused: int | None = None
         try:
             async for attempt in tenacity.AsyncRetrying(
-                stop=tenacity.stop_after_attempt(self.retry.attempts),
+                stop=self._enough,
                 wait=self._pause,
                 retry=tenacity.retry_if_exception(_transient),
                 reraise=True,
             ):
                 with attempt:
-                    return await self._send("/chat/completions", body)
+                    return self._counting(await self._send("/chat/completions", body), body)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             refused = error.status_code
         except openai.NotFoundError as error:
@@ -171,7 +179,10 @@ class Endpoint:
             raise Rejected(
                 f"HTTP {error.status_code}, {self.retry.attempts} times: {self._server_message(error)}"
             ) from None
-        except (openai.APIConnectionError, BadReply) as error:
+        except BadReply as error:
+            await self._must_be_well(error)
+            raise Rejected(f"{error}, {min(self.retry.attempts, BAD_ATTEMPTS)} times") from None
+        except openai.APIConnectionError as error:
             await self._must_be_well(error)
             raise Rejected(f"{error or type(error).__name__}, {self.retry.attempts} times") from None
         raise self._wrong_key(refused or 401)
@@ -196,12 +207,36 @@ class Endpoint:
     async def _send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.requests_sent += 1
         try:
-            reply: Any = await self._client.post(path, cast_to=object, body=dict(body))
+            # The client's own timeout starts anew with every byte.
+            async with asyncio.timeout(self.retry.request_seconds):
+                reply: Any = await self._client.post(path, cast_to=object, body=dict(body))
+        except (TimeoutError, openai.APITimeoutError):
+            raise BadReply(f"no whole reply within {self.retry.request_seconds:g} s") from None
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, BadReply):
+                raise error.__cause__ from None
+            raise
         except (ValueError, openai.APIResponseValidationError) as error:
             raise BadReply(f"the reply is no JSON ({type(error).__name__})") from None
+        if isinstance(reply, str) and reply.lstrip().startswith("<"):
+            raise BadReply("the reply is a web page, not JSON")
         if not isinstance(reply, dict):
             raise BadReply(f"the reply is no JSON object but {type(reply).__name__}")
         return reply
+
+    def _counting(self, reply: dict[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a reply that counts; see :func:`unusable`."""
+        problem = unusable(reply, wanted(body))
+        if problem is not None:
+            self.discarded += usage_of(reply)
+            raise BadReply(problem)
+        return reply
+
+    def _enough(self, state: tenacity.RetryCallState) -> bool:
+        """Whether to send no more: a reply that is of no use costs tokens or time, and rarely comes out otherwise."""
+        error = state.outcome.exception() if state.outcome else None
+        most = min(self.retry.attempts, BAD_ATTEMPTS) if isinstance(error, BadReply) else self.retry.attempts
+        return state.attempt_number >= most
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds until the next attempt: what the server asks for, else exponential with full jitter."""
@@ -244,6 +279,17 @@ class Endpoint:
 
 class BadReply(Exception):
     """What came back is not what the interface promises."""
+
+
+async def _read_bounded(response: Any) -> None:
+    """Read a response of any status up to the limit; a server may send without end."""
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > LARGEST_REPLY:
+            raise BadReply(f"the reply is larger than {LARGEST_REPLY // 2**20} MiB")
+        parts.append(part)
+    response._content = b"".join(parts)  # as its own aread() does, which knows no limit
 
 
 def _transient(error: BaseException) -> bool:
