@@ -13,13 +13,14 @@ from adapters.audio_lm.no_answer import LacksFeature, why_none
 from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.replies.clip_replies import read_ratings, read_variants
 from adapters.audio_lm.replies.completions import ParsedReply, Usage, usage_of
+from adapters.audio_lm.replies.parsing import parse_reply
 from adapters.audio_lm.requests.clip_questions import clip_questions, clip_sounds, prior_questions
 from adapters.audio_lm.requests.dispatch import Dispatcher
 from adapters.audio_lm.requests.prompts import PromptText
 from adapters.audio_lm.requests.questions import Question, RequestOutcome, Slot, Variant
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun
-from bench.protocols import DIMENSIONS, STORED, Answers, Array, Clips, FitContext
+from bench.protocols import ASK_AGAIN, DIMENSIONS, STORED, Answers, Array, Clips, FitContext
 
 
 @dataclass
@@ -65,6 +66,7 @@ class PromptSession:
         self._states = [ClipState() for _ in range(len(clips))]
         self._predicted: list[dict[Variant, ParsedReply]] = [{} for _ in range(len(clips))]
         self._problems: list[str] = []
+        self._ask_again = 0
         self._usage = Usage()
 
     async def run(self) -> Answers:
@@ -75,6 +77,7 @@ class PromptSession:
         """
         self._prompting = replace(self._prompting, tokens=await self._tokens())
         await self._ask_priors()
+        self._make_parser_ready()
         await self._ask_clips()
         self._require_some_answer()
         return self._combined()
@@ -90,6 +93,12 @@ class PromptSession:
                     "likelihood compares single tokens; use choice"
                 )
         return tokens
+
+    def _make_parser_ready(self) -> None:
+        """Read one reply in each language: the first takes seconds, in which requests under way would run out of time."""
+        if self._settings.mode == "free":
+            for language in {p.language for p in self._prompting.prompts.values()}:
+                parse_reply("The speaker sounds fine.", self._prompting.labels, language=language)
 
     async def _ask_priors(self) -> None:
         """Ask for each label's likelihood without audio once, before all clips need it at the same time."""
@@ -138,6 +147,7 @@ class PromptSession:
             self._predicted[row] = dict.fromkeys(self._prompting.variants, unasked)
             return
         self._problems += [o.problem for o in outcomes if o.problem is not None]
+        self._ask_again += sum(o.ask_again for o in outcomes)
         for outcome in outcomes:
             if outcome.reply is not None:
                 self._usage += usage_of(outcome.reply)
@@ -192,9 +202,10 @@ class PromptSession:
             },
             "cost": self._dispatcher.price.of(self._usage),
             "problems": sorted(set(self._problems))[:20],
-        } | self._constraint_note()
+        } | self._notes_of_faults()
 
-    def _constraint_note(self) -> dict[str, Any]:
+    def _notes_of_faults(self) -> dict[str, Any]:
         replies = [p for variants in self._predicted for p in variants.values() if p.status != "failed"]
         ignored = sum(p.unconstrained for p in replies)
-        return {"constraint": f"constraint ignored on {ignored} of {len(replies)}"} if ignored else {}
+        note = {"constraint": f"constraint ignored on {ignored} of {len(replies)}"} if ignored else {}
+        return note | ({ASK_AGAIN: self._ask_again} if self._ask_again else {})

@@ -31,7 +31,16 @@ class ServerGone(BenchError):
 
 
 class Rejected(Exception):
-    """The server is well and will not answer this one request; its text says why."""
+    """The server is well and will not answer this one request; its text says why.
+
+    Args:
+        words: why.
+        final: it said no, and will say so again; else another time may do.
+    """
+
+    def __init__(self, words: str, *, final: bool = False) -> None:
+        super().__init__(words)
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,8 @@ class Endpoint:
             ) from None
         except openai.APIStatusError as error:
             if error.status_code not in TRANSIENT_STATUS:
-                raise Rejected(f"HTTP {error.status_code}: {self._server_message(error)}") from None
+                words = f"HTTP {error.status_code}: {self._server_message(error)}"
+                raise Rejected(words, final=True) from None
             await self._must_be_well(error)
             raise Rejected(
                 f"HTTP {error.status_code}, {self.retry.attempts} times: {self._server_message(error)}"

@@ -198,7 +198,7 @@ class Dispatcher:
                 reply = await endpoint.chat(body)
             except Rejected as problem:
                 self.counts.rejected += 1
-                return RequestOutcome(None, str(problem))
+                return RequestOutcome(None, str(problem), ask_again=not problem.final)
             seconds = time.perf_counter() - started
             self._store.put(question.key, reply, seconds, replace=question.key in self._unusable)
         usage = usage_of(reply)

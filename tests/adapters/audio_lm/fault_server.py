@@ -47,6 +47,8 @@ class Faults:
     """The whole completion, in place of ``words``."""
     raw: Callable[[dict[str, Any]], str] | None = None
     """The body as it is sent, in place of both: JSON that a strict writer would not write."""
+    refuses: Callable[[dict[str, Any]], bool] | None = None
+    """Whether a body is answered with HTTP 400."""
     retry_after: str | None = None
     die_after: int | None = None
 
@@ -105,6 +107,8 @@ class FaultServer:
             await asyncio.sleep(faults.seconds)
         if faults.poison is not None and faults.poison in json.dumps(body, ensure_ascii=False):
             return self._error(faults.poison_status, faults.poison_words)
+        if faults.refuses is not None and faults.refuses(body):
+            return self._error(400, faults.poison_words)
         step = faults.script.pop(0) if faults.script else "ok"
         if isinstance(step, int):
             headers = {"retry-after": faults.retry_after} if faults.retry_after else None
