@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import openai
 import tenacity
@@ -24,6 +25,9 @@ LARGEST_REPLY = 8 * 2**20
 BAD_ATTEMPTS = 3
 """How often a request is sent whose replies are of no use, or too slow."""
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+T = TypeVar("T")
 
 
 class ServerGone(BenchError):
@@ -80,12 +84,15 @@ class Endpoint:
         self, address: str, model: str, *, key_variable: str | None = None, retry: RetryPolicy | None = None
     ) -> None:
         self.address, self.model = address.rstrip("/"), model
+        self.shown_address = without_credentials(self.address)
         self.retry = retry or RetryPolicy()
         self._key_variable = key_variable
         if key_variable is not None and not os.environ.get(key_variable):
             raise CannotRun(
-                f"{model} at {self.address} needs a key: set the environment variable {key_variable}"
+                f"{model} at {self.shown_address} needs a key: set the environment variable {key_variable}"
             )
+        secrets = (os.environ.get(key_variable or ""), urlsplit(self.address).password)
+        self._secrets = [secret for secret in secrets if secret]
         self._client = openai.AsyncOpenAI(
             api_key=os.environ[key_variable] if key_variable else "none",
             base_url=self.address,
@@ -140,7 +147,7 @@ class Endpoint:
             if waited > (self.retry.loading_seconds if loading else 2 * self.retry.longest_wait):
                 state = "is still loading" if loading else "does not answer"
                 raise ServerGone(
-                    f"the server at {self.address} {state} after {waited:.0f} s ({seen}); start it, or give its "
+                    f"the server at {self.shown_address} {state} after {waited:.0f} s ({seen}); start it, or give its "
                     "address with --set SYSTEM:server=http://HOST:PORT/v1"
                 )
             await asyncio.sleep(min(1.0, self.retry.longest_wait))
@@ -149,7 +156,7 @@ class Endpoint:
             raise self._wrong_key(refused)
         if served and self.model not in served:
             raise CannotRun(
-                f"the server at {self.address} does not serve {self.model!r}; {nearest(self.model, served)}"
+                f"the server at {self.shown_address} does not serve {self.model!r}; {nearest(self.model, served)}"
             )
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,11 +181,11 @@ class Endpoint:
             refused = error.status_code
         except openai.NotFoundError as error:
             raise CannotRun(
-                f"the server at {self.address} does not serve {self.model!r} ({self._server_message(error)})"
+                f"the server at {self.shown_address} does not serve {self.model!r} ({self._server_message(error)})"
             ) from None
         except openai.RateLimitError:
             raise ServerGone(
-                f"the server at {self.address} kept asking to slow down (HTTP 429, {self.retry.attempts} attempts); "
+                f"the server at {self.shown_address} kept asking to slow down (HTTP 429, {self.retry.attempts} attempts); "
                 "what it answered is stored: run again later, or lower the concurrency"
             ) from None
         except openai.APIStatusError as error:
@@ -210,7 +217,7 @@ class Endpoint:
             return [int(t) for t in found["tokens"]]
         except (openai.OpenAIError, BadReply, KeyError, TypeError, ValueError) as error:
             raise CannotRun(
-                f"the server at {self.address} does not tell how it cuts text into tokens (/tokenize: {self._server_message(error)}), "
+                f"the server at {self.shown_address} does not tell how it cuts text into tokens (/tokenize: {self._server_message(error)}), "
                 "which label likelihoods need; use mode: choice there"
             ) from None
 
@@ -232,7 +239,7 @@ class Endpoint:
             raise BadReply("the reply is a web page, not JSON")
         if not isinstance(reply, dict):
             raise BadReply(f"the reply is no JSON object but {type(reply).__name__}")
-        return reply
+        return redacted(reply, self._secrets) if self._secrets else reply
 
     def _counting(self, reply: dict[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a reply that counts; see :func:`unusable`."""
@@ -268,7 +275,7 @@ class Endpoint:
             return
         except (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError):
             raise ServerGone(
-                f"the server at {self.address} is gone ({type(cause).__name__}); what it answered is stored: start it "
+                f"the server at {self.shown_address} is gone ({type(cause).__name__}); what it answered is stored: start it "
                 "again and run again"
             ) from None
 
@@ -277,18 +284,44 @@ class Endpoint:
         body = error.body if isinstance(error, openai.APIError) else None
         inner = body.get("error", body) if isinstance(body, dict) else None
         text = str(inner.get("message") or error) if isinstance(inner, dict) else str(error)
-        if self._key_variable is not None:
-            text = text.replace(os.environ[self._key_variable], "…")
+        text = redacted(text, self._secrets)
         line = " ".join(text.split())
         return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
 
     def _wrong_key(self, status: int) -> CannotRun:
         source = f"the key in {self._key_variable}" if self._key_variable else "requests without a key"
-        return CannotRun(f"the server at {self.address} refuses {source} (HTTP {status})")
+        return CannotRun(f"the server at {self.shown_address} refuses {source} (HTTP {status})")
 
 
 class BadReply(Exception):
     """What came back is not what the interface promises."""
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without user, password and query.
+
+    >>> without_credentials("https://me:secret@host:8000/v1?key=secret")
+    'https://host:8000/v1'
+    """
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redacted(value: T, secrets: Sequence[str]) -> T:
+    """Return JSON without the secrets that its strings hold.
+
+    >>> redacted({"a": ["my key", 1]}, ["key"])
+    {'a': ['my …', 1]}
+    """
+    found: Any = value
+    if isinstance(found, str):
+        for secret in secrets:
+            found = found.replace(secret, "…")
+    elif isinstance(found, dict):
+        found = {redacted(k, secrets): redacted(v, secrets) for k, v in found.items()}
+    elif isinstance(found, list):
+        found = [redacted(v, secrets) for v in found]
+    return cast("T", found)
 
 
 async def _read_bounded(response: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from pathlib import Path
@@ -253,3 +254,29 @@ def test_tokens_of_replies_that_do_not_count_are_paid_for(tmp_path: Path) -> Non
                 price={"input": 10_000.0},
             )
         assert server.asked.total() == 6
+
+
+def test_a_key_that_a_server_echoes_is_not_stored_nor_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_KEY", "sk-very-secret")
+    settings: dict[str, Any] = {"mode": "free", "key_variable": "TINY_KEY"}
+    with running(Faults(words=lambda body: "angry (sk-very-secret)")) as (_, address):
+        told = ask(address, clips(2), tmp_path, **settings)
+    assert told.labels == ("angry",) * 2
+    assert "secret" not in str(told.replies)
+    with ReplyStore(store_path("tiny")) as store:
+        assert "secret" not in str([s.reply for s in store.stored()])
+    sick = Faults(reply=lambda body: {"error": "no sk-very-secret"})
+    with running(sick) as (_, address), pytest.raises(CannotRun) as caught:
+        ask(address, clips(3, seconds=0.2), tmp_path, **settings)
+    assert "the reply is an error: no …" in str(caught.value)
+
+
+def test_an_address_is_told_without_its_credentials() -> None:
+    endpoint = client.Endpoint(
+        "http://me:hidden@127.0.0.1:9/v1", "tiny", retry=client.RetryPolicy(longest_wait=0.01)
+    )
+    with pytest.raises(client.ServerGone, match=r"http://127\.0\.0\.1:9/v1 does not answer") as caught:
+        asyncio.run(endpoint.ready())
+    assert "hidden" not in str(caught.value)
