@@ -23,6 +23,8 @@ STATUSES = ("ok", "unparsed", "refused", "truncated", "undecodable", "failed")
 """What may have become of a clip. A failure is a status, never a zero and never a dropped row."""
 STORED = "stored"
 """In place of a server's address: read stored replies only, and ask nothing."""
+ASK_AGAIN = "ask_again"
+"""Note of answers: how many requests failed that another time may do; the next run of the same folder tries."""
 
 Waveform = NDArray[np.float32]
 Array = NDArray[np.float64]

@@ -30,6 +30,7 @@ def merge_windows(parts: Sequence[tuple[float, ParsedReply]], labels: Sequence[s
     if len(parts) == 1:
         return parts[0][1]
     text = "\n".join(s.text for _, s in parts if s.text is not None) or None
+    unconstrained = any(s.unconstrained for _, s in parts)
     answered = [(seconds, s) for seconds, s in parts if s.status == "ok"]
     total, answered_seconds = sum(seconds for seconds, _ in parts), sum(seconds for seconds, _ in answered)
     if 2 * answered_seconds < total or not answered:
@@ -37,7 +38,7 @@ def merge_windows(parts: Sequence[tuple[float, ParsedReply]], labels: Sequence[s
         for seconds, s in parts:
             if s.status != "ok":
                 silent[s.status] += seconds  # type: ignore[assignment]  # seconds are weights
-        return ParsedReply(silent.most_common(1)[0][0], None, text)
+        return ParsedReply(silent.most_common(1)[0][0], None, text, unconstrained=unconstrained)
     weights: Array = np.array([seconds for seconds, _ in answered])
     if all(s.probabilities is not None for _, s in answered):
         probabilities = np.average([s.probabilities for _, s in answered], axis=0, weights=weights)
@@ -46,7 +47,7 @@ def merge_windows(parts: Sequence[tuple[float, ParsedReply]], labels: Sequence[s
     for seconds, s in answered:
         if s.label is not None:
             scores[list(labels).index(s.label)] += seconds
-    return ParsedReply("ok", labels[int(scores.argmax())], text)
+    return ParsedReply("ok", labels[int(scores.argmax())], text, unconstrained=unconstrained)
 
 
 def to_answers(replies: Sequence[ParsedReply], labels: Sequence[str]) -> Answers:

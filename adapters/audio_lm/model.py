@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.audio_lm.aggregation import Aggregate
+from adapters.audio_lm.no_answer import LacksFeature
 from adapters.audio_lm.requests.client import Endpoint, RetryPolicy
 from adapters.audio_lm.requests.dispatch import Dispatcher, Price
 from adapters.audio_lm.requests.prompts import prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
-from adapters.audio_lm.session import LacksFeature, PromptSession
+from adapters.audio_lm.session import PromptSession
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
@@ -60,7 +61,7 @@ class AudioLanguageModel:
         key_variable: environment variable that holds the server's key.
         price: cost per million tokens: ``{input: …, output: …}``.
         concurrency: clips in work at once, and requests.
-        request_seconds: limit of one request.
+        request_seconds: limit of one request, from its sending to the last byte of its reply.
 
     Raises:
         UsageError: a parameter that is none, or that contradicts another.

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from adapters.audio_lm.aggregation import combine, to_answers, variant_facts
+from adapters.audio_lm.no_answer import LacksFeature, why_none
 from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.replies.clip_replies import read_ratings, read_variants
 from adapters.audio_lm.replies.completions import ParsedReply, Usage, usage_of
+from adapters.audio_lm.replies.parsing import parse_reply
 from adapters.audio_lm.requests.clip_questions import clip_questions, clip_sounds, prior_questions
 from adapters.audio_lm.requests.dispatch import Dispatcher
 from adapters.audio_lm.requests.prompts import PromptText
 from adapters.audio_lm.requests.questions import Question, RequestOutcome, Slot, Variant
 from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun
-from bench.protocols import DIMENSIONS, Answers, Array, Clips, FitContext
+from bench.protocols import ASK_AGAIN, DIMENSIONS, STORED, Answers, Array, Clips, FitContext
 
 
 @dataclass
@@ -27,17 +29,15 @@ class ClipState:
 
     Args:
         slots: where each reply belongs, in the order of the questions.
+        keys: of the replies in the store, in that order.
         seconds: length of each window.
         status: set where the clip is not asked about at all.
     """
 
     slots: list[Slot] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     status: str | None = None
-
-
-class LacksFeature(CannotRun):
-    """The server cannot be asked in this mode; another may do, where the card allows it."""
 
 
 class PromptSession:
@@ -66,6 +66,7 @@ class PromptSession:
         self._states = [ClipState() for _ in range(len(clips))]
         self._predicted: list[dict[Variant, ParsedReply]] = [{} for _ in range(len(clips))]
         self._problems: list[str] = []
+        self._ask_again = 0
         self._usage = Usage()
 
     async def run(self) -> Answers:
@@ -76,6 +77,7 @@ class PromptSession:
         """
         self._prompting = replace(self._prompting, tokens=await self._tokens())
         await self._ask_priors()
+        self._make_parser_ready()
         await self._ask_clips()
         self._require_some_answer()
         return self._combined()
@@ -91,6 +93,12 @@ class PromptSession:
                     "likelihood compares single tokens; use choice"
                 )
         return tokens
+
+    def _make_parser_ready(self) -> None:
+        """Read one reply in each language: the first takes seconds, in which requests under way would run out of time."""
+        if self._settings.mode == "free":
+            for language in {p.language for p in self._prompting.prompts.values()}:
+                parse_reply("The speaker sounds fine.", self._prompting.labels, language=language)
 
     async def _ask_priors(self) -> None:
         """Ask for each label's likelihood without audio once, before all clips need it at the same time."""
@@ -128,6 +136,7 @@ class PromptSession:
         state.seconds = [s.seconds for s in sounds] or [1.0]
         asked = list(clip_questions(self._prompting, sounds, transcript))
         state.slots = [slot for slot, _ in asked]
+        state.keys = [question.key for _, question in asked]
         return [question for _, question in asked]
 
     def _read(self, row: int, outcomes: Sequence[RequestOutcome]) -> None:
@@ -138,6 +147,7 @@ class PromptSession:
             self._predicted[row] = dict.fromkeys(self._prompting.variants, unasked)
             return
         self._problems += [o.problem for o in outcomes if o.problem is not None]
+        self._ask_again += sum(o.ask_again for o in outcomes)
         for outcome in outcomes:
             if outcome.reply is not None:
                 self._usage += usage_of(outcome.reply)
@@ -147,31 +157,22 @@ class PromptSession:
             self._ratings[row] = read_ratings(self._prompting, state.seconds, by_slot, self._prompting.scale)
 
     def _require_some_answer(self) -> None:
-        """Raise where every request was rejected: that is the server or the card, not the clips."""
-        answered = any(p.status == "ok" for variants in self._predicted for p in variants.values())
-        if not self._problems or answered or not self._clips.ids:
+        """Raise where no clip that was asked about got a usable answer: that is the server or the card, not the clips.
+
+        Replies that tell of a server which is not as it should be are forgotten, so that it is asked again when it is.
+        """
+        replies = [p for variants in self._predicted for p in variants.values()]
+        answered = any(p.status == "ok" for p in replies)
+        if answered or all(p.status == "truncated" for p in replies):
             return
-        problem = self._problems[0]
-        words = problem.lower()
-        constraints = "does not take structured outputs (use mode: free, or fallback: free)"
-        what, kind = "answers none of the requests", CannotRun
-        for sign, reason, lacking in (
-            ("audio", "does not take audio", CannotRun),
-            ("structured", constraints, LacksFeature),
-            ("guided", constraints, LacksFeature),
-            ("response_format", constraints, LacksFeature),
-            (
-                "logprob",
-                "does not give log-probabilities (use mode: choice, or fallback: choice)",
-                LacksFeature,
-            ),
-        ):
-            if sign in words:
-                what, kind = reason, lacking
-                break
-        raise kind(
-            f"{self._settings.model}: the server {what}; all {len(self._problems)} were rejected, the first with: {problem}"
-        )
+        found = why_none(self._problems, replies)
+        kept = not (self._problems or found.of_server)
+        if found.of_server and self._context.server != STORED:
+            self._dispatcher.forget(key for state in self._states for key in state.keys)
+        clips = len(self._clips)
+        hint = "; the replies are stored: serbench replies forget has them asked for again" if kept else ""
+        kind = LacksFeature if found.lacks_feature else CannotRun
+        raise kind(f"{self._settings.model}: no usable answer in {clips} of {clips}: {found.cause}{hint}")
 
     def _combined(self) -> Answers:
         labels = self._prompting.labels
@@ -201,4 +202,10 @@ class PromptSession:
             },
             "cost": self._dispatcher.price.of(self._usage),
             "problems": sorted(set(self._problems))[:20],
-        }
+        } | self._notes_of_faults()
+
+    def _notes_of_faults(self) -> dict[str, Any]:
+        replies = [p for variants in self._predicted for p in variants.values() if p.status != "failed"]
+        ignored = sum(p.unconstrained for p in replies)
+        note = {"constraint": f"constraint ignored on {ignored} of {len(replies)}"} if ignored else {}
+        return note | ({ASK_AGAIN: self._ask_again} if self._ask_again else {})

@@ -1,4 +1,4 @@
-"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``."""
+"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``, ``replies``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def _new() -> None:
 
 features_app = typer.Typer(
     help="Look after stored encoder output: why, verify, gc.", no_args_is_help=True, rich_markup_mode=None
+)
+replies_app = typer.Typer(
+    help="Look after stored replies of Audio-LLMs: list, forget.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -209,3 +212,41 @@ def gc(
     from bench.cli import features
 
     raise typer.Exit(features.gc(tuple(card or ()), delete=delete, as_json=json_))
+
+
+@replies_app.command("list")
+def list_(
+    system: Annotated[
+        str | None, typer.Argument(help="An Audio-LLM by name, or the path of its card; all unless given.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Count stored replies by model, and say which of them are of no use and why."""
+    from bench.cli import replies
+
+    raise typer.Exit(replies.list_replies(system, as_json=json_))
+
+
+@replies_app.command()
+def forget(
+    system: Annotated[str, typer.Argument(help="An Audio-LLM by name, or the path of its card.")],
+    unusable: Annotated[
+        bool, typer.Option("--unusable", help="Those of no use, as serbench replies list counts them.")
+    ] = False,
+    containing: Annotated[
+        str | None, typer.Option("--containing", help="Those whose words hold this text.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of the model's, which its systems share.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove stored replies, so that they are asked for again."""
+    from bench.cli import replies
+    from bench.errors import UsageError
+
+    given = {"unusable": unusable, "containing": bool(containing), "all": all_}
+    chosen = [name for name, wanted in given.items() if wanted]
+    if len(chosen) != 1:
+        raise UsageError(
+            "serbench replies forget: say which with one of --unusable, --containing TEXT, --all"
+        )
+    raise typer.Exit(replies.forget_replies(system, which=chosen[0], containing=containing, as_json=json_))

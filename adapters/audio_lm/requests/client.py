@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import openai
 import tenacity
 
+from adapters.audio_lm.replies.completions import Usage, usage_of
+from adapters.audio_lm.replies.usability import QUOTED, unusable, wanted
 from bench.errors import BenchError, CannotRun, nearest
 
-QUOTED = 200
-"""Characters of a server's own words that are repeated in a message."""
+LARGEST_REPLY = 8 * 2**20
+"""Bytes of a reply at most; the log-probabilities of a long prompt take some 100 KB."""
+BAD_ATTEMPTS = 3
+"""How often a request is sent whose replies are of no use, or too slow."""
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+T = TypeVar("T")
 
 
 class ServerGone(BenchError):
@@ -27,7 +35,16 @@ class ServerGone(BenchError):
 
 
 class Rejected(Exception):
-    """The server is well and will not answer this one request; its text says why."""
+    """The server is well and will not answer this one request; its text says why.
+
+    Args:
+        words: why.
+        final: it said no, and will say so again; else another time may do.
+    """
+
+    def __init__(self, words: str, *, final: bool = False) -> None:
+        super().__init__(words)
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,8 @@ class RetryPolicy:
     """How long to go on trying.
 
     Args:
-        request_seconds: limit of one request.
-        attempts: how often it is sent.
+        request_seconds: limit of one request, from its sending to the last byte of its reply.
+        attempts: how often it is sent; three times at most where the reply is of no use or too late.
         longest_wait: longest pause between two attempts, in seconds (exponential with full jitter, or what the server's
             Retry-After asks, up to that).
         loading_seconds: how long a server may take to load its model.
@@ -67,20 +84,27 @@ class Endpoint:
         self, address: str, model: str, *, key_variable: str | None = None, retry: RetryPolicy | None = None
     ) -> None:
         self.address, self.model = address.rstrip("/"), model
+        self.shown_address = without_credentials(self.address)
         self.retry = retry or RetryPolicy()
         self._key_variable = key_variable
         if key_variable is not None and not os.environ.get(key_variable):
             raise CannotRun(
-                f"{model} at {self.address} needs a key: set the environment variable {key_variable}"
+                f"{model} at {self.shown_address} needs a key: set the environment variable {key_variable}"
             )
+        secrets = (os.environ.get(key_variable or ""), urlsplit(self.address).password)
+        self._secrets = [secret for secret in secrets if secret]
         self._client = openai.AsyncOpenAI(
             api_key=os.environ[key_variable] if key_variable else "none",
             base_url=self.address,
             timeout=self.retry.request_seconds,
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient(timeout=self.retry.request_seconds),
+            http_client=openai.DefaultAioHttpClient(
+                timeout=self.retry.request_seconds, event_hooks={"response": [_read_bounded]}
+            ),
         )
         self.requests_sent = 0
+        self.discarded = Usage()
+        """Tokens of replies that did not count."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,7 +147,7 @@ class Endpoint:
             if waited > (self.retry.loading_seconds if loading else 2 * self.retry.longest_wait):
                 state = "is still loading" if loading else "does not answer"
                 raise ServerGone(
-                    f"the server at {self.address} {state} after {waited:.0f} s ({seen}); start it, or give its "
+                    f"the server at {self.shown_address} {state} after {waited:.0f} s ({seen}); start it, or give its "
                     "address with --set SYSTEM:server=http://HOST:PORT/v1"
                 )
             await asyncio.sleep(min(1.0, self.retry.longest_wait))
@@ -132,7 +156,7 @@ class Endpoint:
             raise self._wrong_key(refused)
         if served and self.model not in served:
             raise CannotRun(
-                f"the server at {self.address} does not serve {self.model!r}; {nearest(self.model, served)}"
+                f"the server at {self.shown_address} does not serve {self.model!r}; {nearest(self.model, served)}"
             )
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,32 +170,36 @@ class Endpoint:
         refused: int | None = None
         try:
             async for attempt in tenacity.AsyncRetrying(
-                stop=tenacity.stop_after_attempt(self.retry.attempts),
+                stop=self._enough,
                 wait=self._pause,
                 retry=tenacity.retry_if_exception(_transient),
                 reraise=True,
             ):
                 with attempt:
-                    return await self._send("/chat/completions", body)
+                    return self._counting(await self._send("/chat/completions", body), body)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             refused = error.status_code
         except openai.NotFoundError as error:
             raise CannotRun(
-                f"the server at {self.address} does not serve {self.model!r} ({self._server_message(error)})"
+                f"the server at {self.shown_address} does not serve {self.model!r} ({self._server_message(error)})"
             ) from None
         except openai.RateLimitError:
             raise ServerGone(
-                f"the server at {self.address} kept asking to slow down (HTTP 429, {self.retry.attempts} attempts); "
+                f"the server at {self.shown_address} kept asking to slow down (HTTP 429, {self.retry.attempts} attempts); "
                 "what it answered is stored: run again later, or lower the concurrency"
             ) from None
         except openai.APIStatusError as error:
             if error.status_code not in TRANSIENT_STATUS:
-                raise Rejected(f"HTTP {error.status_code}: {self._server_message(error)}") from None
+                words = f"HTTP {error.status_code}: {self._server_message(error)}"
+                raise Rejected(words, final=True) from None
             await self._must_be_well(error)
             raise Rejected(
                 f"HTTP {error.status_code}, {self.retry.attempts} times: {self._server_message(error)}"
             ) from None
-        except (openai.APIConnectionError, BadReply) as error:
+        except BadReply as error:
+            await self._must_be_well(error)
+            raise Rejected(f"{error}, {min(self.retry.attempts, BAD_ATTEMPTS)} times") from None
+        except openai.APIConnectionError as error:
             await self._must_be_well(error)
             raise Rejected(f"{error or type(error).__name__}, {self.retry.attempts} times") from None
         raise self._wrong_key(refused or 401)
@@ -189,19 +217,43 @@ class Endpoint:
             return [int(t) for t in found["tokens"]]
         except (openai.OpenAIError, BadReply, KeyError, TypeError, ValueError) as error:
             raise CannotRun(
-                f"the server at {self.address} does not tell how it cuts text into tokens (/tokenize: {self._server_message(error)}), "
+                f"the server at {self.shown_address} does not tell how it cuts text into tokens (/tokenize: {self._server_message(error)}), "
                 "which label likelihoods need; use mode: choice there"
             ) from None
 
     async def _send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.requests_sent += 1
         try:
-            reply: Any = await self._client.post(path, cast_to=object, body=dict(body))
+            # The client's own timeout starts anew with every byte.
+            async with asyncio.timeout(self.retry.request_seconds):
+                reply: Any = await self._client.post(path, cast_to=object, body=dict(body))
+        except (TimeoutError, openai.APITimeoutError):
+            raise BadReply(f"no whole reply within {self.retry.request_seconds:g} s") from None
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, BadReply):
+                raise error.__cause__ from None
+            raise
         except (ValueError, openai.APIResponseValidationError) as error:
             raise BadReply(f"the reply is no JSON ({type(error).__name__})") from None
+        if isinstance(reply, str) and reply.lstrip().startswith("<"):
+            raise BadReply("the reply is a web page, not JSON")
         if not isinstance(reply, dict):
             raise BadReply(f"the reply is no JSON object but {type(reply).__name__}")
+        return redacted(reply, self._secrets) if self._secrets else reply
+
+    def _counting(self, reply: dict[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a reply that counts; see :func:`unusable`."""
+        problem = unusable(reply, wanted(body))
+        if problem is not None:
+            self.discarded += usage_of(reply)
+            raise BadReply(problem)
         return reply
+
+    def _enough(self, state: tenacity.RetryCallState) -> bool:
+        """Whether to send no more: a reply that is of no use costs tokens or time, and rarely comes out otherwise."""
+        error = state.outcome.exception() if state.outcome else None
+        most = min(self.retry.attempts, BAD_ATTEMPTS) if isinstance(error, BadReply) else self.retry.attempts
+        return state.attempt_number >= most
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds until the next attempt: what the server asks for, else exponential with full jitter."""
@@ -223,7 +275,7 @@ class Endpoint:
             return
         except (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError):
             raise ServerGone(
-                f"the server at {self.address} is gone ({type(cause).__name__}); what it answered is stored: start it "
+                f"the server at {self.shown_address} is gone ({type(cause).__name__}); what it answered is stored: start it "
                 "again and run again"
             ) from None
 
@@ -232,18 +284,55 @@ class Endpoint:
         body = error.body if isinstance(error, openai.APIError) else None
         inner = body.get("error", body) if isinstance(body, dict) else None
         text = str(inner.get("message") or error) if isinstance(inner, dict) else str(error)
-        if self._key_variable is not None:
-            text = text.replace(os.environ[self._key_variable], "…")
+        text = redacted(text, self._secrets)
         line = " ".join(text.split())
         return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
 
     def _wrong_key(self, status: int) -> CannotRun:
         source = f"the key in {self._key_variable}" if self._key_variable else "requests without a key"
-        return CannotRun(f"the server at {self.address} refuses {source} (HTTP {status})")
+        return CannotRun(f"the server at {self.shown_address} refuses {source} (HTTP {status})")
 
 
 class BadReply(Exception):
     """What came back is not what the interface promises."""
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without user, password and query.
+
+    >>> without_credentials("https://me:secret@host:8000/v1?key=secret")
+    'https://host:8000/v1'
+    """
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redacted(value: T, secrets: Sequence[str]) -> T:
+    """Return JSON without the secrets that its strings hold.
+
+    >>> redacted({"a": ["my key", 1]}, ["key"])
+    {'a': ['my …', 1]}
+    """
+    found: Any = value
+    if isinstance(found, str):
+        for secret in secrets:
+            found = found.replace(secret, "…")
+    elif isinstance(found, dict):
+        found = {redacted(k, secrets): redacted(v, secrets) for k, v in found.items()}
+    elif isinstance(found, list):
+        found = [redacted(v, secrets) for v in found]
+    return cast("T", found)
+
+
+async def _read_bounded(response: Any) -> None:
+    """Read a response of any status up to the limit; a server may send without end."""
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > LARGEST_REPLY:
+            raise BadReply(f"the reply is larger than {LARGEST_REPLY // 2**20} MiB")
+        parts.append(part)
+    response._content = b"".join(parts)  # as its own aread() does, which knows no limit
 
 
 def _transient(error: BaseException) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.audio_lm.replies.completions import Usage, usage_of
+from adapters.audio_lm.replies.usability import unusable, wanted
 from adapters.audio_lm.requests.client import Endpoint, Rejected
 from adapters.audio_lm.requests.questions import Question, RequestOutcome, with_audio
 from adapters.audio_lm.requests.reply_cache import ReplyStore, reply_key
@@ -73,6 +75,7 @@ class Dispatcher:
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
         self._in_flight: dict[str, asyncio.Future[RequestOutcome]] = {}
+        self._unusable: set[str] = set()
         self.counts = RequestCounts()
 
     async def close(self) -> None:
@@ -112,6 +115,10 @@ class Dispatcher:
             self._store.put(key, stored, 0.0)
         return [int(t) for t in stored["tokens"]]
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove stored replies, so that the next run asks for them again."""
+        self._store.forget(keys)
+
     async def ask_all(
         self,
         clips: Sequence[Callable[[], Sequence[Question]]],
@@ -148,7 +155,7 @@ class Dispatcher:
         """Ask the first missing question alone and the others when it is answered: they find its audio in the server's cache."""
         outcomes: dict[int, RequestOutcome] = {}
         for i, question in enumerate(questions):
-            if (stored := self._store.get(question.key)) is not None:
+            if (stored := self._stored(question)) is not None:
                 outcomes[i] = RequestOutcome(stored)
                 self.counts.found += 1
                 self.counts.usage += usage_of(stored)
@@ -163,6 +170,14 @@ class Dispatcher:
             answers = await asyncio.gather(*(self._ask(questions[i], encoded) for i in followers))
             outcomes |= dict(zip(followers, answers, strict=True))
         return [outcomes[i] for i in range(len(questions))]
+
+    def _stored(self, question: Question) -> dict[str, Any] | None:
+        """Return a stored reply that counts; one from before the gate that does not is as good as none."""
+        stored = self._store.get(question.key)
+        if stored is not None and unusable(stored, wanted(question.body)) is not None:
+            self._unusable.add(question.key)
+            return None
+        return stored
 
     async def _ask(self, question: Question, encoded: Mapping[str, str]) -> RequestOutcome:
         """Ask once, also where two clips hold the same sound and come at the same time."""
@@ -183,8 +198,9 @@ class Dispatcher:
                 reply = await endpoint.chat(body)
             except Rejected as problem:
                 self.counts.rejected += 1
-                return RequestOutcome(None, str(problem))
-            self._store.put(question.key, reply, time.perf_counter() - started)
+                return RequestOutcome(None, str(problem), ask_again=not problem.final)
+            seconds = time.perf_counter() - started
+            self._store.put(question.key, reply, seconds, replace=question.key in self._unusable)
         usage = usage_of(reply)
         self.counts.asked += 1
         self.counts.usage += usage
@@ -192,9 +208,11 @@ class Dispatcher:
         return RequestOutcome(reply)
 
     def _within_budget(self) -> None:
-        if self._max_cost is not None and self.counts.cost >= self._max_cost:
+        wasted = Usage() if self._endpoint is None else self._endpoint.discarded
+        cost = self.counts.cost + self.price.of(wasted)
+        if self._max_cost is not None and cost >= self._max_cost:
             raise BudgetSpent(
-                f"asking stopped: {self.counts.asked} replies cost {self.counts.cost:.2f}, and --max-cost is "
+                f"asking stopped: {self.counts.asked} replies cost {cost:.2f}, and --max-cost is "
                 f"{self._max_cost:g}; they are stored: raise --max-cost and run again to go on"
             )
 

@@ -89,10 +89,11 @@ class Question:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What came of a question: the reply, or why there is none."""
+    """What came of a question: the reply, or why there is none, and whether another time may do."""
 
     reply: Mapping[str, Any] | None
     problem: str | None = None
+    ask_again: bool = False
 
 
 @dataclass(frozen=True)

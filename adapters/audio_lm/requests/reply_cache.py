@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def reply_key(
         repeat: number of the repeat.
     """
     return hash_json([FORMAT, model, revision, question, list(audio_hashes), repeat])
+
+
+@dataclass(frozen=True)
+class StoredReply:
+    """One row of a store.
+
+    Args:
+        key: see :func:`reply_key`.
+        reply: the server's JSON, or the tokens of a text.
+        asked: when it was stored, in seconds since 1970.
+    """
+
+    key: str
+    reply: dict[str, Any]
+    asked: float
 
 
 class ReplyStore:
@@ -79,23 +95,43 @@ class ReplyStore:
             row = found.fetchone()
         return json.loads(row[0]) if row else None
 
-    def put(self, key: str, reply: Mapping[str, Any], seconds: float) -> None:
+    def put(self, key: str, reply: Mapping[str, Any], seconds: float, *, replace: bool = False) -> None:
         """Store a reply and how long it took; a reply that is there already stays as it is.
 
         Args:
             key: see :func:`reply_key`.
             reply: the server's JSON.
             seconds: from the request to the reply.
+            replace: the one that is there is of no use and gives way.
         """
+        verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
         text = json.dumps(reply, ensure_ascii=True, separators=(",", ":"))
         try:
             self._connection.execute(
-                "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", (key, text, seconds, time.time())
+                f"{verb} INTO replies VALUES (?, ?, ?, ?)", (key, text, seconds, time.time())
             )
         except sqlite3.OperationalError as error:
             raise DataError(
                 f"{self.path}: a reply cannot be stored ({error}); make room and run again"
             ) from None
+
+    def stored(self) -> Iterator[StoredReply]:
+        """Yield everything in the store, in no order."""
+        with closing(self._connection.execute("SELECT key, reply, asked FROM replies")) as found:
+            for key, reply, asked in found:
+                yield StoredReply(key, json.loads(reply), asked)
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Remove replies, so that they are asked for again. Returns how many there were."""
+        removed = 0
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for key in keys:
+                removed += self._connection.execute("DELETE FROM replies WHERE key = ?", (key,)).rowcount
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise DataError(f"{self.path}: replies cannot be removed ({error})") from None
+        return removed
 
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM replies").fetchone()[0])

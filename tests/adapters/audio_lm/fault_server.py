@@ -31,12 +31,13 @@ class Faults:
 
     ``script`` is used up first, one entry per request: an HTTP status, or ``drop`` (the connection breaks in the
     middle of the reply), ``garbage`` (no JSON), ``list`` (JSON that is no object), ``hang`` (longer than the client
-    waits), ``ok``. ``poison``: bodies that hold this text always answer ``poison_status``.
+    waits), ``page`` (HTML), ``trickle`` (a space now and then, for ever), ``flood`` (spaces as fast as they go), ``ok``. ``poison``: bodies that hold this text always answer ``poison_status``.
     """
 
     script: list[int | str] = field(default_factory=list)
     poison: str | None = None
     poison_status: int = 500
+    poison_words: str = "this one hurts"
     loading_replies: int = 0
     models: tuple[str, ...] = ("tiny",)
     key: str | None = None
@@ -44,6 +45,10 @@ class Faults:
     words: Callable[[dict[str, Any]], str] = lambda body: "happy"
     reply: Reply | None = None
     """The whole completion, in place of ``words``."""
+    raw: Callable[[dict[str, Any]], str] | None = None
+    """The body as it is sent, in place of both: JSON that a strict writer would not write."""
+    refuses: Callable[[dict[str, Any]], bool] | None = None
+    """Whether a body is answered with HTTP 400."""
     retry_after: str | None = None
     die_after: int | None = None
 
@@ -101,7 +106,9 @@ class FaultServer:
         if faults.seconds:
             await asyncio.sleep(faults.seconds)
         if faults.poison is not None and faults.poison in json.dumps(body, ensure_ascii=False):
-            return self._error(faults.poison_status, "this one hurts")
+            return self._error(faults.poison_status, faults.poison_words)
+        if faults.refuses is not None and faults.refuses(body):
+            return self._error(400, faults.poison_words)
         step = faults.script.pop(0) if faults.script else "ok"
         if isinstance(step, int):
             headers = {"retry-after": faults.retry_after} if faults.retry_after else None
@@ -110,6 +117,10 @@ class FaultServer:
             return Response('{"choices": [{"mess', media_type="application/json")
         if step == "list":
             return JSONResponse([1, 2, 3])
+        if step == "page":
+            return Response("<html>gateway</html>", media_type="text/html")
+        if step in ("trickle", "flood"):
+            return StreamingResponse(_endless(step), media_type="application/json")
         if step == "hang":
             await asyncio.sleep(30)
         if step == "drop":
@@ -117,6 +128,8 @@ class FaultServer:
                 _broken(), headers={"content-length": "1000"}, media_type="application/json"
             )
         self.answered[name] += 1
+        if faults.raw is not None:
+            return Response(faults.raw(body), media_type="application/json")
         return JSONResponse(faults.reply(body) if faults.reply else completion(faults.words(body)))
 
     @property
@@ -130,6 +143,12 @@ class FaultServer:
 async def _broken() -> AsyncIterator[bytes]:
     yield b'{"choices": '
     raise ConnectionResetError
+
+
+async def _endless(how: str) -> AsyncIterator[bytes]:
+    while True:
+        yield b" " * (1 if how == "trickle" else 2**16)
+        await asyncio.sleep(0.02 if how == "trickle" else 0)
 
 
 def completion(text: str, **choice: Any) -> dict[str, Any]:

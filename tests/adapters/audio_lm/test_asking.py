@@ -93,7 +93,7 @@ def test_the_first_question_of_a_clip_is_answered_before_the_others_are_sent(tmp
 
 
 def test_concurrency_is_kept_and_used(tmp_path: Path) -> None:
-    with running(Faults(seconds=0.02)) as (server, address):
+    with running(Faults(seconds=0.1)) as (server, address):
         ask(tmp_path / "r.sqlite", address, 30, concurrency=7)
         assert server.most_busy == 7
 

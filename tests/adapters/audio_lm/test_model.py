@@ -59,19 +59,26 @@ def test_free_replies_are_read_by_the_parser_and_kept_as_they_came(tmp_path: Pat
 
 def test_a_free_reply_that_was_cut_off_is_unparsed(tmp_path: Path) -> None:
     def reply(body: dict[str, Any]) -> dict[str, Any]:
-        return completion("The speaker is happy, although", finish_reason="length")
+        cut = "length" if clip_sent(body)[0] == 1 else "stop"
+        return completion("The speaker is happy, although", finish_reason=cut)
 
     with running(Faults(reply=reply)) as (_, address):
-        assert ask(address, clips(1), tmp_path, mode="free").statuses == ("unparsed",)
+        assert ask(address, clips(2), tmp_path, mode="free").statuses == ("unparsed", "ok")
 
 
 def test_a_reply_that_the_server_filtered_is_refused(tmp_path: Path) -> None:
     def reply(body: dict[str, Any]) -> dict[str, Any]:
-        return completion("", finish_reason="content_filter")
+        if clip_sent(body)[0] == 1:
+            return completion("", finish_reason="content_filter")
+        return (
+            completion("happy")
+            if "allowed_token_ids" not in body
+            else letter_reply(body, dict.fromkeys(LABELS, 0.25))
+        )
 
     for mode in ("choice", "free", "likelihood"):
         with running(Faults(reply=reply)) as (_, address):
-            assert ask(address, clips(1), tmp_path, mode=mode).statuses == ("refused",)
+            assert ask(address, clips(2), tmp_path, mode=mode).statuses == ("refused", "ok")
 
 
 def letter_reply(body: dict[str, Any], wanted: dict[str, float], bias: float = 0.0) -> dict[str, Any]:
@@ -254,12 +261,17 @@ def test_hostile_replies_are_rows(tmp_path: Path) -> None:
         completion("<script>alert(1)</script>"),
         completion("x" * 1_000_000),
         completion("\u202e\x00 happy"),
+        completion("sad"),
     ]
-    for mode in ("choice", "free", "likelihood", "likelihood-sum"):
+    for mode in ("choice", "free"):
         with running(Faults(reply=lambda body: dict(nasty[clip_sent(body)[0] - 1]))) as (_, address):
             answers = ask(address, clips(len(nasty)), tmp_path, mode=mode)
-        assert set(answers.statuses) <= {"ok", "unparsed", "refused"}
-        assert answers.statuses[0] == "unparsed"
+        assert answers.statuses[:5] == ("failed",) * 5
+        assert set(answers.statuses[5:]) <= {"ok", "unparsed", "refused"}
+    for mode in ("likelihood", "likelihood-sum"):
+        faults = Faults(reply=lambda body: dict(nasty[clip_sent(body)[0] - 1]))
+        with running(faults) as (_, address), pytest.raises(CannotRun, match="no usable answer in 9 of 9"):
+            ask(address, clips(len(nasty)), tmp_path, mode=mode)
 
 
 def test_words_with_quotes_and_prefixes_come_back_as_the_label_they_are(tmp_path: Path) -> None:
@@ -317,7 +329,10 @@ def test_dimensions_are_asked_on_the_stated_scale_and_come_back_in_0_to_1(tmp_pa
 def test_free_ratings_are_taken_only_as_numbers_on_the_scale(
     tmp_path: Path, reply: str, expected: list[float | None]
 ) -> None:
-    with running(Faults(words=lambda body: reply)) as (_, address):
+    def words(body: dict[str, Any]) -> str:
+        return reply if "valence" in text(body) else "happy"
+
+    with running(Faults(words=words)) as (_, address):
         answers = ask(address, clips(1), tmp_path, mode="free", rated=True, dimensions=[1, 5])
     assert answers.dimensions is not None
     found = [None if math.isnan(x) else round(x, 9) for x in answers.dimensions[0].tolist()]
