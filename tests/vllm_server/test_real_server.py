@@ -82,7 +82,7 @@ def test_choice_and_likelihood_answer_every_clip_and_gibberish_alone_is_no_resul
     choice = ask(server.address, asked, tmp_path, mode="choice", orders=2)
     likely = ask(server.address, asked, tmp_path, mode="likelihood", orders=4)
     summed = ask(server.address, asked, tmp_path, mode="likelihood-sum")
-    with pytest.raises(CannotRun, match="no usable answer in 12 of 12: .*12 unparsed"):
+    with pytest.raises(CannotRun, match=r"no usable answer in 12 of 12: .*12 unparsed"):
         ask(server.address, asked, tmp_path, mode="free", max_tokens=16)
     for answers in (choice, likely, summed):
         assert set(answers.statuses) == {"ok"}
