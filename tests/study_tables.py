@@ -156,7 +156,8 @@ def _decimals(s: dict[str, Any]) -> str:
 
 
 def _difference(p: PairResult) -> str:
-    points = f"{100 * p.difference:+.1f} ({100 * p.low:+.1f} to {100 * p.high:+.1f})".replace("-", "−")
+    low, high = p.simultaneous_low, p.simultaneous_high
+    points = f"{100 * p.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
     said = "not separated" if "separate" in p.verdict else p.verdict
     return f"{points}, adjusted p = {p.p_adjusted:.2g}: {said}"
 
