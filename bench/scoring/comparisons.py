@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from bench.statistics.intervals import difference_interval, occupied, t_degrees
 from bench.statistics.paired_tests import compare_family
 from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
+from bench.statistics.sign_flips import least_variance
 
 SUPERVISION = {
     "reference": "no learning",
@@ -477,10 +479,13 @@ def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> Paired
         return None
     try:
         table = occupied(chosen, np.stack([first, second]))
-        jackknifed = jackknife(chosen, chosen.components(table[0]), chosen.components(table[1]))
+        components = chosen.components(table)
+        jackknifed = jackknife(chosen, components[0], components[1])
     except CannotSeparate as error:
         return PairedDifference(values[0] - values[1], None, None, f"none: {error}")
-    low, high = difference_interval(chosen, jackknifed, level, t_degrees(chosen, table[0]))
+    least = least_variance(chosen, components[0])
+    widened = replace(jackknifed, standard_error=math.hypot(jackknifed.standard_error, math.sqrt(least)))
+    low, high = difference_interval(chosen, widened, level, t_degrees(chosen, table[0]))
     return PairedDifference(
         jackknifed.estimate, low, high, f"jackknife-t over {len(table[0])} clusters, paired"
     )
