@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.audio_lm import parse_reply
+from adapters.audio_lm.model import AudioLanguageModel
 from adapters.audio_lm.requests.option_orders import option_orders
 from adapters.audio_lm.requests.prompt_page import prompt_page
 from adapters.audio_lm.requests.prompts import (
@@ -19,7 +21,9 @@ from adapters.audio_lm.requests.prompts import (
     render,
     render_dimensions,
 )
+from bench.cards.registry import load_system
 from bench.errors import UsageError
+from bench.execution.contract import sent_with_one_clip
 
 SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 PAPER_ORDER = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -145,3 +149,22 @@ def test_disgust_is_not_called_hatred_nor_loudness_violence_and_widths_are_not_m
         for text in [*shown, asked.settings.text_only, asked.settings.dimensions.split("JSON")[0]]:
             halves = [c for c in text if c in ",:;()!?" and unicodedata.east_asian_width(c) == "Na"]
             assert not halves, text
+
+
+def test_a_card_can_wrap_the_question_as_its_owner_prompts_and_the_check_shows_what_is_sent() -> None:
+    card = load_system("meralion-2-10b-choice")
+    sent = sent_with_one_clip(card, SEVEN)
+    assert sent is not None
+    (message,) = json.loads(sent)
+    (words,) = [p["text"] for p in message["content"] if p["type"] == "text"]
+    assert words == (
+        "Instruction: Determine the speaker's emotion in the given audio. Reply with a single label from: Neutral, Happy, Sad, "
+        "Angry, Fearful, Disgusted, Surprised. \nFollow the text instruction based on the following audio: <SpeechHere>"
+    )
+    assert sent_with_one_clip(load_system("majority"), SEVEN) is None
+
+
+@pytest.mark.parametrize("template", ["no slot", "{text} and {text}"])
+def test_a_template_without_one_slot_is_refused(template: str) -> None:
+    with pytest.raises(UsageError, match=r"template must hold \{text\} once"):
+        AudioLanguageModel(model="m", mode="free", template=template)
