@@ -8,7 +8,7 @@ from itertools import groupby
 from bench.scoring.plan_log import PlanLog, PlanLogEntry, follows, plan_changes, steps
 from bench.scoring.record_schema import CountedFacts, PlanChange, PlanSeen
 
-FIXED = "fixed before the results: this run's plan log shows the plan with no cell computed"
+FIXED = "the analysis was fixed before the results: this run's plan log shows it with no cell computed"
 UNLOGGED = "when the plan was made was not logged"
 ELSEWHERE = "the predictions were made elsewhere, so nothing shows whether the plan or the answers came first"
 
