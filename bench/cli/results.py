@@ -121,7 +121,7 @@ def _missing(run: Path) -> list[str]:
         outcomes = read_run_data(run).outcomes
     except BenchError as error:
         return [f"what is missing from this run cannot be told: {error}"]
-    words = {"unscorable": "not scored", "failed": "failed", "cannot run here": "skipped"}
+    words = {"unscorable": "not scored", "failed": "failed", "blocked": "skipped", "refused": "skipped"}
     return [
         f"{words.get(o.state, o.state)}: {o.system} on {o.task} ({o.protocol}, {o.condition}): {o.reason}"
         for o in outcomes

@@ -28,15 +28,19 @@ from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
 from bench.storage.hashing import HASH
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
-"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
+"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same. Before schema 3 no
+record says when its plan was made, nor which code answered its cells."""
+PLAN_LOGGED_SINCE = 3
+"""Schema from which a record of a run says when its plan was first seen."""
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
+CodeVersion = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
 Notes = dict[Text, dict[str, Any]]
 """What each fit noted, by its name (``fold 0 seed 1``): JSON of the adapter's own."""
 
@@ -236,6 +240,34 @@ class ImportOrigin(_Part):
     rows: Count
 
 
+class PlanChange(_Part):
+    """What was changed of a plan, and after how many finished cells of how many there were to be.
+
+    ``what`` is a field of the analysis plan, ``systems added``, ``systems left out`` or ``seeds of SYSTEM``; the last three
+    are those of the record's own comparison family.
+    """
+
+    what: Text
+    old: Text
+    new: Text
+    cells: Count
+    of: Count
+
+
+class PlanSeen(_Part):
+    """When the plan that judges a record was first seen in its run, counted in cells: times stand in the log alone."""
+
+    plan_hash: Hash
+    cells: Count
+    """Cells that were finished in the run when this analysis plan was first seen."""
+    of: Count
+    """Those cells and the ones that the plan still asked for."""
+    logged_from: Count
+    """Cells that were finished when the run's log began: 0 unless the log was begun late."""
+    changes: Annotated[tuple[PlanChange, ...], Field(max_length=10_000)] = ()
+    """What was changed once there were finished cells, oldest first."""
+
+
 class CountedFacts(_Part):
     """Who answered what under which plan, and what was counted: everything that figures are computed from, and what explains them."""
 
@@ -279,13 +311,17 @@ class CountedFacts(_Part):
     matrix: Word
     matrix_hash: Hash
     plan: AnalysisPlan
+    plan_seen: PlanSeen | None = None
+    """None where nothing was logged: before schema 3, and outside a run."""
+    cells_code: Annotated[tuple[CodeVersion, ...], Field(max_length=1000)] = ()
+    """Versions of the code that answered its cells; nothing before schema 3."""
     imported: ImportOrigin | None = None
     card: SystemCard
     """An :class:`ImportedCard` where the predictions were imported and it names no code of this suite."""
     corpus_card: CorpusCard
     system_identity: Hash
     weights_hash: Hash | None
-    code_version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
+    code_version: CodeVersion
     folds_hash: Hash
     content_hash: Hash
     figures_code: Hash | None = None

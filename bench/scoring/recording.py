@@ -19,6 +19,7 @@ from bench.scoring.record_schema import (
     SCHEMA_VERSION,
     CountedFacts,
     LeakDescription,
+    PlanSeen,
     ScoredFacts,
     SourceDescription,
     written_out,
@@ -56,6 +57,14 @@ class RecordStamp:
     sources: tuple[TrainingSource, ...]
     matrix: str
     matrix_hash: str
+    plan_seen: PlanSeen | None = None
+    cells_code: tuple[str, ...] = ()
+    """Versions of the code that answered the cells."""
+
+    def logged(self) -> dict[str, Any]:
+        """What is said of the plan's and the cells' origin, where anything is known."""
+        known = {"plan_seen": self.plan_seen, "cells_code": self.cells_code}
+        return {name: value for name, value in known.items() if value}
 
 
 def score_record(
@@ -132,6 +141,7 @@ def score_record(
         content_hash=task.content_hash,
         figures_code=figures_code(),
         notes=dict(notes),
+        **stamp.logged(),
         **counted.described(),
     )
     asked = variant_facts(whole, stamp.protocol, tables)
