@@ -14,7 +14,7 @@ from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 
 FIT: Mapping[str, str] = {
-    "system_identity": "the system (its card, or the code of its adapter or probe)",
+    "system_identity": "the system (its card and the code of its adapter)",
     "weights_hash": "weights",
     "protocol": "protocol",
     "training": "what was learnt from",
@@ -71,13 +71,15 @@ def what_differs(a: Record, b: Record, *, code: bool = True) -> tuple[str, ...]:
         In words, the weightiest first; nothing where the two come from the same fits on the same clips.
     """
     facts = {**FIT, **TESTED, **(CODE if code else {})}
-    return tuple(words for name, words in facts.items() if getattr(a.facts, name) != getattr(b.facts, name))
+    return tuple(
+        words for name, words in facts.items() if getattr(a.facts, name, None) != getattr(b.facts, name, None)
+    )
 
 
 def on_same_clips(a: Record, b: Record) -> bool:
     """Whether two systems answered one question: the same clips in the same clusters and folds, with the same labels on offer."""
     names = (*TESTED, "labels_offered")
-    return all(getattr(a.facts, name) == getattr(b.facts, name) for name in names)
+    return all(getattr(a.facts, name, None) == getattr(b.facts, name, None) for name in names)
 
 
 def less(subject: Subject, a: Record, b: Record, level: float, *, code: bool = True) -> Less:

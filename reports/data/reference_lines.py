@@ -16,7 +16,7 @@ Standing = Literal["above", "not shown above", "below"]
 OLD_RULE = "1/K of the K true classes: the record does not say what was on offer"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class GuessLine:
     """What guessing scores, 0..1, and by which rule, in words."""
 
@@ -78,10 +78,34 @@ def standing(row: ScoreRow, line: GuessLine | None) -> Standing | None:
     return "below" if row.high < line.value else "not shown above"
 
 
-def runs_against_priors(subject: Subject, record: Record) -> bool:
-    """Whether guessing by how often labels were learnt from scores less than guessing blindly: the test side has them otherwise."""
-    prior, uniform = (level_of(record, subject.view, subject.outside, r) for r in ("prior", "uniform"))
-    return prior is not None and uniform is not None and prior.ua < uniform.ua - 1e-9
+def best_guess(subject: Subject, record: Record) -> GuessLine | None:
+    """The most that any rule scores that hears nothing: in a view, the commonest label can be worth more than a uniform guess."""
+    if subject.metric not in ("ua", "wa"):
+        return None
+    known = [
+        (x.ua if subject.metric == "ua" else x.wa, words)
+        for rule, words in RULES.items()
+        if (x := level_of(record, subject.view, subject.outside, rule)) is not None
+    ]
+    return GuessLine(*max(known)) if known else None
+
+
+CLEARLY = 0.9
+"""Share of a uniform guess's UA below which priors are said to run against the test side; folds alone take a hundredth."""
+
+
+def against_priors(subject: Subject, record: Record) -> tuple[GuessLine, GuessLine] | None:
+    """What going by the training side's frequencies scores, and a uniform guess, in UA, where the first is clearly less.
+
+    What is frequent on the training side is then rare on the test side, and priors run against it.
+    """
+    levels = {r: level_of(record, subject.view, subject.outside, r) for r in RULES}
+    majority, prior, uniform = (levels[r] for r in ("majority", "prior", "uniform"))
+    if majority is None or prior is None or uniform is None:
+        return None
+    learnt = min(GuessLine(majority.ua, RULES["majority"]), GuessLine(prior.ua, RULES["prior"]))
+    blind = GuessLine(uniform.ua, RULES["uniform"])
+    return (learnt, blind) if learnt.value < CLEARLY * blind.value else None
 
 
 def listeners_of(record: Record, subject: Subject) -> list[ListenerScore]:

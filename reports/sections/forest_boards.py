@@ -16,10 +16,11 @@ from reports.data.comparisons import TaskComparison
 from reports.data.reference_lines import (
     GuessLine,
     Standing,
+    against_priors,
+    best_guess,
     guess_line,
     height_above,
     human_line,
-    runs_against_priors,
     shared_line,
     standing,
 )
@@ -43,12 +44,21 @@ class BoardRow:
     bar: Bar
     rank: RankInterval | None
     others: tuple[ScoreCell, ...]
+    low: float | None
     line: GuessLine | None
     """What a guess scores, by what this system was offered."""
     standing: Standing | None
     """Where the interval lies against that; None where there is no such line or no interval."""
-    against_priors: bool
-    """Whether what was learnt of how frequent labels are runs against the test side."""
+    best_guess: GuessLine | None
+    """The most that any rule scores that hears nothing."""
+    against_priors: tuple[GuessLine, GuessLine] | None
+    """What going by the training side's frequencies scores, and a uniform guess, where the first is clearly less."""
+
+    @property
+    def only_above_uniform(self) -> bool:
+        """Whether it is above a uniform guess, and not shown above the best rule that hears nothing."""
+        row, best = self.low, self.best_guess
+        return self.standing == "above" and row is not None and best is not None and row <= best.value
 
 
 @dataclass(frozen=True)
@@ -161,9 +171,11 @@ def _board_row(subject: Subject, record: Record, axis: PlotAxis, rank: RankInter
         bar=bar(axis, row.estimate, low, high, track=track, chance=line.value if line else None),
         rank=None if track == "reference" else rank,
         others=tuple(score_of(_beside(subject, m).row(record)) for m in _others(subject)),
+        low=low,
         line=line,
         standing=standing(row, line),
-        against_priors=runs_against_priors(subject, record),
+        best_guess=best_guess(subject, record),
+        against_priors=against_priors(subject, record),
     )
 
 
