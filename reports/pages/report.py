@@ -321,12 +321,14 @@ class Site:
         sentences = []
         for track in formatting.TRACK_TITLES:
             led: dict[str, list[bool]] = {}
+            total = 0
             for comparison, subject in shown:
-                members = comparison.members(subject, track)
-                if len(members) > 1 and track != "reference":
-                    rank = comparison.rank(subject, track, members[0].system)
-                    led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
-            total = sum(map(len, led.values()))
+                if len(comparison.members(subject, track)) < 2 or track == "reference":
+                    continue
+                total += 1
+                for leader in formatting.leaders(comparison, subject, track):
+                    rank = comparison.rank(subject, track, leader.system)
+                    led.setdefault(leader.system, []).append(rank is not None and rank.worst == 1)
             if not total:
                 continue
             parts = [
@@ -334,7 +336,10 @@ class Site:
                 + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
                 for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
             ]
-            sentences.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+            shared = " Equal scores count for each." if sum(map(len, led.values())) > total else ""
+            sentences.append(
+                f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.{shared}"
+            )
         return sentences
 
     def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
