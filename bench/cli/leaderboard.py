@@ -30,11 +30,17 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
                 "folder": str(added.publication.folder.root),
                 "published": list(added.published),
                 "left_out": added.left_out,
+                "superseded": list(added.superseded),
             }
         )
         return
     for stem, reason in sorted(added.left_out.items()):
         print(f"not published: {stem}: {reason}", file=sys.stderr)
+    if added.superseded:
+        console().print(
+            f"{len(added.superseded)} earlier record(s) kept in {added.publication.folder.superseded}",
+            soft_wrap=True,
+        )
     console().print(
         f"{len(added.published)} record(s) published in {added.publication.folder.root}; check them with: "
         f"serbench leaderboard validate --results {results}",

@@ -12,6 +12,7 @@ from bench.errors import BenchError, DataError
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board, Publication, plan_of
+from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import require_possible, require_tables
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import figures_code
@@ -144,6 +145,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             continue
         if fault := publication.broken_seal():
             problems.append(BoardProblem(publication.name, "", fault))
+        problems += [BoardProblem(publication.name, stem, said) for stem, said in superseded_faults(publication, believed.record)]  # fmt: skip
         tasks = RebuiltTasks(corpora, None)
         for path in publication.record_paths():
             try:
