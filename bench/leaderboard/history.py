@@ -172,21 +172,25 @@ class VersionSpread:
         """Versions by which the sign is not that of ``difference``."""
         return tuple(p for p in self.pairs if _sign(p.difference) != _sign(difference))
 
-    def words(self, *, percent: bool = True) -> str:
+    def words(self, first: str, second: str, *, percent: bool = True) -> str:
         """Say how far it moves, and whether its sign does; nothing where each system has one version.
 
+        Args:
+            first: name of the system that comes first in the difference.
+            second: name of the one that is taken from it.
+            percent: the metric is a share, written in points.
+
         >>> pair = VersionPair("quick", "studies/a", "1", "2", 0.006)
-        >>> VersionSpread((pair, VersionPair("quick", "quick", "1", "1", -0.001))).words()
-        'Over the published versions of the two the difference runs from −0.1 to 0.6 points: its sign depends on the version.'
+        >>> VersionSpread((pair, VersionPair("quick", "quick", "1", "1", -0.001))).words("a", "b")
+        'Over their published versions, a less b runs from −0.1 to 0.6 points: the sign depends on the version.'
         """
         if len(self.pairs) < 2:
             return ""
         low, high = (_figure(x, percent) for x in (self.low, self.high))
         unit = " points" if percent else ""
-        said = f"from {low} to {high}{unit}" if low != high else f"stays {low}{unit}"
-        verb = "runs " if low != high else ""
-        end = ": its sign depends on the version." if self.sign_depends else "."
-        return f"Over the published versions of the two the difference {verb}{said}{end}"
+        moves = f"runs from {low} to {high}{unit}" if low != high else f"stays {low}{unit}"
+        end = ": the sign depends on the version." if self.sign_depends else "."
+        return f"Over their published versions, {first} less {second} {moves}{end}"
 
 
 def version_spread(
