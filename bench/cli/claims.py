@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import DataError
-from bench.leaderboard.claims.ledger import Claim, Ledger, derive_ledger
+from bench.leaderboard.claims.ledger import Claim, ClaimLedger, derive_ledger
 from bench.leaderboard.claims.pages import page_faults, write_pages
 from bench.leaderboard.claims.sentences import claim_sentence, summary
 from bench.leaderboard.evidence import publications, read_evidence
@@ -66,13 +66,13 @@ def require_sealed(results: Path) -> None:
             raise DataError(fault)
 
 
-def _verdict(ledger: Ledger, faults: int) -> str:
+def _verdict(ledger: ClaimLedger, faults: int) -> str:
     sources = len({e.publication for e in ledger.evidence})
     of = f"{len(ledger.claims)} claims from {len(ledger.evidence)} records of {sources} publications"
     return f"{of}: {f'{faults} fault(s) on the pages' if faults else 'the pages say nothing else'}"
 
 
-def _print_claims(ledger: Ledger) -> None:
+def _print_claims(ledger: ClaimLedger) -> None:
     for question in ledger.rules.questions:
         asked = ledger.of(question.id)
         console().print(

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Board, Validation, add_run, retract, validate
+from bench.leaderboard.studies import check_studies
 from bench.leaderboard.validation import BADGES
 from bench.storage.run_folder import cache_folder
 
@@ -60,12 +61,18 @@ def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         The exit code: 0 when nothing is refused, else 1.
     """
     found = validate(Board(results), data, cache=checked_folder())
+    studied = check_studies(results, checked_folder())
+    found = Validation(found.records, (*found.problems, *studied.problems))
     if as_json:
         print_json(
-            {"records": [r.as_json() for r in found.records], "problems": [p.as_json() for p in found.problems]}
-        )  # fmt: skip
+            {
+                "records": [r.as_json() for r in found.records],
+                "studies": {s.name: len(s.records) for s in studied.studies},
+                "problems": [p.as_json() for p in found.problems],
+            }
+        )
     else:
-        _print(found)
+        _print(found, sum(len(s.records) for s in studied.studies))
     return 1 if found.problems else 0
 
 
@@ -74,7 +81,7 @@ def checked_folder() -> Path:
     return cache_folder() / "board" / "checked"
 
 
-def _print(found: Validation) -> None:
+def _print(found: Validation, studied: int) -> None:
     print_table(
         "",
         ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
@@ -89,7 +96,8 @@ def _print(found: Validation) -> None:
             console().print(f"{badge}: {meaning}", soft_wrap=True)
     for problem in found.problems:
         print(f"refused: {problem.sentence}", file=sys.stderr)
-    holding = f"{len(found.records)} record(s) hold"
+    beside = f", and {studied} of studies" if studied else ""
+    holding = f"{len(found.records)} record(s) hold{beside}"
     console().print(
         f"{holding}, {len(found.problems)} problem(s)" if found.problems else f"{holding}, nothing is refused"
     )
@@ -147,9 +155,10 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 
     board = Board(results)
     found = validate(board, data, cache=checked_folder())
-    require_sound(found)
+    studied = check_studies(results, checked_folder())
+    require_sound(Validation(found.records, (*found.problems, *studied.problems)))
     tests = ComparisonCache(cache_folder() / "board" / "comparisons")
-    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
+    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages", studied.studies)
     if as_json:
         print_json(
             {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from bench.errors import UsageError
@@ -63,11 +64,14 @@ class Evidence:
         return self.score(metric, view, dimension=dimension)
 
 
-def read_evidence(root: Path) -> tuple[Evidence, ...]:
+def read_evidence(
+    root: Path, known: Mapping[Path, RecordFacts] = MappingProxyType({})
+) -> tuple[Evidence, ...]:
     """Read every record that was published in a folder of results.
 
     Args:
         root: the folder: publications of the board in it, studies under ``studies/``.
+        known: records that were read before, by path.
 
     Returns:
         Records by publication, those of the board first; of each publication its superseded ones last.
@@ -78,7 +82,7 @@ def read_evidence(root: Path) -> tuple[Evidence, ...]:
     """
     found: list[Evidence] = []
     for publication, standing in publications(root):
-        found += _records(publication, publication_name(root, publication), standing)
+        found += _records(publication, publication_name(root, publication), standing, known)
     return tuple(found)
 
 
@@ -110,11 +114,14 @@ def publication_name(root: Path, publication: Publication) -> str:
     return publication.folder.root.relative_to(root).as_posix()
 
 
-def _records(publication: Publication, name: str, standing: Standing) -> Iterator[Evidence]:
+def _records(
+    publication: Publication, name: str, standing: Standing, known: Mapping[Path, RecordFacts]
+) -> Iterator[Evidence]:
     retracted = publication.retractions()
     for path in publication.record_paths():
         reason = retracted.get(path.stem, "")
-        yield Evidence(name, "retracted" if reason else standing, path, read_facts(path), reason)
+        facts = known.get(path) or read_facts(path)
+        yield Evidence(name, "retracted" if reason else standing, path, facts, reason)
     for earlier in superseded(publication):
         taken_back = earlier.retractions()
         for path in earlier.record_paths():

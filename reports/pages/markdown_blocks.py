@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from bench.errors import DataError, nearest
-from bench.leaderboard.claims.ledger import Ledger
+from bench.leaderboard.claims.ledger import ClaimLedger
 from bench.leaderboard.claims.sentences import NOTHING, block, summary
 from bench.leaderboard.claims.verdicts import planned_verdicts, verdict_line
 from bench.leaderboard.evidence import Evidence
@@ -24,7 +24,7 @@ class MarkdownBlocks:
         ledger: claims, and everything published.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ClaimLedger) -> None:
         self._ledger = ledger
         self._cells = ledger.cells
         self._made: dict[str, str] = {}

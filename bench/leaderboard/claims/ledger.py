@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from bench.leaderboard.publication import Board
 from bench.leaderboard.validation import BINDING
 from bench.scoring.comparisons import PairResult, run_family
 from bench.scoring.record_schema import RecordFacts
-from bench.scoring.records import Record
+from bench.scoring.records import CountsKey, Record
 from bench.scoring.rescoring import TOLERANCE
 
 Side = Literal["ahead", "behind", "level"]
@@ -123,7 +123,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class ClaimLedger:
     """All claims, and what they were derived from."""
 
     root: Path
@@ -141,11 +141,21 @@ class Ledger:
         return by_cell(self.evidence)
 
 
-def derive_ledger(root: Path) -> Ledger:
+RunFamily = Callable[
+    [str, Sequence[Record], Sequence[tuple[str, str]], Sequence[str], Collection[CountsKey]], list[PairResult]
+]
+"""Tests a family: :func:`bench.scoring.comparisons.run_family`, or the same with a memory."""
+
+
+def derive_ledger(
+    root: Path, evidence: Sequence[Evidence] | None = None, test: RunFamily = run_family
+) -> ClaimLedger:
     """Answer every question of ``claims.yaml`` from every record published in a folder of results.
 
     Args:
         root: the folder, studies in it included.
+        evidence: everything published in it, where it was read before.
+        test: tests a family of comparisons.
 
     Returns:
         The claims.
@@ -155,13 +165,13 @@ def derive_ledger(root: Path) -> Ledger:
         DataError: a proposed system that no record holds, or a record that was changed by hand.
     """
     rules = read_rules(root)
-    evidence = read_evidence(root)
+    evidence = tuple(read_evidence(root) if evidence is None else evidence)
     plan = Board(root).rules.plan
     for pattern in rules.proposed:
         if not any(fnmatch.fnmatchcase(e.facts.system, pattern) for e in evidence):
             raise DataError(f"{root / 'claims.yaml'}: proposes {pattern!r}, of which no record is published; name a system that was measured")  # fmt: skip
-    claims = [c for q in rules.questions for c in _answers(q, rules, evidence, plan)]
-    return Ledger(root, rules, evidence, tuple(claims))
+    claims = [c for q in rules.questions for c in _answers(q, rules, evidence, plan, test)]
+    return ClaimLedger(root, rules, evidence, tuple(claims))
 
 
 def is_proposed(system: str, rules: ClaimRules) -> bool:
@@ -195,7 +205,7 @@ def standing_version(versions: Iterable[Evidence]) -> Evidence | None:
 
 
 def _answers(
-    question: Question, rules: ClaimRules, evidence: Sequence[Evidence], plan: AnalysisPlan
+    question: Question, rules: ClaimRules, evidence: Sequence[Evidence], plan: AnalysisPlan, test: RunFamily
 ) -> list[Claim]:
     cells = by_cell([e for e in evidence if _asked(e, question)])
     claims = []
@@ -213,7 +223,7 @@ def _answers(
             name = "/".join(
                 [question.id, *([track] if track else []), cell[1], *([cell[0]] if several else [])]
             )
-            claims.append(_claim(name, question, track, own, versions, members, plan))
+            claims.append(_claim(name, question, track, own, versions, members, plan, test))
     return claims
 
 
@@ -270,6 +280,7 @@ def _claim(
     versions: Sequence[Evidence],
     cells: Sequence[Sequence[Evidence]],
     plan: AnalysisPlan,
+    test: RunFamily,
 ) -> Claim:
     score = _score(question, own, plan)
     standing = [e for c in cells if (e := standing_version(c)) is not None and e.score(*score) is not None]
@@ -277,7 +288,7 @@ def _claim(
     elsewhere = tuple(sorted(e.facts.system for e in standing if e not in met))
     best = max(met, key=lambda e: (_estimate(e, score), e.facts.system), default=None)
     tied = tuple(sorted(e.facts.system for e in met if best and e is not best and _same(e, best, score)))
-    pairing, untested = _tested(own, best, met, score, plan) if best else (None, "")
+    pairing, untested = _tested(own, best, met, score, plan, test) if best else (None, "")
     by_system = {c[0].facts.system: c for c in cells}
     spread = _spread(versions, by_system[best.facts.system] if best else (), score)
     claim = Claim(
@@ -332,7 +343,12 @@ def _contestant(e: Evidence, score: tuple[str, str, str]) -> Contestant:
 
 
 def _tested(
-    own: Evidence, best: Evidence, met: Sequence[Evidence], score: tuple[str, str, str], plan: AnalysisPlan
+    own: Evidence,
+    best: Evidence,
+    met: Sequence[Evidence],
+    score: tuple[str, str, str],
+    plan: AnalysisPlan,
+    test: RunFamily,
 ) -> tuple[PairResult | None, str]:
     """Test the proposed system against all rivals that it can be paired with; the result against the strongest, or why there is none."""
     if reason := unpaired(own, best, plan):
@@ -343,7 +359,7 @@ def _tested(
     pairs = [(own.facts.system, e.facts.system) for e in able]
     key = (view, outside, "all", "category")
     try:
-        found = run_family(FAMILY, records, pairs, (metric,), {key})
+        found = test(FAMILY, records, pairs, (metric,), {key})
     except BenchError as error:
         return None, str(error)
     _require_as_written(own, able, found, score)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import DataError, UsageError
-from bench.leaderboard.claims.ledger import Ledger
+from bench.leaderboard.claims.ledger import ClaimLedger
 from bench.leaderboard.claims.prose import Prose
 from bench.storage.atomic import write_text
 
@@ -31,7 +31,7 @@ class PageFault:
         return {"page": self.page, "line": self.line, "sentence": self.sentence}
 
 
-def claim_pages(ledger: Ledger) -> list[Path]:
+def claim_pages(ledger: ClaimLedger) -> list[Path]:
     """The pages that ``claims.yaml`` names, in its order.
 
     Raises:
@@ -51,7 +51,7 @@ def claim_pages(ledger: Ledger) -> list[Path]:
     return list(found)
 
 
-def write_pages(ledger: Ledger, derive: Callable[[str], str]) -> list[Path]:
+def write_pages(ledger: ClaimLedger, derive: Callable[[str], str]) -> list[Path]:
     """Write every block of every page from the records.
 
     Args:
@@ -79,7 +79,7 @@ def _filled(name: str, derive: Callable[[str], str]) -> str:
     return f"<!-- {name} -->\n{text}{chr(10) if text else ''}<!-- /{name} -->"
 
 
-def page_faults(ledger: Ledger, derive: Callable[[str], str]) -> list[PageFault]:
+def page_faults(ledger: ClaimLedger, derive: Callable[[str], str]) -> list[PageFault]:
     """Every place where a page says something else than the records: in blocks, and in sentences between them.
 
     Args:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.errors import nearest
-from bench.leaderboard.claims.ledger import Claim, Ledger, Side, is_proposed
+from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Side, is_proposed
 
 _WON = r"beat(?:s|en)?|outperform(?:s|ed|ing)?|surpass(?:es|ed)?|win(?:s|ning)?|won|defeat(?:s|ed)?|outscor(?:es|ed)|exceed(?:s|ed)?"
 _AHEAD = r"ahead(?: of)?|lead(?:s|ing)?|led|stronger than|better than|higher than|more accurate than|superior(?: to)?|in front of|tops?|best|strongest|highest|first place"
@@ -61,7 +61,7 @@ class Prose:
     rivals: re.Pattern[str]
 
     @classmethod
-    def of(cls, ledger: Ledger) -> Prose:
+    def of(cls, ledger: ClaimLedger) -> Prose:
         """The check against everything that a ledger holds."""
         # Yardsticks are called by plain words, majority and chance, and are nobody's rivals.
         names = {e.facts.system for e in ledger.evidence if e.facts.track != "reference"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.leaderboard.claims.ledger import Claim, Contestant, Ledger
+from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Contestant
 from bench.leaderboard.claims.rules import RIVAL_WORDS, Question
 
 NOTHING = "No published record speaks to this question."
@@ -36,20 +36,21 @@ def summary(claims: Sequence[Claim]) -> str:
         if not met:
             sentences.append(f"Nothing {_scope(own[0])} was measured beside `{system}`.")
             continue
-        sides = []
+        sides: list[str] = []
         for side, words in (("ahead", "ahead of"), ("behind", "behind"), ("level", "level with")):
             if on := [c for c in met if c.side == side]:
                 rival = "it" if sides else f"the strongest system {_scope(met[0])}"
-                sides.append(f"{words} {rival} on {len(on)} ({'; '.join(map(_briefly, on))})")
+                counted = f" on {len(on)}" if len(met) > 1 else ""
+                sides.append(f"{words} {rival}{counted} ({'; '.join(map(_briefly, on))})")
         tasks = len({c.task for c in met})
         pools = len({c.pool for c in met})
         shared = f", which have {pools} {'pool' if pools == 1 else 'pools'} of speakers between them," if pools < tasks else ""  # fmt: skip
-        counted = f"Of {tasks} tasks{shared}" if tasks > 1 else "On the one task"
-        sentences.append(f"{counted} `{system}` is {' and '.join(sides)}.")
+        over = f"Of {tasks} tasks{shared}" if tasks > 1 else "On the one task that was run"
+        sentences.append(f"{over} `{system}` is {' and '.join(sides)}.")
     return " ".join(sentences)
 
 
-def block(ledger: Ledger, question: str) -> str:
+def block(ledger: ClaimLedger, question: str) -> str:
     """A question's block of Markdown: the summary, then a line per claim.
 
     Args:
@@ -86,7 +87,8 @@ def _briefly(claim: Claim) -> str:
     if p is None:
         said = "not tested"
     elif claim.confirmed:
-        said = "confirmed" + (", for these seeds only" if p.rests_on_seeds else "")
+        once = " for the one seed that was run" if p.one_seed else ""
+        said = "confirmed" + (" for these seeds only" if p.rests_on_seeds else once)
     else:
         said = {"equivalent": "equivalent within the margin"}.get(p.verdict, "not confirmed")
     depends = ", and other published versions say otherwise" if claim.contradicting else ""
