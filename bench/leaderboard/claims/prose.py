@@ -33,10 +33,12 @@ PROVEN = re.compile(
 EVERYWHERE = re.compile(r"\b(?:on (?:all|each|every)|everywhere|throughout|always|in every)\b", re.IGNORECASE)
 PRONOUN = re.compile(r"\b(?:it|they|its|their|both|which)\b", re.IGNORECASE)
 REFERENCE = re.compile(r"<!-- claim: (?P<id>[\w./+@-]+) -->")
+_TOKEN = re.compile(r"⟦(?P<id>[^⟧]*)⟧")
+"""A reference while sentences are told apart: its own colon and dots end none."""
 FIGURE = re.compile(r"(?<![\w.])(\d+\.\d)(?![\d.]|\s*%\s*interval)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
-_COMMENT = re.compile(r"<!--(?! claim: ).*?-->", re.DOTALL)
-_END = re.compile(r"(?<=[.!?:;])(?=(?:\*\*|\))?(?:\s+|$))")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_END = re.compile(r"(?<=[.!?;])(?=(?:\*\*|\))?(?:\s+|$))")
 HOW = "put it into a block that serbench claims writes, or name the claim it rests on behind it: <!-- claim: QUESTION/TASK -->"
 
 
@@ -116,7 +118,7 @@ class Prose:
         if EVERYWHERE.search(text) and name not in {c.question.id for c in claims}:
             yield f"speaks of all tasks and rests on one; name the question alone: <!-- claim: {claims[0].question.id} -->"
         known = frozenset[str]().union(*(c.figures for c in claims))
-        if strange := [f for f in FIGURE.findall(REFERENCE.sub("", text)) if f not in known]:
+        if strange := [f for f in FIGURE.findall(text) if f not in known]:
             yield f"gives the figure {strange[0]}, which the claim {name!r} does not hold; it has {', '.join(sorted(known, key=float))}"
 
     def _side(self, text: str) -> Side | None:
@@ -134,13 +136,14 @@ class Prose:
 
 def sentences(page: str) -> Iterator[Sentence]:
     """Sentences of a Markdown page: of paragraphs, entries of lists and cells of tables; not of code that is fenced."""
-    text = _FENCE.sub(lambda m: re.sub(r"[^\n]", "", m[0]), page)
+    text = REFERENCE.sub(r"⟦\g<id>⟧", page.replace("⟦", "[").replace("⟧", "]"))
+    text = _FENCE.sub(lambda m: re.sub(r"[^\n]", "", m[0]), text)
     text = _COMMENT.sub(lambda m: re.sub(r"[^\n]", "", m[0]), text)
     for line, paragraph in _paragraphs(text):
         before = ""
         for part in _split(paragraph):
-            names = tuple(m["id"] for m in REFERENCE.finditer(part))
-            words = " ".join(REFERENCE.sub("", part).split())
+            names = tuple(m["id"] for m in _TOKEN.finditer(part))
+            words = " ".join(_TOKEN.sub("", part).split())
             if words or names:
                 yield Sentence(line, words, names, before)
             before = f"{before} {words}"
@@ -165,9 +168,8 @@ def _split(paragraph: str) -> list[str]:
     """Sentences; a reference behind a full stop belongs to what stands before it."""
     pieces: list[str] = []
     for piece in _END.split(paragraph):
-        lone = REFERENCE.match(piece.lstrip())
-        if pieces and lone:
-            end = piece.index("-->") + 3
+        if pieces and _TOKEN.match(piece.lstrip()):
+            end = piece.index("⟧") + 1
             pieces[-1] += f" {piece[:end]}"
             piece = piece[end:]
         if piece.strip():
