@@ -15,6 +15,7 @@ from bench.leaderboard.outcomes import where_else
 from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
+from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import require_possible, require_tables
 from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.plan_seen import plan_words
@@ -159,6 +160,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             problems.append(BoardProblem(publication.name, "", fault))
         plans = PublishedPlans(publication, described)
         problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
+        problems += [BoardProblem(publication.name, stem, said) for stem, said in superseded_faults(publication, believed.record)]  # fmt: skip
         tasks = RebuiltTasks(corpora, None)
         for path in publication.record_paths():
             try:

@@ -46,9 +46,10 @@ from reports.sections.folds import siblings, split_words
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
+from reports.sections.studies import Histories, StudySection
 
 OWN_PAGES = (
-    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
+    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html", "studies.html",
 )  # fmt: skip
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
@@ -190,6 +191,12 @@ class Site:
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
         self.against: run_changes.Against | None = None
+        self.claims: Sequence[tuple[str, Sequence[str]]] = ()
+        """Of a board, its questions: a summary, and a sentence per claim."""
+        self.studies: Sequence[StudySection] = ()
+        self.histories = Histories({})
+        self.moves: Callable[[PairResult], str] = lambda p: ""
+        """Says of a verdict that its sign depends on the version, where it does."""
         self._reader, self._folder = reader, folder
         self.comparisons = compare_systems(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.comparisons) if c.subjects}
@@ -365,6 +372,7 @@ class Site:
                 for i, c in enumerate(own)
             ],
             "siblings": siblings(task, self.tasks),
+            "histories": self.histories.of_task(task),
             "split_words": split_words(task),
         }
 
@@ -414,6 +422,7 @@ class Site:
             "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
+            "histories": self.histories.of_system(system),
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],
             "work": self.run.work.get(system),
