@@ -37,7 +37,7 @@ from bench.tasks.names import regime, training_name
 
 OUTCOMES_SCHEMA = 1
 GONE = "its record is not in the publication"
-UNKNOWN = "what became of it was not published"
+UNKNOWN = "the publication does not say what became of it"
 _ERROR = 300
 """Characters of an error that is published."""
 _PUBLIC: Mapping[OutcomeState, tuple[OutcomeState, str]] = {

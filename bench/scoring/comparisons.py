@@ -1,4 +1,4 @@
-"""Which systems are compared with which, as the plan fixed it, and what the tests say, in words."""
+"""Which systems are compared with which, as the plan has it, and what the tests say, in words."""
 
 from __future__ import annotations
 

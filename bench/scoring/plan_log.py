@@ -221,7 +221,9 @@ def changes_between(
     """
     found = list(plan_changes(before.plan, _as_written_now(matrix["plan"])))
     for name in ("synthetic", "conditions", "entries", *_INERT):
-        old, new = before.matrix.get(name), matrix.get(name)
+        if name not in before.matrix or name not in matrix:
+            continue  # a version that does not write it says nothing of it
+        old, new = before.matrix[name], matrix[name]
         if _said_otherwise(old, new):
             shown = (_counted(old), _counted(new)) if name == "entries" else (_value(old), _value(new))
             found.append(LoggedChange(what=name, old=shown[0], new=shown[1]))

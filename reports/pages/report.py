@@ -169,7 +169,7 @@ def missing_records(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
     for o in outcomes:
         if o.planned and o.state != "scored":
             groups[o.system, o.protocol, o.condition, o.state, o.reason].append(o.task)
-    return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
+    return [Missing(*key, tuple(dict.fromkeys(tasks))) for key, tasks in groups.items()]
 
 
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
