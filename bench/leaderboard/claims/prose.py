@@ -35,7 +35,7 @@ PROVEN = re.compile(
 )
 EVERYWHERE = re.compile(r"\b(?:on (?:all|each|every)|everywhere|throughout|always|in every)\b", re.IGNORECASE)
 PRONOUN = re.compile(r"\b(?:it|they|its|their|both|which)\b", re.IGNORECASE)
-REFERENCE = re.compile(r"<!-- claim: (?P<id>[\w./+@-]+) -->")
+REFERENCE = re.compile(r"(?<!`)<!-- claim: (?P<id>[\w./+@-]+) -->")
 _TOKEN = re.compile(r"⟦(?P<id>[^⟧]*)⟧")
 """A reference while sentences are told apart: its own colon and dots end none."""
 FIGURE = re.compile(r"(?<![\w.])(\d+\.\d)(?![\d.]|\s*%\s*interval)")
