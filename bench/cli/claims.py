@@ -11,7 +11,7 @@ from bench.leaderboard.claims.ledger import Claim, ClaimLedger, derive_ledger
 from bench.leaderboard.claims.pages import page_faults, write_pages
 from bench.leaderboard.claims.sentences import claim_sentence, summary
 from bench.leaderboard.evidence import publications, read_evidence
-from bench.leaderboard.history import CellHistory, CellVersion, history_of
+from bench.leaderboard.history import CellHistory, history_of
 
 
 def claims(results: Path, *, check: bool, write: bool, as_json: bool) -> int:
@@ -112,7 +112,7 @@ def history(system: str, task: str, results: Path, *, as_json: bool) -> None:
         ("protocol", "condition", "published in", "standing", "code", "seeds", "metric", "estimate", "interval", "remark"),
         [
             (h.regime, h.condition, v.publication, v.standing, v.code_version, len(v.seeds), f"{v.metric} {v.view}",
-             figure(v.estimate), "no interval" if v.low is None else f"{figure(v.low)} – {figure(v.high)}", _remark(v))
+             figure(v.estimate), "no interval" if v.low is None else f"{figure(v.low)} – {figure(v.high)}", "; ".join(v.remarks))
             for h in found
             for v in h.versions
         ],
@@ -127,8 +127,3 @@ def _counted(h: CellHistory) -> str:
     """Say how many values a cell had."""
     values = "one value" if h.values == 1 else f"{h.values} values"
     return f"{h.regime}, {h.condition}: {len(h.versions)} versions, {values}"
-
-
-def _remark(v: CellVersion) -> str:
-    words = [] if v.same_clips else ["other clips or folds"]
-    return "; ".join(words + ([f"retracted: {v.reason}"] if v.reason else []))

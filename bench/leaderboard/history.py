@@ -18,7 +18,7 @@ EXACT = 1e-12
 
 @dataclass(frozen=True)
 class CellVersion:
-    """One published value of a cell. ``same_clips`` is whether it was scored on the clips and folds of the first version listed."""
+    """One published value of a cell. ``same_clips`` and ``same_weights`` are whether it has clips and folds, and weights, of the first one listed."""
 
     publication: str
     record: str
@@ -35,6 +35,17 @@ class CellVersion:
     system_identity: str
     weights_hash: str | None
     same_clips: bool
+    same_weights: bool
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What must stand beside it."""
+        said = (
+            ("" if self.same_clips else "other clips or folds"),
+            ("" if self.same_weights else "other weights"),
+            (f"retracted: {self.reason}" if self.reason else ""),
+        )
+        return tuple(filter(None, said))
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -128,6 +139,7 @@ def _version(e: Evidence, first: Evidence) -> CellVersion | None:
         system_identity=facts.system_identity,
         weights_hash=facts.weights_hash,
         same_clips=same_clips(e, first),
+        same_weights=facts.weights_hash == first.facts.weights_hash,
     )
 
 

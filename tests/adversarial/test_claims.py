@@ -146,6 +146,16 @@ def test_other_weights_under_the_same_name_are_another_encoder(results: Results)
     assert "fresh-idea beats" in claim_sentence(results.claim(f"tracks/probed/{TASK}"))
 
 
+def test_a_name_that_stood_for_other_weights_does_not_hide_a_rival(results: Results) -> None:
+    results.publish("quick", "two-faced", right=0.3, like=PROBE, weights_hash="0" * 16)
+    results.publish("studies/other", "two-faced", right=0.75, like=PROBE)
+    claim = results.claim()
+    assert claim.rival is not None
+    assert (claim.rival.system, claim.rival.publication) == ("two-faced", "studies/other")
+    (history,) = history_of(read_evidence(results.root), "two-faced", TASK)
+    assert history.versions[1].remarks == ("other weights",)
+
+
 def test_a_variant_of_the_proposed_system_is_no_rival_and_not_passed_over(results: Results) -> None:
     results.publish("studies/ablations", "renamed-variant", right=0.75)
     assert results.claim().rivals == (PROBE,)
@@ -336,6 +346,7 @@ FALSE = [
     (f"{OURS} is ahead of {PROBE} by 25.3 points. <!-- claim: encoder/{TASK} -->", "gives the figure 25.3"),
     (f"{OURS} is ahead of {PROBE} everywhere. <!-- claim: encoder/{TASK} -->", "speaks of all tasks and rests on one"),
     (f"{OURS} is what it is. <!-- claim: encoder/{TASK} -->", "does not say which of the two is ahead"),
+    (f"The small one, {OURS}, has 99.9 on {TASK}.", "gives meralion-ser-small the figure 99.9 on nemo-subset.pl, which no published record"),
     (f"{OURS} leads its variants. <!-- claim: variants/{TASK} -->", "no record of a rival"),
 ]  # fmt: skip
 
@@ -351,6 +362,7 @@ TRUE = [
     "The proposed model is ahead of the probe on every task. <!-- claim: encoder -->",
     f"Is `{OURS}` better than `{PROBE}`?",
     f"```\n{OURS} beats {PROBE}\n```",
+    f"Of {OURS} on {TASK} 12.5 minutes were spent, and 95.0 % intervals are given.",
     "A window stands behind a clip's end, and Adam is faster than that.",
     f"`{OURS}` reads one layer; the score of `{PROBE}` stands in the table.",
 ]

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
+from bench.leaderboard.claims.contest import (
+    is_proposed,
+    rival_cells,
+    rival_groups,
+    score_asked,
+    speaks_to,
+    standing_version,
+    unpaired,
+)
 from bench.leaderboard.claims.rules import ClaimRules, Question, read_rules
 from bench.leaderboard.evidence import Cell, Evidence, by_cell, read_evidence
-from bench.leaderboard.history import EXACT, VersionPair, VersionSpread, same_clips, version_spread
+from bench.leaderboard.history import EXACT, VersionPair, VersionSpread, version_spread
 from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board
-from bench.leaderboard.validation import BINDING
 from bench.scoring.comparisons import PairResult, run_family
-from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import CountsKey, Record
 from bench.scoring.rescoring import TOLERANCE
+from bench.storage.hashing import hash_json
 
 Side = Literal["ahead", "behind", "level"]
 FAMILY = "claim"
@@ -166,6 +174,8 @@ def derive_ledger(
     """
     rules = read_rules(root)
     evidence = tuple(read_evidence(root) if evidence is None else evidence)
+    for e in evidence:
+        _require_untouched(e)
     plan = Board(root).rules.plan
     for pattern in rules.proposed:
         if not any(fnmatch.fnmatchcase(e.facts.system, pattern) for e in evidence):
@@ -174,102 +184,33 @@ def derive_ledger(
     return ClaimLedger(root, rules, evidence, tuple(claims))
 
 
-def is_proposed(system: str, rules: ClaimRules) -> bool:
-    """Whether a system is one that the project proposes."""
-    return any(fnmatch.fnmatchcase(system, pattern) for pattern in rules.proposed)
-
-
-def same_encoder(a: RecordFacts, b: RecordFacts) -> bool:
-    """Whether two systems rest on the same pretrained weights: by their content, else by where their cards say they come from."""
-    if a.weights_hash is not None and b.weights_hash is not None:
-        return a.weights_hash == b.weights_hash
-    ours, theirs = a.card.weights, b.card.weights
-    if ours is None or theirs is None:
-        return False
-    if ours.hub and theirs.hub:
-        return (ours.hub, ours.revision) == (theirs.hub, theirs.revision)
-    return ours.local == theirs.local
-
-
-def own_variant(a: RecordFacts, b: RecordFacts) -> bool:
-    """Whether two systems are one method with other parameters: the same weights under the same adapter or probe."""
-    ours, theirs = a.card, b.card
-    kind = (ours.adapter, ours.probe) == (theirs.adapter, theirs.probe)
-    return kind and same_encoder(a, b)
-
-
-def standing_version(versions: Iterable[Evidence]) -> Evidence | None:
-    """Which of a cell's records speaks for it: the board's; else, of studies, the one with the most seeds."""
-    able = [e for e in versions if e.stands]
-    return min(able, key=lambda e: (e.standing != "board", -len(e.facts.seeds), e.publication), default=None)
+def _require_untouched(e: Evidence) -> None:
+    """Raise :class:`DataError` where scores are not those that were written: studies carry no seal."""
+    if e.facts.scores_hash != hash_json([s.as_json() for s in e.facts.scores]):
+        raise DataError(f"{e.path}: was changed after it was written: its scores have another hash; restore it, or score the run again")  # fmt: skip
 
 
 def _answers(
     question: Question, rules: ClaimRules, evidence: Sequence[Evidence], plan: AnalysisPlan, test: RunFamily
 ) -> list[Claim]:
-    cells = by_cell([e for e in evidence if _asked(e, question)])
+    cells = by_cell([e for e in evidence if speaks_to(e, question)])
     claims = []
     for cell, versions in sorted(cells.items(), key=lambda item: (item[0][1], item[0][0])):
         own = standing_version(versions)
         asked = (own is not None and own.facts.protocol, own is not None and own.facts.training)
         if own is None or not is_proposed(cell[0], rules) or asked != (question.protocol, question.training):
             continue
-        rivals = _rivals(cells, cell, rules)
-        groups = _groups(question, own, rivals)
+        rivals = rival_cells(cells, cell, rules)
+        groups = rival_groups(question, own, rivals)
         several = sum(is_proposed(s, rules) and t == cell[1] for s, t, *_ in cells) > 1
         for track, members in groups.items():
-            if own.score(*_score(question, own, plan)) is None:
+            if own.score(*score_asked(question, own, plan)) is None:
                 continue  # of such answers it has none
             name = "/".join(
                 [question.id, *([track] if track else []), cell[1], *([cell[0]] if several else [])]
             )
             claims.append(_claim(name, question, track, own, versions, members, plan, test))
     return claims
-
-
-def _asked(e: Evidence, question: Question) -> bool:
-    """Whether a record may speak to a question: its setting, or no training at all; nothing generated, nothing unpublishable."""
-    facts = e.facts
-    if facts.synthetic or facts.limited or not facts.publishable or facts.condition != question.condition:
-        return False
-    if not any(fnmatch.fnmatchcase(facts.task, pattern) for pattern in question.tasks):
-        return False
-    return facts.protocol == "zero-shot" or (facts.protocol, facts.training) == (
-        question.protocol,
-        question.training,
-    )
-
-
-def _score(question: Question, own: Evidence, plan: AnalysisPlan) -> tuple[str, str, str]:
-    """Metric, view and outside rule of a question."""
-    metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
-    return metric, own.facts.main_view, question.outside
-
-
-def _rivals(
-    cells: Mapping[Cell, Sequence[Evidence]], own: Cell, rules: ClaimRules
-) -> list[Sequence[Evidence]]:
-    """Cells of other systems on the task; of a system that ran as the proposed one did and without training, the first."""
-    found: dict[str, Sequence[Evidence]] = {}
-    for (system, task, how, _), versions in cells.items():
-        if task == own[1] and not is_proposed(system, rules) and (how == own[2] or system not in found):
-            found[system] = versions
-    return [found[s] for s in sorted(found)]
-
-
-def _groups(
-    question: Question, own: Evidence, cells: Sequence[Sequence[Evidence]]
-) -> dict[str, list[Sequence[Evidence]]]:
-    """Cells of rivals by track (one group without a name where tracks are not asked for)."""
-    facts = own.facts
-    chosen = [c for c in cells if c[0].facts.track != "reference"]
-    if question.rivals == "own variants":
-        return {"": [c for c in chosen if own_variant(c[0].facts, facts)]}
-    others = [c for c in chosen if not own_variant(c[0].facts, facts)]
-    if question.rivals == "same encoder":
-        return {"": [c for c in others if same_encoder(c[0].facts, facts)]}
-    tracks = sorted({c[0].facts.track for c in others})
-    return {t: [c for c in others if c[0].facts.track == t] for t in tracks}
 
 
 def _claim(
@@ -282,7 +223,7 @@ def _claim(
     plan: AnalysisPlan,
     test: RunFamily,
 ) -> Claim:
-    score = _score(question, own, plan)
+    score = score_asked(question, own, plan)
     standing = [e for c in cells if (e := standing_version(c)) is not None and e.score(*score) is not None]
     met = [e for e in standing if e.facts.content_hash == own.facts.content_hash]
     elsewhere = tuple(sorted(e.facts.system for e in standing if e not in met))
@@ -365,28 +306,6 @@ def _tested(
     _require_as_written(own, able, found, score)
     pairing = next((p for p in found if p.system_b == best.facts.system), None)
     return pairing, "" if pairing else "this corpus has too few clusters, or the two share no such view"
-
-
-def unpaired(own: Evidence, other: Evidence, plan: AnalysisPlan) -> str:
-    """Say why two records cannot be subtracted clip by clip; blank where they can.
-
-    Args:
-        own: the one.
-        other: the other.
-        plan: under which both must have been scored.
-    """
-    zero_shot = "zero-shot" in (own.facts.protocol, other.facts.protocol)
-    if own.facts.content_hash != other.facts.content_hash:
-        return "they were scored on other clips"
-    if not zero_shot and not same_clips(own, other):
-        return "they were scored on other folds"
-    if own.facts.cluster_names() != other.facts.cluster_names():
-        return "their clusters carry other names"
-    for e in (own, other):
-        for name in BINDING:
-            if getattr(e.facts.plan, name) != getattr(plan, name):
-                return f"{e.publication} was planned with {name} {getattr(e.facts.plan, name)}, the board with {getattr(plan, name)}"
-    return ""
 
 
 def _record(e: Evidence, plan: AnalysisPlan) -> Record:

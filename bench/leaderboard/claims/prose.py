@@ -2,20 +2,23 @@
 
 A sentence that compares systems must stand in a generated block or name the claim that it rests on, as
 ``<!-- claim: QUESTION/TASK -->`` behind it (``<!-- claim: QUESTION -->`` for all tasks of a question). Then its side, its certainty and its figures
-must be the claim's.
+must be the claim's. A sentence that gives one system a figure on one task must give a published one.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.errors import nearest
-from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Side, is_proposed
+from bench.leaderboard.claims.contest import is_proposed
+from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Side
+from bench.leaderboard.evidence import Evidence
 
-_WON = r"beat(?:s|en)?|outperform(?:s|ed|ing)?|surpass(?:es|ed)?|win(?:s|ning)?|won|defeat(?:s|ed)?|outscor(?:es|ed)|exceed(?:s|ed)?"
-_AHEAD = r"ahead(?: of)?|lead(?:s|ing)?|led|stronger than|better than|higher than|more accurate than|superior(?: to)?|in front of|tops?|best|strongest|highest|first place"
+_WON = r"beat(?:s|en)?|outperform(?:s|ed|ing)?|surpass(?:es|ed)?|win(?:s|ning)?|won|defeat(?:s|ed)?|outscor(?:es|ed)|exceed(?:s|ed)?|outclass(?:es|ed)?|outdo(?:es)?|dominat(?:es?|ed|ing)|crush(?:es|ed)?|improv(?:es?|ed) (?:on|upon|over)|edges? out"
+_AHEAD = r"ahead(?: of)?|lead(?:s|ing)?|led|stronger than|better than|higher than|more accurate than|superior(?: to)?|in front of|tops?|advantage over|gains? over|unrivalled|unbeaten|best|strongest|highest|first place"
 _LOST = r"los(?:es|t|ing)(?: to)?|beaten by|outperformed by"
 _BEHIND = r"behind|worse than|weaker than|lower than|less accurate than|trail(?:s|ed|ing)?|inferior(?: to)?|falls short of|worst"
 _LEVEL = r"level with|on (?:a )?par with|as (?:good|accurate|strong) as|equivalent(?: to)?|match(?:es|ed)|ties with|equals"
@@ -32,10 +35,14 @@ PROVEN = re.compile(
 )
 EVERYWHERE = re.compile(r"\b(?:on (?:all|each|every)|everywhere|throughout|always|in every)\b", re.IGNORECASE)
 PRONOUN = re.compile(r"\b(?:it|they|its|their|both|which)\b", re.IGNORECASE)
-REFERENCE = re.compile(r"<!-- claim: (?P<id>[\w./+@-]+) -->")
+REFERENCE = re.compile(r"(?<!`)<!-- claim: (?P<id>[\w./+@-]+) -->")
 _TOKEN = re.compile(r"⟦(?P<id>[^⟧]*)⟧")
 """A reference while sentences are told apart: its own colon and dots end none."""
 FIGURE = re.compile(r"(?<![\w.])(\d+\.\d)(?![\d.]|\s*%\s*interval)")
+SCORE = re.compile(
+    r"(?<![\w.])(\d{1,2}\.\d)(?![\d.])(?!\s*(?:%\s*interval|seconds?|minutes?|hours?|s\b|times|GiB|MB|kB|k?Hz))"
+)
+"""A figure in per cent that is no time, size or level."""
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _END = re.compile(r"(?<=[.!?;])(?=(?:\*\*|\))?(?:\s+|$))")
@@ -61,6 +68,10 @@ class Prose:
     """Claims by id, and all of a question by the question's."""
     proposed: re.Pattern[str]
     rivals: re.Pattern[str]
+    systems: re.Pattern[str]
+    tasks: re.Pattern[str]
+    published: dict[tuple[str, str], frozenset[str]]
+    """Every figure that was ever published of a system on a task, in per cent, as it is written."""
 
     @classmethod
     def of(cls, ledger: ClaimLedger) -> Prose:
@@ -73,7 +84,12 @@ class Prose:
             claims[question.id] = tuple(ledger.of(question.id))
         spoken = ledger.rules.spoken
         return cls(
-            claims, _any_of([*ours, *spoken.of_proposed]), _any_of([*(names - ours), *spoken.of_rivals])
+            claims,
+            _any_of([*ours, *spoken.of_proposed]),
+            _any_of([*(names - ours), *spoken.of_rivals]),
+            _any_of([e.facts.system for e in ledger.evidence]),
+            _any_of([e.facts.task for e in ledger.evidence]),
+            _published(ledger.evidence),
         )
 
     def faults(self, page: str) -> Iterator[tuple[int, str]]:
@@ -92,6 +108,8 @@ class Prose:
                 yield from self._against([c for c in self.claims[name] if c.rival], name, sentence.text)
         if not sentence.references and self._compares(sentence):
             yield f"compares systems, and nothing says from which records; {HOW}"
+        elif not sentence.references:
+            yield from self._unknown_figures(sentence.text)
 
     def _compares(self, sentence: Sentence) -> bool:
         """Whether a sentence says of a system that it is better or worse; a question says nothing."""
@@ -99,6 +117,16 @@ class Prose:
         meant = f"{text} {sentence.before}" if PRONOUN.search(text) else text
         named = bool(self.proposed.search(meant) or self.rivals.search(meant))
         return named and not text.rstrip("*_ |)`").endswith("?") and CLAIM_WORDS.search(text) is not None
+
+    def _unknown_figures(self, text: str) -> Iterator[str]:
+        """Figures of a sentence that names one system and one task, and that were never published of the two."""
+        systems, tasks = (set(pattern.findall(text)) for pattern in (self.systems, self.tasks))
+        if len(systems) != 1 or len(tasks) != 1:
+            return
+        of = (systems.pop(), tasks.pop())
+        known = self.published.get(of, frozenset())
+        if strange := [f for f in SCORE.findall(text) if f not in known]:
+            yield f"gives {of[0]} the figure {strange[0]} on {of[1]}, which no published record of the two holds"
 
     def _against(self, claims: Sequence[Claim], name: str, text: str) -> Iterator[str]:
         """Hold a sentence that names its claim against it: side, certainty, scope, figures."""
@@ -132,6 +160,15 @@ class Prose:
             else:
                 sides.add("ahead" if bool(m["won"] or m["ahead"]) != turned else "behind")
         return sides.pop() if len(sides) == 1 else None
+
+
+def _published(evidence: Sequence[Evidence]) -> dict[tuple[str, str], frozenset[str]]:
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for e in evidence:
+        for s in e.facts.scores:
+            values = (s.estimate, s.low, s.high, s.seed_low, s.seed_high, s.fold_mean)
+            found[e.facts.system, e.facts.task] |= {f"{100 * x:.1f}" for x in values if x is not None}
+    return {key: frozenset(figures) for key, figures in found.items()}
 
 
 def sentences(page: str) -> Iterator[Sentence]:
