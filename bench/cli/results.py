@@ -26,7 +26,7 @@ from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.reference_levels import RULES, level_of
 from bench.scoring.rescoring import RescoringSource, rescore
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from bench.tasks.names import regime
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.scoring.figures import COMPARED_METRICS, metrics_of
 from bench.scoring.records import Counts, CountsKey, Record
 from bench.statistics.additive import metric_named, value
+from bench.statistics.families import Comparison
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
-from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.paired_tests import compare_family
 from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
 

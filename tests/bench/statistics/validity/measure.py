@@ -11,8 +11,9 @@ from typing import cast
 import numpy as np
 
 from bench.errors import CannotSeparate
+from bench.statistics.families import Comparison
 from bench.statistics.intervals import Method, interval
-from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.paired_tests import compare_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance
 from tests.bench.statistics.validity.plan import DRAWS, LEVEL, MARGIN, Cell
 from tests.bench.statistics.validity.worlds import Array, Corpora, simulate
