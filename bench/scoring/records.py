@@ -38,6 +38,9 @@ MOMENTS = ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy")
 LISTENER = "listener"
 """The axis of blocks that hold listeners' answers in place of a system's; the group says what is taken as true."""
 
+SENTENCE = "sentence"
+"""The axis of blocks whose places are cells: what one cluster said of one sentence."""
+
 CountsKey = tuple[str, str, str, str]
 """View, outside rule, rows and target: what tells the blocks of a record apart."""
 
@@ -67,7 +70,8 @@ class Counts:
     ``target`` says what ``values`` are: ``category``, (seeds, clusters, K, K + 1) counts of true × answered ``labels``, last
     column "another or none"; a dimension's name (view ``dimensions``) or ``votes``, (seeds, clusters, S) of the named
     ``sums``; ``calibration``, (seeds, clusters, B, S) sums per bin of confidence, the bins being ``labels``. A block of a
-    slice names its ``axis`` (gender, duration, speaker) and its ``group``; on the axis speaker clusters are speakers.
+    slice names its ``axis`` (gender, duration, speaker) and its ``group``; on the axis speaker clusters are speakers, on the axis
+    sentence cells of cluster and sentence.
     """
 
     view: str

@@ -42,19 +42,21 @@ class CrossedTable:
 
     ``values`` (seeds, cells, …) in the metric's kind, ``speaker`` and ``sentence`` (cells,) say where a cell lies, numbered
     from 0. ``sentence`` is None where scripts are not known: then a cell is a speaker. ``fit`` (speakers,) numbers the fit
-    that answered a speaker's clips (the fold), None where one fit answered all.
+    that answered a speaker's clips (the fold), None where one fit answered all or nothing was trained.
     """
 
     values: Array
     speaker: Codes
     sentence: Codes | None = None
     fit: Codes | None = None
+    seeded: bool = True
+    """False: another seed would answer the same."""
+    released: bool = False
+    """Trained elsewhere, once: what other trainings would have given is not known."""
 
     def by(self, codes: Codes) -> Array:
         """Sums over the cells of one code, (seeds, codes, …)."""
-        sums = np.zeros((len(self.values), int(codes.max()) + 1, *self.values.shape[2:]))
-        np.add.at(sums, (slice(None), codes), self.values)
-        return sums
+        return _summed(self.values, codes)
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,7 @@ def population_error(
         parts[factor] = max(0.0, added.variance)
         terms += added.terms
     variance = sum(parts.values())
-    degrees = max(
-        _satterthwaite(variance, terms), min([df for v, df in terms if v > 0], default=least)
-    )
+    degrees = max(_satterthwaite(variance, terms), min([df for v, df in terms if v > 0], default=least))
     return PopulationError(
         found.estimate, math.sqrt(variance), degrees, population_of(tuple(known)), parts, tuple(lacking)
     )
@@ -139,14 +139,14 @@ def _satterthwaite(variance: float, terms: Sequence[tuple[float, float]]) -> flo
     return variance**2 / below if below > 0 else satterthwaite_degrees(*zip(*terms, strict=True))
 
 
-def _sentences(
-    metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]
-) -> _Added | str:
+def _sentences(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
     first = systems[0]
     if first.sentence is None:
         return "what is said is not known clip by clip, or not said by several: these sentences"
     try:
-        sentences = _tables(metric, [s.by(s.sentence).mean(axis=0) for s in systems if s.sentence is not None])
+        sentences = _tables(
+            metric, [s.by(s.sentence).mean(axis=0) for s in systems if s.sentence is not None]
+        )
     except CannotSeparate:
         return "a single sentence: these sentences"
     found = jackknife(metric, *(metric.components(t) for t in sentences))
@@ -181,10 +181,11 @@ def _residual_variance(influence: Array, rows: Codes, columns: Codes) -> tuple[f
 
 def _seeds(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
     variance, terms = 0.0, list[tuple[float, float]]()
-    for system in systems:
+    drawn = [s for s in systems if s.seeded]
+    if any(len(s.values) < 2 for s in drawn):
+        return "of a system whose seeds matter one is known: these weights"
+    for system in drawn:
         seeds = len(system.values)
-        if seeds < 2:
-            continue
         influence, values = _influences(metric, system.values)
         brought = _over_seeds(influence, system.speaker)
         if "sentences" in parts and system.sentence is not None:
@@ -193,26 +194,29 @@ def _seeds(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, flo
         added = max(0.0, float(values.var(ddof=1)) / seeds - brought)
         variance += added
         terms.append((added, seeds - 1.0))
-    if not terms:
-        return "one seed is known: these weights"
     return _Added(variance, terms)
+
+
+def _summed(values: Array, codes: Codes) -> Array:
+    """Sums of (seeds, cells, …) over the cells of one code, (seeds, codes, …)."""
+    sums = np.zeros((int(codes.max()) + 1, len(values), *values.shape[2:]))
+    np.add.at(sums, codes, np.moveaxis(values, 1, 0))
+    return np.moveaxis(sums, 0, 1)
 
 
 def _over_seeds(influence: Array, codes: Codes) -> float:
     """Variance over seeds that units bring singly to the mean of seeds, from influences (seeds, cells)."""
-    sums = np.zeros((len(influence), int(codes.max()) + 1))
-    np.add.at(sums, (slice(None), codes), influence)
+    sums = _summed(influence, codes)
     return float(sums.var(axis=0, ddof=1).sum() / len(influence))
 
 
-def _trainings(
-    metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]
-) -> _Added | str:
+def _trainings(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
     """Whole fits as clusters, with all they answered; where one fit answered everything, its seeds."""
-    fit = systems[0].fit
+    if any(s.released for s in systems):
+        return "of weights as released no other training is known: these weights"
+    fit = next((s.fit for s in systems if s.fit is not None), None)
     if fit is None or len(np.unique(fit)) < 2:
-        added = _seeds(metric, systems, parts)
-        return "one training is known: these weights" if isinstance(added, str) else added
+        return _seeds(metric, systems, parts)
     by_fit = _tables(metric, [s.by(fit[s.speaker]).mean(axis=0) for s in systems])
     found = jackknife(metric, *(metric.components(t) for t in by_fit))
     if not math.isfinite(found.standard_error):
@@ -244,5 +248,9 @@ def _tables(metric: Metric, systems: Sequence[Array]) -> list[Array]:
 def _require_shared(systems: Sequence[CrossedTable]) -> None:
     first = systems[0]
     for other in systems[1:]:
-        if not np.array_equal(first.speaker, other.speaker) or (first.sentence is None) != (other.sentence is None):
-            raise InputError("The two systems were not counted over the same cells of speakers and sentences.")
+        if not np.array_equal(first.speaker, other.speaker) or (first.sentence is None) != (
+            other.sentence is None
+        ):
+            raise InputError(
+                "The two systems were not counted over the same cells of speakers and sentences."
+            )
