@@ -139,26 +139,53 @@ def _satterthwaite(variance: float, terms: Sequence[tuple[float, float]]) -> flo
     return variance**2 / below if below > 0 else satterthwaite_degrees(*zip(*terms, strict=True))
 
 
-def _sentences(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
+@dataclass(frozen=True)
+class CrossedParts:
+    """Variances of an estimate by speakers, by sentences, and what single cells bring to both; degrees of freedom of the latter two."""
+
+    sentences: float
+    cells: float
+    sentence_degrees: float
+    cell_degrees: float
+
+
+def crossed_parts(metric: Metric, systems: Sequence[CrossedTable]) -> CrossedParts | None:
+    """What sentences and single cells bring to the variance of a value, or of a difference of two.
+
+    Args:
+        metric: what is scored.
+        systems: one, or two on the same cells.
+
+    Returns:
+        Variances in the squared unit; None where sentences are not crossed with speakers, or the metric is undefined without one.
+    """
     first = systems[0]
     if first.sentence is None:
-        return "what is said is not known clip by clip, or not said by several: these sentences"
+        return None
     try:
         sentences = _tables(
             metric, [s.by(s.sentence).mean(axis=0) for s in systems if s.sentence is not None]
         )
     except CannotSeparate:
-        return "a single sentence: these sentences"
+        return None
     found = jackknife(metric, *(metric.components(t) for t in sentences))
-    if not math.isfinite(found.standard_error):
-        return f"the {metric.title} is undefined without one of the sentences: these sentences"
     influence = [_influences(metric, s.values.mean(axis=0)[np.newaxis])[0][0] for s in systems]
     cells = _residual_variance(influence[0] - sum(influence[1:]), first.speaker, first.sentence)
-    if cells is None:
-        return "each sentence is said by one speaker: these sentences"
-    own = found.standard_error**2
-    variance, degrees = cells
-    return _Added(own - variance, [(own, t_degrees(metric, sentences[0])), (variance, degrees)])
+    if cells is None or not math.isfinite(found.standard_error):
+        return None
+    return CrossedParts(found.standard_error**2, cells[0], t_degrees(metric, sentences[0]), cells[1])
+
+
+def _sentences(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
+    if systems[0].sentence is None:
+        return "what is said is not known clip by clip, or not said by several: these sentences"
+    found = crossed_parts(metric, systems)
+    if found is None:
+        return "too little is said by several to tell sentences from speakers: these sentences"
+    return _Added(
+        found.sentences - found.cells,
+        [(found.sentences, found.sentence_degrees), (found.cells, found.cell_degrees)],
+    )
 
 
 def _residual_variance(influence: Array, rows: Codes, columns: Codes) -> tuple[float, float] | None:
