@@ -161,7 +161,7 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
             if rows := [s for s in own if s.metric in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
         _print_yardsticks(next(r for r in records if r.task == task))
-        _print_population(own)
+        _print_population(own, next(r for r in records if r.task == task))
         if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
@@ -199,26 +199,35 @@ def _print_table(
     )
 
 
-def _print_population(rows: Sequence[ScoreRow]) -> None:
+def _print_population(rows: Sequence[ScoreRow], record: Record) -> None:
     """What the intervals speak of, and, where the plan asks for more than speakers, the intervals over that."""
-    by_speaker = {
-        f"{s.system} {_of_speakers(s)}"
+    unit = f"{record.facts.cluster}s"
+    console().print(f"intervals speak of {population_words(SPEAKERS, clusters=unit)}", soft_wrap=True)
+    main = [
+        s
         for s in rows
-        if s.by_speaker is not None and s.rows == "all" and s.outside == "wrong"
-    }
-    console().print(f"intervals speak of {population_words(SPEAKERS)}", soft_wrap=True)
+        if s.rows == "all" and s.outside == "wrong" and s.view in {record.facts.main_view, "dimensions"}
+    ]
+    by_speaker = [f"{_setting(s)} {_of_speakers(s)}" for s in main if s.by_speaker is not None]
     if by_speaker:
-        console().print(f"UA averaged over speakers: {'; '.join(sorted(by_speaker))}", soft_wrap=True)
-    wider = [s for s in rows if s.population_low is not None and s.rows == "all" and s.metric in WIDER_SHOWN]
-    for s in wider:
-        span = f"[{figure(s.population_low)}, {figure(s.population_high)}]"
-        what = " ".join(filter(None, (s.system, s.training, s.view, s.outside, metric_words(s))))
-        console().print(f"{what}, for {population_words(s.population)}: {span}", soft_wrap=True)
-    for text in dict.fromkeys(f"{s.system}: {x}" for s in rows for x in s.population_lacking):
+        console().print(f"UA averaged over speakers: {'; '.join(by_speaker)}", soft_wrap=True)
+    for s in main:
+        if s.population_low is not None and s.metric in WIDER_SHOWN:
+            span = f"[{figure(s.population_low)}, {figure(s.population_high)}]"
+            words = population_words(s.population, clusters=unit)
+            console().print(f"{_setting(s)} {metric_words(s)}, for {words}: {span}", soft_wrap=True)
+    for text in dict.fromkeys(
+        f"{s.system}: {x}" for s in main if s.metric in WIDER_SHOWN for x in s.population_lacking
+    ):
         console().print(f"the plan asks for more, which is not known of {text}", soft_wrap=True)
 
 
-WIDER_SHOWN = ("ua", "wa", "macro_f1", "ccc")
+def _setting(row: ScoreRow) -> str:
+    usual = {"", "within", "clean"}
+    return " ".join((row.system, *(x for x in (row.protocol, row.training, row.condition) if x not in usual)))
+
+
+WIDER_SHOWN = ("ua", "ccc")
 """Metrics whose intervals over a wider population are printed; all of them stand in ``--json``."""
 
 
@@ -228,7 +237,7 @@ def _of_speakers(row: ScoreRow) -> str:
         if row.by_speaker_low is None
         else f" [{figure(row.by_speaker_low)}, {figure(row.by_speaker_high)}]"
     )
-    return f"({row.view}) {figure(row.by_speaker)}{span}"
+    return f"{figure(row.by_speaker)}{span}"
 
 
 def _identity(row: ScoreRow) -> ScoreKey:

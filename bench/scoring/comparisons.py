@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from bench.scoring.wider_verdicts import wider_verdict
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
 from bench.statistics.paired_tests import Comparison, compare_family
-from bench.statistics.populations import population_words
+from bench.statistics.populations import SPEAKERS, population_words
 from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
 
@@ -82,15 +83,15 @@ class PairResult:
     seeds_b: int
     redrawn_low: float | None
     redrawn_high: float | None
-    standard_error: float
-    drawn: str
-    population: str
-    population_low: float | None
-    population_high: float | None
-    population_lacking: tuple[str, ...]
     one_seed: tuple[str, ...]
     unit: str
     notes: tuple[str, ...]
+    standard_error: float = math.nan
+    drawn: str = "clusters"
+    population: str = SPEAKERS
+    population_low: float | None = None
+    population_high: float | None = None
+    population_lacking: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -185,6 +185,8 @@ def _beyond(
         found = population_error(metric, population, [crossed_table(facts, block, cells)])
     except CannotSeparate as error:
         return {"population": SPEAKERS, "population_lacking": (str(error),)}
+    if found.population == SPEAKERS:
+        return {"population": SPEAKERS, "population_lacking": found.lacking}
     low, high = score_interval(metric_named(metric), found.jackknifed, facts.plan.level, found.degrees)
     return {
         "population": found.population,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +91,20 @@ def crossed_table(facts: CountedFacts, block: Counts, cells: Counts | None) -> C
     Raises:
         DataError: the cells do not add up to the whole.
     """
-    seeded = facts.card.seeds is not False
-    fit, released = _fits(facts), facts.card.track == "released"
+    shared: dict[str, Any] = {
+        "fit": _fits(facts),
+        "seeded": facts.card.seeds is not False,
+        "released": facts.card.track == "released",
+    }
     if cells is None:
-        return CrossedTable(block.values, np.arange(block.values.shape[1]), None, fit, seeded, released)
+        why = facts.sentences_absent or (
+            "counts by sentence are kept in the views of the plan and the task alone"
+            if facts.sentence_cells
+            else "the record was made before counts were kept by sentence"
+        )
+        return CrossedTable(block.values, np.arange(block.values.shape[1]), no_sentences=why, **shared)
     places = np.array(facts.sentence_cells, dtype=np.intp).reshape(-1, 2)
-    table = CrossedTable(cells.values, places[:, 0], places[:, 1], fit, seeded, released)
+    table = CrossedTable(cells.values, places[:, 0], places[:, 1], **shared)
     _require_sum(facts, block.values, table)
     return table
 

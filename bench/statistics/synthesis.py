@@ -45,7 +45,7 @@ class Synthesis:
 
     ``tau`` is the standard deviation of true differences between pools (the metric's unit), ``i_squared`` its share of the
     variance that is seen (0..1), ``heterogeneity_p`` Cochran's test that there is none. ``predicted_low`` to ``predicted_high``
-    is where the true difference on one more pool lies, at the same level.
+    is where the true difference on one more pool lies, about: few pools tell little of τ (of six, it held a seventh 89 % of the time).
     """
 
     difference: float
@@ -220,5 +220,5 @@ def combined_words(found: Synthesis, unit: str, figures: Sequence[str]) -> str:
     share = f"{100 * found.i_squared:.0f} % of the variance seen lies between pools (τ {tau})"
     return (
         f"over {len(found.pools)} pools the mean difference is {difference} {unit}, {100 * found.level:g} % interval {low} to {high}"
-        f" (p = {found.p_value:.2g}); on one more pool it would lie in {least} to {most}; {share}"
+        f" (p = {found.p_value:.2g}); on one more pool it would lie roughly in {least} to {most}; {share}"
     )

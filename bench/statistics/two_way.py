@@ -51,6 +51,8 @@ class CrossedTable:
     fit: Codes | None = None
     seeded: bool = True
     """False: another seed would answer the same."""
+    no_sentences: str = "what is said is not known clip by clip"
+    """Why ``sentence`` is None."""
     released: bool = False
     """Trained elsewhere, once: what other trainings would have given is not known."""
 
@@ -178,7 +180,7 @@ def crossed_parts(metric: Metric, systems: Sequence[CrossedTable]) -> CrossedPar
 
 def _sentences(metric: Metric, systems: Sequence[CrossedTable], parts: dict[str, float]) -> _Added | str:
     if systems[0].sentence is None:
-        return "what is said is not known clip by clip, or not said by several: these sentences"
+        return f"{systems[0].no_sentences}: these sentences"
     found = crossed_parts(metric, systems)
     if found is None:
         return "too little is said by several to tell sentences from speakers: these sentences"
