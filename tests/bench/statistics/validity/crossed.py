@@ -78,3 +78,33 @@ def _confusions(rng: np.random.Generator, right: NDArray[np.bool_]) -> Array:
     s, c, t = np.indices(right.shape)
     counts[s, c, t, answer] = 1
     return counts
+
+
+def retrained_corpora(
+    speakers: int, corpora: int, *, seed: int | tuple[int, ...], folds: int, training: float
+) -> Iterator[tuple[list[CrossedTable], float]]:
+    """Draw corpora answered in folds, each by a fit of its own whose training makes everything easier or harder.
+
+    Args:
+        speakers: how many, dealt to the folds in turn; six clips of each of seven emotions.
+        corpora: how many.
+        seed: of everything.
+        folds: fits.
+        training: standard deviation of what one training brings, logits.
+
+    Returns:
+        The table of one system, and its true UA over speakers and trainings.
+    """
+    rng = np.random.default_rng(seed)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    spread = np.sqrt(SHARED**2 + OWN**2 + OWN_PER_CLASS**2 + training**2)
+    truth = float((expit(DIFFICULTY[:, np.newaxis] + spread * nodes) @ (weights / weights.sum())).mean())
+    fit = np.arange(speakers) % folds
+    for _ in range(corpora):
+        ability = (
+            rng.normal(0, np.hypot(SHARED, OWN), (speakers, 1)) + rng.normal(0, training, folds)[fit, None]
+        )
+        ability = DIFFICULTY + ability + rng.normal(0, OWN_PER_CLASS, (speakers, len(DIFFICULTY)))
+        right = rng.random((6, speakers, len(DIFFICULTY))) < expit(ability)
+        counts = _confusions(rng, right).sum(axis=0, keepdims=True)
+        yield [CrossedTable(counts, np.arange(speakers), fit=fit)], truth

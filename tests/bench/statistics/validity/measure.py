@@ -15,6 +15,7 @@ from bench.statistics.intervals import Method, interval
 from bench.statistics.paired_tests import Comparison, compare_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance
 from tests.bench.statistics.validity.plan import DRAWS, LEVEL, MARGIN, Cell
+from tests.bench.statistics.validity.wider import population_answers, task_answers
 from tests.bench.statistics.validity.worlds import Array, Corpora, simulate
 
 ALPHA = 1 - LEVEL + 1e-12
@@ -52,6 +53,12 @@ def measure(cell: Cell, simulations: int) -> Measured:
     answers: dict[str, list[Answer | None]] = {method: [] for method in cell.methods}
     by_clip = any(method.startswith("clips") for method in cell.methods)
     run = 0
+    if cell.question in ("population", "tasks", "pools"):
+        asked = population_answers if cell.question == "population" else task_answers
+        for method, answer in asked(cell, simulations):
+            answers[method].append(answer)
+        figures = tuple(_figure(method, given) for method, given in answers.items())
+        return Measured(figures, round(time.perf_counter() - started, 1))
     for block in simulate(cell.world, cell.speakers, simulations, cell.seed, clips=by_clip):
         for corpus in range(len(block.truth)):
             for method, answer in _answers(cell, block, corpus, run):
@@ -78,6 +85,9 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
         yield "difference", (float(pair.low <= 0 <= pair.high), pair.high - pair.low)
+    elif cell.question == "power":
+        (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
+        yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
     elif cell.question == "seeds":
         yield from _with_seeds(cell, statistics, run)
     elif cell.question == "equivalence":
