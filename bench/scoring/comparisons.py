@@ -14,7 +14,7 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.scoring.figures import COMPARED_METRICS, metrics_of
-from bench.scoring.records import Counts, CountsKey, Record
+from bench.scoring.records import Counts, CountsKey, Record, thin_classes
 from bench.scoring.wider_verdicts import wider_verdict
 from bench.statistics.additive import metric_named, value
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
@@ -317,6 +317,12 @@ def _pairing(
     a, b, block = records[c.a], records[c.b], blocks[c.a]
     wider = wider_verdict(c, size, (a, blocks[c.a]), (b, blocks[c.b]))
     redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
+    thin = (
+        thin_classes(block, f"{a.facts.cluster}s")
+        if metric in ("ua", "macro_f1") and a.unit != "clips"
+        else ()
+    )
+    notes = (*wider.notes, *thin)
     leaking = ", ".join(dict.fromkeys(f"{x.kind}s" for r in (a, b) for x in r.facts.leaks))
     result = PairResult(
         system_a=a.system,
@@ -362,7 +368,7 @@ def _pairing(
         population_lacking=wider.lacking,
         one_seed=tuple(r.system for r in (a, b) if r.has_one_seed_of_many),
         unit=a.unit,
-        notes=(*wider.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else wider.notes,
+        notes=(*notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else notes,
     )
     return replace(result, sentence=sentence(result))
 

@@ -21,7 +21,7 @@ from bench.scoring.record_schema import (
     ScoreRow,
     SubgroupScore,
 )
-from bench.scoring.records import LISTENER, Counts, unit_of
+from bench.scoring.records import LISTENER, Counts, thin_classes, unit_of
 from bench.scoring.sentences import cells_of, crossed_table
 from bench.scoring.subgroups import slice_figures
 from bench.statistics.additive import metric_named, value
@@ -144,6 +144,8 @@ def score_block(
         low, high, method, notes = ci.low, ci.high, ci.method, notes + ci.notes
     except CannotSeparate as error:
         method = f"none: {error}"
+    if computed in ("ua", "macro_f1") and facts.cluster != "clip":
+        notes += thin_classes(block, f"{facts.cluster}s")
     per_seed = _finite(value(computed, block.values.sum(axis=1)))
     by_fold = _finite(value(computed, folded))
     return ScoreRow(

@@ -151,7 +151,16 @@ def speakers_needed(
 
 
 def difference_seen(spread: DifferenceSpread, design: Design, *, power: float = 0.8) -> float | None:
-    """Smallest true difference that a design finds with some probability, in the metric's unit; None where it finds none."""
+    """Smallest true difference that a design finds with some probability.
+
+    Args:
+        spread: how the difference varies.
+        design: how it is looked for.
+        power: the probability, 0..1.
+
+    Returns:
+        The difference in the metric's unit; None where not even one of 1 (100 points) is found.
+    """
     least, most = 0.0, 1.0
     if power_of(spread, design, most) < power:
         return None

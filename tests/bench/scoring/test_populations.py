@@ -206,3 +206,26 @@ def test_a_pair_beside_its_tasks_is_read_from_the_plans_view(task: Task, tmp_pat
     assert over_all_tasks([(comparison, comparison.subjects[0])]) is None, "one task is not all"
     tested = run_family("f", made, [("egemaps-linear", "egemaps-svm")], ["ua"])
     assert all(p.sentence == sentence(p) for p in tested)
+
+
+def test_a_class_that_two_speakers_hold_is_named(tmp_path: Path, cache: Path) -> None:
+    folder = write_tone_corpus(tmp_path / "spoken", speakers=8, labels=LABELS, clips=SENTENCES)
+    rewrite(
+        folder,
+        emotion=lambda row: "sad" if row["emotion"] == "angry" and row["speaker"] > "01" else row["emotion"],
+    )
+    task = load_task("spoken.ms", data=[folder])
+    said = "class angry is spoken by 2 of 8 speakers"
+    made = [
+        scored(task, tmp_path, "speakers", system, answers(task, "", seed))
+        for seed, system in enumerate(("egemaps-linear", "egemaps-svm"))
+    ]
+    for metric, noted in (("ua", True), ("macro_f1", True), ("wa", False)):
+        row = find(made[0].scores, view="native", rows="all", metric=metric, outside="wrong")
+        assert any(note.startswith(said) for note in row.notes) == noted
+        (pair_of,) = [
+            p
+            for p in compare_pair(made, "egemaps-linear", "egemaps-svm")
+            if (p.view, p.metric, p.outside) == ("native", metric, "wrong")
+        ]
+        assert any(note.startswith(said) for note in pair_of.notes) == noted

@@ -293,6 +293,7 @@ BEYOND_ANY_METHOD = ("one speaker in ten is not understood", "failures in few sp
 """With ten speakers a third of the corpora holds none of the other kind, and nothing in them tells of it: no bound was set there."""
 SEEN_FROM = 40
 """Speakers from which on hardly a corpus (1.5 %) lacks a kind that is one in ten."""
+HELD = "a class held by two speakers"
 HURTING_WORLDS: tuple[World, ...] = (
     *(World("ua", f"UA {top}", top=top) for top in TOPS),
     World("ua", "skewed speakers", abilities="skewed"),
@@ -309,7 +310,7 @@ def _hurting_cells() -> list[Cell]:
         *HURTING_WORLDS,
         World("ua", BEYOND_ANY_METHOD[0], abilities="bimodal"),
         World("ua", BEYOND_ANY_METHOD[1], abilities="failing"),
-        World("ua", "a class held by two speakers", held=8),
+        World("ua", HELD, held=8),
     )
     cells = [
         Cell("interval", w, g, ("jackknife-t",), FEWER)
