@@ -32,7 +32,7 @@ from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.rescoring import RescoringSource, rescore
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.populations import SPEAKERS, population_words
 from bench.tasks.names import regime
 

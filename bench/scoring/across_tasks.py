@@ -10,6 +10,7 @@ from typing import Any
 from bench.errors import CannotSeparate
 from bench.scoring.comparisons import NO_VERDICT, PairResult, difference_figure
 from bench.scoring.records import Record
+from bench.statistics.families import better_or_worse
 from bench.statistics.synthesis import (
     Hypothesis,
     Synthesis,
@@ -67,9 +68,19 @@ class ClaimOverTasks:
     p_value: float
 
     @property
+    def ahead(self) -> str:
+        """The system that is better, and by less than the margin where that is said."""
+        return self.pair.system_a if better_or_worse(self.pair.verdict) > 0 else self.pair.system_b
+
+    @property
+    def behind(self) -> str:
+        """The system that is worse."""
+        return self.pair.system_b if better_or_worse(self.pair.verdict) > 0 else self.pair.system_a
+
+    @property
     def holds(self) -> bool:
         """Whether a verdict of better or worse stands over all tasks."""
-        return self.pair.verdict in ("better", "worse") and self.p_value <= round(1 - self.pair.level, 12)
+        return better_or_worse(self.pair.verdict) != 0 and self.p_value <= round(1 - self.pair.level, 12)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class ClaimsOverTasks:
     @property
     def sentence(self) -> str:
         """What was claimed, what stands, and the risk, in plain words."""
-        alone = sum(c.pair.verdict in ("better", "worse") for c in self.claims)
+        alone = sum(better_or_worse(c.pair.verdict) != 0 for c in self.claims)
         risk = chance_of_a_false_claim(self.families, self.level)
         return (
             f"{self.families} families of tests on {self.pools} pools, each of which errs in at most {100 * (1 - self.level):g} % of"

@@ -1,22 +1,22 @@
 """What is left of a verdict over the population that the plan names, where that is more than speakers.
 
 The test swaps systems within speakers, so its verdict speaks of more speakers with these sentences and these weights. Over a wider
-population a difference is shown where its interval there leaves out 0 too, at a level that counts all pairs of the family
-(Bonferroni: 1 − (1 − level)/pairs); equivalence where the interval of two one-sided tests, as strict, lies inside the margin.
+population the same reading (:func:`bench.statistics.families.verdict_of`) is made of wider intervals: difference ± t · se with the
+population's own error and degrees of freedom, at a level that counts all pairs of the family (Bonferroni: 1 − (1 − level)/pairs), and
+never narrower than the joint ones over speakers. So a verdict over more is never bolder than the one over speakers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+import math
+from dataclasses import dataclass, replace
 
 from bench.errors import CannotSeparate
 from bench.scoring.records import Counts, Record
 from bench.scoring.sentences import cells_of, crossed_table
 from bench.statistics.additive import metric_named
+from bench.statistics.families import CANNOT_SEPARATE, Comparison, verdict_of
 from bench.statistics.intervals import difference_interval
-from bench.statistics.paired_tests import CANNOT_SEPARATE, EQUIVALENCE_LEVEL, Comparison
 from bench.statistics.populations import SPEAKERS, population_words
 from bench.statistics.two_way import CrossedTable, PopulationError, population_error
 
@@ -56,11 +56,24 @@ def wider_verdict(
         return WiderVerdict(c.verdict, SPEAKERS, None, None, (str(error),), c.notes)
     if found.population == SPEAKERS:
         return WiderVerdict(c.verdict, SPEAKERS, None, None, found.lacking, c.notes)
-    low, high = _ends(c, found, c.level, (c.low, c.high))
-    held = _holds(c, found, pairs)
-    notes = c.notes if held else (*c.notes, _given_up(c, found))
-    verdict = c.verdict if held else CANNOT_SEPARATE
-    return WiderVerdict(verdict, found.population, low, high, found.lacking, notes)
+    wide = _with_least_variance(c, found)
+    own = _ends(c, wide, c.level, (c.low, c.high))
+    joint = _ends(c, wide, 1 - (1 - c.level) / pairs, (c.simultaneous_low, c.simultaneous_high))
+    verdict = c.verdict
+    if verdict != CANNOT_SEPARATE:
+        verdict = verdict_of(
+            higher_is_better=metric_named(c.metric).higher_is_better,
+            simultaneous=joint,
+            equivalent=_equivalent(c, wide, pairs),
+        )
+    notes = c.notes if verdict == c.verdict else (*c.notes, _given_up(c, found))
+    return WiderVerdict(verdict, found.population, *own, found.lacking, notes)
+
+
+def _with_least_variance(c: Comparison, found: PopulationError) -> PopulationError:
+    """Add what a comparison's error holds beyond the jackknife's: clips that did not tell two systems apart and might have."""
+    least = max(0.0, c.standard_error**2 - found.parts["speakers"])
+    return replace(found, standard_error=math.sqrt(found.standard_error**2 + least))
 
 
 def _tables(a: tuple[Record, Counts], b: tuple[Record, Counts]) -> list[CrossedTable]:
@@ -81,17 +94,13 @@ def _ends(
     return min(low, least[0]), max(high, least[1])
 
 
-def _holds(c: Comparison, found: PopulationError, pairs: int) -> bool:
-    if c.verdict in ("better", "worse"):
-        low, high = difference_interval(
-            metric_named(c.metric), found.jackknifed, 1 - (1 - c.level) / pairs, found.degrees
-        )
-        return not low <= 0 <= high
-    if c.verdict == "equivalent" and c.margin is not None:
-        strict = 1 - (1 - EQUIVALENCE_LEVEL) / pairs
-        low, high = _ends(c, found, strict, (c.low_90, c.high_90))
-        return bool(np.abs([low, high]).max() <= c.margin)
-    return True
+def _equivalent(c: Comparison, found: PopulationError, pairs: int) -> bool | None:
+    """Whether the interval that decides equivalence lies inside the margin: of two one-sided tests, at a level that counts the pairs."""
+    if c.margin is None:
+        return None
+    level = 1 - 2 * (1 - c.level) / pairs
+    low, high = _ends(c, found, level, (c.equivalence_low, c.equivalence_high))
+    return -c.margin <= low and high <= c.margin
 
 
 def _given_up(c: Comparison, found: PopulationError) -> str:

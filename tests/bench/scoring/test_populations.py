@@ -20,7 +20,7 @@ from bench.scoring.across_tasks import claims_over_tasks, in_main_view, over_poo
 from bench.scoring.comparisons import PairResult, compare_pair, run_family, sentence
 from bench.scoring.records import Record, read_record, write_record
 from bench.scoring.rescoring import from_record
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.populations import Population
 from bench.statistics.synthesis import Synthesis
 from bench.tasks import Task

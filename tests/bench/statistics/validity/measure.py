@@ -11,8 +11,9 @@ from typing import cast
 import numpy as np
 
 from bench.errors import CannotSeparate
+from bench.statistics.families import Comparison, FamilyInference
 from bench.statistics.intervals import Method, interval
-from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.paired_tests import compare_family, infer_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance
 from tests.bench.statistics.validity.plan import DRAWS, LEVEL, MARGIN, Cell
 from tests.bench.statistics.validity.wider import population_answers, task_answers
@@ -88,6 +89,11 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
     elif cell.question == "power":
         (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
+    elif cell.question == "joint":
+        family = infer_family(
+            cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL, margin=MARGIN
+        )
+        yield from _jointly(family, cell.world.offsets)
     elif cell.question == "seeds":
         yield from _with_seeds(cell, statistics, run)
     elif cell.question == "equivalence":
@@ -97,6 +103,16 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         family = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         for method in cell.methods:
             yield method, (_found(family, method, cell.world.offsets), np.nan)
+
+
+def _jointly(family: FamilyInference, offsets: tuple[float, ...]) -> Iterator[tuple[str, Answer]]:
+    """Whether all simultaneous intervals hold, with their mean width, and whether a pair that differs by the margin is equivalent."""
+    true = [offsets[c.a] - offsets[c.b] for c in family]
+    held = all(c.simultaneous_low <= t <= c.simultaneous_high for c, t in zip(family, true, strict=True))
+    width = float(np.mean([c.simultaneous_high - c.simultaneous_low for c in family]))
+    yield "joint intervals", (float(held), width)
+    wrong = any(c.equivalent for c, t in zip(family, true, strict=True) if abs(t) >= MARGIN - 1e-12)
+    yield "false equivalence", (float(wrong), np.nan)
 
 
 def _with_seeds(cell: Cell, statistics: Array, run: int) -> Iterator[tuple[str, Answer | None]]:

@@ -70,7 +70,7 @@ def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
     Every finished cell is on disk before the next one starts. ``simulations`` is the most corpora per cell.
     """
     path = folder / FILE
-    about = {"seed": SEED, "simulations": simulations, "draws": DRAWS}
+    about = {"seed": SEED, "draws": DRAWS}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = found.get("about", {})
     if {name: kept.get(name) for name in about} != about:
