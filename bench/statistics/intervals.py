@@ -157,6 +157,42 @@ def difference_interval(metric: Metric, found: Jackknifed, level: float, df: flo
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
 
 
+def score_interval(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
+    """Interval of a value of the metric from its standard error: Student's t on the stretched scale.
+
+    Args:
+        metric: whose range bounds the interval.
+        found: value and standard error, in the metric's unit.
+        level: coverage, 0..1.
+        df: degrees of freedom of the standard error.
+
+    Returns:
+        Low and high, in the metric's unit, inside its range.
+    """
+    return _jackknife_t(metric, found, level, df)
+
+
+def mean_interval(values: ArrayLike, level: float) -> tuple[float, float | None, float | None]:
+    """Mean of independent values with Student's t interval, kept inside 0..1; no interval of fewer than two.
+
+    Args:
+        values: (clusters,), each in 0..1.
+        level: coverage, 0..1.
+
+    Returns:
+        Mean, low, high, in the values' unit.
+
+    >>> tuple(round(x, 3) for x in mean_interval([0.5, 0.7, 0.6], 0.95))
+    (0.6, 0.352, 0.848)
+    """
+    own = np.asarray(values, dtype=np.float64)
+    mean = float(own.mean())
+    if len(own) < 2:
+        return mean, None, None
+    half = student_quantile((1 + level) / 2, len(own) - 1) * float(own.std(ddof=1)) / math.sqrt(len(own))
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
+
+
 def t_degrees(metric: Metric, table: Array) -> float:
     """Degrees of freedom for statistics (clusters, …): the effective number of clusters less one, at least 1."""
     return max(effective_clusters(metric.sizes(table)) - 1, 1.0)
