@@ -292,6 +292,15 @@ def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: b
         console().print(p.sentence, soft_wrap=True)
         if (share := _agreement(p, same)["agreement"]) is not None:
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
+    tested = {(p.task, s) for p in pairings for s in (p.system_a, p.system_b)}
+    for line in dict.fromkeys(
+        f"beware, {r.task}: {c.sentence}"
+        for r in records
+        if (r.task, r.system) in tested
+        for c in r.facts.cautions_here
+        if c.badge != TRAP
+    ):
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def _agreement(p: PairResult, same: Mapping[tuple[str, str, str], Agreement]) -> dict[str, float | None]:
