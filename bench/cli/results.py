@@ -233,7 +233,7 @@ def _guesses(record: Record, *, several: bool) -> list[str]:
     where = f" ({setting_words(facts)})" if several else ""
     levels = [(r, level_of(record, view, "wrong", r)) for r in RULES]
     return [
-        f"{RULES[rule]} scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}"
+        f"guessing scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}: {RULES[rule]}"
         for rule, x in levels
         if x is not None
     ]
