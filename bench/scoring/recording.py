@@ -19,6 +19,7 @@ from bench.scoring.record_schema import (
     SCHEMA_VERSION,
     CountedFacts,
     LeakDescription,
+    PlanSeen,
     ScoredFacts,
     SourceDescription,
     written_out,
@@ -59,6 +60,14 @@ class RecordStamp:
     matrix_hash: str
     changed_clips: int | None = None
     """Clips whose samples the condition changed; None where that is not known."""
+    plan_seen: PlanSeen | None = None
+    cells_code: tuple[str, ...] = ()
+    """Versions of the code that answered the cells."""
+
+    def known(self) -> dict[str, Any]:
+        """What is said of the plan's origin, the cells' and the condition's, where anything is known."""
+        origin = {"plan_seen": self.plan_seen, "cells_code": self.cells_code or None}
+        return {k: v for k, v in (origin | {"changed_clips": self.changed_clips}).items() if v is not None}
 
 
 def score_record(
@@ -136,10 +145,9 @@ def score_record(
         content_hash=task.content_hash,
         figures_code=figures_code(),
         notes=dict(notes),
+        **stamp.known(),
         **counted.described(),
     )
-    if stamp.changed_clips is not None:
-        facts = facts.model_copy(update={"changed_clips": stamp.changed_clips})
     asked = variant_facts(whole, stamp.protocol, tables)
     layers = layer_facts(whole, stamp.protocol, tables, plan)
     facts = facts.model_copy(update={**asked, **layers})
