@@ -83,7 +83,7 @@ class Results:
         )
         blocks = [answers(right, seeds)]
         found = figures(facts, blocks, [])
-        facts = facts.model_copy(update={name: getattr(found, name) for name in vars(found)})
+        facts = facts.model_copy(update={"chance": ()} | {name: getattr(found, name) for name in vars(found)})
         stem = f"{system}__{facts.task}__within__clean"
         write_record(publication.folder.records / f"{stem}.json", facts, blocks)
         shutil.copyfile(QUICK / "matrix.json", publication.folder.matrix)

@@ -53,6 +53,7 @@ def test_one_fit_under_noise_is_subtracted(clean: Record) -> None:
         ({"system_identity": "0" * 32}, "another fit: the system (its card and the code of its adapter)"),
         ({"weights_hash": "0" * 32}, "another fit: weights"),
         ({"code_version": "9.9.9"}, "another fit: version of the suite"),
+        ({"cells_code": ("9.9.9",)}, "another fit: version of the code that answered"),
         ({"seeds": (7,)}, "another fit: seeds"),
         ({"labels_offered": ("happy", "sad")}, "another fit: labels offered"),
         ({"content_hash": "0" * 32}, "another fit: clips, labels or speakers"),
