@@ -273,6 +273,20 @@ def test_a_run_again_under_new_code_keeps_what_it_replaces(results: Results, tmp
     assert "was published and is gone" in str(publication.broken_seal())
 
 
+def test_a_rival_that_a_later_run_left_out_is_remembered(results: Results) -> None:
+    publication = results.publish("quick", "stronger", right=0.8, like=PROBE)
+    dropped = publication.folder.records / f"stronger__{TASK}__within__clean.json"
+    keep_superseded(publication, [p for p in publication.record_paths() if p != dropped])
+    for path in (dropped, dropped.with_suffix(".parquet")):
+        path.unlink()
+    publication.seal()
+    claim = results.claim()
+    assert claim.rivals == (PROBE,)
+    assert claim.replaced == ("stronger",)
+    assert "stronger was published before, and no record of it stands any more" in claim_sentence(claim)
+    assert "other published versions say otherwise" in summary([claim])
+
+
 def test_a_retracted_record_speaks_for_nobody(results: Results) -> None:
     study = results.publish("studies/probes", "whisper-tiny.en-linear", right=0.75, like=PROBE)
     study.retractions_path.write_text(json.dumps({study.record_paths()[0].stem: "trained on the test clips"}))

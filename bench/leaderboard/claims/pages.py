@@ -13,7 +13,9 @@ from bench.leaderboard.claims.prose import Prose
 from bench.storage.atomic import write_text
 
 KINDS = "claims|headline|results|verdicts"
-BLOCK = re.compile(rf"(?<!`)<!-- (?P<name>(?:{KINDS}):[\w./+@-]+) -->\n(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL)
+BLOCK = re.compile(
+    rf"(?<!`)<!-- (?P<name>(?:{KINDS}):[\w./+@-]+) -->\n(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL
+)
 MARKER = re.compile(rf"(?<!`)<!-- /?(?P<name>(?:{KINDS}):[\w./+@-]+) -->")
 AGAIN = "write it with: serbench claims --write"
 
