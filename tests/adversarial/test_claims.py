@@ -353,6 +353,7 @@ FALSE = [
     (f"The proposed model outperforms `{PROBE}`.", "nothing says from which records"),
     (f"`{OURS}` was measured. It wins everywhere.", "nothing says from which records"),
     (f"- `{PROBE}` is 3 points better than egemaps.", "nothing says from which records"),
+    ("`qwen2-audio-7b-instruct-choice` beats `egemaps-svm`.", "nothing says from which records"),
     (f"| best of all: {OURS} |", "nothing says from which records"),
     (f"{OURS} leads. <!-- claim: encoder/elsewhere.xx -->", "which no record holds"),
     (f"{OURS} is behind {PROBE}. <!-- claim: encoder/{TASK} -->", "says that the proposed system is behind, but the records hold: ahead"),
