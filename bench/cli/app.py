@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.groups import board_app, corpus_app, features_app, new_app, replies_app
+from bench.cli.groups import board_app, corpus_app, features_app, new_app, plan_app, replies_app
 from bench.cli.options import Data, ItemLevel, Json, Results, RunPath, ScoredPath, SourceFolder
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(board_app, name="leaderboard")
 app.add_typer(new_app, name="new")
 app.add_typer(features_app, name="features")
 app.add_typer(replies_app, name="replies")
+app.add_typer(plan_app, name="plan")
 
 
 @app.callback()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.execution.planning.matrix import Entry, Matrix
@@ -17,15 +19,17 @@ from bench.leaderboard.claims.sentences import claim_sentence, summary
 from bench.leaderboard.evidence import by_cell, read_evidence
 from bench.leaderboard.history import histories, spread_of
 from bench.leaderboard.publication import Board, BoardRules
+from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.reported_figures import ReportedSource, reported_sources
 from bench.leaderboard.studies import Study
 from bench.leaderboard.validation import BADGES, BoardRecord, Validation
 from bench.scoring.comparisons import PairResult
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
-from reports.data.run_data import RecordOutcome, RunData, WorkDone
+from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Site, write_pages
 from reports.sections.clip_errors import ClipReader
@@ -46,11 +50,21 @@ class PublishedPage:
     reported: tuple[ReportedSource, ...]
     downloads: tuple[str, ...]
 
+    pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
+
     @property
     def badges(self) -> list[tuple[str, str]]:
         """Badges that occur, with what they say was checked."""
         present = {r.badge for r in self.records}
         return [(b, text) for b, text in BADGES.items() if b in present]
+
+    @property
+    def plans(self) -> list[tuple[str, str, int]]:
+        """Publications, what their records show of when the plan was made, and how many show it."""
+        counted: dict[tuple[str, str], int] = defaultdict(int)
+        for r in self.records:
+            counted[r.publication, plan_words(r.record.facts)] += 1
+        return [(*key, n) for key, n in sorted(counted.items())]
 
 
 def write_board(
@@ -142,7 +156,7 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
         limit=None,
         corpora=tuple(sorted({r.facts.corpus for r in records})),
         records=standing,
-        outcomes=_outcomes(standing),
+        outcomes=found.outcomes,
         failures=(),
         machine=None,
         work={s: WorkDone(0.0, 0.0) for s in systems},
@@ -161,7 +175,3 @@ def _templates_hash() -> str:
     return hash_json(
         [[p.name, p.read_text(encoding="utf-8")] for p in sorted(folder.iterdir(), key=lambda p: p.name)]
     )
-
-
-def _outcomes(records: Sequence[Record]) -> tuple[RecordOutcome, ...]:
-    return tuple(RecordOutcome(r.system, r.task, r.regime, r.facts.condition, "scored") for r in records)
