@@ -83,7 +83,9 @@ class Results:
         )
         blocks = [answers(right, seeds)]
         found = figures(facts, blocks, [])
-        facts = facts.model_copy(update={name: getattr(found, name) for name in vars(found)})
+        # What the template said of views that are not counted here goes, in whichever schema it was said.
+        earlier = {"chance": ()} if "chance" in facts.model_fields_set else {}
+        facts = facts.model_copy(update=earlier | {name: getattr(found, name) for name in vars(found)})
         stem = f"{system}__{facts.task}__within__clean"
         write_record(publication.folder.records / f"{stem}.json", facts, blocks)
         shutil.copyfile(QUICK / "matrix.json", publication.folder.matrix)
