@@ -9,7 +9,7 @@ from bench.scoring.comparisons import NO_VERDICT, PairResult
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
 from reports.data.comparisons import TaskComparison
 

@@ -34,7 +34,7 @@ BADGES: Mapping[Badge, str] = {
     "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
-BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
+BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor", "population")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
 MOST_TIMES = 100
@@ -242,8 +242,7 @@ def _check(
     require_bounded_statistics(
         path,
         seeds=len(facts.seeds),
-        clusters=max(len(facts.clusters), len(facts.speaker_names)),
-        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
+        blocks=[(len(facts.cluster_names(b.axis)), len(b.labels), len(b.sums or ())) for b in facts.blocks],
     )
     try:
         record = believed.record(path, facts)

@@ -8,7 +8,7 @@ again says what it said.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -29,11 +30,12 @@ from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
 from bench.storage.hashing import HASH
 
-SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)
+SCHEMA_VERSION = 5
+READABLE = (1, 2, 3, 4, 5)
 """Schema 1 had neither slices nor the sums of votes and calibration. Before schema 3 no record says when its plan was made, which
 code answered its cells, what was learnt from, nor how many clips a condition changed; its level of chance is 1/K of the true
-classes (``chance``), and its cautions are plain text. What they hold means the same."""
+classes (``chance``), and its cautions are plain text. Schema 5 added populations and the axis of sentences. What they hold means
+the same."""
 PLAN_LOGGED_SINCE = 3
 """Schema from which a record of a run says when its plan was first seen."""
 
@@ -113,6 +115,16 @@ class ScoreRow(_Part):
     seed_low: float
     seed_high: float
     fold_mean: float | None
+    by_speaker: float | None = None
+    """Mean over speakers of each speaker's own value (UA alone, over the classes he has): who has few clips weighs as much."""
+    by_speaker_low: float | None = None
+    by_speaker_high: float | None = None
+    population: Text = ""
+    """What ``population_low`` to ``population_high`` speak of, where the plan asks for more than speakers: all that is known."""
+    population_low: float | None = None
+    population_high: float | None = None
+    population_lacking: tuple[Text, ...] = ()
+    """What the plan asks for beyond that, and why it is not known."""
     clips: Count
     speakers: Count
     clusters: Count
@@ -317,6 +329,12 @@ class CountedFacts(_Part):
     clusters: Annotated[tuple[ClusterFold, ...], Field(min_length=1, max_length=200_000)]
     speaker_names: Annotated[tuple[Text, ...], Field(max_length=200_000)] = ()
     """Hashed names of speakers, where they are not the clusters."""
+    sentence_names: Annotated[tuple[Hash, ...], Field(max_length=200_000)] = ()
+    """Hashed names of sentences, where clusters say the same ones."""
+    sentence_cells: Annotated[tuple[tuple[Count, Count], ...], Field(max_length=1_000_000)] = ()
+    """Cells of the axis sentence: places of a cluster and of a sentence."""
+    sentences_absent: Text = ""
+    """Why clips were not sorted by sentence."""
     axes: Annotated[tuple[AxisDescription, ...], Field(max_length=100)] = ()
     statuses: dict[Word, Count]
     coverage: Share
@@ -376,6 +394,18 @@ class CountedFacts(_Part):
                 pass  # as a card of a system it is wrong in fewer places
             raise
 
+    @model_validator(mode="after")
+    def _cells_have_their_places(self) -> Self:
+        clusters, sentences = len(self.clusters), len(self.sentence_names)
+        wrong = next((c for c in self.sentence_cells if c[0] >= clusters or c[1] >= sentences), None)
+        if wrong is not None:
+            raise ValueError(
+                f"sentence_cells: {list(wrong)} names no cluster and sentence; there are {clusters} and {sentences}"
+            )
+        if len(set(self.sentence_cells)) < len(self.sentence_cells):
+            raise ValueError("sentence_cells: a cell stands in it twice")
+        return self
+
     @property
     def cautions(self) -> tuple[Caution, ...]:
         """Everything that a reader of these scores is warned of; sentences of earlier schemas by what they are about."""
@@ -398,6 +428,9 @@ class CountedFacts(_Part):
 
     def cluster_names(self, axis: str = "") -> tuple[str, ...]:
         """Hashed names of the clusters of a block on this axis, in the order of its statistics."""
+        if axis == "sentence":
+            # Cells have no names of their own: a place in ``sentence_cells``.
+            return tuple(str(i) for i in range(len(self.sentence_cells)))
         return self.speaker_names if axis == "speaker" else tuple(c.name for c in self.clusters)
 
 

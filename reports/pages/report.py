@@ -43,6 +43,7 @@ from reports.sections.clip_errors import ClipReader
 from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
+from reports.sections.over_tasks import over_all_tasks
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
@@ -297,6 +298,7 @@ class Site:
             "summary": self._summary(shown),
             "tally": formatting.tally(primary_pairs),
             "rankings": rankings_across_pools(shown),
+            "over_tasks": over_all_tasks(shown),
             "boards": list(zip([c for c, _ in shown], plots, strict=True)),
             "best": forest_boards.BEST if cut else None,
             "heat_maps": forest_boards.heat_maps(shown),

@@ -18,7 +18,7 @@ from bench.protocols import DIMENSIONS
 from bench.scoring.comparisons import PairResult
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 
 
 def study_table(table: PageTable, records: Sequence[Record]) -> str:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from bench.execution.planning.estimates import human_time
 from bench.scoring.comparisons import SUPERVISION
+from bench.statistics.populations import population_words
 from bench.storage.hashing import digest
 from bench.version import __version__
 from reports import formatting
@@ -85,6 +86,7 @@ def environment() -> Environment:
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
         "counted": formatting.counted,
+        "population_words": population_words,
         "METRICS": formatting.METRIC_TITLES,
         "TRACK_TITLES": formatting.TRACK_TITLES,
         "TRACK_GLOSS": formatting.TRACK_GLOSS,

@@ -14,7 +14,7 @@ from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
 from bench.scoring.equal_fits import on_same_clips
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from reports.data.comparisons import TaskComparison, overview_comparisons
 from reports.formatting import counted, listed
 from reports.sections import tables

@@ -193,7 +193,7 @@ def test_records_of_schema_2_stay_readable() -> None:
 def test_a_record_of_the_future_is_refused(run: Path) -> None:
     path = run / "records" / "chance__tones.ms__within__clean.json"
     edit(path, lambda facts: facts.update(schema=99))
-    with pytest.raises(DataError, match="record schema 99, this version reads up to 3; update"):
+    with pytest.raises(DataError, match="record schema 99, this version reads up to 5; update"):
         read_record(path)
 
 
