@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -94,12 +94,17 @@ class Matrix(Strict):
         return _distinct_conditions(value)
 
     @property
-    def hash(self) -> str:
-        """Hash of everything above. What matrices could not say before, and do not say, does not count."""
+    def said(self) -> dict[str, Any]:
+        """Everything above as JSON, as it is hashed and written down; without what matrices could not say before and this one does not."""
         said = self.model_dump(mode="json")
         if self.plan.population == SPEAKERS:
             del said["plan"]["population"]
-        return hash_json(said)
+        return said
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything above."""
+        return hash_json(self.said)
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:
