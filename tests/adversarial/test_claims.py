@@ -327,6 +327,12 @@ def test_a_publication_that_was_touched_is_refused(results: Results) -> None:
         claims_command(results.root, check=True, write=False, as_json=False)
 
 
+def test_a_question_asked_of_some_tasks_alone_says_so(results: Results) -> None:
+    narrowed = RULES.replace("rivals: same encoder}", "rivals: same encoder, tasks: [nemo-*]}")
+    (results.root / "claims.yaml").write_text(narrowed, encoding="utf-8")
+    assert "on the same encoder, asked of nemo-* alone" in summary(results.ledger().of("encoder"))
+
+
 def test_a_proposed_system_without_a_record_is_refused(results: Results) -> None:
     (results.root / "claims.yaml").write_text(RULES.replace(OURS, "dream"), encoding="utf-8")
     with pytest.raises(DataError, match="proposes 'dream', of which no record is published"):

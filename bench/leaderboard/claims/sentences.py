@@ -72,8 +72,9 @@ def _scope_words(question: Question, track: str) -> str:
         if question.protocol == "within"
         else f" ({question.protocol}{', ' + question.training if question.training else ''})"
     )
+    only = f", asked of {', '.join(question.tasks)} alone" if question.tasks != ("*",) else ""
     outside = ", with answers outside the view masked" if question.outside == "masked" else ""
-    return f"{f'in the {track} track' if track else RIVAL_WORDS[question.rivals]}{setting}{outside}"
+    return f"{f'in the {track} track' if track else RIVAL_WORDS[question.rivals]}{setting}{outside}{only}"
 
 
 def _briefly(claim: Claim) -> str:
