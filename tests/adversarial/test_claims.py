@@ -444,6 +444,13 @@ def test_a_block_that_nothing_makes_is_named(results: Results, page: str, words:
     assert any(words in fault for fault in results.faults(page))
 
 
+def test_a_page_that_is_no_text_is_refused(results: Results) -> None:
+    (results.root.parent / "README.md").write_bytes(b"\xff\xfe\x00 wins")
+    ledger = results.ledger()
+    with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
+        page_faults(ledger, MarkdownBlocks(ledger))
+
+
 def test_the_command_fails_on_a_false_page(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     (results.root.parent / "README.md").write_text(FALSE[0][0], encoding="utf-8")
     assert claims_command(results.root, check=True, write=False, as_json=True) == 1
