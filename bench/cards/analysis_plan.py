@@ -13,7 +13,10 @@ PrimaryMetric = Literal["ua", "wa", "macro_f1", "ccc"]
 
 
 class AnalysisPlan(Strict):
-    """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
+    """How the results are analysed: part of the matrix and of its hash.
+
+    A hash shows which plan it was, not when it was made; the run's plan log does (:mod:`bench.scoring.plan_log`).
+    """
 
     primary_view: Literal["native", "seven", "four"] = "native"
     primary_metric: PrimaryMetric = "ua"

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.groups import board_app, corpus_app, features_app, new_app, replies_app
-from bench.cli.options import Data, ItemLevel, Json, RunPath, ScoredPath, SourceFolder
+from bench.cli.groups import board_app, corpus_app, features_app, new_app, plan_app, replies_app
+from bench.cli.options import Data, ItemLevel, Json, Results, RunPath, ScoredPath, SourceFolder
 
 app = typer.Typer(
     name="serbench",
@@ -23,6 +23,7 @@ app.add_typer(board_app, name="leaderboard")
 app.add_typer(new_app, name="new")
 app.add_typer(features_app, name="features")
 app.add_typer(replies_app, name="replies")
+app.add_typer(plan_app, name="plan")
 
 
 @app.callback()
@@ -95,6 +96,24 @@ def run(
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+@app.command()
+def claims(
+    results: Results = Path("results"),
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Fail where a page says what no record holds, or a record contradicts."),
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the blocks of README and docs from the records.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Derive every headline sentence from all published records, studies among them."""
+    from bench.cli import claims
+
+    raise typer.Exit(claims.claims(results, check=check, write=write, as_json=json_))
 
 
 @app.command("list")

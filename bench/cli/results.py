@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cards.caution import TRAP
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.cli.results_extra import (
     everything,
@@ -31,6 +32,7 @@ from bench.scoring.clip_answers import Agreement, agreements
 from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
 from bench.scoring.records import Record
+from bench.scoring.reference_levels import RULES, level_of
 from bench.scoring.rescoring import RescoringSource, rescore
 from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.populations import SPEAKERS, population_words
@@ -130,7 +132,7 @@ def _missing(run: Path) -> list[str]:
         outcomes = read_run_data(run).outcomes
     except BenchError as error:
         return [f"what is missing from this run cannot be told: {error}"]
-    words = {"unscorable": "not scored", "failed": "failed", "cannot run here": "skipped"}
+    words = {"unscorable": "not scored", "failed": "failed", "blocked": "skipped", "refused": "skipped"}
     return [
         f"{words.get(o.state, o.state)}: {o.system} on {o.task} ({o.protocol}, {o.condition}): {o.reason}"
         for o in outcomes
@@ -160,7 +162,7 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
         for name, metrics in TABLES.items():
             if rows := [s for s in own if s.metric in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
-        _print_yardsticks(next(r for r in records if r.task == task))
+        _print_yardsticks([r for r in records if r.task == task])
         _print_population(own, next(r for r in records if r.task == task))
         if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
@@ -262,22 +264,42 @@ def _ranks(contests: Sequence[TaskComparison]) -> dict[ScoreKey, str]:
     return found
 
 
-def _print_yardsticks(record: Record) -> None:
-    """What guessing scores, and one listener, in the plan's primary view."""
-    for line in record.facts.chance:
-        if line.view == record.facts.main_view:
-            console().print(
-                f"guessing scores UA {figure(line.ua)} (1/K), WA {figure(line.wa)} (by the classes' shares) in view {line.view}",
-                soft_wrap=True,
-            )
-    wanted = {record.facts.main_view, "dimensions"}
-    for row in record.facts.human:
-        if row.view in wanted and row.metric in {"ua", "ccc"}:
-            other = "the majority of the others" if row.truth == "perceived" else "the intended label"
-            console().print(
-                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row.clips} clips",
-                soft_wrap=True,
-            )
+def _print_yardsticks(records: Sequence[Record]) -> None:
+    """What rules that hear nothing score in the main view, setting by setting, and what one listener does."""
+    lines = [line for r in records for line in _guesses(r, several=len({_taught(x) for x in records}) > 1)]
+    first = records[0].facts
+    wanted = {first.main_view, "dimensions"}
+    lines += [
+        f"{_listener(row)} scores {metric_words(row)} {_with_interval(row)} on {row.clips} clips"
+        for row in first.human
+        if row.view in wanted and row.metric in {"ua", "ccc"}
+    ]
+    lines += [f"beware: {c.sentence}" for r in records for c in r.facts.cautions_here if c.badge != TRAP]
+    for line in dict.fromkeys(lines):
+        console().print(line, soft_wrap=True, markup=False)
+
+
+def _guesses(record: Record, *, several: bool) -> list[str]:
+    facts, view = record.facts, record.facts.main_view
+    where = f" ({setting_words(facts)})" if several else ""
+    levels = [(r, level_of(record, view, "wrong", r)) for r in RULES]
+    return [
+        f"{RULES[rule]} scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}"
+        for rule, x in levels
+        if x is not None
+    ]
+
+
+def _taught(record: Record) -> tuple[str, str]:
+    return record.facts.protocol, record.facts.training
+
+
+def _listener(row: ListenerScore) -> str:
+    if row.truth == "intended":
+        return "one listener against the intended label"
+    if row.dimension is not None:
+        return "one listener's rating against the mean of the others'"
+    return "one listener against the majority of the others"
 
 
 def _with_interval(row: ScoreRow | ListenerScore) -> str:

@@ -153,8 +153,10 @@ def _print_summary(summary: RunSummary) -> None:
         metric = records[0].plan.primary_metric.upper().replace("_", "-")
         shown = [(row, setting_words(row.facts)) for row in headlines(records)]
         several = len({words for _, words in shown}) > 1
+        plan = records[0].plan
+        views = list(dict.fromkeys(str(row.facts.main_view) for row, _ in shown if row.estimate is not None))
         print_table(
-            f"{metric}, view {records[0].plan.primary_view}, 95 % interval by cluster; CCC where dimensions exist",
+            f"{metric}, view {' or '.join(views) or plan.primary_view}, {100 * plan.level:.4g} % interval by cluster; CCC where dimensions exist",
             (
                 "task",
                 *(["setting"] if several else []),

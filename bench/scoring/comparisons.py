@@ -1,4 +1,4 @@
-"""Which systems are compared with which, as the plan fixed it, and what the tests say, in words."""
+"""Which systems are compared with which, as the plan has it, and what the tests say, in words."""
 
 from __future__ import annotations
 
@@ -260,6 +260,7 @@ def run_family(
         raise DataError(
             f"{records[0].task}: the records of {', '.join(r.system for r in records)} were made on different clips or folds; run the matrix again"
         )
+    require_equal_offers(name, records)
     shared = [b.key for b in records[0].blocks if b.rows == "all" and all(r.block(*b.key) for r in records)]
     partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
     results = []
@@ -272,6 +273,22 @@ def run_family(
         if member_pairs:
             results += _run_block(name, members, member_pairs, key, plan, metrics)
     return results
+
+
+def require_equal_offers(name: str, records: Sequence[Record]) -> None:
+    """Refuse to compare systems of one setting that were offered other labels: theirs are not the same questions.
+
+    Pairs across protocols are left alone, whose sentence names the protocols: a transfer offers what was learnt.
+
+    Raises:
+        DataError: with what each was offered.
+    """
+    offers = {r.facts.labels_offered: r.system for r in reversed(records)}
+    if len(offers) > 1 and len({_setting(r) for r in records}) == 1:
+        told = "; ".join(f"{system} {', '.join(labels) or 'none'}" for labels, system in offers.items())
+        raise DataError(
+            f"{records[0].task}: the systems of {name} were offered other labels ({told}), so their scores do not answer one question; run the matrix again"
+        )
 
 
 def _run_block(
@@ -451,11 +468,6 @@ class PairedDifference:
     def shown(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-def same_clips(a: Record, b: Record) -> bool:
-    """Whether two records were scored on the same clips in the same clusters, so that their sums pair up."""
-    return a.clusters == b.clusters and a.facts.content_hash == b.facts.content_hash
 
 
 def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:

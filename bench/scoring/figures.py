@@ -17,11 +17,13 @@ from bench.scoring.record_schema import (
     ChanceLine,
     CountedFacts,
     Gap,
+    GuessLevel,
     ListenerScore,
     ScoreRow,
     SubgroupScore,
 )
 from bench.scoring.records import LISTENER, Counts, thin_classes, unit_of
+from bench.scoring.reference_levels import reference_levels
 from bench.scoring.sentences import cells_of, crossed_table
 from bench.scoring.subgroups import slice_figures
 from bench.statistics.additive import metric_named, value
@@ -53,7 +55,7 @@ class Figures:
     scores_hash: str
     slices: tuple[SubgroupScore, ...]
     gaps: tuple[Gap, ...]
-    chance: tuple[ChanceLine, ...]
+    reference_levels: tuple[GuessLevel, ...]
     human: tuple[ListenerScore, ...]
 
 
@@ -95,7 +97,7 @@ def figures(facts: CountedFacts, blocks: Sequence[Counts], sliced: Sequence[Coun
         # A row per speaker is for those who ask: with thousands of them it would drown the rest.
         slices=tuple(s for s in slices if s.axis != "speaker"),
         gaps=tuple(gaps),
-        chance=tuple(chance_lines(blocks)),
+        reference_levels=tuple(reference_levels(facts, blocks)),
         human=tuple(human_scores(sliced, fold_of, facts)),
     )
 
@@ -264,7 +266,7 @@ def human_scores(
 
 
 def chance_lines(blocks: Sequence[Counts]) -> list[ChanceLine]:
-    """What guessing scores in each view: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
+    """What schemas 1 and 2 say of guessing: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
     return [
         ChanceLine(view=b.view, **{m: chance(m, b.averaged.sum(axis=0)) for m in ("ua", "wa")})
         for b in blocks

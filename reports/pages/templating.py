@@ -22,6 +22,7 @@ from bench.storage.hashing import digest
 from bench.version import __version__
 from reports import formatting
 from reports.charts import geometry
+from reports.data.caution_badges import caution_badges
 from reports.sections import fits, forest_boards
 
 GENERATOR = "ser-bench report"
@@ -72,6 +73,7 @@ def environment() -> Environment:
         "p": formatting.p_value,
         "rank": formatting.rank_words,
         "level": formatting.level_words,
+        "misses": formatting.misses_words,
         "language": formatting.language_name,
         "subject": formatting.subject_title,
         "verdict": formatting.verdict_words,
@@ -97,6 +99,7 @@ def environment() -> Environment:
         "marker_path": geometry.marker_path,
         "is_percent": formatting.is_percent,
         "board_caption": formatting.board_caption,
+        "caution_badges": caution_badges,
         "VERIFIED": formatting.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,

@@ -1,4 +1,4 @@
-"""A matrix: systems × tasks × protocols × seeds × conditions, and the analysis plan, fixed before the results."""
+"""A matrix: systems × tasks × protocols × seeds × conditions, and the analysis plan, written before anything is run."""
 
 from __future__ import annotations
 
