@@ -26,15 +26,21 @@ app.add_typer(replies_app, name="replies")
 app.add_typer(plan_app, name="plan")
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from bench.storage.provenance import code_version
 
         typer.echo(code_version())
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 @app.command()

@@ -162,8 +162,9 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
         for name, metrics in TABLES.items():
             if rows := [s for s in own if s.metric in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
-        _print_yardsticks([r for r in records if r.task == task])
-        _print_population(own, next(r for r in records if r.task == task))
+        of_task = [r for r in records if r.task == task]
+        _print_yardsticks(of_task)
+        _print_population(own, of_task[0])
         if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()

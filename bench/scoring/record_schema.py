@@ -34,8 +34,8 @@ SCHEMA_VERSION = 5
 READABLE = (1, 2, 3, 4, 5)
 """Schema 1 had neither slices nor the sums of votes and calibration. Before schema 3 no record says when its plan was made, which
 code answered its cells, what was learnt from, nor how many clips a condition changed; its level of chance is 1/K of the true
-classes (``chance``), and its cautions are plain text. Before schema 5 none has counts by sentence, nor says what population it
-speaks of. What they hold means the same."""
+classes (``chance``), and its cautions are plain text. Schema 5 added populations and the axis of sentences. What they hold means
+the same."""
 PLAN_LOGGED_SINCE = 3
 """Schema from which a record of a run says when its plan was first seen."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.protocols import Array
 from bench.statistics.metric import Metric
@@ -35,7 +36,7 @@ class SwapTests:
 
     difference: Array
     error: Array
-    alike: Array
+    alike: NDArray[np.bool_]
     raw: Array
     adjusted: Array
     largest: Array
