@@ -23,7 +23,7 @@ from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
-from reports.pages.report import Site, write_pages
+from reports.pages.report import Missing, Site, missing_records, write_pages
 from reports.sections.clip_errors import ClipReader
 
 EXPORTS = "exports"
@@ -40,6 +40,8 @@ class PublishedPage:
     records: tuple[BoardRecord, ...]
     reported: tuple[ReportedSource, ...]
     downloads: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    """What the publications planned and does not stand here."""
 
     pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
 
@@ -91,7 +93,8 @@ def write_board(
             lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
-    page = PublishedPage(rules, found.records, reported_sources(), names)
+    missing = tuple(missing_records(found.outcomes))
+    page = PublishedPage(rules, found.records, reported_sources(), names, missing)
     site.board = page
     pages = site.pages()
     pages["published.html"] = site.render("published.html.j2", page=page)
