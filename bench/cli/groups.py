@@ -168,6 +168,19 @@ def build(
     leaderboard.build(results, out, tuple(data or ()), as_json=json_)
 
 
+@board_app.command()
+def history(
+    system: Annotated[str, typer.Argument(help="A system by name.")],
+    task: Annotated[str, typer.Argument(help="A task by name.")],
+    results: Results = Path("results"),
+    json_: Json = False,
+) -> None:
+    """List every value that was published for a system on a task: board, studies, superseded and retracted records."""
+    from bench.cli import claims
+
+    claims.history(system, task, results, as_json=json_)
+
+
 @new_app.command()
 def adapter(
     name: Annotated[str, typer.Argument(help="Name of the system, like my-model.")],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Board, Validation, add_run, retract, validate
 from bench.leaderboard.registration import MEANING, PRE_REGISTERED
+from bench.leaderboard.studies import check_studies
 from bench.leaderboard.validation import BADGES, BoardRecord
 from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
 from bench.scoring.plan_seen import plan_words
@@ -36,11 +38,17 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
                 "published": list(added.published),
                 "left_out": added.left_out,
                 "outcomes": [vars(o) for o in added.outcomes],
+                "superseded": list(added.superseded),
             }
         )
         return
     for stem, reason in sorted(added.left_out.items()):
         print(f"not published: {stem}: {reason}", file=sys.stderr)
+    if added.superseded:
+        console().print(
+            f"{len(added.superseded)} earlier record(s) kept in {added.publication.folder.superseded}",
+            soft_wrap=True,
+        )
     console().print(
         f"{len(added.published)} record(s) published in {added.publication.folder.root}; check them with: "
         f"serbench leaderboard validate --results {results}",
@@ -69,13 +77,19 @@ def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         The exit code: 0 when nothing is refused, else 1.
     """
     found = validate(Board(results), data, cache=checked_folder())
+    studied = check_studies(results, checked_folder())
+    found = replace(found, problems=(*found.problems, *studied.problems))
     if as_json:
         print_json(
-            {"records": [r.as_json() for r in found.records], "problems": [p.as_json() for p in found.problems],
-             "outcomes": [vars(o) for o in found.outcomes]}
-        )  # fmt: skip
+            {
+                "records": [r.as_json() for r in found.records],
+                "studies": {s.name: len(s.records) for s in studied.studies},
+                "problems": [p.as_json() for p in found.problems],
+                "outcomes": [vars(o) for o in found.outcomes],
+            }
+        )
     else:
-        _print(found)
+        _print(found, sum(len(s.records) for s in studied.studies))
     return 1 if found.problems else 0
 
 
@@ -84,7 +98,7 @@ def checked_folder() -> Path:
     return cache_folder() / "board" / "checked"
 
 
-def _print(found: Validation) -> None:
+def _print(found: Validation, studied: int) -> None:
     print_table(
         "",
         ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
@@ -100,7 +114,8 @@ def _print(found: Validation) -> None:
     _print_plans(found)
     for problem in found.problems:
         print(f"refused: {problem.sentence}", file=sys.stderr)
-    holding = f"{len(found.records)} record(s) hold"
+    beside = f", and {studied} of studies" if studied else ""
+    holding = f"{len(found.records)} record(s) hold{beside}"
     console().print(
         f"{holding}, {len(found.problems)} problem(s)" if found.problems else f"{holding}, nothing is refused"
     )
@@ -172,9 +187,10 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 
     board = Board(results)
     found = validate(board, data, cache=checked_folder())
-    require_sound(found)
+    studied = check_studies(results, checked_folder())
+    require_sound(Validation(found.records, (*found.problems, *studied.problems)))
     tests = ComparisonCache(cache_folder() / "board" / "comparisons")
-    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
+    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages", studied.studies)
     if as_json:
         print_json(
             {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),

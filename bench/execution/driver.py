@@ -11,6 +11,7 @@ from typing import Any
 from bench.corpora.prepared import data_folders
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
+from bench.execution.inputs import GroupInputs
 from bench.execution.planning.estimates import save_rates
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.plan import Group, RunPlan
@@ -78,7 +79,7 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
                     reporter.note(note)
                 stages.compute(pending)
                 done = finished_cells(journal, folder, plan)
-        score_plan(plan, folder, done, reporter.note)
+        score_plan(plan, folder, done, reporter.note, GroupInputs(prepared.cache / "audio"))
         wall = time.perf_counter() - started
         _end_session(journal, session, wall, prepared)
         planned = {c.key for r in plan.records for c in r.cells} & asked

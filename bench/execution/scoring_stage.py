@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.cards.labels import label_table
 from bench.errors import BenchError, DataError
+from bench.execution.inputs import GroupInputs
 from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import RecordPlan, RunPlan
 from bench.scoring.plan_log import read_plan_log
@@ -30,7 +31,11 @@ SCORING_PACKAGES = ("bench.statistics", "bench.cards", "bench.tasks", "bench.sco
 
 
 def score_plan(
-    plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
+    plan: RunPlan,
+    folder: RunFolder,
+    done: Mapping[str, CellRow],
+    note: Callable[[str], None],
+    inputs: GroupInputs,
 ) -> None:
     """Write the record of everything that is complete; set aside records that the plan no longer has.
 
@@ -41,8 +46,10 @@ def score_plan(
         folder: the run folder.
         done: finished cells, by key.
         note: gets a line for what cannot be scored and what is set aside.
+        inputs: the conditioned audio, which says how many clips a condition changes.
     """
     current = set()
+    group_of = plan.group_of()
     unscored: dict[str, str] = {}
     log = read_plan_log(folder.plan_log)
     for record in plan.records:
@@ -51,11 +58,12 @@ def score_plan(
         path = folder.records / f"{record.stem}.json"
         rows = [done[c.key] for c in record.cells]
         seen = plan_seen(log, record.system.name, record.stem)
-        inputs = _inputs_hash(record, rows, plan.matrix, seen)
+        inputs_hash = _inputs_hash(record, rows, plan.matrix, seen)
         current.add(path.stem)
-        if _is_current(path, inputs):
+        if _is_current(path, inputs_hash):
             continue
-        error = _score_and_write(record, rows, plan.matrix, folder, inputs, seen)
+        changed = inputs.changed(group_of[record.cells[0].key], record.condition)
+        error = _score_and_write(record, rows, plan.matrix, folder, inputs_hash, seen=seen, changed=changed)
         if error is not None:
             cause = str(error) if isinstance(error, BenchError) else _unexpected(error, path.stem, folder)
             note(f"not scored: {record.system.name} on {record.task.name}: {cause}")
@@ -81,7 +89,9 @@ def _score_and_write(
     matrix: Matrix,
     folder: RunFolder,
     inputs: str,
+    *,
     seen: PlanSeen | None,
+    changed: int | None,
 ) -> Exception | None:
     """Score a complete record and write it. Returns what stood in the way; raises where nothing can be written at all."""
     try:
@@ -89,7 +99,7 @@ def _score_and_write(
         notes = {
             f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
         }
-        facts, blocks = score_planned(record, tables, matrix, notes, seen)
+        facts, blocks = score_planned(record, tables, matrix, notes, seen=seen, changed=changed)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other records are scored
         return error
     own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
@@ -117,7 +127,9 @@ def score_planned(
     tables: Sequence[PredictionTable],
     matrix: Matrix,
     notes: Mapping[str, Any],
+    *,
     seen: PlanSeen | None = None,
+    changed: int | None = None,
 ) -> tuple[ScoredFacts, list[Counts]]:
     """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`.
 
@@ -127,6 +139,7 @@ def score_planned(
         matrix: whose analysis plan is applied.
         notes: what adapters had to say of the fits, by fold and seed: JSON values.
         seen: when the run's log first saw the plan; None where there is no log.
+        changed: how many clips the condition changed; None where that is not known.
     """
     by_seed: dict[int, list[PredictionTable]] = {seed: [] for seed in record.seeds}
     for cell, table in zip(record.cells, tables, strict=True):
@@ -146,6 +159,7 @@ def score_planned(
         cells_code=tuple(
             sorted({str(t.identity["code_version"]) for t in tables if "code_version" in t.identity})
         ),
+        changed_clips=changed,
     )
     return score_record(record.task, by_seed, matrix.plan, stamp, notes)
 
@@ -159,7 +173,7 @@ def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix, se
             "card": record.system.card.model_dump(mode="json"),
             "corpus": record.task.card.model_dump(mode="json"),
             "content": record.task.content_hash,
-            "warnings": record.task.warnings,
+            "warnings": [w.model_dump(mode="json") for w in record.task.warnings],
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],

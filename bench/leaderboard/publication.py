@@ -79,6 +79,8 @@ class Publication:
         paths = [self.folder.matrix, self.folder.sidecar, self.folder.plan_log, self.outcomes_path]
         for part in (self.folder.records, self.folder.tables):
             paths += sorted(part.glob("*")) if part.is_dir() else []
+        # What was superseded has seals of its own: that one of them is gone shows here.
+        paths += sorted(self.folder.superseded.glob(f"*/{self.seal_path.name}"))
         return {p.relative_to(root).as_posix(): hash_file(p) for p in paths if p.is_file()}
 
     def seal(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
+from bench.leaderboard.superseding import keep_superseded
 from bench.scoring.outcomes import RecordOutcome, place_of
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
@@ -25,13 +26,16 @@ class Added:
     published: tuple[str, ...]
     left_out: dict[str, str]
     outcomes: tuple[RecordOutcome, ...] = ()
+    superseded: tuple[str, ...] = ()
+    """Records that were replaced, and are kept as the cell's history."""
 
 
 def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = True) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
 
     Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
-    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
+    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay, and
+    records that are replaced are kept under ``superseded/``.
 
     Args:
         run: folder of a finished run.
@@ -79,11 +83,12 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
         write_outcomes(target, described["matrix_hash"], outcomes)
         target.seal()  # published folders that were made by copying
         return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
+    superseded = keep_superseded(target, chosen) if target.seal_path.is_file() else ()
     with clear_os_errors(target.folder.root):
         _copy(source, target, chosen, facts, tables=tables)
         write_outcomes(target, described["matrix_hash"], outcomes)
     target.seal()
-    return Added(target, tuple(p.stem for p in chosen), left_out, outcomes)
+    return Added(target, tuple(p.stem for p in chosen), left_out, outcomes, superseded)
 
 
 def _copy(

@@ -15,6 +15,7 @@ from bench.leaderboard.outcomes import where_else
 from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Board, Publication, plan_of
 from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
+from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import require_possible, require_tables
 from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.plan_seen import plan_words
@@ -33,7 +34,7 @@ BADGES: Mapping[Badge, str] = {
     "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
-BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
+BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor", "population")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
 MOST_TIMES = 100
@@ -159,6 +160,7 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             problems.append(BoardProblem(publication.name, "", fault))
         plans = PublishedPlans(publication, described)
         problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
+        problems += [BoardProblem(publication.name, stem, said) for stem, said in superseded_faults(publication, believed.record)]  # fmt: skip
         tasks = RebuiltTasks(corpora, None)
         for path in publication.record_paths():
             try:
@@ -240,8 +242,7 @@ def _check(
     require_bounded_statistics(
         path,
         seeds=len(facts.seeds),
-        clusters=max(len(facts.clusters), len(facts.speaker_names)),
-        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
+        blocks=[(len(facts.cluster_names(b.axis)), len(b.labels), len(b.sums or ())) for b in facts.blocks],
     )
     try:
         record = believed.record(path, facts)

@@ -43,12 +43,14 @@ from reports.sections.clip_errors import ClipReader
 from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
+from reports.sections.over_tasks import over_all_tasks
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
+from reports.sections.studies import Histories, StudySection
 
 OWN_PAGES = (
-    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
+    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html", "studies.html",
 )  # fmt: skip
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
@@ -190,6 +192,12 @@ class Site:
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
         self.against: run_changes.Against | None = None
+        self.claims: Sequence[tuple[str, Sequence[str]]] = ()
+        """Of a board, its questions: a summary, and a sentence per claim."""
+        self.studies: Sequence[StudySection] = ()
+        self.histories = Histories({})
+        self.moves: Callable[[PairResult], str] = lambda p: ""
+        """Says of a verdict that its sign depends on the version, where it does."""
         self._reader, self._folder = reader, folder
         self.comparisons = compare_systems(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.comparisons) if c.subjects}
@@ -288,6 +296,7 @@ class Site:
             "summary": self._summary(shown),
             "tally": formatting.tally(primary_pairs),
             "rankings": rankings_across_pools(shown),
+            "over_tasks": over_all_tasks(shown),
             "boards": list(zip([c for c, _ in shown], plots, strict=True)),
             "best": forest_boards.BEST if cut else None,
             "heat_maps": forest_boards.heat_maps(shown),
@@ -321,12 +330,14 @@ class Site:
         sentences = []
         for track in formatting.TRACK_TITLES:
             led: dict[str, list[bool]] = {}
+            total = 0
             for comparison, subject in shown:
-                members = comparison.members(subject, track)
-                if len(members) > 1 and track != "reference":
-                    rank = comparison.rank(subject, track, members[0].system)
-                    led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
-            total = sum(map(len, led.values()))
+                if len(comparison.members(subject, track)) < 2 or track == "reference":
+                    continue
+                total += 1
+                for leader in formatting.leaders(comparison, subject, track):
+                    rank = comparison.rank(subject, track, leader.system)
+                    led.setdefault(leader.system, []).append(rank is not None and rank.worst == 1)
             if not total:
                 continue
             parts = [
@@ -334,7 +345,10 @@ class Site:
                 + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
                 for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
             ]
-            sentences.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+            shared = " Equal scores count for each." if sum(map(len, led.values())) > total else ""
+            sentences.append(
+                f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.{shared}"
+            )
         return sentences
 
     def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
@@ -360,6 +374,7 @@ class Site:
                 for i, c in enumerate(own)
             ],
             "siblings": siblings(task, self.tasks),
+            "histories": self.histories.of_task(task),
             "split_words": split_words(task),
         }
 
@@ -409,6 +424,7 @@ class Site:
             "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
+            "histories": self.histories.of_system(system),
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],
             "work": self.run.work.get(system),

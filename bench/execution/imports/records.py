@@ -100,7 +100,7 @@ def import_table(
     log = read_plan_log(folder.plan_log)
     current = bool(log) and log[-1].matrix_hash == matrix.hash
     seen = plan_seen(log, card.name, plan.stem) if current else None
-    facts, blocks = score_planned(plan, read, matrix, {}, seen)
+    facts, blocks = score_planned(plan, read, matrix, {}, seen=seen)
     origin = ImportOrigin(table=table.name[:200], hash=source, rows=survey.rows)
     write_record(path, facts.model_copy(update={"imported": origin, "tables": hashes}), blocks)
     return Imported(path, read_record(path), survey.rows)
