@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -93,13 +93,20 @@ class Matrix(Strict):
     def _known_conditions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct_conditions(value)
 
-    @property
-    def hash(self) -> str:
-        """Hash of everything above. What matrices could not say before, and do not say, does not count."""
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of everything above, as they are hashed and written down.
+
+        What matrices could not say before, and do not say, is left out: the same matrix has the same hash in every version.
+        """
         said = self.model_dump(mode="json")
         if self.plan.population == SPEAKERS:
             del said["plan"]["population"]
-        return hash_json(said)
+        return said
+
+    @property
+    def hash(self) -> str:
+        """Hash of what :meth:`as_json` gives."""
+        return hash_json(self.as_json())
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:
