@@ -174,6 +174,8 @@ def _facts(report: CorpusReport) -> Iterator[tuple[str, str]]:
         yield "files", f"{source.clips} × {source.suffix} {source.rate} Hz {channels}"
     for task in report.tasks:
         outlook = f"{task.folds} folds" if task.folds is not None else f"no folds: {task.problem}"
+        if task.left_out:
+            outlook += f" over {task.clips - task.left_out}, {task.left_out} without a speaker left out"
         yield "task", f"{task.name}: {task.clips} clips, {task.speakers} speakers, {outlook}"
 
 

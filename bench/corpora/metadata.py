@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.cards.corpus import CorpusCard, check_language
 from bench.cards.labels import label_table
+from bench.corpora.identities import IdentityNote, blank_nobody, read_names
 from bench.corpora.prepared import COLUMNS, METADATA, PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, Array
@@ -43,6 +44,8 @@ class Metadata:
     """Long clip that a segment was cut from (column ``parent``)."""
     splits: tuple[str, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
+    notes: tuple[IdentityNote, ...] = ()
+    """Names that were read otherwise than they are written."""
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -62,11 +65,23 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         source = columns.get(column)
         return tuple((row[source] or "").strip() for row in rows) if source else ("",) * len(rows)
 
+    notes: list[IdentityNote] = []
+
+    def named(column: str) -> tuple[str, ...]:
+        values, found = read_names(column, cells(column))
+        notes.extend(found)
+        return values
+
+    def known(column: str) -> tuple[str, ...]:
+        values, found = blank_nobody(column, cells(column))
+        notes.extend(found)
+        return values
+
     clip_ids = _clip_ids(cells("file_name"), path)
-    speakers = _scoped(cells("speaker"), (card.pool_name,) * len(rows))
+    speakers = _scoped(named("speaker"), (card.pool_name,) * len(rows))
     pools = (card.pool_name,) * len(rows)
     session_scope = speakers if card.split.session_scope == "speaker" else pools
-    sessions = _scoped(cells("session"), session_scope)
+    sessions = _scoped(named("session"), session_scope)
     dialogue_scope = {"corpus": pools, "speaker": speakers, "session": sessions}[card.split.dialogue_scope]
     return Metadata(
         clip_ids=clip_ids,
@@ -75,14 +90,15 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         dimensions=np.stack([_dimension(d, cells(d), card, path) for d in DIMENSIONS], axis=1),
         languages=_languages(cells("language"), card, path),
         transcripts=cells("transcript"),
-        genders=tuple(g.lower() for g in cells("gender")),
+        genders=tuple(g.lower() for g in known("gender")),
         votes=_votes(cells("soft_votes"), card, path),
         sessions=sessions,
-        dialogues=_scoped(cells("dialogue"), dialogue_scope),
-        scripts=cells("script"),
-        parents=cells("parent"),
-        splits=cells("split"),
+        dialogues=_scoped(named("dialogue"), dialogue_scope),
+        scripts=known("script"),
+        parents=known("parent"),
+        splits=known("split"),
         ratings=_ratings(cells("ratings"), card, path),
+        notes=tuple(notes),
     )
 
 

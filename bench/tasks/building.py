@@ -20,7 +20,7 @@ from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
 from bench.tasks.folds import folds_hash
 from bench.tasks.names import split_task_name
-from bench.tasks.splits import SplitRows, split_rows
+from bench.tasks.splits import SplitRows, official_sides, split_rows
 from bench.tasks.task import Task
 
 FEW_SPEAKERS = 20
@@ -57,6 +57,9 @@ def build_task(
     rows = np.flatnonzero(labelled & np.array([x == language for x in metadata.languages]))
     if rows.size == 0:
         raise DataError(f"{name}: none of its clips carries a category or a dimension")
+    left_out: list[int] = []
+    if protocol == "within":
+        rows, left_out = without_nameless(rows, metadata, official=variant == "official")
     if limit is not None and limit < rows.size:
         rows = _limited(rows, metadata, limit)
     if variant == "clips" and not any(metadata.parents[i] for i in rows):
@@ -102,10 +105,15 @@ def build_task(
         [c.samples / SAMPLE_RATE for c in clips],
         speakers,
     )
+    nameless = tuple(metadata.clip_ids[i] for i in left_out)
+    badges = split.badges
+    if nameless and variant == "official":
+        badges = (*badges, f"without {len(nameless)} clips of unknown speakers")
     content = digest(
         hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
         np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
         *([hash_json([v and sorted(v.items()) for v in votes])] if any(votes) else []),
+        *([hash_json(["left out", nameless, [decoded[i].pcm_hash for i in left_out]])] if nameless else []),
     )
     return Task(
         name=name,
@@ -123,7 +131,13 @@ def build_task(
         folds=split.folds,
         folds_hash=folds_hash(clip_ids, split.folds),
         content_hash=content,
-        warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds),
+        warnings=(
+            *split.warnings,
+            *nameless_warnings(len(nameless), len(nameless) + len(rows)),
+            *(note.nameless for note in metadata.notes),
+            *_warnings(card, clips, speakers, clusters),
+            *confounds,
+        ),
         languages=(language,) * len(clips),
         sessions=identities["session"],
         dialogues=identities["dialogue"],
@@ -133,10 +147,47 @@ def build_task(
         ratings=pick(metadata.ratings),
         parents=pick(metadata.parents),
         by_clip=variant == "clips",
-        badges=split.badges,
+        badges=badges,
         leaks=split.leaks,
+        left_out=nameless,
         limited=limit is not None,
     )
+
+
+def without_nameless(
+    rows: NDArray[np.intp], metadata: Metadata, *, official: bool
+) -> tuple[NDArray[np.intp], list[int]]:
+    """Leave out of a split the clips whose speaker nobody knows: any of the others may be heard in them.
+
+    Where no speaker is known, or an official split would lose a side, nothing is left out, and the split itself says what it lacks.
+
+    Args:
+        rows: of the task.
+        metadata: with their speakers, and sides of the official split.
+        official: whether it is the published split.
+
+    Returns:
+        The rows that stay, and those that are left out.
+    """
+    named = np.array([bool(metadata.speakers[i]) for i in rows.tolist()], dtype=bool)
+    if named.all() or not named.any():
+        return rows, []
+    if official:
+        sides = official_sides([metadata.splits[i] for i in rows.tolist()])
+        kept = {side for side, stays in zip(sides or (), named.tolist(), strict=bool(sides)) if stays}
+        if sides is None or not {"train", "test"} <= kept:
+            return rows, []
+    return rows[named], rows[~named].tolist()
+
+
+def nameless_warnings(left_out: int, clips: int) -> list[str]:
+    """Say how many of a task's clips name no speaker and are left out of its folds; nothing where none is."""
+    if not left_out:
+        return []
+    return [
+        f"{left_out} of {clips} clips name no speaker and are left out of the folds: anybody may be heard in them. They "
+        "serve zero-shot and transfer tests"
+    ]
 
 
 def _clusters(
@@ -192,7 +243,7 @@ def _warnings(
         found.append(
             f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers"
         )
-    n_speakers = len(set(speakers))
+    n_speakers = len({s for s in speakers if s})
     if 0 < n_speakers < FEW_SPEAKERS:
         found.append(f"only {n_speakers} speakers: intervals are wide and few differences can be told apart")
     unit = [d for d in DIMENSIONS if card.scale_of(d)]

@@ -18,6 +18,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
+from bench.tasks.building import nameless_warnings
 from bench.tasks.splits import no_within, official_sides, too_few_speakers
 
 
@@ -130,7 +131,12 @@ def _counted(
         within="yes" if refused is None else f"no: {refused}",
         variants=tuple(variants),
         prepared=True,
-        warnings=(*card.traps, *find_confounds(emotions, columns, seconds[rows], speakers)),
+        warnings=(
+            *card.traps,
+            *(nameless_warnings(sum(not s for s in speakers), len(rows)) if refused is None else ()),
+            *(note.nameless for note in metadata.notes),
+            *find_confounds(emotions, columns, seconds[rows], speakers),
+        ),
     )
 
 

@@ -92,6 +92,8 @@ class TaskOutlook:
     speakers: int
     folds: int | None
     problem: str | None
+    left_out: int = 0
+    """Clips that stand in no fold because nobody knows their speaker."""
 
 
 @dataclass(frozen=True)
@@ -332,10 +334,10 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
         return TaskOutlook(name, 0, 0, None, str(error))
     clips, speakers = len(task), _distinct(task.speakers)
     try:
-        folds = build_task(table, name, "within").folds
+        within = build_task(table, name, "within")
     except DataError as error:
         return TaskOutlook(name, clips, speakers, None, str(error))
-    return TaskOutlook(name, clips, speakers, len(folds), None)
+    return TaskOutlook(name, clips, speakers, len(within.folds), None, len(within.left_out))
 
 
 def _official_leaks(table: CorpusTable) -> Iterable[str]:
@@ -393,6 +395,10 @@ def _sound_warnings(
 def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:
     without = sum(not s for s in metadata.speakers)
     if without:
-        yield f"{without} clip(s) have no speaker id: their tasks can serve zero-shot systems only"
+        yield (
+            f"{without} of {len(metadata)} clip(s) have no speaker id: they are left out of every split, and serve zero-shot "
+            "systems and transfer tests"
+        )
+    yield from (note.sentence for note in metadata.notes)
     if 0 < speakers < FEW_SPEAKERS:
         yield f"only {speakers} speakers: intervals are wide and few differences can be told apart"

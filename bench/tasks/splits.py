@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.corpus import CorpusCard, Protocol
+from bench.corpora.identities import without_zeros
 from bench.errors import DataError
 from bench.storage.hashing import digest
 from bench.tasks.folds import (
@@ -54,8 +55,10 @@ class SplitRows:
 
     @property
     def groups(self) -> NDArray[np.intp]:
-        """Clips that must stay together, numbered independently of the order of rows."""
-        return numbered_by_name(groups_of(list(self.identities.values())), self.clip_ids)
+        """Clips that must stay together, numbered independently of the order of rows; so do speakers ``03`` and ``3``."""
+        plain = {name: without_zeros(name) for name in set(self.identities["speaker"])}
+        columns = [*self.identities.values(), [plain[name] for name in self.identities["speaker"]]]
+        return numbered_by_name(groups_of(columns), self.clip_ids)
 
     @property
     def usable(self) -> NDArray[np.bool_] | None:
@@ -101,12 +104,15 @@ def split_rows(name: str, protocol: Protocol, card: CorpusCard, variant: str, ro
 def speakers_lack(speakers: Sequence[str]) -> str | None:
     """Say why clips of these speakers cannot be split; None where they can, as far as speakers go.
 
-    >>> speakers_lack(["a", "b", "c"]), speakers_lack(["a", ""])[:28]
-    (None, '1 clips have no speaker id, ')
+    Clips without a speaker are left out of a split, so only those with one count.
+
+    >>> speakers_lack(["a", "b", "c", ""]), speakers_lack(["", ""])[:28]
+    (None, '2 clips have no speaker id, ')
     """
-    if without := sum(not s for s in speakers):
-        return f"{without} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
-    return too_few_speakers(len(set(speakers)))
+    named = {s for s in speakers if s}
+    if not named:
+        return f"{len(speakers)} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
+    return too_few_speakers(len(named))
 
 
 def too_few_speakers(speakers: int) -> str | None:
@@ -125,7 +131,10 @@ def no_within(identities: Mapping[str, Sequence[str]]) -> str | None:
     >>> no_within({"speaker": ["a", "b", "c"], "dialogue": ["1", "1", "1"]})[:22]
     'its clips form 1 group'
     """
-    return speakers_lack(identities["speaker"]) or unsplittable(groups_of(list(identities.values())))
+    if reason := speakers_lack(identities["speaker"]):
+        return reason
+    named = [i for i, speaker in enumerate(identities["speaker"]) if speaker]
+    return unsplittable(groups_of([[column[i] for i in named] for column in identities.values()]))
 
 
 def recheck(task: Task) -> None:
