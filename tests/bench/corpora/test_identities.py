@@ -61,7 +61,7 @@ def test_words_that_name_nobody_are_blank(word: str, spelled: Callable[[str], st
     assert spelled(word) not in note.nameless or len(word) < 8
 
 
-def test_NA_is_nobody_unless_the_others_are_initials_too() -> None:
+def test_na_is_nobody_unless_the_others_are_initials_too() -> None:
     assert read_names("speaker", ["NA", "s1", "s2"])[0] == ("", "s1", "s2")
     assert read_names("speaker", ["NA", "DC", "JE"])[0] == ("NA", "DC", "JE")
 
