@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class Metadata:
     """Long clip that a segment was cut from (column ``parent``)."""
     splits: tuple[str, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
+    seconds: tuple[float | None, ...] = ()
+    """Length per clip by a column of the table (:data:`LENGTH_COLUMNS`), None where it says nothing."""
     notes: tuple[IdentityNote, ...] = ()
     """Names that were read otherwise than they are written."""
 
@@ -98,6 +100,7 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         parents=known("parent"),
         splits=known("split"),
         ratings=_ratings(cells("ratings"), card, path),
+        seconds=_seconds(rows),
         notes=tuple(notes),
     )
 
@@ -144,12 +147,64 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
     return columns, rows
 
 
+LENGTH_COLUMNS = (
+    "table_seconds",
+    "seconds",
+    "duration_s",
+    "duration_sec",
+    "duration_seconds",
+    "duration",
+    "length_s",
+)
+"""Columns that say how long a clip is, in seconds; the first that is there is held against the audio."""
+
+
+def _seconds(rows: Sequence[Mapping[str, str]]) -> tuple[float | None, ...]:
+    """Lengths by the table; a cell that holds no number says nothing."""
+    column = next((c for c in LENGTH_COLUMNS if c in rows[0]), None)
+    return tuple(length_of(row[column] or "") if column else None for row in rows)
+
+
+def length_of(text: str) -> float | None:
+    """Read a length: seconds, or hours, minutes and seconds; None for anything else.
+
+    >>> length_of("2.5"), length_of("00:16:16,059"), length_of("long")
+    (2.5, 976.059, None)
+    """
+    total = 0.0
+    for part in text.strip().replace(",", ".").split(":"):
+        try:
+            total = 60 * total + float(part)
+        except ValueError:
+            return None
+    return total if math.isfinite(total) else None
+
+
+def plain_path(name: str) -> str:
+    """Write a clip's path in one way: without ``./`` and doubled slashes.
+
+    >>> plain_path("./audio//x.wav"), plain_path("audio/./x.wav"), plain_path("../x.wav")
+    ('audio/x.wav', 'audio/x.wav', '../x.wav')
+    """
+    if name.startswith("/") or not name:
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _clip_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     for i, name in enumerate(names):
-        if not name or ".." in name.split("/") or name.startswith("/") or "\\" in name or "\0" in name:
+        if (
+            not plain_path(name)
+            or ".." in name.split("/")
+            or name.startswith("/")
+            or "\\" in name
+            or "\0" in name
+        ):
+            mend = f", like {name.replace(chr(92), '/')!r}" if "\\" in name else ""
             raise DataError(
-                f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder"
+                f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder{mend}"
             )
+    names = tuple(map(plain_path, names))
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(

@@ -13,8 +13,9 @@ from bench.audio.store import DecodedClip
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
 from bench.corpora.confounds import find_confounds
-from bench.corpora.decoded import CorpusTable
+from bench.corpora.decoded import NOT_YET, CorpusTable
 from bench.corpora.metadata import Metadata
+from bench.corpora.soundness import decoded_sentences
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
@@ -227,11 +228,7 @@ def _warnings(
             f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
             "nothing about other speakers"
         )
-    silent = [c for c in clips if c.message is not None]
-    if silent:
-        found.append(
-            f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
-        )
+    found += decoded_sentences([c for c in clips if c.message != NOT_YET])
     copies = Counter(c.pcm_hash for c in clips if c.message is None)
     twice = {h for h, n in copies.items() if n > 1}
     if twice:

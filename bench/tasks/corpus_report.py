@@ -18,6 +18,15 @@ from bench.corpora.draft_card import draft_card
 from bench.corpora.duplicates import Duplicate, shared_with_others
 from bench.corpora.metadata import Metadata, read_rows
 from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpus
+from bench.corpora.soundness import (
+    ClipFinding,
+    ClipSound,
+    examination_path,
+    examine,
+    in_sentences,
+    keep_examination,
+    undecodable_sentences,
+)
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
@@ -124,6 +133,8 @@ class CorpusReport:
     length_label_share: float | None
     """Share of the variance of log clip length that lies between labels (η², 0..1)."""
     undecodable: tuple[Unreadable, ...]
+    findings: tuple[ClipFinding, ...]
+    """What is odd about the sound of single clips: destroyed, silent, cut off, far too long."""
     duplicates: tuple[tuple[str, ...], ...]
     """Clip ids that hold one and the same sound."""
     shared: tuple[Duplicate, ...]
@@ -153,12 +164,12 @@ def describe_corpus(
     """
     corpus, origin = _open(name_or_dir, folders)
     table = open_table(corpus, cache)
-    decode_missing(table, progress)
+    decode_missing(table, progress, examined=True)
     remember_hashes(table, cache)
     metadata, card, decoded = table.metadata, corpus.card, table.decoded()
     raw = _raw_cells(corpus)
     audible = [c.message is None for c in decoded]
-    formats = _formats(table, audible)
+    formats = [_format(c) for c in decoded]
     seconds = np.array([c.samples / SAMPLE_RATE for c in decoded])
     per_speaker = Counter(s for s in metadata.speakers if s)
     audible_seconds = [
@@ -168,6 +179,8 @@ def describe_corpus(
     labels = _labels(raw["emotion"], metadata)
     undecodable = tuple(Unreadable(c.clip_id, c.message) for c in decoded if c.message is not None)
     duplicates = _duplicates(decoded)
+    findings = examine([ClipSound.of(c, s) for c, s in zip(decoded, metadata.seconds, strict=True)])
+    keep_examination(examination_path(corpus.folder, card.name, cache), card.name, len(decoded), findings)
     tasks = tuple(_outlook(table, name) for name in table.task_names)
     unlisted = unlisted_audio(table)
     shared, sharing = shared_with_others(table, folders, cache)
@@ -195,6 +208,7 @@ def describe_corpus(
         lengths=_lengths(audible_seconds),
         length_label_share=share,
         undecodable=undecodable,
+        findings=tuple(findings),
         duplicates=duplicates,
         shared=tuple(shared),
         unlisted=unlisted,
@@ -202,6 +216,7 @@ def describe_corpus(
         warnings=(
             *_broken_promises(card, len(metadata), len(per_speaker)),
             *_label_warnings(card, labels),
+            *in_sentences(findings, len(decoded)),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
             *_speaker_warnings(metadata, len(per_speaker)),
             *_official_leaks(table),
@@ -294,29 +309,16 @@ def _columns(metadata: Metadata, formats: Sequence[tuple[str, int, int] | None])
     }
 
 
-def _formats(table: CorpusTable, audible: Sequence[bool]) -> list[tuple[str, int, int] | None]:
-    """Suffix, rate and channels of each clip's file; None where it gives no audio."""
-    clips = zip(table.metadata.clip_ids, audible, strict=True)
-    return [_format(table.corpus.folder / clip_id) if ok else None for clip_id, ok in clips]
-
-
 def _sources(formats: Sequence[tuple[str, int, int] | None]) -> tuple[SourceFormat, ...]:
     counted = Counter(f for f in formats if f is not None)
     return tuple(SourceFormat(*key, clips) for key, clips in sorted(counted.items()))
 
 
-def _format(path: Path) -> tuple[str, int, int]:
-    import soundfile
-
-    try:
-        found = soundfile.info(str(path))
-    except soundfile.LibsndfileError:
-        import av
-
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
-            return path.suffix.lower(), int(stream.rate), int(stream.channels)
-    return path.suffix.lower(), int(found.samplerate), int(found.channels)
+def _format(clip: DecodedClip) -> tuple[str, int, int] | None:
+    """Suffix, rate and channels of a clip's file; None where it gives no audio."""
+    if clip.message is not None or clip.examined is None:
+        return None
+    return Path(clip.clip_id).suffix.lower(), clip.examined.rates[0], clip.examined.channels[0]
 
 
 def _duplicates(decoded: Sequence[DecodedClip]) -> tuple[tuple[str, ...], ...]:
@@ -376,9 +378,7 @@ def _sound_warnings(
     unlisted: Sequence[str],
     metadata: Metadata,
 ) -> Iterable[str]:
-    if undecodable:
-        first = undecodable[0]
-        yield f"{len(undecodable)} clip(s) cannot be decoded, first {first.clip_id!r}: {first.reason}"
+    yield from undecodable_sentences([(u.clip_id, u.reason) for u in undecodable], len(metadata))
     if duplicates:
         owner = dict(zip(metadata.clip_ids, metadata.speakers, strict=True))
         label = dict(zip(metadata.clip_ids, metadata.emotions, strict=True))
