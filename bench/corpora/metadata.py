@@ -18,6 +18,7 @@ from bench.corpora.identities import IdentityNote, blank_nobody, read_names
 from bench.corpora.prepared import COLUMNS, METADATA, PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, Array
+from bench.storage.file_kinds import kind_of_file
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
 
 def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
     """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one."""
+    if (kind := kind_of_file(path)) is not None:
+        raise DataError(f"{path}: is {kind.sentence}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)

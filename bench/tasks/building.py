@@ -21,6 +21,7 @@ from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
 from bench.tasks.folds import folds_hash
 from bench.tasks.names import split_task_name
+from bench.tasks.script_folds import same_sentences
 from bench.tasks.splits import SplitRows, official_sides, split_rows
 from bench.tasks.task import Task
 
@@ -75,6 +76,8 @@ def build_task(
     speakers, emotions, clips = pick(metadata.speakers), pick(metadata.emotions), pick(decoded)
     clip_ids, scripts, splits = pick(metadata.clip_ids), pick(metadata.scripts), pick(metadata.splits)
     genders, transcripts = pick(metadata.genders), pick(metadata.transcripts)
+    if variant == "script-disjoint":
+        scripts = same_sentences(scripts, transcripts)
     identities = {
         "speaker": speakers,
         "session": pick(metadata.sessions),
