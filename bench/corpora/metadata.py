@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,12 +108,18 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
 
 
 def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one."""
+    """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one.
+
+    Cells may be separated by commas, semicolons or tabs, whichever gives a column ``file_name``; case and separators in our columns'
+    names do not matter.
+    """
     if (kind := kind_of_file(path)) is not None:
         raise DataError(f"{path}: is {kind.sentence}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+            delimiter = _delimiter(stream.readline(), card)
+            stream.seek(0)
+            reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
             header = [h.strip() for h in reader.fieldnames or []]
             reader.fieldnames = header
             if twice := sorted({h for h in header if header.count(h) > 1}):
@@ -128,7 +135,7 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
                 rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 CSV ({error})") from None
-    columns = {c: c for c in COLUMNS if c in header}
+    columns = _our_columns(header, path)
     for ours, theirs in card.columns.items():
         if ours not in COLUMNS:
             raise UsageError(
@@ -148,6 +155,36 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
     if not rows:
         raise DataError(f"{path}: the corpus is empty (a header and no clips)")
     return columns, rows
+
+
+DELIMITERS = (",", ";", "\t")
+
+
+def _delimiter(line: str, card: CorpusCard) -> str:
+    """What separates the cells of a header: what gives our column of file names, else a comma."""
+    wanted = {_folded("file_name"), _folded(card.columns.get("file_name", "file_name"))}
+    for delimiter in DELIMITERS:
+        if wanted & {_folded(cell.strip().strip('"')) for cell in line.split(delimiter)}:
+            return delimiter
+    return ","
+
+
+def _folded(column: str) -> str:
+    return re.sub(r"[\s-]+", "_", column.strip()).casefold()
+
+
+def _our_columns(header: Sequence[str], path: Path) -> dict[str, str]:
+    """Our columns in a header: those of the very name, else the one that differs in case and separators alone."""
+    columns = {c: c for c in COLUMNS if c in header}
+    for ours in COLUMNS:
+        alike = [h for h in header if _folded(h) == _folded(ours)] if ours not in columns else []
+        if len(alike) > 1:
+            raise DataError(
+                f"{path}: the columns {', '.join(map(repr, alike))} could all be {ours!r}; keep one"
+            )
+        if alike:
+            columns[ours] = alike[0]
+    return columns
 
 
 LENGTH_COLUMNS = (
@@ -235,10 +272,12 @@ def _canonical(value: str, card: CorpusCard, problem: str) -> str | None:
     """Return the canonical name of a raw label, None when the card leaves it out."""
     if value in card.labels:
         return card.labels[value]
+    if value in card.classes:
+        return value
     table = label_table()
     if (name := table.canonical(value)) is None:
         raise DataError(
-            f"{problem}; map it on the card under 'labels:' to one of our names. {nearest(value, [*card.labels, *table.names])}"
+            f"{problem}; map it on the card under 'labels:' to one of our names. {table.near(value, [*card.labels, *card.classes])}"
         )
     return name
 
@@ -248,7 +287,7 @@ def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: 
     for i, value in enumerate(values):
         if value:
             try:
-                raw[i] = float(value)
+                raw[i] = number_of(value)
             except ValueError:
                 raise DataError(
                     f"{path}, clip {i + 1}: {dimension} is {value!r}, expected a number or nothing"
@@ -268,6 +307,15 @@ def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: 
             f"{path}, clip {off[0] + 1}: {dimension} is {raw[off[0]]:g}, outside the card's scale {low:g} to {high:g}"
         )
     return (raw - low) / (high - low)
+
+
+def number_of(text: str) -> float:
+    """Read a number, with a point or a comma before its decimals; raises ValueError for anything else.
+
+    >>> number_of("3,5"), number_of("3.5")
+    (3.5, 3.5)
+    """
+    return float(text.replace(",", ".") if re.fullmatch(r"[-+]?\d+,\d+", text) else text)
 
 
 def _languages(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[str, ...]:

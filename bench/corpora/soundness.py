@@ -182,7 +182,13 @@ def decoded_sentences(clips: Sequence[DecodedClip], promised: Sequence[float | N
 
 
 def examination_path(folder: Path, name: str, cache: Path) -> Path:
-    """Where the last examination of a corpus folder is kept; the folder itself may be nobody's to write to."""
+    """Where the last examination of a corpus folder is kept; the folder itself may be nobody's to write to.
+
+    Args:
+        folder: of the corpus.
+        name: of the corpus.
+        cache: where decoded audio is kept.
+    """
     return cache / "examinations" / f"{name}-{digest(str(folder.resolve()), length=4)}.json"
 
 

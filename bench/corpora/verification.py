@@ -7,7 +7,6 @@ another shard. A manifest per corpus folder keeps the hash each clip had first, 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from typing import Any
 from bench.audio.decoding import AUDIO_SUFFIXES, decode_examined, pcm_hash
 from bench.audio.store import read_shard
 from bench.corpora.decoded import CorpusTable
-from bench.corpora.metadata import plain_path
+from bench.corpora.metadata import read_rows
 from bench.corpora.prepared import METADATA
 from bench.corpora.soundness import ClipFinding, ClipSound, examination_path, examine, keep_examination
 from bench.errors import DataError
@@ -104,7 +103,7 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
     if known is None:
         known = _stored_hashes(table)
     folder = table.corpus.folder
-    promised = _promised_hashes(folder)
+    promised = _promised_hashes(table)
     decoded: dict[str, str] = {}
     missing, unreadable = [], []
     heard = []
@@ -153,13 +152,13 @@ def unlisted_audio(table: CorpusTable) -> tuple[str, ...]:
     return tuple(sorted(f for f in files if f not in listed))
 
 
-def _promised_hashes(folder: Path) -> dict[str, str]:
+def _promised_hashes(table: CorpusTable) -> dict[str, str]:
     """Return the column ``pcm_hash`` of a corpus by clip id, "" for a clip prepared without sound; {} without the column."""
-    with (folder / METADATA).open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if HASHES not in [h.strip() for h in reader.fieldnames or []]:
-            return {}
-        return {plain_path((row["file_name"] or "").strip()): (row[HASHES] or "").strip() for row in reader}
+    _, rows = read_rows(table.corpus.folder / METADATA, table.corpus.card)
+    if HASHES not in rows[0]:
+        return {}
+    hashes = ((row[HASHES] or "").strip() for row in rows)
+    return dict(zip(table.metadata.clip_ids, hashes, strict=True))
 
 
 def _stored_hashes(table: CorpusTable) -> dict[str, str]:

@@ -68,7 +68,9 @@ def verify_deeply(
     wanted = {c.pcm_hash: (c, spoken) for c, spoken in clips if c.message is None and c.pcm_hash in reader}
     differing: dict[str, float] = {}
     failed: dict[str, str] = {}
-    encoder = build_encoder(system, device) if wanted else None
+    if not wanted:
+        return DeepVerification(system.name, key, 0, {}, {})
+    encoder = build_encoder(system, device)
     for language in dict.fromkeys(spoken for _, spoken in wanted.values()):
         own = [c for c, spoken in wanted.values() if spoken == language]
         for start in range(0, len(own), BLOCK):

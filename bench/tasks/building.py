@@ -158,6 +158,25 @@ def build_task(
     )
 
 
+def one_class(labels: Sequence[str], has_dimensions: bool) -> str | None:
+    """Say why a task of so many classes cannot be scored; None where it can.
+
+    Args:
+        labels: its classes.
+        has_dimensions: whether any dimension is rated.
+
+    >>> one_class(["sad"], False)[:40], one_class(["sad", "happy"], False), one_class([], True)
+    ("all its labelled clips are 'sad', and no", None, None)
+    """
+    if has_dimensions or len(labels) > 1:
+        return None
+    found = f"all its labelled clips are {labels[0]!r}" if labels else "none of its clips carries a category"
+    return (
+        f"{found}, and no dimension is rated: with fewer than two classes there is nothing to tell apart. Map the other labels "
+        "on the card under 'labels:' (classes that the label table does not have stand under 'classes:')"
+    )
+
+
 def without_nameless(
     rows: NDArray[np.intp], metadata: Metadata, *, official: bool
 ) -> tuple[NDArray[np.intp], list[int]]:

@@ -18,7 +18,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
-from bench.tasks.building import nameless_warnings
+from bench.tasks.building import nameless_warnings, one_class
 from bench.tasks.splits import no_within, official_sides, too_few_speakers
 
 
@@ -112,7 +112,9 @@ def _counted(
         "session": pick(metadata.sessions),
         "dialogue": pick(metadata.dialogues),
     }
-    refused = no_within(identities)
+    rated = bool(np.isfinite(metadata.dimensions[rows]).any())
+    labels = label_table().ordered(e for e in emotions if e)
+    refused = no_within(identities) or one_class(labels, rated)
     if refused is None:
         variants.append("loso")
         if all(scripts) and len(set(scripts)) > 1:
@@ -125,8 +127,8 @@ def _counted(
         seen,
         clips=len(rows),
         speakers=len(set(speakers) - {""}),
-        labels=label_table().ordered(e for e in emotions if e),
-        dimensions=bool(np.isfinite(metadata.dimensions[rows]).any()),
+        labels=labels,
+        dimensions=rated,
         votes=any(pick(metadata.votes)),
         within="yes" if refused is None else f"no: {refused}",
         variants=tuple(variants),

@@ -16,7 +16,7 @@ from bench.corpora.confounds import between_share, find_confounds
 from bench.corpora.decoded import CorpusTable, decode_missing, open_table
 from bench.corpora.draft_card import draft_card
 from bench.corpora.duplicates import Duplicate, shared_with_others
-from bench.corpora.metadata import Metadata, read_rows
+from bench.corpora.metadata import Metadata, number_of, read_rows
 from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpus
 from bench.corpora.soundness import (
     ClipFinding,
@@ -30,7 +30,7 @@ from bench.corpora.soundness import (
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.tasks.building import build_task
+from bench.tasks.building import build_task, one_class
 from bench.tasks.splits import official_sides
 
 FEW_SPEAKERS = 20
@@ -274,7 +274,7 @@ def _dimensions(
         known = column[np.isfinite(column)]
         scale = card.scale_of(dimension)
         if known.size and scale is not None:
-            numbers = [float(c) for c in raw[dimension] if c]
+            numbers = [number_of(c) for c in raw[dimension] if c]
             inside = (round(float(x), 4) for x in (known.min(), known.mean(), known.max()))
             found.append(DimensionRange(dimension, known.size, min(numbers), max(numbers), scale, *inside))
     return tuple(found)
@@ -335,6 +335,8 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
     except DataError as error:
         return TaskOutlook(name, 0, 0, None, str(error))
     clips, speakers = len(task), _distinct(task.speakers)
+    if reason := one_class(task.labels, task.has_dimensions):
+        return TaskOutlook(name, clips, speakers, None, reason)
     try:
         within = build_task(table, name, "within")
     except DataError as error:

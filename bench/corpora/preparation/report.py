@@ -10,7 +10,7 @@ from typing import Any
 from bench.audio.decoding import DECODER
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
-from bench.corpora.metadata import length_of
+from bench.corpora.metadata import length_of, number_of
 from bench.corpora.preparation.problems import PreparationProblem, ProblemKind, faults
 from bench.corpora.preparation.tables import TableRow
 from bench.corpora.preparation.tree import glob_pattern
@@ -149,7 +149,7 @@ KINDS: Mapping[str, ProblemKind] = {
     "cut off": "truncated",
     "length": "length",
     "unlike table": "length",
-    "unit": "length",
+    "unit": "hours",
 }
 """What the examination of the sound found, as kinds of problems."""
 
@@ -193,7 +193,7 @@ def _cell_problems(card: CorpusCard, rows: Sequence[TableRow]) -> list[Preparati
     unknown: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         raw = row.get("emotion", "")
-        if raw and raw not in card.labels and table.canonical(raw) is None:
+        if raw and raw not in (*card.labels, *card.classes) and table.canonical(raw) is None:
             unknown[raw].append(row["source_path"])
         for dimension in DIMENSIONS:
             if text := row.get(dimension, ""):
@@ -207,7 +207,7 @@ def _cell_problems(card: CorpusCard, rows: Sequence[TableRow]) -> list[Preparati
 def _dimension_problem(card: CorpusCard, dimension: str, text: str, where: str) -> list[PreparationProblem]:
     scale = card.scale_of(dimension)
     try:
-        value = float(text)
+        value = number_of(text)
     except ValueError:
         return [
             PreparationProblem(

@@ -139,7 +139,8 @@ def looks_like(raw: bytes, codec: str) -> bool:
     if wide:
         return False
     if codec.startswith(DOUBLE_BYTE):
-        runs = re.findall(rb"[\x80-\xff]+", raw)
+        four = rb"[\x81-\xfe][0-9][\x81-\xfe][0-9]" if codec == "gb18030" else rb"(?!)"
+        runs = re.findall(rb"[\x80-\xff]+", re.sub(four, b"", raw))
         alone = sum(len(run) == 1 for run in runs)
         return 2 * alone <= len(runs)
     return True

@@ -204,7 +204,7 @@ def _label(place: str, raw: str | None) -> str | None:
     known = label_table().canonical(raw)
     if known is None:
         raise DataError(
-            f"{place}: {raw[:60]!r} is no emotion the label table knows; leave the label blank and say status unparsed, or {nearest(raw[:60], label_table().names)}"
+            f"{place}: {raw[:60]!r} is no emotion the label table knows; leave the label blank and say status unparsed, or {label_table().near(raw[:60])}"
         )
     return known
 

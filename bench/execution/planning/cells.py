@@ -102,6 +102,8 @@ class _TrainingSets:
 
     def _build(self, row: MatrixRow) -> tuple[Task, TrainingData]:
         task = self._task_of(row.task, row.protocol)
+        if not task.limited and (reason := one_class(task.labels, task.has_dimensions)):
+            raise DataError(f"{row.task}: {reason}")
         if row.protocol != "transfer":
             return task, own_training_data(task)
         target = Candidate(row.task.partition("@")[0], task.card)
