@@ -14,6 +14,7 @@ from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import Cell, Group, RecordPlan, RunPlan
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
+from bench.tasks.building import one_class
 from bench.tasks.training_data import TrainingData, own_training_data
 from bench.tasks.transfer import Candidate, source_names, transfer_data
 
