@@ -66,6 +66,8 @@ class CorpusCard(Strict):
     speakers: Annotated[int, Field(ge=0, le=10**9)] | None = None
     hours: Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)] | None = None
     traps: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
+    """Dated notes of real files that met the layout elsewhere, and what was found in them; the level of verification stays."""
     description: str = ""
     layout: Layout | None = None
     """How the owner's download becomes clips (``serbench corpus prepare``)."""

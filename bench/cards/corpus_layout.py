@@ -225,6 +225,14 @@ class Cycle(Strict):
     length: Annotated[int, Field(ge=1)]
 
 
+class Winner(Strict):
+    """The answer that most listeners gave becomes a column; clips with a tie, or that nobody heard, are left out and counted."""
+
+    column: str = "emotion"
+    agreement: str = ""
+    """Column for the winner's share of the votes; none unless given."""
+
+
 class Expect(Strict):
     """What the published listing promises, where it differs from the card's own numbers."""
 
@@ -246,6 +254,8 @@ class Layout(Strict):
     join: tuple[Join, ...] = ()
     cycle: dict[str, Cycle] = {}
     """Our column → the number it is made of; done before ``compose``."""
+    winner: Winner | None = None
+    """Made of ``soft_votes``, when all tables are joined."""
     compose: dict[str, str] = {}
     translate: dict[str, dict[str, str]] = {}
     """Column → raw value → ours; ``"*"`` stands for every other value."""
@@ -328,7 +338,8 @@ def alternatives(template: str, names: Collection[str]) -> list[str]:
 
 
 def _column(name: str, values: dict[str, str]) -> str:
+    """A column's cell; ``a|b`` is the first of several names that is there."""
     try:
-        return values[name]
+        return values[next((n for n in name.split("|") if n in values), name)]
     except KeyError:
         raise KeyError(f"there is no column {name!r}; {nearest(name, values)}") from None

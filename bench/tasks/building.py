@@ -56,9 +56,13 @@ def build_task(
     labelled = np.isfinite(metadata.dimensions).any(axis=1) | np.array(
         [e is not None for e in metadata.emotions]
     )
-    rows = np.flatnonzero(labelled & np.array([x == language for x in metadata.languages]))
+    spoken = np.array([x == language for x in metadata.languages])
+    rows = np.flatnonzero(labelled & spoken)
     if rows.size == 0:
         raise DataError(f"{name}: none of its clips carries a category or a dimension")
+    crossing = variant == "cross-language" and protocol == "within"
+    if crossing:
+        rows = np.flatnonzero(labelled)
     left_out: list[int] = []
     if protocol == "within":
         rows, left_out = without_nameless(rows, metadata, official=variant == "official")
@@ -98,6 +102,7 @@ def build_task(
             scripts=scripts,
             splits=splits,
             audible=audible,
+            foreign=np.array([metadata.languages[i] != language for i in chosen]) if crossing else None,
         ),
     )
     dimensions = metadata.dimensions[rows]
@@ -109,14 +114,18 @@ def build_task(
         [c.samples / SAMPLE_RATE for c in clips],
         speakers,
     )
+    languages = pick(metadata.languages) if crossing else (language,) * len(clips)
     nameless = tuple(metadata.clip_ids[i] for i in left_out)
     badges = split.badges
     if nameless and variant == "official":
         badges = (*badges, f"without {len(nameless)} clips of unknown speakers")
+    if crossing:
+        badges = (*badges, f"learnt in {', '.join(sorted(set(languages) - {language}))}")
     content = digest(
         hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
         np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
         *([hash_json([v and sorted(v.items()) for v in votes])] if any(votes) else []),
+        *([hash_json(languages)] if crossing else []),
         *([hash_json(["left out", nameless, [decoded[i].pcm_hash for i in left_out]])] if nameless else []),
     )
     return Task(
@@ -142,7 +151,7 @@ def build_task(
             *_warnings(card, clips, speakers, clusters),
             *confounds,
         ),
-        languages=(language,) * len(clips),
+        languages=languages,
         sessions=identities["session"],
         dialogues=identities["dialogue"],
         scripts=scripts,

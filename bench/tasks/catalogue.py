@@ -117,6 +117,8 @@ def _counted(
     refused = no_within(identities) or one_class(labels, rated)
     if refused is None:
         variants.append("loso")
+        if len(set(metadata.languages)) > 1:
+            variants.append("cross-language")
         if all(scripts) and len(set(scripts)) > 1:
             variants.append("script-disjoint")
     if official_sides(splits := pick(metadata.splits)) or ("split" in card.columns and any(splits)):

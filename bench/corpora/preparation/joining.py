@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from bench.cards.corpus import CorpusCard
-from bench.cards.corpus_layout import Join, fill
+from bench.cards.corpus_layout import Join, Winner, fill
 from bench.corpora.preparation.listing import Listing, path_columns
 from bench.corpora.preparation.tables import TableRow, read_table
 from bench.corpora.preparation.tree import SourceTree
@@ -29,6 +30,8 @@ def complete(card: CorpusCard, tree: SourceTree, listing: Listing) -> None:
     try:
         for join in layout.join:
             _join(join, tree, listing)
+        if layout.winner is not None:
+            _let_votes_decide(layout.winner, listing)
         for draft in listing.drafts:
             for column, cycle in layout.cycle.items():
                 draft.columns[column] = _cycled(fill(cycle.of, draft.columns), cycle.length)
@@ -43,6 +46,22 @@ def complete(card: CorpusCard, tree: SourceTree, listing: Listing) -> None:
             raw = draft.columns.get(column, "")
             if raw in values or "*" in values:
                 draft.columns[column] = values.get(raw, values.get("*", raw))
+
+
+def _let_votes_decide(winner: Winner, listing: Listing) -> None:
+    """Make a column of each clip's votes; without a single winner the clip is left out, as the card says."""
+    decided = []
+    for draft in listing.drafts:
+        votes = json.loads(draft.columns.get("soft_votes") or "{}")
+        first = [label for label, n in votes.items() if n == max(votes.values())]
+        if len(first) != 1:
+            listing.left_out += 1
+            continue
+        draft.columns[winner.column] = first[0]
+        if winner.agreement:
+            draft.columns[winner.agreement] = f"{votes[first[0]] / sum(votes.values()):.15g}"
+        decided.append(draft)
+    listing.drafts = decided
 
 
 def _cycled(number: str, length: int) -> str:
