@@ -257,6 +257,9 @@ def _tar(archive: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes], float
                 stream = None
             if stream is not None:
                 yield name, stream, _tar_time(member.mtime)
+        # tarfile stops at the end of the archive; the checksum of what packs it stands behind that.
+        while opened.fileobj is not None and (block := opened.fileobj.read(BLOCK)):
+            budget.take(len(block))
 
 
 def _tar_time(mtime: float) -> float:
