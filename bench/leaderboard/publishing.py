@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
+from bench.leaderboard.outcomes import note_outcomes
 from bench.leaderboard.publication import Board, Publication
+from bench.leaderboard.superseding import keep_superseded
+from bench.scoring.outcomes import RecordOutcome, place_of
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
@@ -17,18 +20,22 @@ from bench.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Added:
-    """What was published, and what could not be: file stems with the reason."""
+    """What was published, what could not be (file stems with the reason), and what became of all that was planned."""
 
     publication: Publication
     published: tuple[str, ...]
     left_out: dict[str, str]
+    outcomes: tuple[RecordOutcome, ...] = ()
+    superseded: tuple[str, ...] = ()
+    """Records that were replaced, and are kept as the cell's history."""
 
 
 def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = True) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
 
     Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
-    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
+    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay, and
+    records that are replaced are kept under ``superseded/``.
 
     Args:
         run: folder of a finished run.
@@ -66,17 +73,21 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
+    unpublished = {place_of(facts[p]): left_out[p.stem] for p in paths if p.stem in left_out}
     if run.resolve() == target.folder.root.resolve():
         if left_out:
             raise DataError(
                 f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
             )
+        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
         target.seal()  # published folders that were made by copying
-        return Added(target, tuple(p.stem for p in chosen), {})
+        return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
+    superseded = keep_superseded(target, chosen) if target.seal_path.is_file() else ()
     with clear_os_errors(target.folder.root):
         _copy(source, target, chosen, facts, tables=tables)
+        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
     target.seal()
-    return Added(target, tuple(p.stem for p in chosen), left_out)
+    return Added(target, tuple(p.stem for p in chosen), left_out, outcomes, superseded)
 
 
 def _copy(
@@ -90,7 +101,8 @@ def _copy(
         shutil.copyfile(path, target.folder.records / path.name)
         shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
         cells |= dict.fromkeys(facts[path].tables)
-    for path in (source.matrix, source.sidecar):
+    for path in (source.matrix, source.sidecar, source.plan_log):
+        (target.folder.root / path.name).unlink(missing_ok=True)
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)
     if tables:

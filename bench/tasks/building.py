@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio.store import DecodedClip
+from bench.cards.caution import Caution, said_once
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
 from bench.corpora.confounds import find_confounds
 from bench.corpora.decoded import NOT_YET, CorpusTable
+from bench.corpora.identities import IdentityNote
 from bench.corpora.metadata import Metadata
-from bench.corpora.soundness import decoded_sentences
+from bench.corpora.soundness import ClipSound, examine, in_sentences, undecodable_sentences
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
@@ -144,12 +146,15 @@ def build_task(
         folds=split.folds,
         folds_hash=folds_hash(clip_ids, split.folds),
         content_hash=content,
-        warnings=(
-            *split.warnings,
-            *nameless_warnings(len(nameless), len(nameless) + len(rows)),
-            *(note.nameless for note in metadata.notes),
-            *_warnings(card, clips, speakers, clusters),
-            *confounds,
+        warnings=said_once(
+            [
+                *split.warnings,
+                *nameless_cautions(len(nameless), len(nameless) + len(rows)),
+                *(spelling_caution(note, len(rows)) for note in metadata.notes),
+                *_warnings(card, clips, speakers, clusters),
+                *confounds,
+            ],
+            card.told,
         ),
         languages=languages,
         sessions=identities["session"],
@@ -212,13 +217,38 @@ def without_nameless(
     return rows[named], rows[~named].tolist()
 
 
-def nameless_warnings(left_out: int, clips: int) -> list[str]:
+def nameless_cautions(left_out: int, clips: int) -> list[Caution]:
     """Say how many of a task's clips name no speaker and are left out of its folds; nothing where none is."""
     if not left_out:
         return []
-    return [
+    text = (
         f"{left_out} of {clips} clips name no speaker and are left out of the folds: anybody may be heard in them. They "
         "serve zero-shot and transfer tests"
+    )
+    return [Caution(text=text, badge="unknown speakers", holds="within", share=left_out / clips)]
+
+
+def spelling_caution(note: IdentityNote, clips: int) -> Caution:
+    """Say how names were read otherwise than written, without the names.
+
+    >>> spelling_caution(IdentityNote("speaker", "spelling", ("1", "1.0"), 1, 4), 8).share
+    0.5
+    """
+    return Caution(text=note.nameless, badge="spelling of names", share=min(note.clips / clips, 1.0))
+
+
+def _sound_cautions(clips: Sequence[DecodedClip]) -> list[Caution]:
+    """What gives no sound, and what is odd about the rest; nothing of clips that are yet to be decoded."""
+    known = [c for c in clips if c.message != NOT_YET]
+    failed = [(c.clip_id, c.message) for c in known if c.message is not None]
+    found = examine([ClipSound.of(c) for c in known])
+    cautions = [
+        Caution(text=text, badge="undecodable clips", share=len(failed) / len(clips))
+        for text in undecodable_sentences(failed, len(known))
+    ]
+    share = len({f.clip for f in found}) / len(clips)
+    return cautions + [
+        Caution(text=t, badge="odd sound", share=share) for t in in_sentences(found, len(known))
     ]
 
 
@@ -252,14 +282,17 @@ def _limited(rows: NDArray[np.intp], metadata: Metadata, limit: int) -> NDArray[
 
 def _warnings(
     card: CorpusCard, clips: Sequence[DecodedClip], speakers: Sequence[str], clusters: Sequence[str]
-) -> list[str]:
-    found = list(card.traps)
+) -> list[Caution]:
+    found = []
     if (finer := split_speakers(speakers, clusters)) > 0:
         found.append(
-            f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
-            "nothing about other speakers"
+            Caution(
+                text=f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
+                "nothing about other speakers",
+                badge="cut speakers",
+            )
         )
-    found += decoded_sentences([c for c in clips if c.message != NOT_YET])
+    found += _sound_cautions(clips)
     copies = Counter(c.pcm_hash for c in clips if c.message is None)
     twice = {h for h, n in copies.items() if n > 1}
     if twice:
@@ -269,12 +302,31 @@ def _warnings(
                 owners[clip.pcm_hash].add(speaker)
         across = sum(len(names) > 1 for names in owners.values())
         found.append(
-            f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers"
+            Caution(
+                text=f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers",
+                badge="copies",
+                share=sum(copies[h] for h in twice) / len(clips),
+            )
         )
-    n_speakers = len({s for s in speakers if s})
-    if 0 < n_speakers < FEW_SPEAKERS:
-        found.append(f"only {n_speakers} speakers: intervals are wide and few differences can be told apart")
+    found += few_speakers(len(set(speakers) - {""}))
     unit = [d for d in DIMENSIONS if card.scale_of(d)]
     if card.synthetic and unit:
-        found.append("synthetic sounds: results say how the suite works, nothing about speech")
+        found.append(
+            Caution(
+                text="synthetic sounds: results say how the suite works, nothing about speech",
+                badge="synthetic",
+            )
+        )
     return found
+
+
+def few_speakers(speakers: int) -> list[Caution]:
+    """Warn of so few speakers that hardly any difference can be shown.
+
+    >>> [c.badge for c in few_speakers(8)], few_speakers(40)
+    (['few speakers'], [])
+    """
+    if not 0 < speakers < FEW_SPEAKERS:
+        return []
+    text = f"only {speakers} speaker{'s' if speakers > 1 else ''}: intervals are wide and few differences can be told apart"
+    return [Caution(text=text, badge="few speakers")]

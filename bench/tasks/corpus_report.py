@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.audio.store import DecodedClip
+from bench.cards.caution import Caution, said_once
 from bench.cards.corpus import CorpusCard
 from bench.corpora.confounds import between_share, find_confounds
 from bench.corpora.decoded import CorpusTable, decode_missing, open_table
@@ -30,10 +31,8 @@ from bench.corpora.soundness import (
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.tasks.building import build_task, one_class
+from bench.tasks.building import build_task, few_speakers, one_class
 from bench.tasks.splits import official_sides
-
-FEW_SPEAKERS = 20
 
 
 @dataclass(frozen=True)
@@ -218,10 +217,10 @@ def describe_corpus(
             *_label_warnings(card, labels),
             *in_sentences(findings, len(decoded)),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
-            *_speaker_warnings(metadata, len(per_speaker)),
+            *_speaker_warnings(metadata),
             *_official_leaks(table),
             *sharing,
-            *find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers),
+            *(c.sentence for c in _cautions(table, formats, seconds, len(per_speaker))),
         ),
     )
 
@@ -344,6 +343,15 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
     return TaskOutlook(name, clips, speakers, len(within.folds), None, len(within.left_out))
 
 
+def _cautions(
+    table: CorpusTable, formats: Sequence[tuple[str, int, int] | None], seconds: Array, speakers: int
+) -> tuple[Caution, ...]:
+    """What its card warns of and what was measured, each thing once."""
+    metadata = table.metadata
+    confounds = find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers)
+    return said_once([*few_speakers(speakers), *confounds], table.corpus.card.told)
+
+
 def _official_leaks(table: CorpusTable) -> Iterable[str]:
     """Who stands on several sides of the published split, by name."""
     if official_sides(table.metadata.splits) is None:
@@ -394,7 +402,7 @@ def _sound_warnings(
         yield f"{len(unlisted)} audio file(s) are not listed in {METADATA}, first {unlisted[0]!r}"
 
 
-def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:
+def _speaker_warnings(metadata: Metadata) -> Iterable[str]:
     without = sum(not s for s in metadata.speakers)
     if without:
         yield (
@@ -402,5 +410,3 @@ def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:
             "systems and transfer tests"
         )
     yield from (note.sentence for note in metadata.notes)
-    if 0 < speakers < FEW_SPEAKERS:
-        yield f"only {speakers} speakers: intervals are wide and few differences can be told apart"

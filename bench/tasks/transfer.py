@@ -6,7 +6,7 @@ sound occurs in the target: a second copy of a corpus under another name shares 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -141,7 +141,13 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
     known_sounds = {d.pcm_hash for d in target.decoded if d.message is None and d.pcm_hash}
     taken = _choosable([(source, _teaching(source, view, known_sounds)) for source in sources])
     used = [
-        TrainingSource(s.name, len(rows), len({s.speakers[i] for i in rows} - {""}), len(s) - len(rows))
+        TrainingSource(
+            s.name,
+            len(rows),
+            len({s.speakers[i] for i in rows} - {""}),
+            len(s) - len(rows),
+            _labels_learnt(s, rows, view),
+        )
         for s, rows in taken
     ]
     if not any(s.clips for s in used):
@@ -179,6 +185,13 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
         hash=_hash(view, offered, behind[dev], taken),
     )
     return replace(target, view=view, offered=offered), data
+
+
+def _labels_learnt(source: Task, rows: NDArray[np.intp], view: str) -> tuple[tuple[str, int], ...]:
+    """How many of these rows carry each label of a view."""
+    table = label_table()
+    placed = Counter(table.place(view, e) for e in _pick(source.emotions, rows) if e is not None)
+    return tuple((label, n) for label in table.views[view] if (n := placed[label]))
 
 
 def _teaching(task: Task, view: str, known_sounds: set[str]) -> NDArray[np.intp]:

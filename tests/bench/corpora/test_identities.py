@@ -73,7 +73,7 @@ def test_one_clip_without_a_speaker_leaves_the_others_their_folds(cache: Path, t
     assert (len(task), task.left_out) == (35, ("audio/s0-sad-0.wav",))
     assert len(task.folds) == len(whole.folds)
     assert task.content_hash != whole.content_hash
-    assert any(w.startswith("1 of 36 clips name no speaker and are left out") for w in task.warnings)
+    assert any(w.text.startswith("1 of 36 clips name no speaker and are left out") for w in task.warnings)
     recheck(task)
     assert len(build_task(opened(tone_corpus, cache), "tones.ms", "zero-shot")) == 36
     report = describe_corpus("tones", [tone_corpus.parent], cache)

@@ -87,7 +87,7 @@ def test_describe_verify_and_a_run_say_the_same(messy: Path, cache: Path, tmp_pa
     heard = "\n".join(notes)
     assert all(cause in heard for cause in CAUSES), heard
     assert "listed files are missing" in heard
-    warned = "\n".join(build_task(opened(messy, cache), "messy.ms", "within").warnings)
+    warned = "\n".join(c.text for c in build_task(opened(messy, cache), "messy.ms", "within").warnings)
     assert "divide by 32768" in warned
 
 
