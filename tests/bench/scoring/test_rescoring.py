@@ -18,6 +18,7 @@ from bench.execution.driver import run_matrix
 from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.scoring.predictions import METADATA_KEY, SCHEMA, read_table
+from bench.scoring.record_schema import SCHEMA_VERSION
 from bench.scoring.records import read_facts, read_record
 from bench.scoring.rescoring import Checked, rescore
 from bench.storage.hashing import hash_file, hash_json
@@ -208,7 +209,9 @@ def test_records_of_schema_3_stay_readable() -> None:
 def test_a_record_of_the_future_is_refused(run: Path) -> None:
     path = run / "records" / "chance__tones.ms__within__clean.json"
     edit(path, lambda facts: facts.update(schema=99))
-    with pytest.raises(DataError, match="record schema 99, this version reads up to 5; update"):
+    with pytest.raises(
+        DataError, match=f"record schema 99, this version reads up to {SCHEMA_VERSION}; update"
+    ):
         read_record(path)
 
 
