@@ -14,7 +14,6 @@ from bench.cards.corpus import Protocol
 from bench.cards.registry import matrix_files
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import DataError, UsageError, nearest
-from bench.statistics.populations import SPEAKERS
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
 
@@ -94,14 +93,8 @@ class Matrix(Strict):
         return _distinct_conditions(value)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values of everything above, as they are hashed and written down.
-
-        What matrices could not say before, and do not say, is left out: the same matrix has the same hash in every version.
-        """
-        said = self.model_dump(mode="json")
-        if self.plan.population == SPEAKERS:
-            del said["plan"]["population"]
-        return said
+        """JSON values of everything above, as runs, logs, registrations and publications keep them and hash them."""
+        return self.model_dump(mode="json")
 
     @property
     def hash(self) -> str:
