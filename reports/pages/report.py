@@ -424,6 +424,7 @@ class Site:
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "degraded": len(own) - len(plain),
+            "facts_of": {r.task: r.facts for r in reversed(own)},
             "met": list(dict.fromkeys((r.task, r.facts.contamination) for r in own)),
             "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
