@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards.caution import Caution, said_once
+from bench.cards.caution import TRAP, Caution, said_once
 from bench.cards.contamination import Contamination, contamination
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
@@ -61,8 +61,8 @@ class CatalogueEntry:
 
     @property
     def badges(self) -> tuple[str, ...]:
-        """The words that stand beside scores on the task, those of one protocol or split alone among them."""
-        return tuple(dict.fromkeys(c.badge for c in self.cautions))
+        """The words that stand beside scores on the task, also those that hold for one protocol or split alone."""
+        return tuple(dict.fromkeys(c.badge for c in self.cautions if c.badge != TRAP))
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
