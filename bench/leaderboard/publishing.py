@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
+from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
+from bench.leaderboard.newcomers import Taken, choose, stem_of
 from bench.leaderboard.publication import Board, Publication
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
@@ -17,31 +20,47 @@ from bench.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Added:
-    """What was published, and what could not be: file stems with the reason."""
+    """What was published, and what was not: file stems with the reason.
+
+    ``left_out`` may not be published, ``skipped`` stands on the board already.
+    """
 
     publication: Publication
     published: tuple[str, ...]
     left_out: dict[str, str]
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
-def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = True) -> Added:
+def add_run(
+    run: Path,
+    board: Board,
+    name: str | None = None,
+    *,
+    tables: bool = True,
+    only: Mapping[str, Sequence[str]] | None = None,
+    owner: str = "",
+    taken: Taken = "refuse",
+) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
 
-    Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
-    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
+    Records that may not be published (synthetic, limited, under the coverage floor, of a name that is another's) stay behind, and are
+    named with their reason, as are those that stand on the board already. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
 
     Args:
         run: folder of a finished run.
         board: where it is published.
         name: of the publication; blank for the matrix's.
         tables: whether prediction tables are published, too.
+        only: patterns by ``system``, ``task``, ``protocol``, ``condition``; the rest of the run is not looked at.
+        owner: put before the names of systems that are not the suite's own.
+        taken: what becomes of a shipped system's record whose place is taken by other answers.
 
     Returns:
         What was published, and what was left out and why.
 
     Raises:
         UsageError: no run, or a name that another matrix has taken.
-        DataError: not one record may be published.
+        DataError: not one record may be published, or a place is taken.
     """
     source = RunFolder(run)
     paths = record_paths(run)
@@ -56,40 +75,60 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
             f"{target.folder.root}: was published from another matrix; choose another --name, or retract its records first"
         )
     facts = {p: read_facts(p) for p in paths}
-    left_out = {p.stem: "; ".join(f.obstacles) for p, f in facts.items() if not f.publishable}
-    chosen = [p for p in paths if p.stem not in left_out]
-    if not chosen:
-        reasons = sorted(set(left_out.values())) or ["the run holds no record yet"]
+    if run.resolve() == target.folder.root.resolve():
+        return _sealed_again(target, facts)
+    found = choose(facts, board, target, only=only, owner=owner, taken=taken)
+    if not found.chosen:
+        reasons = [*found.left_out.values(), *found.skipped.values()] or ["the run holds no record yet"]
         raise DataError(f"{run}: nothing to publish: {reasons[0]}")
     retracted = target.retractions() if target.retractions_path.exists() else {}
-    if lost := sorted(set(retracted) - {p.stem for p in chosen}):
+    if lost := sorted(set(retracted) - {stem_of(f) for f in found.chosen.values()}):
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
-    if run.resolve() == target.folder.root.resolve():
-        if left_out:
-            raise DataError(
-                f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
-            )
-        target.seal()  # published folders that were made by copying
-        return Added(target, tuple(p.stem for p in chosen), {})
     with clear_os_errors(target.folder.root):
-        _copy(source, target, chosen, facts, tables=tables)
+        _copy(source, target, found.chosen, tables=tables)
+        _keep_attestations(target)
     target.seal()
-    return Added(target, tuple(p.stem for p in chosen), left_out)
+    published = tuple(stem_of(f) for f in found.chosen.values())
+    return Added(target, published, dict(found.left_out), dict(found.skipped))
+
+
+def _sealed_again(target: Publication, facts: Mapping[Path, RecordFacts]) -> Added:
+    """Seal a published folder that was made by copying."""
+    for path, own in facts.items():
+        if not own.publishable:
+            raise DataError(
+                f"{target.folder.root}: holds a record that may not be published: {path.stem}: {'; '.join(own.obstacles)}"
+            )
+    target.seal()
+    return Added(target, tuple(p.stem for p in facts), {})
+
+
+def _keep_attestations(target: Publication) -> None:
+    """Keep what people vouched for and published again in the same bytes; the rest of their word is void."""
+    root = target.folder.root
+    kept = kept_attestations(root, {p.stem: p for p in target.record_paths()})
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    for attester, made in kept.items():
+        write_json(attestation_path(root, attester), made)
 
 
 def _copy(
-    source: RunFolder, target: Publication, chosen: list[Path], facts: dict[Path, RecordFacts], *, tables: bool
-) -> None:  # fmt: skip
+    source: RunFolder, target: Publication, chosen: Mapping[Path, RecordFacts], *, tables: bool
+) -> None:
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
     target.folder.records.mkdir(parents=True)
     cells: dict[str, None] = {}
-    for path in chosen:
-        shutil.copyfile(path, target.folder.records / path.name)
-        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        cells |= dict.fromkeys(facts[path].tables)
+    for path, facts in chosen.items():
+        stem = stem_of(facts)
+        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{stem}.parquet")
+        if stem == path.stem:
+            shutil.copyfile(path, target.folder.records / path.name)
+        else:
+            write_json(target.folder.records / f"{stem}.json", facts.as_json())
+        cells |= dict.fromkeys(facts.tables)
     for path in (source.matrix, source.sidecar):
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
+from bench.corpora.prepared import PreparedCorpus
 from bench.errors import BenchError, DataError
+from bench.leaderboard.attestations import Vouched, read_attestations
+from bench.leaderboard.card_identity import code_words, known_commits
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.lazy_records import stored_record
-from bench.leaderboard.publication import Board, Publication, plan_of
-from bench.leaderboard.table_evidence import require_possible, require_tables
+from bench.leaderboard.neighbours import Truth, disagreements, truth_of
+from bench.leaderboard.own_evidence import require_possible
+from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
+from bench.leaderboard.table_evidence import answers_segments, require_tables
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Record, read_facts, read_record
 from bench.scoring.rescoring import Checked, from_record, from_tables
+from bench.storage.atomic import write_text
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
 from bench.storage.hashing import digest, hash_file, hash_json
+from bench.storage.source_code import package_hash
 from bench.tasks.rebuilding import RebuiltTasks, corpora_at_hand
 
-Badge = Literal["statistics", "tables", "labels"]
+Badge = Literal["statistics", "tables", "attested", "labels"]
 BADGES: Mapping[Badge, str] = {
-    "statistics": "every score follows from the additive statistics in the record",
-    "tables": "every score follows from the statistics, and these agree with the prediction tables beside them",
-    "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
+    "statistics": "every score follows from the additive statistics in the record; nothing here says whether these are true",
+    "tables": "every score follows from the statistics, and these count what the prediction tables beside them answer, fold by fold; nobody who holds the corpus said whether the true labels are the corpus's",
+    "attested": "the same, and somebody this board accepts says that he counted the statistics again from the tables and the labels of the corpus; nobody did so here",
+    "labels": "the statistics were counted again here from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
+TRUST: Mapping[Badge, int] = {"statistics": 0, "tables": 0, "attested": 1, "labels": 2}
+"""How sure it is that a record's true labels are the corpus's."""
+LEAST: Mapping[str, frozenset[Badge]] = {
+    "statistics": frozenset(BADGES),
+    "tables": frozenset(BADGES) - {"statistics"},
+    "labels": frozenset({"attested", "labels"}),
+}
+"""Badges with which a record competes, by the board's rule."""
 BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
@@ -44,22 +61,54 @@ class BoardRecord:
     record: Record
     badge: Badge
     retracted: str = ""
+    attested: tuple[str, ...] = ()
+    """Everybody who vouches for its labels, accepted by the board or not."""
+    competes: bool = True
+    """Whether it is ranked and tested; else it stands below the line."""
+    submitted: str = ""
+    """Who sent it, where he says so."""
+    code: str = ""
+    """What must be said of its code version; blank where its commit is known here."""
 
     @property
     def imported(self) -> bool:
         """Whether the predictions were made elsewhere."""
         return self.record.facts.imported is not None
 
+    @property
+    def place(self) -> str:
+        """Publication and record, as ``retract`` and ``attest`` take them."""
+        return f"{self.publication}/{self.path.stem}"
+
+    @property
+    def trust(self) -> int:
+        """How sure its labels are: 2 checked here, 1 attested by somebody the board accepts, 0 neither."""
+        return TRUST[self.badge]
+
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         facts = self.record.facts
-        fields = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
+        fields = (
+            "system",
+            "task",
+            "protocol",
+            "training",
+            "track",
+            "condition",
+            "coverage",
+            "matrix_hash",
+            "code_version",
+        )
         return {
             "publication": self.publication,
             "record": self.path.stem,
             **{k: getattr(facts, k) for k in fields},
             "badge": self.badge,
+            "competes": self.competes,
+            "attested": list(self.attested),
             "imported": self.imported,
+            "submitted": self.submitted,
+            "code": self.code,
             "retracted": self.retracted,
         }
 
@@ -89,39 +138,64 @@ class Validation:
         """Records that count: those that were not retracted."""
         return [r.record for r in self.records if not r.retracted]
 
+    @property
+    def competing(self) -> list[BoardRecord]:
+        """Those that are ranked and tested."""
+        return [r for r in self.records if r.competes and not r.retracted]
+
+    @property
+    def below(self) -> list[BoardRecord]:
+        """Those that count and are neither ranked nor tested, because too little of them was checked."""
+        return [r for r in self.records if not r.competes and not r.retracted]
+
 
 class Believed:
-    """Remembers, in a folder of the cache, which record files were found to follow from their statistics."""
+    """Remembers, in a folder of the cache, which record files were found to follow from their statistics, and their truths."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._code = hash_json([figures_code(), package_hash("bench.leaderboard")])
+        self._truths: dict[Path, Truth] = {}
 
     def record(self, path: Path, facts: RecordFacts) -> Record:
         """Read a record that says ``facts`` and check it, unless these very bytes were checked by this very code before."""
         if self._folder is None:
-            return self._checked(path).record
-        mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
-        if mark.exists():
+            record = self._checked(path).record
+            self._truths[path] = truth_of(record)
+            return record
+        mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), self._code)
+        try:
+            self._truths[path] = Truth.from_json(json.loads(mark.read_text(encoding="utf-8")))
             return stored_record(path, facts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # never checked, or noted by something else
         checked = self._checked(path)
+        self._truths[path] = truth_of(checked.record)
         if checked.note:
             return checked.record
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        write_text(mark, json.dumps(self._truths[path].as_json(), separators=(",", ":")))
         return stored_record(path, facts)
 
+    def truth(self, record: BoardRecord) -> Truth:
+        """What a record that was believed says of the truth."""
+        return self._truths[record.path]
+
     def _checked(self, path: Path) -> Checked:
-        require_possible(path, read_record(path))  # before anything is computed from it
-        return from_record(path)
+        record = read_record(path)
+        require_possible(path, record)  # before anything is computed from it
+        return from_record(path, record)
 
 
-def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:
+def validate(
+    board: Board, data: Sequence[Path] = (), *, cache: Path | None = None, labels: bool = True
+) -> Validation:
     """Check everything that is published.
 
     Args:
         board: folder of publications.
         data: folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
         cache: folder that holds which files were checked before; None checks all of them anew.
+        labels: look for corpora; without, as a machine sees the board that holds none.
 
     Returns:
         The records that passed, and a problem for each that did not.
@@ -130,34 +204,81 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
         UsageError: nothing is published there, or ``board.yaml`` is not valid.
     """
     rules = board.rules
-    believed = Believed(cache)
-    records: list[BoardRecord] = []
-    problems: list[BoardProblem] = []
-    corpora = corpora_at_hand(board.root, data)
+    corpora = corpora_at_hand(board.root, data) if labels else []
+    found = _Examined(board, rules, Believed(cache), corpora)
     for publication in board.publications():
         try:
-            publication.require_own_files()
-            described, retracted = _described(publication), publication.retractions()
-            plan_fault(plan_of(described, publication.folder.matrix), rules.plan, publication.folder.matrix)
+            found.examine(publication)
         except BenchError as error:
-            problems.append(BoardProblem(publication.name, "", str(error)))
-            continue
+            found.problems.append(BoardProblem(publication.name, "", str(error)))
+    standing = [r for r in found.records if not r.retracted]
+    problems = [*found.problems, *_crowding(standing)]
+    fallen: set[int] = set()
+    for record, sentence in disagreements([(r, r.record.facts) for r in standing], found.believed.truth):
+        problems.append(BoardProblem(record.publication, record.path.stem, f"{record.path}: {sentence}"))
+        fallen.add(id(record))
+    return Validation(tuple(r for r in found.records if id(r) not in fallen), tuple(problems))
+
+
+class _Examined:
+    """Publications as they are examined, one after the other: what passed, and what did not."""
+
+    def __init__(
+        self, board: Board, rules: BoardRules, believed: Believed, corpora: Sequence[PreparedCorpus]
+    ) -> None:
+        self.rules, self.believed = rules, believed
+        self.records: list[BoardRecord] = []
+        self.problems: list[BoardProblem] = []
+        self._corpora, self._names = corpora, {c.card.name for c in corpora}
+        self._commits = known_commits(board.root.resolve())
+
+    def examine(self, publication: Publication) -> None:
+        """Check a publication and every record in it; raises :class:`BenchError` where the publication itself is none."""
+        publication.require_own_files()
+        described, retracted = _described(publication), publication.retractions()
+        plan_fault(plan_of(described, publication.folder.matrix), self.rules.plan, publication.folder.matrix)
+        submission = publication.submission()
+        paths = publication.record_paths()
+        vouched = read_attestations(publication.folder.root, {p.stem: p for p in paths})
         if fault := publication.broken_seal():
-            problems.append(BoardProblem(publication.name, "", fault))
-        tasks = RebuiltTasks(corpora, None)
-        for path in publication.record_paths():
+            self.problems.append(BoardProblem(publication.name, "", fault))
+        tasks = RebuiltTasks(self._corpora, None)
+        for path in paths:
             try:
-                record, badge = _check(
-                    path, publication, described, believed, tasks, {c.card.name for c in corpora}
-                )
+                record, badge = _check(path, publication, described, self.believed, tasks, self._names)
+                attested = vouched.get(path.stem, {})
+                _require_attested(path, record.facts, attested)
             except BenchError as error:
-                problems.append(BoardProblem(publication.name, path.stem, str(error)))
-            else:
-                records.append(
-                    BoardRecord(publication.name, path, record, badge, retracted.get(path.stem, ""))
+                self.problems.append(BoardProblem(publication.name, path.stem, str(error)))
+                continue
+            if badge in ("statistics", "tables") and set(attested) & set(self.rules.attesters):
+                badge = "attested"
+            self.records.append(
+                BoardRecord(
+                    publication.name,
+                    path,
+                    record,
+                    badge,
+                    retracted.get(path.stem, ""),
+                    tuple(sorted(attested)),
+                    badge in LEAST[self.rules.competing],
+                    "" if submission is None else submission.by,
+                    code_words(record.facts.code_version, self._commits),
                 )
-    problems += _disagreements(records)
-    return Validation(tuple(records), tuple(problems))
+            )
+
+
+def _require_attested(path: Path, facts: RecordFacts, attested: Mapping[str, Vouched]) -> None:
+    for attester, vouched in attested.items():
+        if (vouched.content_hash, vouched.corpus, vouched.clips) != (
+            facts.content_hash,
+            facts.corpus,
+            facts.clips,
+        ):
+            raise DataError(
+                f"{path}: {attester} vouches for it on other clips or labels of {facts.corpus} than it names; let {attester} run "
+                "serbench leaderboard attest again"
+            )
 
 
 def _described(publication: Publication) -> Mapping[str, Any]:
@@ -230,7 +351,8 @@ def _check(
             return record, "statistics"
         require_tables(path, record, publication.folder.tables)
         if facts.corpus not in corpora:
-            return record, "tables"
+            # Segments are put together with the corpus alone: without it their tables prove less.
+            return record, "statistics" if answers_segments(facts) else "tables"
         return from_tables(path, publication.folder.tables, tasks).record, "labels"
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, BenchError):
@@ -240,18 +362,21 @@ def _check(
         ) from None
 
 
-def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
-    """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task."""
+def _crowding(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
+    """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task.
+
+    What was checked best stands first, then what nobody sent: the newcomer is the one that is told what to do.
+    """
     places: dict[tuple[str, ...], BoardRecord] = {}
     splits: dict[tuple[str, str], BoardRecord] = {}
-    for r in (r for r in records if not r.retracted):
+    for r in sorted(records, key=lambda r: (-r.trust, bool(r.submitted))):
         facts = r.record.facts
         place = (r.record.system, r.record.task, r.record.regime, facts.condition)
         first = places.setdefault(place, r)
         if first is not r:
             yield BoardProblem(
                 r.publication, r.path.stem,
-                f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
+                f"{r.path}: {first.path} already has this system on this task; publish without it (serbench leaderboard add RUN --only system=…), retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
         for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):

@@ -181,9 +181,11 @@ def split_stem(stem: str, systems: set[str]) -> tuple[str, str, str, str]:
 
     >>> split_stem("my__svm__emodb.de__within__clean", {"my__svm"})
     ('my__svm', 'emodb.de', 'within', 'clean')
+    >>> split_stem("alice~svm__emodb.de__within__clean", set())[0]
+    'alice/svm'
     """
     rest, protocol, condition = stem.rsplit("__", 2)
-    parts = rest.split("__")
+    parts = rest.replace("~", "/").split("__")
     splits = [("__".join(parts[:i]), "__".join(parts[i:])) for i in range(1, len(parts))]
     system, task = next((s for s in splits if s[0] in systems), splits[0] if splits else (rest, ""))
     return system, task, protocol, condition

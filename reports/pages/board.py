@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from reports.data.comparisons import TestFamily
 from reports.data.run_data import RecordOutcome, RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Site, write_pages
+from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
 
 EXPORTS = "exports"
@@ -37,6 +38,8 @@ class PublishedPage:
     records: tuple[BoardRecord, ...]
     reported: tuple[ReportedSource, ...]
     downloads: tuple[str, ...]
+    below: tuple[BelowTheLine, ...] = ()
+    """Records that are neither ranked nor tested."""
 
     @property
     def badges(self) -> list[tuple[str, str]]:
@@ -66,11 +69,12 @@ def write_board(
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
+    below = below_the_line(found.below)
     if pages_made is None:
         downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
     else:
         code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
-        shared = [site.run.matrix.hash, site.versions, rules.title]
+        shared = [site.run.matrix.hash, site.versions, rules.title, [asdict(row) for row in below]]
         site.remember = RememberedPages(pages_made, code, shared)
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
@@ -78,7 +82,7 @@ def write_board(
             lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
-    page = PublishedPage(rules, found.records, reported_sources(), names)
+    page = PublishedPage(rules, found.records, reported_sources(), names, below)
     site.board = page
     pages = site.pages()
     pages["published.html"] = site.render("published.html.j2", page=page)
@@ -86,13 +90,13 @@ def write_board(
 
 
 def published_run(found: Validation, rules: BoardRules) -> RunData:
-    """All standing records as one run under the board's plan, with every pair across tracks that their plans name."""
-    records = found.standing
+    """All competing records as one run under the board's plan, with every pair across tracks that their plans name."""
+    records = [r.record for r in found.competing]
     pairs = sorted({p for r in records for p in r.facts.plan.across_tracks})
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
-    standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
+    standing = tuple(_under(r, plan) for r in found.competing)
     return RunData(
         matrix=matrix,
         limit=None,

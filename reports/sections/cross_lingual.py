@@ -139,7 +139,7 @@ def _cell(record: Record, subject: Subject) -> Transferred:
     assert row is not None
     chance = chance_line(subject, record)
     floor = chance or 0.0
-    depth = min(max((row.estimate - floor) / (1 - floor), 0.0), 1.0)
+    depth = min(max((row.estimate - floor) / (1 - floor), 0.0), 1.0) if floor < 1 else 0.0
     sources = [s.task for s in record.facts.sources]
     above = None if chance is None or row.low is None else bool(row.low > chance)
     return Transferred(score_of(row), round(depth, 3), ", ".join(_languages(sources)), above)

@@ -252,4 +252,6 @@ def _heat_cell(comparison: TaskComparison, subject: Subject, system: str) -> Hea
     if record is None or row is None:
         return None
     chance = chance_line(subject, record) or 0.0
-    return HeatCell(score_of(row), round(float(np.clip((row.estimate - chance) / (1 - chance), 0, 1)), 3))
+    # Where guessing is always right (one class alone has clips) nothing stands above it.
+    above = (row.estimate - chance) / (1 - chance) if chance < 1 else 0.0
+    return HeatCell(score_of(row), round(float(np.clip(above, 0, 1)), 3))
