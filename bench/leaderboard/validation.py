@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,20 +12,15 @@ from bench.corpora.prepared import PreparedCorpus
 from bench.errors import BenchError, DataError
 from bench.leaderboard.attestations import Vouched, read_attestations
 from bench.leaderboard.card_identity import code_words, known_commits
+from bench.leaderboard.checking import Believed, bounded_facts, check_ahead
 from bench.leaderboard.consistency import require_consistent
-from bench.leaderboard.lazy_records import stored_record
-from bench.leaderboard.neighbours import Truth, disagreements, truth_of
-from bench.leaderboard.own_evidence import require_possible
+from bench.leaderboard.neighbours import disagreements
 from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
-from bench.leaderboard.table_evidence import answers_segments, require_tables
+from bench.leaderboard.table_evidence import answers_segments
 from bench.scoring.record_schema import RecordFacts
-from bench.scoring.recording import figures_code
-from bench.scoring.records import Record, read_facts, read_record
-from bench.scoring.rescoring import Checked, from_record, from_tables
-from bench.storage.atomic import write_text
-from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
-from bench.storage.hashing import digest, hash_file, hash_json
-from bench.storage.source_code import package_hash
+from bench.scoring.records import Record
+from bench.scoring.rescoring import from_tables
+from bench.storage.hashing import hash_json
 from bench.tasks.rebuilding import RebuiltTasks, corpora_at_hand
 
 Badge = Literal["statistics", "tables", "attested", "labels"]
@@ -149,43 +143,6 @@ class Validation:
         return [r for r in self.records if not r.competes and not r.retracted]
 
 
-class Believed:
-    """Remembers, in a folder of the cache, which record files were found to follow from their statistics, and their truths."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._code = hash_json([figures_code(), package_hash("bench.leaderboard")])
-        self._truths: dict[Path, Truth] = {}
-
-    def record(self, path: Path, facts: RecordFacts) -> Record:
-        """Read a record that says ``facts`` and check it, unless these very bytes were checked by this very code before."""
-        if self._folder is None:
-            record = self._checked(path).record
-            self._truths[path] = truth_of(record)
-            return record
-        mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), self._code)
-        try:
-            self._truths[path] = Truth.from_json(json.loads(mark.read_text(encoding="utf-8")))
-            return stored_record(path, facts)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # never checked, or noted by something else
-        checked = self._checked(path)
-        self._truths[path] = truth_of(checked.record)
-        if checked.note:
-            return checked.record
-        write_text(mark, json.dumps(self._truths[path].as_json(), separators=(",", ":")))
-        return stored_record(path, facts)
-
-    def truth(self, record: BoardRecord) -> Truth:
-        """What a record that was believed says of the truth."""
-        return self._truths[record.path]
-
-    def _checked(self, path: Path) -> Checked:
-        record = read_record(path)
-        require_possible(path, record)  # before anything is computed from it
-        return from_record(path, record)
-
-
 def validate(
     board: Board, data: Sequence[Path] = (), *, cache: Path | None = None, labels: bool = True
 ) -> Validation:
@@ -205,6 +162,10 @@ def validate(
     """
     rules = board.rules
     corpora = corpora_at_hand(board.root, data) if labels else []
+    if cache is not None:
+        check_ahead(
+            [(p, own.folder.tables) for own in board.publications() for p in own.record_paths()], cache
+        )
     found = _Examined(board, rules, Believed(cache), corpora)
     for publication in board.publications():
         try:
@@ -214,7 +175,9 @@ def validate(
     standing = [r for r in found.records if not r.retracted]
     problems = [*found.problems, *_crowding(standing)]
     fallen: set[int] = set()
-    for record, sentence in disagreements([(r, r.record.facts) for r in standing], found.believed.truth):
+    for record, sentence in disagreements(
+        [(r, r.record.facts) for r in standing], lambda r: found.believed.truth(r.path)
+    ):
         problems.append(BoardProblem(record.publication, record.path.stem, f"{record.path}: {sentence}"))
         fallen.add(id(record))
     return Validation(tuple(r for r in found.records if id(r) not in fallen), tuple(problems))
@@ -329,8 +292,7 @@ def _check(
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
-    bounded_json(path)
-    facts = read_facts(path)
+    facts = bounded_facts(path)
     planned = plan_of(described, publication.folder.matrix)
     if facts.matrix_hash != described["matrix_hash"] or facts.plan != planned:
         raise DataError(
@@ -338,18 +300,11 @@ def _check(
             f"beside it ({described['matrix_hash']}); score the run again and publish it whole"
         )
     require_consistent(path, facts)
-    require_bounded_parquet(path.with_suffix(".parquet"))
-    require_bounded_statistics(
-        path,
-        seeds=len(facts.seeds),
-        clusters=max(len(facts.clusters), len(facts.speaker_names)),
-        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
-    )
     try:
         record = believed.record(path, facts)
         if not publication.folder.tables.is_dir():
             return record, "statistics"
-        require_tables(path, record, publication.folder.tables)
+        believed.require_tables(path, record, publication.folder.tables)
         if facts.corpus not in corpora:
             # Segments are put together with the corpus alone: without it their tables prove less.
             return record, "statistics" if answers_segments(facts) else "tables"
