@@ -69,6 +69,17 @@ def _impossible(block: Counts, facts: RecordFacts) -> Iterator[str]:
         yield f"count {block.clips} clips, the task has {facts.clips}"
     if set(MOMENTS) <= set(block.sums):
         yield from _moment_faults(block)
+    if block.target == "calibration":
+        yield from _calibration_faults(block)
+
+
+def _calibration_faults(block: Counts) -> Iterator[str]:
+    """More right answers than answers, or more confidence and error than each of them can have (a Brier score is at most 2)."""
+    n = block.values[..., block.sums.index("n")]
+    for name, most in (("right", 1), ("sum_confidence", 1), ("sum_brier", 2)):
+        found = block.values[..., block.sums.index(name)]
+        if (found > most * n + CLOSE).any() or (found < -CLOSE).any():
+            yield f"hold a {name} that so many answers cannot have"
 
 
 def _moment_faults(block: Counts) -> Iterator[str]:
