@@ -80,7 +80,7 @@ def add_run(
     found = choose(facts, board, target, only=only, owner=owner, taken=taken)
     if not found.chosen:
         reasons = [*found.left_out.values(), *found.skipped.values()] or ["the run holds no record yet"]
-        raise DataError(f"{run}: nothing to publish: {reasons[0]}")
+        raise DataError(f"{run}: nothing to publish: {'; '.join(list(dict.fromkeys(reasons))[:4])}")
     retracted = target.retractions() if target.retractions_path.exists() else {}
     if lost := sorted(set(retracted) - {stem_of(f) for f in found.chosen.values()}):
         raise UsageError(

@@ -255,7 +255,8 @@ def test_confidences_are_those_of_the_tables(tmp_path: Path) -> None:
     record = read_record(path)
     tables = [read_table(ROOT / f"results/quick/tables/{cell}.parquet") for cell in record.facts.tables]
     require_fold_answers(path, record, tables)
-    surer = [replace(t, probabilities=np.eye(len(t.labels))[np.nan_to_num(t.probabilities).argmax(axis=1)]) for t in tables]  # fmt: skip
+    record = replace(record, blocks=[b for b in record.blocks if b.target == "calibration"])
+    surer = [replace(t, probabilities=np.eye(len(t.labels))[np.zeros(len(t.clip_ids), dtype=int)]) for t in tables]  # fmt: skip
     with pytest.raises(DataError, match="answers of one confidence"):
         require_fold_answers(path, record, surer)
     with pytest.raises(DataError, match="though its table gives no probabilities"):
@@ -276,7 +277,7 @@ def test_a_shipped_corpus_has_a_shipped_card(board: Board, change: dict[str, Any
 def test_a_shipped_name_with_other_settings_is_another_system(board: Board) -> None:
     """``serbench run --set`` changes parameters and keeps the name."""
     found = refusal(board, lambda facts: facts["card"]["params"].update(c=[1.0]))
-    assert "its card is not the one that this suite ships as 'egemaps-svm' (params differ from it)" in found
+    assert "its card is not the one that this suite ships as 'egemaps-svm' (params" in found
 
 
 def test_every_card_that_is_shipped_is_noted() -> None:
