@@ -9,6 +9,9 @@ import lazy_loader
 if TYPE_CHECKING:
     from bench.leaderboard.attesting import Attested as Attested
     from bench.leaderboard.attesting import attest as attest
+    from bench.leaderboard.evidence import Evidence as Evidence
+    from bench.leaderboard.evidence import read_evidence as read_evidence
+    from bench.leaderboard.history import history_of as history_of
     from bench.leaderboard.publication import Board as Board
     from bench.leaderboard.publication import Publication as Publication
     from bench.leaderboard.publishing import Added as Added
@@ -26,6 +29,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "attesting": ["Attested", "attest"],
+        "evidence": ["Evidence", "read_evidence"],
+        "history": ["history_of"],
         "publication": ["Board", "Publication"],
         "publishing": ["Added", "add_run", "retract"],
         "submitting": ["Submitted", "submit"],

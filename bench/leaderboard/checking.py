@@ -42,8 +42,7 @@ def bounded_facts(path: Path) -> RecordFacts:
     require_bounded_statistics(
         path,
         seeds=len(facts.seeds),
-        clusters=max(len(facts.clusters), len(facts.speaker_names)),
-        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
+        blocks=[(len(facts.cluster_names(b.axis)), len(b.labels), len(b.sums or ())) for b in facts.blocks],
     )
     return facts
 
@@ -98,11 +97,13 @@ class Believed:
             if mark is not None:
                 write_text(mark, "")
 
-    def knows(self, path: Path, folder: Path) -> bool:
+    def knows(self, path: Path, folder: Path | None) -> bool:
         """Whether a record was checked before, with its tables where there are any."""
         if self._folder is None:
             return False
-        return self._mark(path).exists() and (not folder.is_dir() or self._mark(path, "tables").exists())
+        return self._mark(path).exists() and (
+            folder is None or not folder.is_dir() or self._mark(path, "tables").exists()
+        )
 
     def _mark(self, path: Path, *kind: str) -> Path:
         assert self._folder is not None
@@ -117,13 +118,13 @@ def _unchanged(facts: RecordFacts, folder: Path) -> bool:
     return all(p.is_file() and hash_file(p) == table_hash for p, table_hash in tables)
 
 
-def check_ahead(records: Sequence[tuple[Path, Path]], cache: Path) -> None:
+def check_ahead(records: Sequence[tuple[Path, Path | None]], cache: Path) -> None:
     """Check many records in several processes, which leave in the cache what they found to hold.
 
     What does not hold is left alone: whoever reads it next finds it unchecked, and says what is wrong.
 
     Args:
-        records: paths of records, each with the folder of its tables.
+        records: paths of records, each with the folder of its tables, or None where these are not looked at.
         cache: folder of the marks.
     """
     believed = Believed(cache)
@@ -141,19 +142,19 @@ def check_ahead(records: Sequence[tuple[Path, Path]], cache: Path) -> None:
         pass  # a process was killed, or none could be started: everything is checked here
 
 
-def _known(believed: Believed, path: Path, folder: Path) -> bool:
+def _known(believed: Believed, path: Path, folder: Path | None) -> bool:
     try:
         return believed.knows(path, folder)
     except OSError:
         return False
 
 
-def _check_one(job: tuple[Path, Path, Path]) -> None:
+def _check_one(job: tuple[Path, Path | None, Path]) -> None:
     path, folder, cache = job
     try:
         believed = Believed(cache)
         record = believed.record(path, bounded_facts(path))
-        if folder.is_dir():
+        if folder is not None and folder.is_dir():
             believed.require_tables(path, record, folder)
     except Exception:  # noqa: BLE001 - hostile files: whatever it was is found again, and told, by whoever reads the record
         return

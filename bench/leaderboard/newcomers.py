@@ -70,7 +70,7 @@ def choose(
     skipped: dict[str, str] = {}
     chosen: dict[Path, RecordFacts] = {}
     for path, own in wanted.items():
-        named = _owned(own, owner)
+        named = owned_facts(own, owner)
         stands = places.get(stem_of(named))
         fault = "" if own.publishable else "; ".join(own.obstacles) or "it says so itself"
         fault = fault or name_fault(named) or weights_fault(named)
@@ -83,7 +83,8 @@ def choose(
     return Newcomers(chosen, left_out, skipped)
 
 
-def _owned(facts: RecordFacts, owner: str) -> RecordFacts:
+def owned_facts(facts: RecordFacts, owner: str) -> RecordFacts:
+    """The same record under its owner's name, where it needs one: see :func:`bench.leaderboard.card_identity.owned`."""
     if not owner:
         return facts
     made = owned(facts, owner)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
-from bench.leaderboard.newcomers import Taken, choose, stem_of
+from bench.leaderboard.newcomers import Newcomers, Taken, choose, owned_facts, stem_of
+from bench.leaderboard.outcomes import note_outcomes
 from bench.leaderboard.publication import Board, Publication
+from bench.leaderboard.superseding import keep_superseded
+from bench.scoring.outcomes import RecordOutcome, RecordPlace, place_of
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
@@ -20,7 +25,7 @@ from bench.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Added:
-    """What was published, and what was not: file stems with the reason.
+    """What was published, what was not (file stems with the reason), and what became of all that was planned.
 
     ``left_out`` may not be published, ``skipped`` stands on the board already.
     """
@@ -29,6 +34,9 @@ class Added:
     published: tuple[str, ...]
     left_out: dict[str, str]
     skipped: dict[str, str] = field(default_factory=dict)
+    outcomes: tuple[RecordOutcome, ...] = ()
+    superseded: tuple[str, ...] = ()
+    """Records that were replaced, and are kept as the cell's history."""
 
 
 def add_run(
@@ -44,7 +52,8 @@ def add_run(
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
 
     Records that may not be published (synthetic, limited, under the coverage floor, of a name that is another's) stay behind, and are
-    named with their reason, as are those that stand on the board already. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
+    named with their reason, as are those that stand on the board already. A publication of the same name is replaced as a whole
+    when it came from the same matrix; its retractions stay, and records that are replaced are kept under ``superseded/``.
 
     Args:
         run: folder of a finished run.
@@ -76,7 +85,7 @@ def add_run(
         )
     facts = {p: read_facts(p) for p in paths}
     if run.resolve() == target.folder.root.resolve():
-        return _sealed_again(target, facts)
+        return _sealed_again(source, target, described, facts)
     found = choose(facts, board, target, only=only, owner=owner, taken=taken)
     if not found.chosen:
         reasons = [*found.left_out.values(), *found.skipped.values()] or ["the run holds no record yet"]
@@ -86,23 +95,40 @@ def add_run(
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
-    with clear_os_errors(target.folder.root):
-        _copy(source, target, found.chosen, tables=tables)
+    unpublished = _unpublished(facts, found, owner)
+    with tempfile.TemporaryDirectory() as staged, clear_os_errors(target.folder.root):
+        fresh = _stage(found.chosen, Path(staged))
+        superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
+        _copy(source, target, fresh, found.chosen.values(), tables=tables)
+        outcomes = note_outcomes(
+            source, target, described, [owned_facts(f, owner) for f in facts.values()], unpublished
+        )
         _keep_attestations(target)
     target.seal()
-    published = tuple(stem_of(f) for f in found.chosen.values())
-    return Added(target, published, dict(found.left_out), dict(found.skipped))
+    published = tuple(p.stem for p in fresh)
+    return Added(target, published, dict(found.left_out), dict(found.skipped), outcomes, superseded)
 
 
-def _sealed_again(target: Publication, facts: Mapping[Path, RecordFacts]) -> Added:
+def _unpublished(facts: Mapping[Path, RecordFacts], found: Newcomers, owner: str) -> dict[RecordPlace, str]:
+    """Why records of the run are not published, by what tells them apart."""
+    reasons = {**found.left_out, **found.skipped}
+    return {
+        place_of(owned_facts(own, owner)): reasons.get(path.stem, "left out (--only)")
+        for path, own in facts.items()
+        if path not in found.chosen
+    }
+
+
+def _sealed_again(source: RunFolder, target: Publication, described: Mapping[str, Any], facts: Mapping[Path, RecordFacts]) -> Added:  # fmt: skip
     """Seal a published folder that was made by copying."""
     for path, own in facts.items():
         if not own.publishable:
             raise DataError(
                 f"{target.folder.root}: holds a record that may not be published: {path.stem}: {'; '.join(own.obstacles)}"
             )
+    outcomes = note_outcomes(source, target, described, list(facts.values()), {})
     target.seal()
-    return Added(target, tuple(p.stem for p in facts), {})
+    return Added(target, tuple(p.stem for p in facts), {}, {}, outcomes)
 
 
 def _keep_attestations(target: Publication) -> None:
@@ -114,22 +140,34 @@ def _keep_attestations(target: Publication) -> None:
         write_json(attestation_path(root, attester), made)
 
 
+def _stage(chosen: Mapping[Path, RecordFacts], folder: Path) -> list[Path]:
+    """Write records and statistics under the names that they will have."""
+    fresh = []
+    for path, facts in chosen.items():
+        made = folder / f"{stem_of(facts)}.json"
+        shutil.copyfile(path.with_suffix(".parquet"), made.with_suffix(".parquet"))
+        if made.stem == path.stem:
+            shutil.copyfile(path, made)
+        else:
+            write_json(made, facts.as_json())
+        fresh.append(made)
+    return fresh
+
+
 def _copy(
-    source: RunFolder, target: Publication, chosen: Mapping[Path, RecordFacts], *, tables: bool
-) -> None:
+    source: RunFolder, target: Publication, fresh: Sequence[Path], facts: Iterable[RecordFacts], *, tables: bool
+) -> None:  # fmt: skip
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
     target.folder.records.mkdir(parents=True)
     cells: dict[str, None] = {}
-    for path, facts in chosen.items():
-        stem = stem_of(facts)
-        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{stem}.parquet")
-        if stem == path.stem:
-            shutil.copyfile(path, target.folder.records / path.name)
-        else:
-            write_json(target.folder.records / f"{stem}.json", facts.as_json())
-        cells |= dict.fromkeys(facts.tables)
-    for path in (source.matrix, source.sidecar):
+    for path in fresh:
+        shutil.copyfile(path, target.folder.records / path.name)
+        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
+    for own in facts:
+        cells |= dict.fromkeys(own.tables)
+    for path in (source.matrix, source.sidecar, source.plan_log):
+        (target.folder.root / path.name).unlink(missing_ok=True)
         if path.is_file():
             shutil.copyfile(path, target.folder.root / path.name)
     if tables:

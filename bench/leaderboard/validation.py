@@ -15,8 +15,14 @@ from bench.leaderboard.card_identity import code_words, known_commits
 from bench.leaderboard.checking import Believed, bounded_facts, check_ahead
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.neighbours import disagreements
+from bench.leaderboard.outcomes import where_else
+from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
+from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
+from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import answers_segments
+from bench.scoring.outcomes import RecordOutcome
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.scoring.rescoring import from_tables
@@ -39,7 +45,7 @@ LEAST: Mapping[str, frozenset[Badge]] = {
     "labels": frozenset({"attested", "labels"}),
 }
 """Badges with which a record competes, by the board's rule."""
-BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
+BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor", "population")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
 MOST_TIMES = 100
@@ -63,6 +69,7 @@ class BoardRecord:
     """Who sent it, where he says so."""
     code: str = ""
     """What must be said of its code version; blank where its commit is known here."""
+    registration: RegistrationCheck = NOT_REGISTERED
 
     @property
     def imported(self) -> bool:
@@ -104,6 +111,9 @@ class BoardRecord:
             "submitted": self.submitted,
             "code": self.code,
             "retracted": self.retracted,
+            "pre_registered": self.registration.shown,
+            "registration": self.registration.words,
+            "plan": plan_words(facts),
         }
 
 
@@ -126,6 +136,8 @@ class Validation:
 
     records: tuple[BoardRecord, ...]
     problems: tuple[BoardProblem, ...]
+    outcomes: tuple[RecordOutcome, ...] = ()
+    """What became of every record that the publications planned; those of a publication that is refused are not told."""
 
     @property
     def standing(self) -> list[Record]:
@@ -180,7 +192,8 @@ def validate(
     ):
         problems.append(BoardProblem(record.publication, record.path.stem, f"{record.path}: {sentence}"))
         fallen.add(id(record))
-    return Validation(tuple(r for r in found.records if id(r) not in fallen), tuple(problems))
+    records = tuple(r for r in found.records if id(r) not in fallen)
+    return Validation(records, tuple(problems), tuple(where_else(found.outcomes)))
 
 
 class _Examined:
@@ -192,6 +205,8 @@ class _Examined:
         self.rules, self.believed = rules, believed
         self.records: list[BoardRecord] = []
         self.problems: list[BoardProblem] = []
+        self.outcomes: list[RecordOutcome] = []
+        self._registrations = Registrations(board.root)
         self._corpora, self._names = corpora, {c.card.name for c in corpora}
         self._commits = known_commits(board.root.resolve())
 
@@ -205,10 +220,15 @@ class _Examined:
         vouched = read_attestations(publication.folder.root, {p.stem: p for p in paths})
         if fault := publication.broken_seal():
             self.problems.append(BoardProblem(publication.name, "", fault))
+        plans = PublishedPlans(publication, described)
+        self.problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
+        earlier = superseded_faults(publication, self.believed.record)
+        self.problems += [BoardProblem(publication.name, stem, said) for stem, said in earlier]
         tasks = RebuiltTasks(self._corpora, None)
         for path in paths:
             try:
                 record, badge = _check(path, publication, described, self.believed, tasks, self._names)
+                plans.require(path, record.facts)
                 attested = vouched.get(path.stem, {})
                 _require_attested(path, record.facts, attested)
             except BenchError as error:
@@ -227,8 +247,11 @@ class _Examined:
                     badge in LEAST[self.rules.competing],
                     "" if submission is None else submission.by,
                     code_words(record.facts.code_version, self._commits),
+                    self._registrations.of(record.facts, publication.folder.tables),
                 )
             )
+        own = [r for r in self.records if r.publication == publication.name]
+        self.outcomes += plans.outcomes([(r.record.facts, r.retracted) for r in own])
 
 
 def _require_attested(path: Path, facts: RecordFacts, attested: Mapping[str, Vouched]) -> None:
