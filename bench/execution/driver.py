@@ -195,7 +195,7 @@ def _log_plan(folder: RunFolder, journal: Journal, plan: RunPlan, reporter: Repo
     finished = finished_keys(folder, journal.cells())
     entry, new = extend_plan_log(
         folder,
-        plan.matrix.model_dump(mode="json"),
+        plan.matrix.as_json(),
         planned,
         finished=finished,
         asked={c.key for g in plan.groups for c in g.cells},
@@ -208,7 +208,7 @@ def _log_plan(folder: RunFolder, journal: Journal, plan: RunPlan, reporter: Repo
 
 def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) -> None:
     described: dict[str, Any] = {
-        "matrix": prepared.matrix.model_dump(mode="json"),
+        "matrix": prepared.matrix.as_json(),
         "matrix_hash": prepared.matrix.hash,
         "limit": prepared.settings.limit,
         "corpora": sorted(prepared.tables),

@@ -17,6 +17,8 @@ from bench.protocols import Array
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import LISTENER, MOMENTS, Counts, Record
 
+OTHER_CLUSTERS = ("speaker", "sentence")
+"""Axes whose blocks are counted over something else than the record's clusters."""
 CLOSE = 1e-6
 """How far sums that are whole by their meaning, or equal by theirs, may differ: they were added up as floats."""
 
@@ -186,7 +188,7 @@ def _slice_faults(record: Record, of_key: dict[tuple[str, str, str, str], Counts
     sums: dict[tuple[str, tuple[str, str, str, str]], Array] = {}
     for block in (b for b in record.slices if b.axis not in (LISTENER, "")):
         counts = _counts(block)
-        if block.axis == "speaker" and counts.shape[1] != len(record.clusters):
+        if block.axis in OTHER_CLUSTERS:
             counts = counts.sum(axis=1, keepdims=True)
         before = sums.get((block.axis, block.key))
         sums[block.axis, block.key] = counts if before is None else before + counts
@@ -196,7 +198,7 @@ def _slice_faults(record: Record, of_key: dict[tuple[str, str, str, str], Counts
             yield f"its statistics by {axis} ({' '.join(key)}) have no whole that they are parts of"
             continue
         counts = _counts(whole)
-        if parts.shape[1] != counts.shape[1]:
+        if axis in OTHER_CLUSTERS:
             counts = counts.sum(axis=1, keepdims=True)
         if parts.shape != counts.shape or (parts > counts + CLOSE).any():
             yield f"its statistics by {axis} ({' '.join(key)}) count more than the whole"

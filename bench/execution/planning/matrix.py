@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -95,11 +95,18 @@ class Matrix(Strict):
 
     @property
     def hash(self) -> str:
-        """Hash of everything above. What matrices could not say before, and do not say, does not count."""
+        """Hash of everything above, as :meth:`as_json` gives it."""
+        return hash_json(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values, as logs, registrations and publications keep them and hash them.
+
+        What matrices could not say before, and do not say, does not stand in it.
+        """
         said = self.model_dump(mode="json")
         if self.plan.population == SPEAKERS:
             del said["plan"]["population"]
-        return hash_json(said)
+        return said
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:
