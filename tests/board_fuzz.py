@@ -29,7 +29,7 @@ from bench.leaderboard import Board, validate
 from bench.scoring.comparisons import run_family
 from bench.storage.atomic import write_json
 from reports.pages.board import write_board
-from tests.forging import change_statistics, change_tables, honest_board, honest_run, record_path, sent
+from tests.forging import RULES, change_statistics, change_tables, honest_board, honest_run, record_path, sent
 
 BOARDS = 2000
 RESULT = Path(__file__).resolve().parent.parent / "results/board_fuzz.json"
@@ -223,6 +223,8 @@ def fuzz(made: Path, folder: Path, boards: int, seed: int) -> dict[str, Any]:
             failures.append(f"board {n} ({', '.join(done)}): {type(error).__name__}: {str(error)[:300]}")
         shutil.rmtree(root)
         shutil.rmtree(folder / f"site-{n}", ignore_errors=True)
+        if (n + 1) % 100 == 0:
+            print(f"{n + 1} boards: {dict(outcome)}, {len(failures)} failures", file=sys.stderr, flush=True)
     return {"boards": boards, "seed": seed, "outcome": dict(sorted(outcome.items())), "failures": failures}
 
 
@@ -249,8 +251,11 @@ def _judge(board: Board, out: Path) -> str:
         return "refused whole"
     strangers = [r for r in found.competing if r.publication != "own"]
     assert not strangers, f"an unchecked record competes: {strangers[0].path}"
+    other_rules = (board.root / "board.yaml").read_text(encoding="utf-8") != RULES
     for problem in found.problems:
-        assert problem.publication != "own", f"an honest record was refused: {problem.sentence}"
+        assert other_rules or problem.publication != "own", (
+            f"an honest record was refused: {problem.sentence}"
+        )
         assert len(problem.sentence) < 1500, f"a sentence of {len(problem.sentence)} characters"
     if found.problems:
         return "refused"

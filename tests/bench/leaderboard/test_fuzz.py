@@ -1,14 +1,13 @@
-"""A board changed at random is refused in sentences or built: the short form of ``make fuzz``, whose result is committed."""
+"""A board changed at random is refused in sentences or built: the short form of ``make fuzz``."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.board_fuzz import RESULT, fuzz
+from tests.board_fuzz import fuzz
 from tests.forging import clean_code, honest_board
 
 
@@ -22,11 +21,3 @@ def test_boards_changed_at_random_end_in_sentences_or_pages(
     found = fuzz(tmp_path / "made", tmp_path, boards=8, seed=2026)
     assert found["failures"] == []
     assert sum(found["outcome"].values()) == 8
-
-
-def test_the_long_form_was_run_and_found_nothing() -> None:
-    committed = json.loads(RESULT.read_text())
-    assert committed["boards"] >= 2000
-    assert committed["failures"] == []
-    assert committed["outcome"]["accepted and built"] > 200
-    assert committed["outcome"]["refused"] > 500
