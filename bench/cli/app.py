@@ -26,15 +26,21 @@ app.add_typer(replies_app, name="replies")
 app.add_typer(plan_app, name="plan")
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from bench.storage.provenance import code_version
 
         typer.echo(code_version())
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 @app.command()
@@ -45,8 +51,9 @@ def run(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<matrix>).")] = None,
     only: Annotated[
-        str, typer.Option(help="Keep a part: system=…,task=…,protocol=… (patterns allowed).")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="Keep a part: system=…,task=…,protocol=… (patterns allowed; repeatable)."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="SYSTEM:key=value, a parameter of a system card (repeatable)."),
@@ -82,7 +89,7 @@ def run(
         matrix=matrix,
         data=tuple(data or ()),
         out=out,
-        only=running.parse_only(only),
+        only=running.parse_only(only or []),
         settings=running.parse_settings(set_ or []),
         device=device,
         workers=workers,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.corpora.prepared import data_folders
+from bench.corpora.soundness import decoded_sentences
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
 from bench.execution.inputs import GroupInputs
@@ -114,6 +115,8 @@ def _make_ready(prepared: PreparedRun, stages: RunStages, rows: Sequence[MatrixR
     stages.decode(tables)
     for table in tables:
         remember_hashes(table, prepared.cache)
+        for sentence in decoded_sentences(table.decoded(), table.metadata.seconds):
+            stages.reporter.note(f"{table.corpus.card.name}: {sentence}")
     for note in prepared.compare_corpora(tables):
         stages.reporter.note(note)
 

@@ -12,7 +12,7 @@ from typing import Any
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
 from bench.leaderboard.newcomers import Newcomers, Taken, choose, owned_facts, stem_of
-from bench.leaderboard.outcomes import note_outcomes
+from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.superseding import keep_superseded
 from bench.scoring.outcomes import RecordOutcome, RecordPlace, place_of
@@ -96,13 +96,13 @@ def add_run(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
     unpublished = _unpublished(facts, found, owner)
+    named = [owned_facts(f, owner) for f in facts.values()]
+    outcomes = outcomes_to_publish(source, described, named, unpublished)
     with tempfile.TemporaryDirectory() as staged, clear_os_errors(target.folder.root):
         fresh = _stage(found.chosen, Path(staged))
         superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
         _copy(source, target, fresh, found.chosen.values(), tables=tables)
-        outcomes = note_outcomes(
-            source, target, described, [owned_facts(f, owner) for f in facts.values()], unpublished
-        )
+        write_outcomes(target, described["matrix_hash"], outcomes)
         _keep_attestations(target)
     target.seal()
     published = tuple(p.stem for p in fresh)
@@ -126,7 +126,8 @@ def _sealed_again(source: RunFolder, target: Publication, described: Mapping[str
             raise DataError(
                 f"{target.folder.root}: holds a record that may not be published: {path.stem}: {'; '.join(own.obstacles)}"
             )
-    outcomes = note_outcomes(source, target, described, list(facts.values()), {})
+    outcomes = outcomes_to_publish(source, described, list(facts.values()), {})
+    write_outcomes(target, described["matrix_hash"], outcomes)
     target.seal()
     return Added(target, tuple(p.stem for p in facts), {}, {}, outcomes)
 

@@ -14,7 +14,6 @@ from bench.cards.corpus import Protocol
 from bench.cards.registry import matrix_files
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import DataError, UsageError, nearest
-from bench.statistics.populations import SPEAKERS
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
 
@@ -93,20 +92,14 @@ class Matrix(Strict):
     def _known_conditions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct_conditions(value)
 
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of everything above, as runs, logs, registrations and publications keep them and hash them."""
+        return self.model_dump(mode="json")
+
     @property
     def hash(self) -> str:
-        """Hash of everything above, as :meth:`as_json` gives it."""
+        """Hash of what :meth:`as_json` gives."""
         return hash_json(self.as_json())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return JSON values, as logs, registrations and publications keep them and hash them.
-
-        What matrices could not say before, and do not say, does not stand in it.
-        """
-        said = self.model_dump(mode="json")
-        if self.plan.population == SPEAKERS:
-            del said["plan"]["population"]
-        return said
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:

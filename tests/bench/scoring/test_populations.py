@@ -165,8 +165,8 @@ def test_a_record_whose_cells_do_not_add_up_is_refused(task: Task, tmp_path: Pat
 def made_pair(task: str, difference: float, p: float, **given: Any) -> PairResult:
     plain = PairResult(
         "a", "b", task, "within", "", "clean", "probed", "probed", "within", "within", "native", "wrong", "all", "ua", None,
-        difference, difference - 0.04, difference + 0.04, p, p, p, 0.001, "better" if p <= 0.05 else CANNOT_SEPARATE, "",
-        "track probed", 1, 12, 0.95, 0.06, 0.14, None, 1, 1, None, None, (), "clusters", (), 0.02,
+        difference, difference - 0.04, difference + 0.04, difference - 0.04, difference + 0.04, p, p, p, 0.001,
+        "better" if p <= 0.05 else CANNOT_SEPARATE, "", "", "track probed", 1, 12, 0.95, None, 0.06, 0.14, None, 1, 1, None, None, (), "clusters", (), 0.02,
     )  # fmt: skip
     return replace(plain, **given)
 
@@ -189,6 +189,10 @@ def test_pairs_are_combined_over_pools_and_seen_from_one_side() -> None:
     # Two tasks share their pool's third: .01 · 2 · 3 = .06. Then two pools are left, .03 · 2, and then one, .04.
     assert [round(c.p_value, 3) for c in claims.claims] == [0.06, 0.06, 0.06, 0.06]
     assert "0 of 4 verdicts stand" in claims.sentence
+    assert claims.out_of_reach == 0
+    few = claims_over_tasks([replace(p, smallest_p=0.02) for p in pairs], pools)
+    assert few is not None
+    assert "On 4 of the families too few speakers were tested" in few.sentence
     assert claims_over_tasks([], pools) is None
     (short,) = over_pools(pairs[:2], pools)
     assert "1 pool(s) of recordings" in short.sentence
