@@ -72,20 +72,16 @@ class PairResult:
     difference: float
     low: float
     high: float
-    simultaneous_low: float
-    simultaneous_high: float
     p_value: float
     p_holm: float
     p_adjusted: float
     smallest_p: float
     verdict: str
-    decided_by: str
     sentence: str
     family: str
     family_size: int
     clusters: int
     level: float
-    margin: float | None
     equivalence_low: float
     equivalence_high: float
     detectable_difference: float | None
@@ -102,6 +98,16 @@ class PairResult:
     population_low: float | None = None
     population_high: float | None = None
     population_lacking: tuple[str, ...] = ()
+    simultaneous_low: float = math.nan
+    simultaneous_high: float = math.nan
+    margin: float | None = None
+    decided_by: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the pair's own interval for the simultaneous one where none is given: of one pair they are of one kind."""
+        if math.isnan(self.simultaneous_low):
+            object.__setattr__(self, "simultaneous_low", self.low)
+            object.__setattr__(self, "simultaneous_high", self.high)
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
