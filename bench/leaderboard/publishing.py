@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
-from bench.leaderboard.outcomes import note_outcomes
+from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.superseding import keep_superseded
 from bench.scoring.outcomes import RecordOutcome, place_of
@@ -74,18 +74,19 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
     unpublished = {place_of(facts[p]): left_out[p.stem] for p in paths if p.stem in left_out}
+    outcomes = outcomes_to_publish(source, described, list(facts.values()), unpublished)
     if run.resolve() == target.folder.root.resolve():
         if left_out:
             raise DataError(
                 f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
             )
-        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
+        write_outcomes(target, described["matrix_hash"], outcomes)
         target.seal()  # published folders that were made by copying
         return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
     superseded = keep_superseded(target, chosen) if target.seal_path.is_file() else ()
     with clear_os_errors(target.folder.root):
         _copy(source, target, chosen, facts, tables=tables)
-        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
+        write_outcomes(target, described["matrix_hash"], outcomes)
     target.seal()
     return Added(target, tuple(p.stem for p in chosen), left_out, outcomes, superseded)
 

@@ -62,6 +62,8 @@ class Task:
     badges: tuple[str, ...] = ()
     leaks: tuple[Leak, ...] = ()
     limited: bool = False
+    left_out: tuple[str, ...] = ()
+    """Clip ids that stand in no fold because nobody knows their speaker; part of ``content_hash``."""
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
     offered: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.leaderboard import Board, Publication, add_run, validate
 from bench.leaderboard.outcomes import GONE
-from bench.leaderboard.registration import register_plan
+from bench.leaderboard.registration import Registrations, register_plan
 from bench.scoring.comparisons import run_family
 from bench.scoring.outcomes import outcome_words
 from bench.scoring.plan_log import PlanLogEntry, extend_plan_log, read_plan_log
@@ -54,6 +54,13 @@ class Runner:
         reporter = Reporter()
         reporter.note = self.notes.append  # type: ignore[method-assign]
         run_matrix(RunSettings(str(path), data=(self.data,), out=self.folder.root, workers=1), reporter)
+
+    def replan(self, **plan: object) -> None:
+        """Note another plan in the log, as a run would, and compute nothing."""
+        (first,) = read_plan_log(self.folder.plan_log)
+        matrix = {**first.matrix, "plan": {**first.matrix["plan"], **plan}}
+        keys = {f"{i:016x}" for i in range(15)}
+        extend_plan_log(self.folder, matrix, first.records, finished=keys, asked=keys)
 
     def facts(self, system: str = "majority") -> RecordFacts:
         """The record of a system."""
@@ -184,14 +191,22 @@ def edit(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
         (lambda e: e[0].update(cells="many"), "cells is not as a plan log has it"),
     ],
 )  # fmt: skip
-def test_an_edited_log_stops_the_run_with_one_sentence(
+def test_an_edited_log_is_found(
     runner: Runner, change: Callable[[list[dict[str, Any]]], object], said: str
 ) -> None:
-    runner.again(margin=0.05)
+    runner.replan(margin=0.05)
     edit(runner.folder.plan_log, change)
     with pytest.raises(DataError, match="restore the file as the run wrote it") as found:
-        runner.again(margin=0.05)
+        read_plan_log(runner.folder.plan_log)
     assert said in str(found.value)
+
+
+def test_an_edited_log_stops_the_run_before_anything_is_written(runner: Runner) -> None:
+    before = runner.bytes
+    edit(runner.folder.plan_log, lambda entries: entries[0].update(of=16))
+    with pytest.raises(DataError, match="entry 1 was changed after it was written"):
+        runner.again(margin=0.05)
+    assert runner.bytes == before
 
 
 def rehash(entries: list[dict[str, Any]]) -> None:
@@ -215,7 +230,7 @@ def rehash(entries: list[dict[str, Any]]) -> None:
 def test_a_log_with_mended_hashes_still_runs_forward(
     runner: Runner, change: Callable[[list[dict[str, Any]]], object], said: str | None
 ) -> None:
-    runner.again(margin=0.05)
+    runner.replan(margin=0.05)
     edit(runner.folder.plan_log, lambda entries: (change(entries), rehash(entries)))
     if said is None:
         assert len(read_plan_log(runner.folder.plan_log)) == 2
@@ -338,6 +353,15 @@ def test_an_old_publication_tells_what_its_matrix_can_tell(run: Path, board: Boa
     assert validate(board).records[0].as_json()["plan"] == UNLOGGED
 
 
+NEVER = {
+    "system": "chance",
+    "task": "tones.ms",
+    "protocol": "within",
+    "condition": "clean",
+    "reason": "no server",
+}
+
+
 def test_a_stale_list_of_outcomes_is_refused(run: Path, board: Board) -> None:
     add_run(run, board)
     path = only(board).outcomes_path
@@ -345,6 +369,7 @@ def test_a_stale_list_of_outcomes_is_refused(run: Path, board: Board) -> None:
         ({"matrix_hash": "0" * 32}, "is of another matrix"),
         ({"records": "all of them"}, "records is not as this version writes it"),
         ({"records": []}, "is of another matrix"),
+        ({"records": [{**NEVER, "state": "blocked"}]}, "is blocked, matrix.json beside it does not"),
     ):
         whole = path.read_text()
         path.write_text(json.dumps({**json.loads(whole), **change}))
@@ -414,6 +439,16 @@ def test_a_record_that_hides_a_change_of_plan_is_refused(
     assert any(words in s for s in sentences(board))
 
 
+def test_a_run_whose_log_is_damaged_replaces_nothing_that_was_published(run: Path, board: Board) -> None:
+    add_run(run, board)
+    before = only(board).files()
+    edit(run / "plan_log.json", lambda entries: entries[0].update(of=99))
+    with pytest.raises(DataError, match="was changed after it was written"):
+        add_run(run, board)
+    assert only(board).files() == before
+    assert sentences(board) == []
+
+
 def test_a_log_left_behind_or_edited_is_missed(run: Path, board: Board) -> None:
     add_run(run, board)
     log = only(board).folder.plan_log
@@ -480,10 +515,12 @@ def claim(run: Path, scored: str, answered: str | None = None) -> None:
 
 
 def badges(run: Path, board: Board, *, tables: bool = False) -> set[tuple[bool, str]]:
-    add_run(run, board, tables=tables)
-    found = validate(board)
-    assert found.problems == ()
-    return {(r.registration.shown, r.registration.words) for r in found.records}
+    """What the board would say of the run's records, were they published now."""
+    folder = RunFolder(run)
+    looked_up = Registrations(board.root)
+    at_hand = folder.tables if tables else folder.root / "not published"
+    found = (looked_up.of(read_facts(p), at_hand) for p in folder.records.glob("*.json"))
+    return {(f.shown, f.words) for f in found}
 
 
 def test_a_plan_is_pre_registered_only_where_git_shows_it(
@@ -491,7 +528,7 @@ def test_a_plan_is_pre_registered_only_where_git_shows_it(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook of another repository
     git(tmp_path, "init", "-q", "-b", "main")
-    (tmp_path / ".gitignore").write_text("run/\n")
+    (tmp_path / ".gitignore").write_text("run/\nresults/small/\n")
     before = commit(tmp_path, "Code")
     claim(run, before)
     assert badges(run, board) == {(False, "")}, "nobody registered anything"
@@ -512,6 +549,8 @@ def test_a_plan_is_pre_registered_only_where_git_shows_it(
     assert not shown, "cells that were answered before the plan are not made newer by scoring them again"
     claim(run, registered)
     assert badges(run, board) == {(True, "")}
+    add_run(run, board, tables=False)
+    assert {r.as_json()["pre_registered"] for r in validate(board).records} == {True}
     ((shown, words),) = badges(run, board, tables=True)
     assert not shown, "the tables say which code wrote them, and it is not known here"
     assert "not known in this repository" in words
