@@ -54,7 +54,8 @@ WORLDS = sorted(
 @pytest.mark.parametrize("world", WORLDS, ids=lambda w: f"{w.metric} {w.name} {len(w.offsets)}")
 def test_the_truth_of_a_simulated_corpus_is_what_thousands_of_its_speakers_show(world: World) -> None:
     # Who says how much changes nothing about the truth, but with one speaker of 40 % it could hardly be seen.
-    world = replace(world, rare=world.rare * 100, sizes="equal" if world.sizes == "one40" else world.sizes)
+    held = world.rare or world.held
+    world = replace(world, rare=held * 100, held=0, sizes="equal" if world.sizes == "one40" else world.sizes)
     corpora = next(simulate(world, 2000, 1, (5,), clips=False))
     for system, offset in enumerate(world.offsets):
         found = interval(world.metric, corpora.statistics[0, system])

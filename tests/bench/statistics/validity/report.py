@@ -261,7 +261,8 @@ def _origin(found: Results) -> str:
     older = about.get("older", {})
     waiting = (
         f" {len(older['cells'])} cells are of before intervals had edges and families were read jointly: on {older['corpora']} corpora of each,"
-        f" today's code gives intervals that are at most {100 * older['widest']:.1f} % wider, and the next run makes them again."
+        f" today's code gives intervals that are at most {100 * older['widest']:.1f} % wider,"
+        f" and another share of answers in {older['shares']} of them; the next run makes all of them again."
         if older.get("cells")
         else ""
     )
