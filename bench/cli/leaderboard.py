@@ -49,7 +49,7 @@ def add(
         require_name(owner)
     from bench.cli.running import parse_only  # with all of the engine behind it
 
-    added = add_run(run, Board(results), name, tables=tables, only=parse_only(only), owner=owner or "")
+    added = add_run(run, Board(results), name, tables=tables, only=parse_only([only]), owner=owner or "")
     attested: tuple[str, ...] = ()
     if attest_as is not None:
         made = attest(Board(results), attest_as, [added.publication.name], data)
@@ -153,7 +153,7 @@ def send(
         Board(results),
         by,
         name=name,
-        only=parse_only(only),
+        only=parse_only([only]),
         link=link,
         data=data,
         cache=checked_folder(),
