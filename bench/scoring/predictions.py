@@ -218,11 +218,12 @@ def read_table(path: Path) -> PredictionTable:
         identity,
         str(path),
     )
-    _check_table(path, table)
+    check_table(path, table)
     return table
 
 
-def _check_table(path: Path, table: PredictionTable) -> None:
+def check_table(path: Path, table: PredictionTable) -> None:
+    """Raise :class:`DataError` naming file and clips where rows are none: a clip twice, an unknown status or label, numbers off."""
     clips = table.clip_ids
     times = Counter(clips)
     _require(path, clips, [times[c] == 1 for c in clips], "stands in it twice")

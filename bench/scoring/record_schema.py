@@ -28,9 +28,12 @@ from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
 from bench.storage.hashing import HASH
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
+SCHEMA_VERSION = 4
+READABLE = (1, 2, 3, 4)
 """Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
+KEYED_SINCE = 4
+"""Names of clusters and speakers are made under the key of the corpus's audio (:mod:`bench.corpora.naming`); before, guesses
+could be tried on them."""
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
@@ -54,7 +57,7 @@ class _Part(BaseModel):
 
 
 class ClusterFold(_Part):
-    """A cluster by its hashed name, and the fold it is tested in."""
+    """A cluster by its name under the corpus's key, and the fold it is tested in."""
 
     name: Hash
     fold: Word
@@ -76,6 +79,20 @@ class BlockDescription(_Part):
 
 class StatisticsFile(_Part):
     """The additive statistics beside a record."""
+
+    file: Word
+    hash: Hash
+
+
+class AudioCopy(_Part):
+    """The copy of the corpus that was scored: its different sounds, and a hash that only a holder of the same samples can make."""
+
+    clips: Count
+    commitment: Hash
+
+
+class PublishedTable(_Part):
+    """All prediction tables of a published record in one file (:mod:`bench.scoring.published_tables`)."""
 
     file: Word
     hash: Hash
@@ -265,7 +282,9 @@ class CountedFacts(_Part):
     """What is taken as independent; ``clip`` only where somebody asked what that would say, and never on disk."""
     clusters: Annotated[tuple[ClusterFold, ...], Field(min_length=1, max_length=200_000)]
     speaker_names: Annotated[tuple[Text, ...], Field(max_length=200_000)] = ()
-    """Hashed names of speakers, where they are not the clusters."""
+    """Names of speakers under the corpus's key, where they are not the clusters."""
+    audio: AudioCopy | None = None
+    """None in records of earlier schemas."""
     axes: Annotated[tuple[AxisDescription, ...], Field(max_length=100)] = ()
     statuses: dict[Word, Count]
     coverage: Share
@@ -323,7 +342,7 @@ class CountedFacts(_Part):
         return max(self.plan.primary_view, self.learnt_view, key=VIEWS.index)
 
     def cluster_names(self, axis: str = "") -> tuple[str, ...]:
-        """Hashed names of the clusters of a block on this axis, in the order of its statistics."""
+        """Names of the clusters of a block on this axis, in the order of its statistics."""
         return self.speaker_names if axis == "speaker" else tuple(c.name for c in self.clusters)
 
 
@@ -337,7 +356,9 @@ class ScoredFacts(CountedFacts):
     chance: Annotated[tuple[ChanceLine, ...], Field(max_length=20)] = ()
     human: Annotated[tuple[ListenerScore, ...], Field(max_length=1000)] = ()
     tables: Annotated[dict[Hash, Hash], Field(min_length=1, max_length=100_000)] = {}
-    """Hash of each prediction table, by its cell; none where the tables were not kept."""
+    """Hash of each prediction table, by its cell, in a run and in what was published before schema 4."""
+    table: PublishedTable | None = None
+    """The one table of a published record, from schema 4 on; None in a run, or where it was not published."""
     inputs_hash: Hash | None = None
 
 

@@ -136,6 +136,7 @@ def build_task(
         badges=split.badges,
         leaks=split.leaks,
         limited=limit is not None,
+        audio_names=None if forecast else table.names[language],
     )
 
 

@@ -21,7 +21,7 @@ from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Matrix, read_matrix
 from bench.execution.planning.plan import Cell, RecordPlan
 from bench.execution.planning.systems import System
-from bench.execution.scoring_stage import score_planned
+from bench.execution.scoring_stage import keep_names, score_planned
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import PredictionTable, read_table, write_table
 from bench.scoring.record_schema import ImportOrigin
@@ -96,6 +96,7 @@ def import_table(
     hashes = _write(folder, matrix, task, plan, parts)
     read = [read_table(folder.tables / f"{c.key}.parquet") for c in plan.cells]
     facts, blocks = score_planned(plan, read, matrix, {})
+    keep_names(folder, task)
     origin = ImportOrigin(table=table.name[:200], hash=source, rows=survey.rows)
     write_record(path, facts.model_copy(update={"imported": origin, "tables": hashes}), blocks)
     return Imported(path, read_record(path), survey.rows)

@@ -14,6 +14,7 @@ from bench.cards.registry import corpus_cards, load_system, system_names
 from bench.cards.system import ImportedCard
 from bench.errors import DataError
 from bench.scoring.record_schema import RecordFacts, written_out
+from bench.scoring.record_schema import SCHEMA_VERSION
 from bench.scoring.records import read_facts, read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,7 +72,7 @@ def changed(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
         (lambda f: f["card"].update(parameters="<b>"), "a card or the plan inside is not one of this version"),
         (lambda f: f["card"].update(warp=9), "a card or the plan inside is not one of this version"),
         (lambda f: f["plan"].update(level=2), "a card or the plan inside is not one of this version"),
-        (lambda f: f.update(schema=99, verdict="best"), "record schema 99, this version reads up to 2; update"),
+        (lambda f: f.update(schema=99, verdict="best"), f"record schema 99, this version reads up to {SCHEMA_VERSION}; update"),
         (lambda f: f.pop("schema"), "not a record of this suite (schema: Field required)"),
         (lambda f: f.update(schema="new"), "not a record of this suite (schema: Input should be a valid integer)"),
     ],
