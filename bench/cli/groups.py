@@ -96,6 +96,18 @@ def verify(
     raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
 
 
+@corpus_app.command()
+def names(
+    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Print what each clip and speaker is called in published tables, as CSV: holders of the audio alone can make it."""
+    from bench.cli import corpus_names
+
+    corpus_names.print_names(corpus, tuple(data or ()), as_json=json_)
+
+
 @board_app.command()
 def add(
     run: RunPath,
@@ -104,12 +116,21 @@ def add(
     tables: Annotated[
         bool, typer.Option("--tables/--no-tables", help="With the prediction tables, or without.")
     ] = True,
+    data: Data = None,
     json_: Json = False,
 ) -> None:
-    """Publish a run's records, with their statistics and prediction tables."""
+    """Publish a run's records, with their statistics and prediction tables, under names that tell nobody who spoke."""
     from bench.cli import leaderboard
 
-    leaderboard.add(run, results, name, tables=tables, as_json=json_)
+    leaderboard.add(run, results, name, tables=tables, data=tuple(data or ()), as_json=json_)
+
+
+@board_app.command()
+def convert(results: Results = Path("results"), data: Data = None, json_: Json = False) -> None:
+    """Bring publications of earlier versions to the present schema, while their corpora are at hand."""
+    from bench.cli import converting
+
+    raise typer.Exit(converting.convert_publications(results, tuple(data or ()), as_json=json_))
 
 
 @board_app.command("validate")

@@ -12,7 +12,9 @@ from bench.leaderboard.validation import BADGES
 from bench.storage.run_folder import cache_folder
 
 
-def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:
+def add(
+    run: Path, results: Path, name: str | None, *, tables: bool, data: tuple[Path, ...], as_json: bool
+) -> None:
     """Publish a run.
 
     Args:
@@ -20,9 +22,10 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
         results: folder of published records.
         name: folder among them; None: the run's own name.
         tables: publish the prediction tables, too.
+        data: folders of prepared corpora, for records whose names have to be made anew.
         as_json: print JSON instead of tables.
     """
-    added = add_run(run, Board(results), name, tables=tables)
+    added = add_run(run, Board(results), name, tables=tables, data=data)
     if as_json:
         print_json(
             {

@@ -50,7 +50,11 @@ class CopyMarks:
         """
         raw, clips = base64.b64decode(noted["marks"], validate=True), noted["clips"]
         size = ORDERS * MARK_BYTES
-        if isinstance(clips, bool) or not isinstance(clips, int) or len(raw) != (clips * size if clips > 1 else 0):
+        if (
+            isinstance(clips, bool)
+            or not isinstance(clips, int)
+            or len(raw) != (clips * size if clips > 1 else 0)
+        ):
             raise ValueError(f"marks of {len(raw) / size:g} clips where {clips!r} are announced")
         marks = [raw[i : i + MARK_BYTES] for i in range(0, len(raw), MARK_BYTES)]
         return cls(clips, tuple(tuple(marks[i : i + ORDERS]) for i in range(0, len(marks), ORDERS)))

@@ -34,7 +34,7 @@ class BoardRules(Strict):
 
 @dataclass(frozen=True)
 class Publication:
-    """One published run: ``records/``, ``tables/``, ``matrix.json``, the seal, and what was retracted."""
+    """One published run: ``records/``, ``tables/``, ``matrix.json``, ``copies.json``, the seal, and what was retracted."""
 
     folder: RunFolder
 
@@ -71,7 +71,7 @@ class Publication:
     def files(self) -> dict[str, str]:
         """Hash every file that the seal covers, by path within the publication."""
         root = self.folder.root
-        paths = [self.folder.matrix, self.folder.sidecar]
+        paths = [self.folder.matrix, self.folder.sidecar, self.folder.copies]
         for part in (self.folder.records, self.folder.tables):
             paths += sorted(part.glob("*")) if part.is_dir() else []
         return {p.relative_to(root).as_posix(): hash_file(p) for p in paths if p.is_file()}
@@ -151,7 +151,8 @@ class Board:
                 f"{self.root}: no such folder; name the folder of published records with --results"
             )
         found = [
-            Publication(RunFolder(p)) for p in sorted(self.root.iterdir()) if (p / "records").is_dir() and not p.is_symlink()
+            Publication(RunFolder(p)) for p in sorted(self.root.iterdir())
+            if (p / "records").is_dir() and not p.is_symlink() and not p.name.startswith(".")  # one that is being written
         ]  # fmt: skip
         if not found:
             raise UsageError(

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bench.corpora.copies import CopyMarks
+from bench.corpora.naming import names_of_run, write_marks
 from bench.errors import DataError, UsageError, nearest
+from bench.leaderboard.conversion import rescored
 from bench.leaderboard.publication import Board, Publication
-from bench.scoring.record_schema import RecordFacts
+from bench.leaderboard.published_record import Publishable, publishable, write_publishable
+from bench.leaderboard.scrubbed_records import require_clean_json
+from bench.scoring.record_schema import KEYED_SINCE, RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
 from bench.storage.atomic import clear_os_errors, write_json
+from bench.storage.bounded_files import bounded_json
 from bench.storage.run_folder import RunFolder
+from bench.storage.scrubbing import Scrubber
+from bench.tasks.rebuilding import RebuiltTasks
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,13 @@ class Added:
     left_out: dict[str, str]
 
 
-def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = True) -> Added:
+def add_run(
+    run: Path, board: Board, name: str | None = None, *, tables: bool = True, data: Sequence[Path] = ()
+) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
+
+    Clips, speakers and folds get the names that only holders of the corpus can make, the tables of a record become one, and what
+    must not leave this machine is taken out of all texts. The run itself stays as it is.
 
     Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
     reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
@@ -35,13 +51,15 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
         board: where it is published.
         name: of the publication; blank for the matrix's.
         tables: whether prediction tables are published, too.
+        data: folders of prepared corpora, for records of earlier schemas, whose names have to be made anew; else
+            SERBENCH_DATA, else where the run found them.
 
     Returns:
         What was published, and what was left out and why.
 
     Raises:
         UsageError: no run, or a name that another matrix has taken.
-        DataError: not one record may be published.
+        DataError: not one record may be published, or one holds what must not leave this machine and cannot be taken out.
     """
     source = RunFolder(run)
     paths = record_paths(run)
@@ -71,34 +89,82 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
             raise DataError(
                 f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
             )
+        require_published(paths, facts)
         target.seal()  # published folders that were made by copying
         return Added(target, tuple(p.stem for p in chosen), {})
-    with clear_os_errors(target.folder.root):
-        _copy(source, target, chosen, facts, tables=tables)
+    scrubber = Scrubber.of_this_machine([run.absolute()])
+    plain = scrubbed_matrix(source.matrix, described, scrubber)
+    with clear_os_errors(target.folder.root), _staged(target) as staging:
+        marks: dict[str, CopyMarks] = {}
+        for path in chosen:
+            made = _made(path, facts[path], source, data)
+            write_publishable(made, staging, scrubber, tables=tables)
+            marks[made.corpus_language] = made.names.marks
+        write_json(staging.matrix, plain)
+        if source.sidecar.is_file():
+            write_json(staging.sidecar, scrubber.json(bounded_json(source.sidecar)))
+        write_marks(staging.copies, marks)
     target.seal()
     return Added(target, tuple(p.stem for p in chosen), left_out)
 
 
-def _copy(
-    source: RunFolder, target: Publication, chosen: list[Path], facts: dict[Path, RecordFacts], *, tables: bool
-) -> None:  # fmt: skip
-    for part in (target.folder.records, target.folder.tables):
-        shutil.rmtree(part, ignore_errors=True)
-    target.folder.records.mkdir(parents=True)
-    cells: dict[str, None] = {}
-    for path in chosen:
-        shutil.copyfile(path, target.folder.records / path.name)
-        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        cells |= dict.fromkeys(facts[path].tables)
-    for path in (source.matrix, source.sidecar):
-        if path.is_file():
-            shutil.copyfile(path, target.folder.root / path.name)
-    if tables:
-        target.folder.tables.mkdir()
-        for cell in cells:
-            # The variants of a cell (prompts, orders) lie beside it, under its key.
-            for path in sorted(source.tables.glob(f"{cell}*.parquet")):
-                shutil.copyfile(path, target.folder.tables / path.name)
+def require_published(paths: Sequence[Path], facts: Mapping[Path, RecordFacts]) -> None:
+    """Raise :class:`DataError` where a record lies among published ones as a run keeps it, clip ids and all."""
+    for path in paths:
+        said = facts[path]
+        if said.schema_version >= KEYED_SINCE and (said.tables or said.inputs_hash is not None):
+            raise DataError(
+                f"{path}: is a record as a run keeps it, whose tables hold the corpus's own clip ids; publish the run itself with: "
+                "serbench leaderboard add RUN"
+            )
+
+
+def scrubbed_matrix(path: Path, described: Mapping[str, Any], scrubber: Scrubber) -> dict[str, Any]:
+    """Return ``matrix.json`` as it may be published: the matrix must be clean, what is said beside it is cleaned.
+
+    Args:
+        path: the file, for the sentence.
+        described: what it holds.
+        scrubber: knows what must not leave this machine.
+
+    Raises:
+        DataError: the matrix itself holds such a thing; its hash stands in every record.
+    """
+    require_clean_json(path, described["matrix"], "matrix", scrubber)
+    beside = {k: v for k, v in described.items() if k not in ("matrix", "matrix_hash")}
+    return {**scrubber.json(beside), "matrix": described["matrix"], "matrix_hash": described["matrix_hash"]}
+
+
+def _made(path: Path, facts: RecordFacts, source: RunFolder, data: Sequence[Path]) -> Publishable:
+    """A run's record, ready to be published; one of an earlier schema is scored again for its names."""
+    if facts.schema_version < KEYED_SINCE:
+        return rescored(path, source.tables, RebuiltTasks.of_run(source.root, data))
+    names = names_of_run(source, f"{facts.corpus}.{facts.language}")
+    if names is None or facts.audio is None or names.commitment != facts.audio.commitment:
+        state = "is missing" if names is None else "is the key of another copy of the corpus"
+        raise DataError(
+            f"{source.names / f'{facts.corpus}.{facts.language}.json'}: {state}, and names are published under it; let serbench run make it "
+            "again with the same matrix and --out: what is finished is kept"
+        )
+    return publishable(path, source.tables, names)
+
+
+@contextmanager
+def _staged(target: Publication) -> Iterator[RunFolder]:
+    """Give a folder to write a publication into; only when all of it is written does it take the place of what was there."""
+    root = target.folder.root
+    staging = RunFolder(root.with_name(f".{root.name}.partial"))
+    shutil.rmtree(staging.root, ignore_errors=True)
+    try:
+        staging.records.mkdir(parents=True)
+        yield staging
+        root.mkdir(exist_ok=True)
+        for part in (target.folder.records, target.folder.tables):
+            shutil.rmtree(part, ignore_errors=True)
+        for part in sorted(staging.root.iterdir()):
+            part.replace(root / part.name)
+    finally:
+        shutil.rmtree(staging.root, ignore_errors=True)
 
 
 def retract(board: Board, record: str, why: str) -> Publication:

@@ -12,6 +12,7 @@ from bench.errors import BenchError, DataError
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board, Publication, plan_of
+from bench.leaderboard.same_names import naming_fault
 from bench.leaderboard.table_evidence import require_possible, require_tables
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import figures_code
@@ -226,7 +227,7 @@ def _check(
     )
     try:
         record = believed.record(path, facts)
-        if not publication.folder.tables.is_dir():
+        if not publication.folder.tables.is_dir() or not (facts.table or facts.tables):
             return record, "statistics"
         require_tables(path, record, publication.folder.tables)
         if facts.corpus not in corpora:
@@ -254,6 +255,9 @@ def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
                 f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
+        if fault := naming_fault(r.path, facts, first.path, first.record.facts):
+            yield BoardProblem(r.publication, r.path.stem, fault)
+            continue
         for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
             if getattr(facts, name) != getattr(first.record.facts, name):
                 yield BoardProblem(

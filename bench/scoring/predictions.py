@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class PredictionTable:
     identity: Mapping[str, Any]
     origin: str = "a table in memory"
     """Where it was read from, for messages."""
+    beside: Mapping[str, PredictionTable] = field(default_factory=dict)
+    """Tables of its variants, by name, where they did not lie in files of their own."""
 
 
 def complete_answers(

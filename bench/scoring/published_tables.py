@@ -113,7 +113,11 @@ def cells_of_run(path: Path, facts: RecordFacts, folder: Path) -> list[CellTable
 
 
 def write_published(
-    path: Path, cells: Sequence[CellTable], condition: str, name: Callable[[str], str], folds: Mapping[str, str]
+    path: Path,
+    cells: Sequence[CellTable],
+    condition: str,
+    name: Callable[[str], str],
+    folds: Mapping[str, str],
 ) -> None:
     """Write the tables of a record into one file; equal answers and names give equal bytes.
 
@@ -144,9 +148,7 @@ def write_published(
         )  # fmt: skip
 
 
-def _rows(
-    cell: CellTable, condition: str, name: Callable[[str], str], folds: Mapping[str, str]
-) -> pa.Table:
+def _rows(cell: CellTable, condition: str, name: Callable[[str], str], folds: Mapping[str, str]) -> pa.Table:
     table, n = cell.table, len(cell.table.clip_ids)
     clips = [name(c) for c in table.clip_ids]
     if len(set(clips)) < n:
@@ -192,7 +194,9 @@ def published_cells(path: Path, facts: RecordFacts, folder: Path) -> list[CellTa
         raise DataError(f"{path}: names no table of its own")
     table = folder / facts.table.file
     if not table.is_file() or hash_file(table) != facts.table.hash:
-        state = "changed since it was published" if table.is_file() else f"missing, though {path.name} names it"
+        state = (
+            "changed since it was published" if table.is_file() else f"missing, though {path.name} names it"
+        )
         raise DataError(f"{table}: {state}; restore it, or publish the run again")
     return read_published(table)
 

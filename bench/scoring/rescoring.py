@@ -159,11 +159,17 @@ def naming_of(facts: RecordFacts) -> HashedNames | None:
 
 
 def tables_by_seed(facts: RecordFacts, cells: Sequence[CellTable]) -> dict[int, list[PredictionTable]]:
-    """The cells' own tables, without those of variants, by seed."""
+    """The cells' own tables by seed, each with the tables of its variants."""
     parts: dict[int, list[PredictionTable]] = {s: [] for s in facts.seeds}
+    beside: dict[tuple[int, str], dict[str, PredictionTable]] = {}
+    for cell in cells:
+        if cell.variant:
+            beside.setdefault((cell.seed, cell.fold), {})[cell.variant] = cell.table
     for cell in cells:
         if not cell.variant:
-            parts.setdefault(cell.seed, []).append(cell.table)
+            own = beside.get((cell.seed, cell.fold), {})
+            identity = {**cell.table.identity, "variants": dict.fromkeys(own, "")}
+            parts.setdefault(cell.seed, []).append(replace(cell.table, identity=identity, beside=own))
     return parts
 
 
