@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from bench.corpora.copies import CopyMarks
 from bench.corpora.naming import read_marks, write_marks
+from bench.corpora.prepared import find_corpora
+from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, DataError, UsageError
 from bench.leaderboard.publication import Publication
 from bench.leaderboard.published_record import Publishable, renamed_fit, write_publishable
@@ -27,7 +29,7 @@ from bench.scoring.records import Counts, Record, read_facts, read_record, write
 from bench.scoring.rescoring import cells_with_clip_ids, from_tables, rebuilt, tables_by_seed
 from bench.storage.atomic import write_json
 from bench.storage.bounded_files import bounded_json
-from bench.storage.run_folder import RunFolder
+from bench.storage.run_folder import RunFolder, cache_folder
 from bench.storage.scrubbing import Scrubber
 from bench.tasks.rebuilding import RebuiltTasks, corpora_at_hand
 from bench.tasks.task import Task
@@ -84,8 +86,17 @@ def convert(results: Path, data: Sequence[Path] = ()) -> Iterator[Converted]:
             f"{results}: holds no published records; name the folder of publications with --results"
         )
     corpora = corpora_at_hand(results, data)
+    if not any(c.card.synthetic for c in corpora) and any(map(_has_synthetic, roots)):
+        made = cache_folder() / "corpora" / "synthetic"
+        write_synthetic_corpus(made)
+        corpora += find_corpora([made])[0]
     for root in roots:
         yield from _publication(Publication(RunFolder(root)), RebuiltTasks(corpora, None))
+
+
+def _has_synthetic(root: Path) -> bool:
+    """Whether studies on the built-in corpus lie there: it is made on the spot, like its results once were."""
+    return any(read_facts(p).synthetic for p in Publication(RunFolder(root)).record_paths())
 
 
 def _publication(publication: Publication, tasks: RebuiltTasks) -> Iterator[Converted]:
@@ -156,7 +167,7 @@ def rescored(path: Path, tables: Path, tasks: RebuiltTasks) -> Publishable:
     )
     said = {k: getattr(facts, k) for k in facts.model_fields_set & TAKEN_OVER}
     whole = scored.model_copy(update=said)
-    if not whole.publishable:
+    if facts.publishable and not whole.publishable:
         raise DataError(f"{path}: may not be published by today's rules: {whole.obstacles[0]}")
     return Publishable(path, whole, blocks, cells, task.names)
 
