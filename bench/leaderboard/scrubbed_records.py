@@ -49,7 +49,16 @@ def scrubbed_facts(path: Path, facts: AnyFacts, scrubber: Scrubber) -> AnyFacts:
 
 
 def require_clean(path: Path, facts: CountedFacts, scrubber: Scrubber) -> None:
-    """Raise :class:`DataError` where a record holds what must not leave this machine: what identifies it cannot be scrubbed."""
+    """Refuse a record that holds what must not leave this machine where it says what it is: that cannot be taken out.
+
+    Args:
+        path: the record, for the sentence.
+        facts: what it says.
+        scrubber: knows the machine.
+
+    Raises:
+        DataError: the sentence names the place.
+    """
     for name in sorted(facts.model_fields_set - set(FREE)):
         part = facts.model_dump(mode="json", by_alias=True, include={name})
         if found := next(scrubber.places(part), None):

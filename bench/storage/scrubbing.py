@@ -59,6 +59,7 @@ _ROOTS = re.compile(
     r"(?<![\w)\]}>.*/~\\-])/(?:home|Users|root|tmp|var|opt|mnt|media|data|srv|scratch|work|workspace|private|Volumes|etc)(?![\w.-])/?"
 )
 _QUOTED = re.compile(r"([\"'`])(?:/|~/|[A-Za-z]:[\\/])[^\"'`\n]*[\\/][^\"'`\n]*\1")
+_MARKUP = re.compile(r"(<script\b.*?</script>|<style\b.*?</style>|<[A-Za-z/!][^>]*>)", re.DOTALL)
 _WINDOWS = re.compile(r"(?<![\w])(?:[A-Za-z]:[\\/]|\\\\[\w.$-]+\\)[^\s\"'<>|*?,;)\]}]*")
 _COMMON_USERS = frozenset((
     "root", "user", "users", "admin", "administrator", "ubuntu", "debian", "nobody", "runner", "docker", "jovyan", "app",
@@ -166,8 +167,20 @@ class Scrubber:
                     yield from self.places(item, inside)
 
     def page(self, text: str) -> str:
-        """Return a written file without what this machine is known by; patterns would find paths in markup and scripts."""
+        """Return a written file, a page for example, without what this machine is known by.
+
+        Patterns would find paths in markup, so they are for what pages are filled with. Styles and scripts stay as their hashes in the
+        page's policy say; names of user and host are looked for between tags.
+        """
+        pieces = _MARKUP.split(text)
+        return "".join(self._piece(piece) for piece in pieces)
+
+    def _piece(self, text: str) -> str:
+        if text.startswith(("<script", "<style")):
+            return text
         for literal, stand_in in self.known:
+            if stand_in in (USER, HOST) and text.startswith("<"):
+                continue
             for form in {literal, html.escape(literal), html.escape(literal, quote=False)}:
                 if form in text:
                     text = _word(form, stand_in).sub(stand_in, text)

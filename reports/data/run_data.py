@@ -16,6 +16,8 @@ from bench.execution.planning.matrix import Matrix
 from bench.scoring.records import Record, read_records
 from bench.storage.journal import CellRow, Journal
 from bench.storage.run_folder import RunFolder, open_run
+from bench.storage.scrubbing import Scrubber
+from reports.data.private_words import without_private_words
 
 State = Literal["scored", "unscorable", "failed", "cannot run here", "unfinished", "not run"]
 MACHINE_FACTS = {
@@ -102,7 +104,9 @@ def read_run_data(path: Path) -> RunData:
         raise DataError(
             f"{folder.matrix}: the matrix of this run is not one this version knows ({error.error_count()} problems); run the matrix again"
         ) from None
-    records = tuple(read_records(folder.records))
+    records = tuple(
+        without_private_words(read_records(folder.records), Scrubber.of_this_machine([path.absolute()]))
+    )
     with Journal(folder.journal) as journal:
         cells = list(journal.cells().values())
         machine = _machine(journal.sessions())

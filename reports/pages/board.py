@@ -16,8 +16,10 @@ from bench.leaderboard.reported_figures import ReportedSource, reported_sources
 from bench.leaderboard.validation import BADGES, BoardRecord, Validation
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
+from bench.storage.scrubbing import Scrubber
 from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
+from reports.data.private_words import without_private_words
 from reports.data.run_data import RecordOutcome, RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Site, write_pages
@@ -92,7 +94,8 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
-    standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
+    under_plan = (_under(r, plan) for r in found.records if not r.retracted)
+    standing = tuple(without_private_words(under_plan, Scrubber.of_this_machine()))
     return RunData(
         matrix=matrix,
         limit=None,
