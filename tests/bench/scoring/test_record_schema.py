@@ -13,8 +13,7 @@ import pytest
 from bench.cards.registry import corpus_cards, load_system, system_names
 from bench.cards.system import ImportedCard
 from bench.errors import DataError
-from bench.scoring.record_schema import RecordFacts, written_out
-from bench.scoring.record_schema import SCHEMA_VERSION
+from bench.scoring.record_schema import SCHEMA_VERSION, RecordFacts, written_out
 from bench.scoring.records import read_facts, read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[3]
