@@ -189,13 +189,17 @@ def test_records_of_schema_2_stay_readable() -> None:
 def test_a_record_of_the_future_is_refused(run: Path) -> None:
     path = run / "records" / "chance__tones.ms__within__clean.json"
     edit(path, lambda facts: facts.update(schema=99))
-    with pytest.raises(DataError, match=f"record schema 99, this version reads up to {SCHEMA_VERSION}; update"):
+    with pytest.raises(
+        DataError, match=f"record schema 99, this version reads up to {SCHEMA_VERSION}; update"
+    ):
         read_record(path)
 
 
 def test_another_corpus_under_the_same_name_is_refused(run: Path, tmp_path: Path) -> None:
     write_tone_corpus(tmp_path / "elsewhere" / "tones", speakers=7, dimensions=True, seed=1)
-    with pytest.raises(DataError, match=r"scored on other .*, another copy of tones.ms: 42 of 42 clips differ; use"):
+    with pytest.raises(
+        DataError, match=r"scored on other .*, another copy of tones.ms: 42 of 42 clips differ; use"
+    ):
         rescore(run, "tables", [tmp_path / "elsewhere"])
     write_tone_corpus(tmp_path / "other" / "bells")
     with pytest.raises(DataError, match="the labels of 'tones' are needed"):
