@@ -170,6 +170,15 @@ class Weights:
 
 
 @runtime_checkable
+class SendsRequests(Protocol):
+    """A predictor that asks a server: it can say what it sends before it sends anything."""
+
+    def sent_for_one_clip(self, context: FitContext) -> str:
+        """Return the messages of a clip's first question, as JSON, audio and transcript by name."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Audio in, hidden states of all layers out. Frozen.
 

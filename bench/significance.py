@@ -11,7 +11,8 @@ Chosen by measurement (``make validity``, tables in ``results/validity``):
   where one holds 40 % of the clips; the percentile bootstrap covered 87.5–89.9 % with 8 or 10;
 * p-values: swaps of the two systems within whole clusters, each studentised, all 2^G patterns up to 17 clusters. They
   rejected a true null 4.1–6.8 % of the time;
-* a family of pairs: step-down max-T over one shared set of sign patterns (Westfall & Young 1993).
+* a family of pairs: max-T over one shared set of sign patterns (Westfall & Young 1993), whose simultaneous intervals decide
+  better, worse, equivalent and ranks alike (:mod:`bench.statistics.families`).
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ import numpy as np
 
 from bench.errors import InputError
 from bench.statistics.clip_scores import Column, is_missing, label_entries, statistics_of
+from bench.statistics.families import Comparison, FamilyInference, Verdict
 from bench.statistics.intervals import Interval, Method, interval
-from bench.statistics.paired_tests import Comparison, Verdict, compare_family, holm
+from bench.statistics.paired_tests import compare_family, holm, infer_family
 from bench.statistics.validation import Codes, require_sequence, shown
 
 __all__ = [
     "Comparison",
+    "FamilyInference",
     "Interval",
     "Method",
     "Verdict",
     "bootstrap_ci",
     "compare_family",
     "holm",
+    "infer_family",
     "interval",
     "paired_test",
 ]
@@ -72,7 +76,7 @@ def bootstrap_ci(
 
     Raises:
         InputError: as the metric's own function, or ``groups`` that do not name a cluster for every clip.
-        CannotSeparate: a single group, or an undefined metric.
+        CannotSeparate: a single group, an undefined metric, or answers that make the score a constant.
         UsageError: an unknown metric or method, or a level outside 0..1.
 
     >>> truth, predicted = ["sad", "sad", "happy", "happy"] * 4, ["sad", "happy", "happy", "happy"] * 3 + ["sad"] * 4
@@ -119,7 +123,7 @@ def paired_test(
         labels: the classes, as the metric's own function takes them.
         n_resamples: random sign patterns, where there are more than 17 clusters.
         seed: of the random sign patterns.
-        level: of the interval; a verdict needs p ≤ 1 − level.
+        level: of the intervals; a verdict of better or worse needs p ≤ 1 − level.
         margin: differences inside ±margin, in the metric's unit, are of no practical interest; None: no equivalence.
 
     Returns:

@@ -22,7 +22,7 @@ from reports import formatting
 from reports.data.comparisons import TaskComparison
 from reports.data.private_words import without_private_words
 
-COLUMNS = (*(name for name in ScoreRow.model_fields if name != "notes"), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
+COLUMNS = (*(name for name in ScoreRow.model_fields if name not in ("notes", "population_lacking")), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
 FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TEX = {
@@ -110,7 +110,7 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"estimate low high seed_low seed_high fold_mean coverage": pa.float64(), "clips speakers clusters seeds": pa.int64(), "imported": pa.bool_()}  # fmt: skip
+    kinds = {"estimate low high seed_low seed_high fold_mean by_speaker by_speaker_low by_speaker_high population_low population_high coverage": pa.float64(), "clips speakers clusters seeds": pa.int64(), "imported": pa.bool_()}  # fmt: skip
     types = {name: kind for names, kind in kinds.items() for name in names.split()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
     with replacing(path) as temporary:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from bench.scoring.comparisons import NO_VERDICT, PairResult
 from bench.scoring.record_schema import ScoreRow
+from bench.scoring.records import Record
 from bench.scoring.subject import Subject
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
 from reports.data.comparisons import TaskComparison
 
@@ -20,8 +21,8 @@ TRACK_TITLES = {
     "reference": "Reference",
 }
 TRACK_GLOSS = {
-    "adapted": "weights trained on the corpus",
-    "probed": "frozen features, a probe trained on the corpus",
+    "adapted": "weights trained here",
+    "probed": "frozen features, a probe trained here",
     "released": "weights as released, nothing trained here",
     "reference": "yardsticks that do not listen",
 }
@@ -43,7 +44,7 @@ OUTSIDE = {
     "masked": "the likeliest class inside the view counts as the answer",
 }
 VERIFIED = {
-    "data": "prepared here from real files",
+    "data": "prepared from real files",
     "layout": "prepared rightly from a tree built from its published file listing",
     "described": "written from public descriptions, never prepared",
 }
@@ -202,6 +203,15 @@ def level_words(level: float) -> str:
     return f"{level * 100:.4g} %"
 
 
+def misses_words(level: float) -> str:
+    """Say how often intervals of a level miss by chance.
+
+    >>> misses_words(0.95), misses_words(0.9)
+    ('of 100 such intervals 5 miss by chance', 'of 100 such intervals 10 miss by chance')
+    """
+    return f"of 100 such intervals {100 * (1 - level):.3g} miss by chance"
+
+
 def margin_words(subject: Subject, margin: float) -> str:
     """Write a margin of equivalence in the subject's unit.
 
@@ -257,6 +267,9 @@ def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
     figure = estimate(subject, row, comparison.plan.level)
     if len(members) == 1:
         return f"{best.system} is the only {track} system scored: {what} {figure}."
+    first = [m.system for m in leaders(comparison, subject, track)]
+    if len(first) > 1:
+        return f"{listed(first)} share the highest {what} of {len(members)} {track} systems: {figure.split(' (')[0]}. {_of_equals(comparison, subject, track)}"
     sentences = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
     seen = comparison.against(subject, track, best.system)
     groups = {
@@ -276,6 +289,30 @@ def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
     if groups[CANNOT_SEPARATE]:
         sentences += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
     return sentences
+
+
+def leaders(comparison: TaskComparison, subject: Subject, track: str) -> list[Record]:
+    """The systems of a track with the highest score: several where theirs are equal.
+
+    Args:
+        comparison: the comparison of the task's systems.
+        subject: view, metric and dimension in which systems are ranked.
+        track: the track.
+    """
+    members = comparison.members(subject, track)
+    rows = [subject.row(m) for m in members]
+    top = rows[0].estimate if rows and rows[0] else None
+    return [m for m, row in zip(members, rows, strict=True) if row is not None and row.estimate == top]
+
+
+def _of_equals(comparison: TaskComparison, subject: Subject, track: str) -> str:
+    """Whom each of several leaders beats, in a sentence each."""
+    told = []
+    for leader in leaders(comparison, subject, track):
+        seen = comparison.against(subject, track, leader.system)
+        beaten = sorted(s for s, p in seen.items() if p.verdict == "better")
+        told.append(f"{leader.system} beats {listed(beaten) if beaten else 'none of the others'}.")
+    return " ".join(told)
 
 
 def verdict_words(p: PairResult) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-CODE_FACTS = frozenset({"code_version", "figures_code", "system_identity", "inputs_hash"})
+CODE_FACTS = frozenset({"code_version", "cells_code", "figures_code", "system_identity", "inputs_hash"})
 """Entries of a record that name the code which made it, or follow from that."""
 CODE_IDENTITY = frozenset({"code_version", "system_identity", "cell", "card_hash"})
 """Likewise entries of a prediction table's description; a card names modules, so its hash does."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -54,6 +56,18 @@ def link(distributions: Iterator[Distribution], site: Path) -> None:
                 (site / top).symlink_to(ours / top)
 
 
+def require_no_trace_of_this_machine(wheel: Path) -> None:
+    """The wheel names no path of the machine that built it, nor its host, nor its user."""
+    traces = {str(ROOT), str(Path.home()), sys.prefix, socket.gethostname()} - {"/", "/root", "localhost"}
+    with zipfile.ZipFile(wheel) as packed:
+        for name in packed.namelist():
+            content = packed.read(name)
+            assert not any(t.encode() in content for t in traces), name
+        assert {n for n in packed.namelist() if n.endswith("py.typed")} == {
+            f"{room}/py.typed" for room in ("bench", "adapters", "reports", "tasks")
+        }
+
+
 @pytest.mark.slow
 def test_the_wheel_in_an_empty_environment_runs_a_matrix(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
@@ -69,6 +83,7 @@ def test_the_wheel_in_an_empty_environment_runs_a_matrix(tmp_path: Path) -> None
 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT))
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    require_no_trace_of_this_machine(wheel)
     run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"))
     pip = (sys.executable, "-m", "pip", "--python", str(tmp_path / "venv/bin/python"))
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel))

@@ -15,13 +15,15 @@ from typing import Literal
 
 from adapters.audio_lm.aggregation import Aggregate
 from adapters.audio_lm.no_answer import LacksFeature
+from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.requests.client import Endpoint, RetryPolicy
+from adapters.audio_lm.requests.clip_questions import sent_example
 from adapters.audio_lm.requests.dispatch import Dispatcher, Price
 from adapters.audio_lm.requests.prompts import prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
 from adapters.audio_lm.session import PromptSession
-from adapters.audio_lm.settings import Settings
+from adapters.audio_lm.settings import TEXT_SLOT, Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
 from bench.storage.run_folder import cache_folder
@@ -56,6 +58,8 @@ class AudioLanguageModel:
             they are not asked.
         fallback: mode to ask in where the server lacks what ``mode`` needs (structured outputs, log-probabilities); None: that
             is an error. Notes of the answers say that it happened.
+        template: what the question is wrapped in where audio is sent, ``{text}`` in its place, as the model's owner prompts it; a
+            placeholder of the model's own for the audio may stand in it.
         revision: of the model, part of the replies' key where no weights are found by their content.
         weights: the model's local folder, whose content is then its revision.
         key_variable: environment variable that holds the server's key.
@@ -91,6 +95,7 @@ class AudioLanguageModel:
         request_seconds: float = 120.0,
         dimensions: Sequence[int] | None = None,
         fallback: Mode | None = None,
+        template: str = TEXT_SLOT,
         revision: str | None = None,
         weights: Weights | None = None,
     ) -> None:
@@ -114,6 +119,7 @@ class AudioLanguageModel:
             revision=weights.content_hash if weights else revision,
             dimensions=(dimensions[0], dimensions[1]) if dimensions else None,
             fallback=fallback,
+            template=template,
         )
         self._prompts = {name: prompt(name) for name in prompts}
         self._key_variable, self._price = key_variable, Price(**(price or {}))
@@ -155,6 +161,14 @@ class AudioLanguageModel:
         if self._context is None:
             raise UsageError("predict before fit")
         return asyncio.run(self._predict(clips, self._context))
+
+    def sent_for_one_clip(self, context: FitContext) -> str:
+        """Return the messages of a clip's first question, as JSON: the words as they are sent, audio and transcript by name.
+
+        Args:
+            context: labels on offer and the seed of the options' order.
+        """
+        return sent_example(Prompting.of(self._settings, self._prompts, context))
 
     async def _predict(self, clips: Clips, context: FitContext) -> Answers:
         with ReplyStore(store_path(self._settings.model)) as store:

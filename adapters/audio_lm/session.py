@@ -14,7 +14,12 @@ from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.replies.clip_replies import read_ratings, read_variants
 from adapters.audio_lm.replies.completions import ParsedReply, Usage, usage_of
 from adapters.audio_lm.replies.parsing import parse_reply
-from adapters.audio_lm.requests.clip_questions import clip_questions, clip_sounds, prior_questions
+from adapters.audio_lm.requests.clip_questions import (
+    clip_questions,
+    clip_sounds,
+    prior_questions,
+    sent_example,
+)
 from adapters.audio_lm.requests.dispatch import Dispatcher
 from adapters.audio_lm.requests.prompts import PromptText
 from adapters.audio_lm.requests.questions import Question, RequestOutcome, Slot, Variant
@@ -194,6 +199,7 @@ class PromptSession:
     def _notes(self) -> dict[str, Any]:
         return {
             "mode": self._settings.mode,
+            "sent": sent_example(self._prompting),
             "aggregate": self._settings.aggregate,
             "tokens": {
                 "prompt": self._usage.prompt,

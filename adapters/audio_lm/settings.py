@@ -9,6 +9,8 @@ from adapters.audio_lm.aggregation import Aggregate
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from bench.errors import UsageError, nearest
 
+TEXT_SLOT = "{text}"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,6 +34,7 @@ class Settings:
     revision: str | None
     dimensions: tuple[int, int] | None
     fallback: Mode | None = None
+    template: str = TEXT_SLOT
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -48,6 +51,10 @@ class Settings:
                 )
         if not self.prompts or self.orders < 1 or self.repeats < 1:
             raise UsageError(f"{self.model}: expected at least one prompt, one order and one repeat")
+        if self.template.count(TEXT_SLOT) != 1:
+            raise UsageError(
+                f"{self.model}: template must hold {TEXT_SLOT} once, where the question goes; found {self.template!r}"
+            )
         if self.audio == "none" and not self.transcript:
             raise UsageError(
                 f"{self.model}: audio: none needs transcript: true, or there is nothing to go by"

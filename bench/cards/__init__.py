@@ -8,6 +8,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from bench.cards.analysis_plan import AnalysisPlan as AnalysisPlan
+    from bench.cards.caution import Caution as Caution
     from bench.cards.corpus import CorpusCard as CorpusCard
     from bench.cards.labels import label_table as label_table
     from bench.cards.registry import corpus_cards as corpus_cards
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "analysis_plan": ["AnalysisPlan"],
+        "caution": ["Caution"],
         "corpus": ["CorpusCard"],
         "labels": ["label_table"],
         "registry": ["corpus_cards", "load_system", "match_systems", "system_names"],

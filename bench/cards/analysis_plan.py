@@ -7,12 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bench.cards.typed_yaml import Strict
+from bench.statistics.populations import Population
 
 PrimaryMetric = Literal["ua", "wa", "macro_f1", "ccc"]
 
 
 class AnalysisPlan(Strict):
-    """How the results will be analysed. Part of the matrix hash, so it was fixed before they were seen."""
+    """How the results are analysed: part of the matrix and of its hash.
+
+    A hash shows which plan it was, not when it was made; the run's plan log does (:mod:`bench.scoring.plan_log`).
+    """
 
     primary_view: Literal["native", "seven", "four"] = "native"
     primary_metric: PrimaryMetric = "ua"
@@ -20,6 +24,8 @@ class AnalysisPlan(Strict):
     """Comparison family: all pairs of one track × task × view × metric."""
     across_tracks: tuple[tuple[str, str], ...] = ()
     """Pairs tested across tracks: a family of their own, whose verdict names the difference in supervision."""
+    population: Population = "speakers"
+    """What intervals and verdicts speak of: more speakers like these, and beyond them more sentences, other seeds, other trainings."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Difference below which two systems count as equivalent (2 points of UA)."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

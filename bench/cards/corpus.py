@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bench.cards.caution import Caution
 from bench.cards.corpus_layout import Layout
 from bench.cards.labels import label_table
 from bench.cards.typed_yaml import Name, Strict, as_text
@@ -70,6 +71,8 @@ class CorpusCard(Strict):
     speakers: Annotated[int, Field(ge=0, le=10**9)] | None = None
     hours: Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)] | None = None
     traps: tuple[str, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+    """Traps that name their badge, the protocols they hold for and the share of clips they are about."""
     description: str = ""
     layout: Layout | None = None
     """How the owner's download becomes clips (``serbench corpus prepare``)."""
@@ -125,6 +128,11 @@ class CorpusCard(Strict):
         for tag in value:
             check_language(tag)
         return value
+
+    @property
+    def told(self) -> tuple[Caution, ...]:
+        """Everything that the card warns of."""
+        return (*self.cautions, *(Caution(text=t[:20_000]) for t in self.traps if t.strip()))
 
     @property
     def pool_name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from bench.cards.probe_names import FRAME_PROBES
@@ -59,6 +60,37 @@ class TrainingCorpus(Strict):
     split: str = "all"
 
 
+class LoraSpec(Strict):
+    """A LoRA module that a server must load beside the model, or the model answers without it."""
+
+    name: str
+    """Under which the server serves the model with it; requests must name it (``params.model``)."""
+    folder: str
+    """Within the weights."""
+    rank: Annotated[int, Field(gt=0)] = 16
+    """Highest rank that the server must make room for."""
+
+
+class ServerNeeds(Strict):
+    """What the environment of a model's server must have, as version ranges (PEP 440); looked at before it is started."""
+
+    vllm: str = ""
+    packages: dict[str, str] = {}
+    """By distribution name; "" for any version."""
+    mend: str = ""
+    """The command that builds such an environment, if this project has one."""
+
+    @field_validator("vllm", "packages")
+    @classmethod
+    def _are_ranges(cls, value: Any) -> Any:
+        for text in value.values() if isinstance(value, dict) else (value,):
+            try:
+                SpecifierSet(text)
+            except InvalidSpecifier:
+                raise ValueError(f"{text!r} is no range of versions; write it like >=0.12,<0.17") from None
+        return value
+
+
 class ServerSpec(Strict):
     """How a vLLM server for an Audio-LLM is started, and whether that was ever done here."""
 
@@ -67,6 +99,8 @@ class ServerSpec(Strict):
     plugin: str | None = None
     model: str | None = None
     """What vLLM loads, where it is not the ``weights``: a hub id or a folder."""
+    requires: ServerNeeds = ServerNeeds()
+    lora: LoraSpec | None = None
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     ready_minutes: Annotated[float, Field(gt=0)] = 30

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.groups import board_app, corpus_app, features_app, new_app, replies_app
-from bench.cli.options import Data, ItemLevel, Json, RunPath, ScoredPath, SourceFolder
+from bench.cli.groups import board_app, corpus_app, features_app, new_app, plan_app, replies_app
+from bench.cli.options import Data, ItemLevel, Json, Results, RunPath, ScoredPath, SourceFolder
 
 app = typer.Typer(
     name="serbench",
@@ -23,17 +23,24 @@ app.add_typer(board_app, name="leaderboard")
 app.add_typer(new_app, name="new")
 app.add_typer(features_app, name="features")
 app.add_typer(replies_app, name="replies")
+app.add_typer(plan_app, name="plan")
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from bench.storage.provenance import code_version
 
         typer.echo(code_version())
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 @app.command()
@@ -95,6 +102,24 @@ def run(
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+@app.command()
+def claims(
+    results: Results = Path("results"),
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Fail where a page says what no record holds, or a record contradicts."),
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the blocks of README and docs from the records.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Derive every headline sentence from all published records, studies among them."""
+    from bench.cli import claims
+
+    raise typer.Exit(claims.claims(results, check=check, write=write, as_json=json_))
 
 
 @app.command("list")
@@ -164,6 +189,50 @@ def compare(
 
     query = results.ResultsQuery(run, source, tuple(data or ()), item_level)
     results.compare(query, a, b, task, as_json=json_)
+
+
+@app.command()
+def power(
+    records: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Records that say how differences vary: a run, a publication, or a folder of publications. "
+            "Without any, and without --between, typical values.",
+            metavar="[RECORDS]",
+        ),
+    ] = None,
+    difference: Annotated[float, typer.Option(help="The true difference to be seen, in points.")] = 3.0,
+    power_: Annotated[float, typer.Option("--power", help="How surely, in per cent.")] = 80.0,
+    metric: Annotated[Literal["ua", "wa", "macro_f1", "ccc"], typer.Option(help="What is compared.")] = "ua",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs tested as one family (10 for five systems).")] = 1,
+    level: Annotated[float, typer.Option(help="Level of the test, between 0.5 and 1.")] = 0.95,
+    task: Annotated[str | None, typer.Option(help="One task of the records only.")] = None,
+    systems: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two systems of the records only.", metavar="A B")
+    ] = None,
+    between: Annotated[
+        float | None, typer.Option(help="Standard deviation of speakers' true differences, in points.")
+    ] = None,
+    within: Annotated[float | None, typer.Option(help="What one clip adds to it, in points.")] = None,
+    training: Annotated[
+        float | None,
+        typer.Option(help="What one training adds to a system's score, in points; 0: these weights."),
+    ] = None,
+    clips: Annotated[list[float] | None, typer.Option(help="Clips of each speaker (repeatable).")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="Trainings of each system (repeatable).")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the power into this file.", metavar="FILE.svg")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """How many speakers, clips and seeds it takes to see a difference: before the data are collected."""
+    from bench.cli import power as planning
+
+    query = planning.PowerQuery(
+        records, metric, difference, power_ / 100, pairs, level, task, systems, between, within, training,
+        tuple(clips or planning.CLIPS), tuple(seeds or planning.SEEDS),
+    )  # fmt: skip
+    planning.plan_power(query, plot=plot, as_json=json_)
 
 
 @app.command()

@@ -6,9 +6,10 @@ import contextlib
 import sys
 import warnings
 
+from bench.cards.labels import label_table
 from bench.cards.registry import load_system
 from bench.cli.printing import console, print_json, print_table
-from bench.execution.contract import ContractReport, check_system
+from bench.execution.contract import ContractReport, check_system, sent_with_one_clip
 from bench.execution.worker import quiet_single_thread
 
 
@@ -16,6 +17,8 @@ def check(system: str, *, as_json: bool) -> int:
     """Run the contract test on a system; returns the exit code."""
     card = load_system(system)
     quiet_single_thread()
+    if (sent := sent_with_one_clip(card, label_table().views["seven"])) and not as_json:
+        console().print(f"sent with one clip: {sent}", soft_wrap=True, markup=False)
     # An adapter and the libraries under it may print: standard output is the report's.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")

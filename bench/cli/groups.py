@@ -1,4 +1,4 @@
-"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``, ``replies``."""
+"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``, ``replies``, ``plan``."""
 
 from __future__ import annotations
 
@@ -31,6 +31,28 @@ features_app = typer.Typer(
 replies_app = typer.Typer(
     help="Look after stored replies of Audio-LLMs: list, forget.", no_args_is_help=True, rich_markup_mode=None
 )
+
+
+plan_app = typer.Typer(help="Write plans down first.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@plan_app.callback()
+def _plan() -> None:
+    """Keep the word ``register``: a group of one command would swallow it."""
+
+
+@plan_app.command()
+def register(
+    matrix: Annotated[
+        str, typer.Argument(help="A matrix by name (serbench list matrices), or the path of a .yaml file.")
+    ],
+    results: Results = Path("results"),
+    json_: Json = False,
+) -> None:
+    """Write a matrix with its analysis plan into RESULTS/plans, to be committed before the data are touched."""
+    from bench.cli import plans
+
+    plans.register(matrix, results, as_json=json_)
 
 
 @corpus_app.command()
@@ -165,6 +187,19 @@ def build(
     from bench.cli import leaderboard
 
     leaderboard.build(results, out, tuple(data or ()), as_json=json_)
+
+
+@board_app.command()
+def history(
+    system: Annotated[str, typer.Argument(help="A system by name.")],
+    task: Annotated[str, typer.Argument(help="A task by name.")],
+    results: Results = Path("results"),
+    json_: Json = False,
+) -> None:
+    """List every value that was published for a system on a task: board, studies, superseded and retracted records."""
+    from bench.cli import claims
+
+    claims.history(system, task, results, as_json=json_)
 
 
 @new_app.command()

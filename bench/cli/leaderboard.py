@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Board, Validation, add_run, retract, validate
-from bench.leaderboard.validation import BADGES
+from bench.leaderboard.registration import MEANING, PRE_REGISTERED
+from bench.leaderboard.studies import check_studies
+from bench.leaderboard.validation import BADGES, BoardRecord
+from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
+from bench.scoring.plan_seen import plan_words
 from bench.storage.run_folder import cache_folder
 
 
@@ -33,16 +40,32 @@ def add(
                 "folder": str(added.publication.folder.root),
                 "published": list(added.published),
                 "left_out": added.left_out,
+                "outcomes": [vars(o) for o in added.outcomes],
+                "superseded": list(added.superseded),
             }
         )
         return
     for stem, reason in sorted(added.left_out.items()):
         print(f"not published: {stem}: {reason}", file=sys.stderr)
+    if added.superseded:
+        console().print(
+            f"{len(added.superseded)} earlier record(s) kept in {added.publication.folder.superseded}",
+            soft_wrap=True,
+        )
     console().print(
         f"{len(added.published)} record(s) published in {added.publication.folder.root}; check them with: "
         f"serbench leaderboard validate --results {results}",
         soft_wrap=True,
     )
+    _print_outcomes(added.outcomes)
+
+
+def _print_outcomes(outcomes: Sequence[RecordOutcome]) -> None:
+    """Say how much of what was planned is published, and why the rest is not."""
+    console().print(f"of the records planned, {outcome_words(outcomes, 'published')}", soft_wrap=True)
+    for c in count_outcomes(outcomes):
+        if c.reason:
+            console().print(f"  {c.records} {c.state}: {', '.join(c.systems)}: {c.reason}", soft_wrap=True)
 
 
 def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
@@ -57,12 +80,19 @@ def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         The exit code: 0 when nothing is refused, else 1.
     """
     found = validate(Board(results), data, cache=checked_folder())
+    studied = check_studies(results, checked_folder())
+    found = replace(found, problems=(*found.problems, *studied.problems))
     if as_json:
         print_json(
-            {"records": [r.as_json() for r in found.records], "problems": [p.as_json() for p in found.problems]}
-        )  # fmt: skip
+            {
+                "records": [r.as_json() for r in found.records],
+                "studies": {s.name: len(s.records) for s in studied.studies},
+                "problems": [p.as_json() for p in found.problems],
+                "outcomes": [vars(o) for o in found.outcomes],
+            }
+        )
     else:
-        _print(found)
+        _print(found, sum(len(s.records) for s in studied.studies))
     return 1 if found.problems else 0
 
 
@@ -71,12 +101,12 @@ def checked_folder() -> Path:
     return cache_folder() / "board" / "checked"
 
 
-def _print(found: Validation) -> None:
+def _print(found: Validation, studied: int) -> None:
     print_table(
         "",
         ("publication", "system", "task", "protocol", "condition", "checked", "remark"),
         [
-            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts.condition, r.badge, remark(r.imported, r.retracted))
+            (r.publication, r.record.system, r.record.task, r.record.regime, r.record.facts.condition, r.badge, remark(r))
             for r in found.records
         ],
     )  # fmt: skip
@@ -84,18 +114,34 @@ def _print(found: Validation) -> None:
     for badge, meaning in BADGES.items():
         if badge in shown:
             console().print(f"{badge}: {meaning}", soft_wrap=True)
+    _print_plans(found)
     for problem in found.problems:
         print(f"refused: {problem.sentence}", file=sys.stderr)
-    holding = f"{len(found.records)} record(s) hold"
+    beside = f", and {studied} of studies" if studied else ""
+    holding = f"{len(found.records)} record(s) hold{beside}"
     console().print(
         f"{holding}, {len(found.problems)} problem(s)" if found.problems else f"{holding}, nothing is refused"
     )
+    _print_outcomes(found.outcomes)
 
 
-def remark(imported: bool, retracted: str) -> str:
+def remark(record: BoardRecord) -> str:
     """What must stand beside a record."""
-    words = ["imported"] if imported else []
-    return ", ".join(words + ([f"retracted: {retracted}"] if retracted else []))
+    said = {
+        "imported": record.imported,
+        PRE_REGISTERED: record.registration.shown,
+        record.registration.words: record.registration.words,
+        f"retracted: {record.retracted}": record.retracted,
+    }
+    return ", ".join(words for words, applies in said.items() if applies)
+
+
+def _print_plans(found: Validation) -> None:
+    """Say when the plans of records were made, as far as anything shows it."""
+    for words, number in Counter(plan_words(r.record.facts) for r in found.records).most_common():
+        console().print(f"plan of {number} record(s): {words}", soft_wrap=True)
+    if any(r.registration.shown for r in found.records):
+        console().print(f"{PRE_REGISTERED}: {MEANING}", soft_wrap=True)
 
 
 def take_back(record: str, results: Path, why: str, *, as_json: bool) -> None:
@@ -144,15 +190,18 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
 
     board = Board(results)
     found = validate(board, data, cache=checked_folder())
-    require_sound(found)
+    studied = check_studies(results, checked_folder())
+    require_sound(Validation(found.records, (*found.problems, *studied.problems)))
     tests = ComparisonCache(cache_folder() / "board" / "comparisons")
-    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages")
+    index = write_board(found, board, out, tests, cache_folder() / "board" / "pages", studied.studies)
     if as_json:
         print_json(
             {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),
-             "families_tested": tests.tested, "families_remembered": tests.remembered}
+             "families_tested": tests.tested, "families_remembered": tests.remembered,
+             "outcomes": [vars(o) for o in found.outcomes]}
         )  # fmt: skip
     else:
+        _print_outcomes(found.outcomes)
         console().print(str(index), soft_wrap=True)
 
 

@@ -30,7 +30,7 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
         print_json(rows)
         return
     hidden = {
-        "description", "source", "citation", "traps", "hash", "title", "contamination", "warnings", "truth", "elicitation",
+        "description", "source", "citation", "traps", "hash", "title", "contamination", "warnings", "cautions", "truth", "elicitation",
         "votes", "synthetic", "accents", "contains",
     }  # fmt: skip
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
@@ -103,7 +103,7 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
             "prepared": name in found or card.synthetic,
             "source": card.source,
             "citation": card.citation,
-            "traps": list(card.traps),
+            "traps": [c.sentence for c in card.told],
             "description": card.description,
         }
         for name, card in sorted(cards.items())

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.cards.caution import TRAP
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.cli.results_extra import (
     everything,
@@ -19,12 +20,22 @@ from bench.cli.results_extra import (
 )
 from bench.errors import BenchError, DataError, UsageError
 from bench.protocols import DIMENSIONS
+from bench.scoring.across_tasks import (
+    ClaimsOverTasks,
+    PairOverPools,
+    claims_over_tasks,
+    in_main_view,
+    over_pools,
+    pools_of,
+)
 from bench.scoring.clip_answers import Agreement, agreements
 from bench.scoring.comparisons import PairResult, compare_pair
 from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
 from bench.scoring.records import Record
+from bench.scoring.reference_levels import RULES, level_of
 from bench.scoring.rescoring import RescoringSource, rescore
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
+from bench.statistics.populations import SPEAKERS, population_words
 from bench.tasks.names import regime
 
 if TYPE_CHECKING:
@@ -121,7 +132,7 @@ def _missing(run: Path) -> list[str]:
         outcomes = read_run_data(run).outcomes
     except BenchError as error:
         return [f"what is missing from this run cannot be told: {error}"]
-    words = {"unscorable": "not scored", "failed": "failed", "cannot run here": "skipped"}
+    words = {"unscorable": "not scored", "failed": "failed", "blocked": "skipped", "refused": "skipped"}
     return [
         f"{words.get(o.state, o.state)}: {o.system} on {o.task} ({o.protocol}, {o.condition}): {o.reason}"
         for o in outcomes
@@ -151,7 +162,9 @@ def _print_scores(records: Sequence[Record], query: ResultsQuery) -> None:
         for name, metrics in TABLES.items():
             if rows := [s for s in own if s.metric in metrics]:
                 _print_table(f"{task}: {name}", metrics, rows, ranks)
-        _print_yardsticks(next(r for r in records if r.task == task))
+        of_task = [r for r in records if r.task == task]
+        _print_yardsticks(of_task)
+        _print_population(own, of_task[0])
         if query.item_level:
             console().print("clips were taken as independent: intervals are too narrow where speakers repeat")
         console().print()
@@ -189,6 +202,47 @@ def _print_table(
     )
 
 
+def _print_population(rows: Sequence[ScoreRow], record: Record) -> None:
+    """What the intervals speak of, and, where the plan asks for more than speakers, the intervals over that."""
+    unit = f"{record.facts.cluster}s"
+    console().print(f"intervals speak of {population_words(SPEAKERS, clusters=unit)}", soft_wrap=True)
+    main = [
+        s
+        for s in rows
+        if s.rows == "all" and s.outside == "wrong" and s.view in {record.facts.main_view, "dimensions"}
+    ]
+    by_speaker = [f"{_setting(s)} {_of_speakers(s)}" for s in main if s.by_speaker is not None]
+    if by_speaker:
+        console().print(f"UA averaged over speakers: {'; '.join(by_speaker)}", soft_wrap=True)
+    for s in main:
+        if s.population_low is not None and s.metric in WIDER_SHOWN:
+            span = f"[{figure(s.population_low)}, {figure(s.population_high)}]"
+            words = population_words(s.population, clusters=unit)
+            console().print(f"{_setting(s)} {metric_words(s)}, for {words}: {span}", soft_wrap=True)
+    for text in dict.fromkeys(
+        f"{s.system}: {x}" for s in main if s.metric in WIDER_SHOWN for x in s.population_lacking
+    ):
+        console().print(f"the plan asks for more, which is not known of {text}", soft_wrap=True)
+
+
+def _setting(row: ScoreRow) -> str:
+    usual = {"", "within", "clean"}
+    return " ".join((row.system, *(x for x in (row.protocol, row.training, row.condition) if x not in usual)))
+
+
+WIDER_SHOWN = ("ua", "ccc")
+"""Metrics whose intervals over a wider population are printed; all of them stand in ``--json``."""
+
+
+def _of_speakers(row: ScoreRow) -> str:
+    span = (
+        ""
+        if row.by_speaker_low is None
+        else f" [{figure(row.by_speaker_low)}, {figure(row.by_speaker_high)}]"
+    )
+    return f"{figure(row.by_speaker)}{span}"
+
+
 def _identity(row: ScoreRow) -> ScoreKey:
     return (
         row.system, row.task, row.protocol, row.training, row.condition, row.view, row.outside, row.rows, row.metric,
@@ -211,22 +265,42 @@ def _ranks(contests: Sequence[TaskComparison]) -> dict[ScoreKey, str]:
     return found
 
 
-def _print_yardsticks(record: Record) -> None:
-    """What guessing scores, and one listener, in the plan's primary view."""
-    for line in record.facts.chance:
-        if line.view == record.facts.main_view:
-            console().print(
-                f"guessing scores UA {figure(line.ua)} (1/K), WA {figure(line.wa)} (by the classes' shares) in view {line.view}",
-                soft_wrap=True,
-            )
-    wanted = {record.facts.main_view, "dimensions"}
-    for row in record.facts.human:
-        if row.view in wanted and row.metric in {"ua", "ccc"}:
-            other = "the majority of the others" if row.truth == "perceived" else "the intended label"
-            console().print(
-                f"one listener against {other} scores {metric_words(row)} {_with_interval(row)} on {row.clips} clips",
-                soft_wrap=True,
-            )
+def _print_yardsticks(records: Sequence[Record]) -> None:
+    """What rules that hear nothing score in the main view, setting by setting, and what one listener does."""
+    lines = [line for r in records for line in _guesses(r, several=len({_taught(x) for x in records}) > 1)]
+    first = records[0].facts
+    wanted = {first.main_view, "dimensions"}
+    lines += [
+        f"{_listener(row)} scores {metric_words(row)} {_with_interval(row)} on {row.clips} clips"
+        for row in first.human
+        if row.view in wanted and row.metric in {"ua", "ccc"}
+    ]
+    lines += [f"beware: {c.sentence}" for r in records for c in r.facts.cautions_here if c.badge != TRAP]
+    for line in dict.fromkeys(lines):
+        console().print(line, soft_wrap=True, markup=False)
+
+
+def _guesses(record: Record, *, several: bool) -> list[str]:
+    facts, view = record.facts, record.facts.main_view
+    where = f" ({setting_words(facts)})" if several else ""
+    levels = [(r, level_of(record, view, "wrong", r)) for r in RULES]
+    return [
+        f"{RULES[rule]} scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}"
+        for rule, x in levels
+        if x is not None
+    ]
+
+
+def _taught(record: Record) -> tuple[str, str]:
+    return record.facts.protocol, record.facts.training
+
+
+def _listener(row: ListenerScore) -> str:
+    if row.truth == "intended":
+        return "one listener against the intended label"
+    if row.dimension is not None:
+        return "one listener's rating against the mean of the others'"
+    return "one listener against the majority of the others"
 
 
 def _with_interval(row: ScoreRow | ListenerScore) -> str:
@@ -248,8 +322,12 @@ def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: b
     records = query.records()
     pairings = compare_pair(records, a, b, task)
     same = {(x.task, x.regime, x.condition): x for x in agreements(query.run, records, a, b)}
+    main = in_main_view(pairings, records)
+    combined = over_pools(main, pools_of(records))
+    metric = records[0].facts.plan.primary_metric
+    claims = claims_over_tasks([p for p in main if p.metric == metric], pools_of(records))
     if as_json:
-        print_json([p.as_json() | _agreement(p, same) for p in pairings])
+        print_json([p.as_json() | _agreement(p, same) | _over_tasks(p, combined, claims) for p in pairings])
         return
     for heading in dict.fromkeys(_heading(p) for p in pairings):
         print_table(
@@ -270,6 +348,38 @@ def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: b
         console().print(p.sentence, soft_wrap=True)
         if (share := _agreement(p, same)["agreement"]) is not None:
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
+    _print_over_tasks(combined, claims)
+
+
+def _over_tasks(
+    p: PairResult, combined: Sequence[PairOverPools], claims: ClaimsOverTasks | None
+) -> dict[str, Any]:
+    """What JSON says of a pair beyond its task: its p-value over all tasks compared, and the synthesis it is part of."""
+    adjusted = next((c.p_value for c in claims.claims if c.pair is p), None) if claims else None
+    setting = " ".join(filter(None, (p.protocol, p.training)))
+    own = next(
+        (
+            c
+            for c in combined
+            if (c.setting, c.condition, c.metric, c.dimension)
+            == (setting, p.condition, p.metric, p.dimension)
+        ),
+        None,
+    )
+    own = own if p.outside == "wrong" else None
+    return {"p_over_tasks": adjusted, "over_tasks": own.as_json() if own else None}
+
+
+def _print_over_tasks(combined: Sequence[PairOverPools], claims: ClaimsOverTasks | None) -> None:
+    """The pair over all tasks: mean difference over pools in UA and CCC, and which verdicts stand over all of them."""
+    shown = [c for c in combined if c.metric in {"ua", "ccc"}]
+    if not shown:
+        return
+    console().print("Over all tasks:")
+    for row in shown:
+        console().print(f"  {row.setting} {row.condition}: {row.sentence}", soft_wrap=True)
+    if claims is not None:
+        console().print(f"  {claims.sentence}", soft_wrap=True)
 
 
 def _agreement(p: PairResult, same: Mapping[tuple[str, str, str], Agreement]) -> dict[str, float | None]:

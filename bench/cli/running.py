@@ -153,8 +153,10 @@ def _print_summary(summary: RunSummary) -> None:
         metric = records[0].plan.primary_metric.upper().replace("_", "-")
         shown = [(row, setting_words(row.facts)) for row in headlines(records)]
         several = len({words for _, words in shown}) > 1
+        plan = records[0].plan
+        views = list(dict.fromkeys(str(row.facts.main_view) for row, _ in shown if row.estimate is not None))
         print_table(
-            f"{metric}, view {records[0].plan.primary_view}, 95 % interval by cluster; CCC where dimensions exist",
+            f"{metric}, view {' or '.join(views) or plan.primary_view}, {100 * plan.level:.4g} % interval by cluster; CCC where dimensions exist",
             (
                 "task",
                 *(["setting"] if several else []),
@@ -242,6 +244,21 @@ def _print_forecast(found: Forecast) -> None:
     )
     for name, reason in {r.system: r.state for r in found.rows if r.state not in PLAIN_STATES}.items():
         out.print(f"blocked: {name}: {reason}", soft_wrap=True)
+    for s in found.sight:
+        seen = (
+            "no difference, however large: too few speakers"
+            if s.seen is None
+            else f"{100 * s.seen:.0f} points of UA or more"
+        )
+        out.print(
+            f"{s.task}, track {s.track}: {s.speakers} clusters of {s.clips:.0f} clips, {s.systems} systems tested together, would see "
+            f"{seen} 4 times in 5",
+            soft_wrap=True,
+        )
+    if found.sight:
+        out.print(
+            "(by differences as published records have them; for others: serbench power)", soft_wrap=True
+        )
     out.print(
         f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, {found.unconditioned} to put through conditions; "
         f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "

@@ -1,8 +1,10 @@
 """Confounds: what tells a clip's label without listening to the emotion, found in a corpus's manifest.
 
 A speaker who shows one emotion only, sentences that belong to emotions, clips of one emotion that are longer: a system can
-score on them without hearing any emotion. Each is measured in two ways that chance does not flatter, and put into a
-sentence where it is large enough to matter.
+score on them without hearing any emotion. Each is measured in two ways that chance does not flatter, and becomes a
+caution where it is large enough to matter, with the protocols that it matters for: who speaks (and in which session) can only
+be learnt where training and test share speakers; what a gender or a length tells, by whatever learns on the corpus; what a sentence
+tells may be heard in its words by a system that learnt nothing here.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.cards.caution import Caution, Scope
 from bench.protocols import Array
 from bench.statistics.validation import coded
 
@@ -23,8 +26,17 @@ UA_ABOVE_CHANCE = 0.1
 INFORMATION = 0.05
 """… and a twentieth of what there is to know about the label."""
 SINGLE_SHARE = 0.1
-"""Share of speakers with one label only, from which a warning is given."""
+"""Share of clips whose speakers show one label only, from which a warning is given."""
 LENGTH_FOLDS = 10
+BADGES: Mapping[str, tuple[str, Scope]] = {
+    "speaker": ("voices tell labels", "shared speakers"),
+    "session": ("sessions tell labels", "shared speakers"),
+    "gender": ("gender tells labels", "within"),
+    "script": ("words tell labels", "everywhere"),
+    "file format": ("format tells labels", "within"),
+    "length": ("length tells labels", "within"),
+}
+"""What a column that tells the label is called beside scores, and for which records that matters."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +46,45 @@ class Association:
     ``ua``: unweighted accuracy of answering a clip with the most frequent label of the *other* clips of its group (ties
     split evenly); ``chance`` is one over the number of labels. ``information``: mutual information as a share of the
     label's entropy, less the (G − 1)(K − 1)/2N nats that independent columns would show (Miller & Madow), at least 0.
-    ``single``: groups all of whose clips have one label.
+    ``single``: groups all of whose clips have one label, ``single_clips`` how many clips these hold.
     """
 
     column: str
     groups: int
     single: int
+    single_clips: int
     clips: int
     ua: float
     chance: float
     information: float
 
     @property
-    def large(self) -> bool:
-        """Whether a user must be told."""
-        telling = self.ua >= self.chance + UA_ABOVE_CHANCE and self.information >= INFORMATION
-        return telling or (self.column == "speaker" and self.single >= SINGLE_SHARE * self.groups)
+    def telling(self) -> bool:
+        """Whether the column tells more of the label than chance would."""
+        return self.ua >= self.chance + UA_ABOVE_CHANCE and self.information >= INFORMATION
 
     @property
-    def sentence(self) -> str:
-        """The association in one sentence."""
+    def large(self) -> bool:
+        """Whether a user must be told."""
+        return self.telling or (self.column == "speaker" and self.single_clips >= SINGLE_SHARE * self.clips)
+
+    @property
+    def caution(self) -> Caution:
+        """The association in one sentence, with the protocols that it matters for."""
+        badge, holds = BADGES.get(self.column, (f"{self.column} tells labels", "within"))
         association = (
             f"the {self.column} alone tells the label with UA {self.ua:.2f} (chance {self.chance:.2f}, "
             f"normalised mutual information {self.information:.2f})"
         )
-        if self.column != "speaker":
-            return association
-        one = f"{self.single} of {self.groups} speakers show one emotion only: " if self.single else ""
-        return f"{one}voice and label cannot be told apart where {association}"
+        if self.column != "speaker" or not self.single:
+            return Caution(text=association, badge=badge, holds=holds)
+        one = (
+            f"{self.single} of {self.groups} speakers show one emotion only "
+            f"({self.single_clips:,} of {self.clips:,} clips)"
+        )
+        told = f": recognising voices would pass for recognising emotions, and {association}"
+        share = self.single_clips / self.clips
+        return Caution(text=one + told if self.telling else one, badge=badge, holds=holds, share=share)
 
 
 @dataclass(frozen=True)
@@ -81,11 +104,14 @@ class LengthAssociation:
         return self.share >= LENGTH_SHARE or self.ua >= self.chance + UA_ABOVE_CHANCE
 
     @property
-    def sentence(self) -> str:
-        """The association in one sentence."""
-        return (
-            f"clip length tells part of the label: {self.share:.0%} of the variance of log length lies between labels, and a rule "
-            f"that knows length alone reaches UA {self.ua:.2f} on other speakers (chance {self.chance:.2f})"
+    def caution(self) -> Caution:
+        """The association in one sentence, with the protocols that it matters for."""
+        badge, holds = BADGES["length"]
+        return Caution(
+            text=f"clip length tells part of the label: {self.share:.0%} of the variance of log length lies between labels, and a rule "
+            f"that knows length alone reaches UA {self.ua:.2f} on other speakers (chance {self.chance:.2f})",
+            badge=badge,
+            holds=holds,
         )
 
 
@@ -94,8 +120,8 @@ def find_confounds(
     columns: Mapping[str, Sequence[str]],
     seconds: ArrayLike,
     speakers: Sequence[str],
-) -> list[str]:
-    """Return one sentence per confound that is large enough to matter.
+) -> list[Caution]:
+    """Return a caution per confound that is large enough to matter.
 
     Args:
         labels: emotion per clip, (clips,); None where there is none.
@@ -104,13 +130,13 @@ def find_confounds(
         speakers: speaker per clip, (clips,), blank where unknown.
 
     Returns:
-        Sentences in the order of the columns, clip length last.
+        Cautions in the order of the columns, clip length last.
     """
     found: list[Association | LengthAssociation | None] = [
         associate(name, values, labels) for name, values in columns.items()
     ]
     found.append(length_association(seconds, labels, speakers))
-    return [a.sentence for a in found if a is not None and a.large]
+    return [a.caution for a in found if a is not None and a.large]
 
 
 def associate(column: str, values: Sequence[str], labels: Sequence[str | None]) -> Association | None:
@@ -134,7 +160,8 @@ def associate(column: str, values: Sequence[str], labels: Sequence[str | None]) 
     return Association(
         column=column,
         groups=n_groups,
-        single=int(((table > 0).sum(axis=1) == 1).sum()),
+        single=int((alone := (table > 0).sum(axis=1) == 1).sum()),
+        single_clips=int(table[alone].sum()),
         clips=int(table.sum()),
         ua=_leave_one_out_ua(table),
         chance=1 / n_labels,

@@ -72,6 +72,10 @@ class CorpusNames:
         """Name a speaker where speakers are not the clusters."""
         return self.name("speaker names", value)
 
+    def sentence(self, value: str) -> str:
+        """Name what several speakers say."""
+        return self.name("sentence names", value)
+
     def clip(self, value: str) -> str:
         """Name a clip by its id."""
         return self.name("clip names", value, CLIP_NAME_BYTES)
@@ -186,6 +190,10 @@ class HashedNames:
 
     def speaker(self, value: str) -> str:
         """Name a speaker where speakers are not the clusters."""
+        return digest(self.salt, value)
+
+    def sentence(self, value: str) -> str:
+        """Name what several speakers say."""
         return digest(self.salt, value)
 
 

@@ -55,6 +55,7 @@ from bench.protocols import (
     FeatureReader,
     FitContext,
     Predictor,
+    SendsRequests,
 )
 from bench.tasks import Task, build_task
 from bench.tasks.training_data import own_training_data
@@ -115,6 +116,28 @@ def check_system(card: SystemCard) -> ContractReport:
             checks += list(encoder_checks(bed))
         checks += list(answer_checks(bed))
     return ContractReport(card.name, tuple(checks))
+
+
+def sent_with_one_clip(card: SystemCard, labels: tuple[str, ...]) -> str | None:
+    """Return what a system that asks a server sends with one clip; None for other systems. No server is needed.
+
+    Args:
+        card: the system.
+        labels: canonical names on offer.
+
+    Raises:
+        UsageError: the card does not fit its code.
+        CannotRun: a package is missing here.
+    """
+    if card.serve is None and card.server is None:
+        return None
+    predictor = build_predictor(resolve_system(card))
+    if not isinstance(predictor, SendsRequests):
+        return None
+    with tempfile.TemporaryDirectory(prefix="serbench-check-") as scratch:
+        return predictor.sent_for_one_clip(
+            FitContext(labels=labels, dimensions=False, seed=0, workdir=Path(scratch))
+        )
 
 
 def _hurried(system: System) -> System:

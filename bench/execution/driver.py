@@ -11,6 +11,7 @@ from typing import Any
 from bench.corpora.prepared import data_folders
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
+from bench.execution.inputs import GroupInputs
 from bench.execution.planning.estimates import save_rates
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.plan import Group, RunPlan
@@ -20,6 +21,7 @@ from bench.execution.progress import Reporter
 from bench.execution.scoring_stage import score_plan
 from bench.execution.stages import RunStages
 from bench.protocols import ASK_AGAIN, STORED
+from bench.scoring.plan_log import extend_plan_log, finished_keys, logged_words, only_inert
 from bench.storage.atomic import write_json
 from bench.storage.hashing import hash_file
 from bench.storage.journal import CellRow, Journal
@@ -64,6 +66,7 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
             )
             _make_ready(prepared, stages, rows)
             plan = prepared.plan(rows)
+            _log_plan(folder, journal, plan, reporter)
             _remember_matrix(folder, prepared, plan)
             asked = _cells_asked_for(plan, chosen)
             done = finished_cells(journal, folder, plan)
@@ -76,7 +79,7 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
                     reporter.note(note)
                 stages.compute(pending)
                 done = finished_cells(journal, folder, plan)
-        score_plan(plan, folder, done, reporter.note)
+        score_plan(plan, folder, done, reporter.note, GroupInputs(prepared.cache / "audio"))
         wall = time.perf_counter() - started
         _end_session(journal, session, wall, prepared)
         planned = {c.key for r in plan.records for c in r.cells} & asked
@@ -184,6 +187,23 @@ def _computed_before(journal: Journal, pending: Sequence[Group], incomplete: Col
         f"{len(again)} cells were computed here before, by other code, packages, weights or data, and are computed again; "
         "their earlier tables stay"
     )
+
+
+def _log_plan(folder: RunFolder, journal: Journal, plan: RunPlan, reporter: Reporter) -> None:
+    """Note the plan in the run's log before anything is computed under it, and say what was changed of it."""
+    planned = dict.fromkeys(plan.refused, ()) | {r.stem: r.seeds for r in plan.records}
+    finished = finished_keys(folder, journal.cells())
+    entry, new = extend_plan_log(
+        folder,
+        plan.matrix.model_dump(mode="json"),
+        planned,
+        finished=finished,
+        asked={c.key for g in plan.groups for c in g.cells},
+    )
+    if new and entry.note:
+        reporter.note(f"{folder.plan_log.name}: {entry.note}, so no record can say that its plan came first")
+    elif new and entry.cells and not only_inert(entry.changes):
+        reporter.note(f"{logged_words(entry)}; every record that rests on it says so")
 
 
 def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) -> None:

@@ -73,6 +73,27 @@ class GroupInputs:
             found.setdefault(condition, {}).update({h: made[h] for h in hashes if h in made})
         return found
 
+    def changed(self, group: Group, condition: str) -> int | None:
+        """How many test clips of a group's task a condition changes by as much as one sample.
+
+        Args:
+            group: any group of the task.
+            condition: name of the condition.
+
+        Returns:
+            The number of clips; None for clean audio, and where the conditioned audio is not there.
+        """
+        if condition == CLEAN:
+            return None
+        sounding: dict[str, DecodedClip] = {}
+        for shard in self._plan(condition, group, slice(0, len(group.task))):
+            sounding.update(self._read(shard) or {})
+        tested = np.unique(np.concatenate([f.test for f in group.data.folds]))
+        clips = [c for i in tested if (c := group.data.decoded[i]).message is None]
+        if any(c.pcm_hash not in sounding for c in clips):
+            return None
+        return len([c for c in clips if sounding[c.pcm_hash].pcm_hash != c.pcm_hash])
+
     def _read(self, shard: ConditionShard) -> dict[str, DecodedClip] | None:
         path = shard.target.samples_path
         if path not in self._clips:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.cards.caution import Caution
 from bench.cards.corpus import Protocol
 from bench.corpora.decoded import CorpusTable, open_table
 from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
@@ -112,7 +113,9 @@ class PreparedRun:
                 task = build_task(
                     self.tables[corpus], name, protocol, limit=self.settings.limit, forecast=forecast
                 )
-                shared = tuple(self.shared.get(corpus, ()))
+                shared = [
+                    Caution(text=text, badge="shared recordings") for text in self.shared.get(corpus, ())
+                ]
                 built[name, protocol] = replace(task, warnings=(*task.warnings, *shared))
             return built[name, protocol]
 

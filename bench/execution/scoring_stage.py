@@ -11,10 +11,13 @@ from typing import Any
 from bench.cards.labels import label_table
 from bench.corpora.naming import CorpusNames
 from bench.errors import BenchError, DataError
+from bench.execution.inputs import GroupInputs
 from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import RecordPlan, RunPlan
+from bench.scoring.plan_log import read_plan_log
+from bench.scoring.plan_seen import plan_seen
 from bench.scoring.predictions import PredictionTable, read_table
-from bench.scoring.record_schema import ScoredFacts
+from bench.scoring.record_schema import PlanSeen, ScoredFacts
 from bench.scoring.recording import RecordStamp, score_record
 from bench.scoring.records import Counts, read_facts, write_record
 from bench.storage.atomic import write_json
@@ -30,7 +33,11 @@ SCORING_PACKAGES = ("bench.statistics", "bench.cards", "bench.tasks", "bench.sco
 
 
 def score_plan(
-    plan: RunPlan, folder: RunFolder, done: Mapping[str, CellRow], note: Callable[[str], None]
+    plan: RunPlan,
+    folder: RunFolder,
+    done: Mapping[str, CellRow],
+    note: Callable[[str], None],
+    inputs: GroupInputs,
 ) -> None:
     """Write the record of everything that is complete; set aside records that the plan no longer has.
 
@@ -41,20 +48,25 @@ def score_plan(
         folder: the run folder.
         done: finished cells, by key.
         note: gets a line for what cannot be scored and what is set aside.
+        inputs: the conditioned audio, which says how many clips a condition changes.
     """
     current = set()
+    group_of = plan.group_of()
     unscored: dict[str, str] = {}
+    log = read_plan_log(folder.plan_log)
     for record in plan.records:
         if not record.cells or any(c.key not in done for c in record.cells):
             continue
         path = folder.records / f"{record.stem}.json"
         rows = [done[c.key] for c in record.cells]
-        inputs = _inputs_hash(record, rows, plan.matrix)
+        seen = plan_seen(log, record.system.name, record.stem)
+        inputs_hash = _inputs_hash(record, rows, plan.matrix, seen)
         current.add(path.stem)
         keep_names(folder, record.task)
-        if _is_current(path, inputs):
+        if _is_current(path, inputs_hash):
             continue
-        error = _score_and_write(record, rows, plan.matrix, folder, inputs)
+        changed = inputs.changed(group_of[record.cells[0].key], record.condition)
+        error = _score_and_write(record, rows, plan.matrix, folder, inputs_hash, seen=seen, changed=changed)
         if error is not None:
             cause = str(error) if isinstance(error, BenchError) else _unexpected(error, path.stem, folder)
             note(f"not scored: {record.system.name} on {record.task.name}: {cause}")
@@ -86,7 +98,14 @@ def keep_names(folder: RunFolder, task: Task) -> None:
 
 
 def _score_and_write(
-    record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix, folder: RunFolder, inputs: str
+    record: RecordPlan,
+    rows: Sequence[CellRow],
+    matrix: Matrix,
+    folder: RunFolder,
+    inputs: str,
+    *,
+    seen: PlanSeen | None,
+    changed: int | None,
 ) -> Exception | None:
     """Score a complete record and write it. Returns what stood in the way; raises where nothing can be written at all."""
     try:
@@ -94,7 +113,7 @@ def _score_and_write(
         notes = {
             f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
         }
-        facts, blocks = score_planned(record, tables, matrix, notes)
+        facts, blocks = score_planned(record, tables, matrix, notes, seen=seen, changed=changed)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other records are scored
         return error
     own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
@@ -118,7 +137,13 @@ def _unexpected(error: Exception, stem: str, folder: RunFolder) -> str:
 
 
 def score_planned(
-    record: RecordPlan, tables: Sequence[PredictionTable], matrix: Matrix, notes: Mapping[str, Any]
+    record: RecordPlan,
+    tables: Sequence[PredictionTable],
+    matrix: Matrix,
+    notes: Mapping[str, Any],
+    *,
+    seen: PlanSeen | None = None,
+    changed: int | None = None,
 ) -> tuple[ScoredFacts, list[Counts]]:
     """Score one planned record from its cells' tables, in the order of its cells; see :func:`bench.scoring.score_record`.
 
@@ -127,6 +152,8 @@ def score_planned(
         tables: prediction tables, one per cell, in the order of the cells.
         matrix: whose analysis plan is applied.
         notes: what adapters had to say of the fits, by fold and seed: JSON values.
+        seen: when the run's log first saw the plan; None where there is no log.
+        changed: how many clips the condition changed; None where that is not known.
     """
     by_seed: dict[int, list[PredictionTable]] = {seed: [] for seed in record.seeds}
     for cell, table in zip(record.cells, tables, strict=True):
@@ -142,19 +169,25 @@ def score_planned(
         sources=record.sources,
         matrix=matrix.name,
         matrix_hash=matrix.hash,
+        plan_seen=seen,
+        cells_code=tuple(
+            sorted({str(t.identity["code_version"]) for t in tables if "code_version" in t.identity})
+        ),
+        changed_clips=changed,
     )
     return score_record(record.task, by_seed, matrix.plan, stamp, notes)
 
 
-def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix) -> str:
+def _inputs_hash(record: RecordPlan, rows: Sequence[CellRow], matrix: Matrix, seen: PlanSeen | None) -> str:
     return hash_json(
         {
             "tables": [r.table_hash for r in rows],
             "matrix": matrix.hash,
+            "plan_seen": None if seen is None else seen.as_json(),
             "card": record.system.card.model_dump(mode="json"),
             "corpus": record.task.card.model_dump(mode="json"),
             "content": record.task.content_hash,
-            "warnings": record.task.warnings,
+            "warnings": [w.model_dump(mode="json") for w in record.task.warnings],
             "folds": record.task.folds_hash,
             "clusters": record.task.clusters,
             "labels": [label_table().names, label_table().views, label_table().places],

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
+from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json
 
@@ -51,9 +52,41 @@ class Serving:
         revision = ["--revision", self.revision] if self.revision else []
         return [
             python, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model, *revision,
-            "--served-model-name", self.served_name, "--host", "127.0.0.1", "--port", str(port),
-            *self.spec.arguments,
+            "--served-model-name", self._base_name, "--host", "127.0.0.1", "--port", str(port),
+            *self._lora_arguments(), *self.spec.arguments,
         ]  # fmt: skip
+
+    @property
+    def _base_name(self) -> str:
+        """The id of the model alone; with a LoRA module, requests name that module instead."""
+        lora = self.spec.lora
+        return (
+            f"{self.served_name}-without-lora" if lora and lora.name == self.served_name else self.served_name
+        )
+
+    def _lora_arguments(self) -> list[str]:
+        lora = self.spec.lora
+        if lora is None:
+            return []
+        return [
+            "--enable-lora", "--max-lora-rank", str(lora.rank), "--lora-modules", f"{lora.name}={Path(self.model) / lora.folder}",
+        ]  # fmt: skip
+
+    def require_lora(self) -> None:
+        """Raise :class:`CannotRun` unless the LoRA module that the card names lies within the model's folder."""
+        lora = self.spec.lora
+        if lora is None:
+            return
+        if not Path(self.model).is_dir():
+            raise CannotRun(
+                f"{self.served_name} is served with its LoRA module {lora.folder}, which vLLM reads from a folder, and its model is the "
+                f"hub id {self.model}: put a copy of the weights into a folder named by SERBENCH_WEIGHTS"
+            )
+        if not (Path(self.model) / lora.folder / "adapter_config.json").is_file():
+            raise CannotRun(
+                f"{Path(self.model) / lora.folder}: holds no adapter_config.json, and {self.served_name} is not what its card says without "
+                "this LoRA module; copy the whole repository of the weights"
+            )
 
 
 def serving_of(card: SystemCard, weights: Weights | None) -> Serving | None:
@@ -111,6 +144,8 @@ class Server:
                 f"SYSTEM:server=http://HOST:PORT/v1, or name the Python that has vLLM in {PYTHON_VARIABLE} "
                 "(make vllm-cpu builds one)"
             )
+        require_environment(serving.served_name, serving.spec, interpreter)
+        serving.require_lora()
         port = _free_port()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from bench.leaderboard.evidence import Evidence as Evidence
+    from bench.leaderboard.evidence import read_evidence as read_evidence
+    from bench.leaderboard.history import history_of as history_of
     from bench.leaderboard.publication import Board as Board
     from bench.leaderboard.publication import Publication as Publication
     from bench.leaderboard.publishing import Added as Added
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "evidence": ["Evidence", "read_evidence"],
+        "history": ["history_of"],
         "publication": ["Board", "Publication"],
         "publishing": ["Added", "add_run", "retract"],
         "validation": ["Badge", "BoardProblem", "BoardRecord", "Validation", "validate"],

@@ -11,6 +11,7 @@ from bench.scoring.comparisons import PairResult, run_family, sentence
 from bench.scoring.figures import COMPARED_METRICS
 from bench.scoring.recording import figures_code
 from bench.scoring.records import CountsKey, Record
+from bench.statistics.populations import SPEAKERS
 from bench.storage.atomic import write_text
 from bench.storage.hashing import hash_file, hash_json
 
@@ -85,7 +86,7 @@ class ComparisonCache:
                         r.facts.statistics.hash,
                         r.clusters,
                         r.has_one_seed_of_many,
-                        r.facts.model_dump(mode="json", include=DECISIVE),
+                        r.facts.model_dump(mode="json", include=DECISIVE | _decisive_beyond(r)),
                     ]
                     for r in records
                 ],
@@ -179,13 +180,18 @@ class RememberedFiles:
         return written
 
 
+def _decisive_beyond(record: Record) -> set[str]:
+    """Facts that decide as well where the plan asks for more than speakers: sentences, whether seeds matter, folds."""
+    wider = {"sentence_cells", "sentences_absent", "card", "clusters", "schema_version"}
+    return set() if record.facts.plan.population == SPEAKERS else wider
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
 def _pairing(row: dict[str, Any]) -> PairResult:
-    result = PairResult(
-        **row | {"notes": tuple(row["notes"]), "one_seed": tuple(row["one_seed"]), "sentence": ""}
-    )
+    listed = {name: tuple(row[name]) for name in ("notes", "one_seed", "population_lacking")}
+    result = PairResult(**row | listed | {"sentence": ""})
     object.__setattr__(result, "sentence", sentence(result))
     return result

@@ -18,14 +18,16 @@ from bench.corpora.naming import read_marks, write_marks
 from bench.corpora.prepared import find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, DataError, UsageError
+from bench.leaderboard.nameless import drop_names
 from bench.leaderboard.publication import Publication
 from bench.leaderboard.published_record import Publishable, renamed_fit, write_publishable
 from bench.leaderboard.scrubbed_records import require_clean_json
+from bench.leaderboard.superseding import superseded
 from bench.scoring.counting import CountedParts
 from bench.scoring.figures import Figures
-from bench.scoring.record_schema import SCHEMA_VERSION, ClusterFold, RecordFacts
+from bench.scoring.record_schema import SCHEMA_VERSION, RecordFacts
 from bench.scoring.recording import RecordStamp, figures_code, score_record
-from bench.scoring.records import Counts, Record, read_facts, read_record, write_record
+from bench.scoring.records import read_facts
 from bench.scoring.rescoring import cells_with_clip_ids, from_tables, rebuilt, tables_by_seed
 from bench.storage.atomic import write_json
 from bench.storage.bounded_files import bounded_json
@@ -43,7 +45,7 @@ FOLLOWS = (
         "schema_version", "figures_code", "audio", "table", "tables", "inputs_hash", "blocks", "statistics", "notes",
         "corpus_card", "title", "clips", "speakers", "folds", "labels_offered", "publishable", "obstacles", "contamination",
         "warnings", "badges", "leaks", "variants", "layer_curve", "layer_curve_valence", "layer_curve_arousal",
-        "layer_curve_dominance",
+        "layer_curve_dominance", "training_labels", "chance",
     }
 )  # fmt: skip
 """Facts that follow from tables, labels and cards by the present code."""
@@ -51,7 +53,7 @@ TAKEN_OVER = frozenset(
     (
         "system", "task", "protocol", "training", "learnt_view", "track", "condition", "train_condition", "sources", "family", "corpus",
         "pool", "language", "synthetic", "limited", "seeds", "cluster", "matrix", "matrix_hash", "plan", "imported", "card",
-        "system_identity", "weights_hash", "code_version", "folds_hash", "content_hash",
+        "system_identity", "weights_hash", "code_version", "folds_hash", "content_hash", "plan_seen", "cells_code", "changed_clips",
     )
 )  # fmt: skip
 """Facts of who answered what under which plan: these stay as they are. Every fact is one or the other, which a test holds."""
@@ -120,13 +122,29 @@ def _publication(publication: Publication, tasks: RebuiltTasks) -> Iterator[Conv
         if made is not None:
             marks[made.corpus_language] = made.names.marks
         yield outcome
-    for path in sorted(folder.superseded.glob("*.json")):
-        yield _without_names(path)
+    yield from _earlier_versions(publication)
     if marks:
         write_marks(folder.copies, marks)
     _remove_tables(publication)
     if publication.seal_path.is_file():
         publication.seal()
+
+
+def _earlier_versions(publication: Publication) -> Iterator[Converted]:
+    """Take names on which guesses can be tried out of what was replaced earlier, and seal it again."""
+    for earlier in superseded(publication):
+        done = [_nameless(path) for path in earlier.record_paths()]
+        if earlier.seal_path.is_file() and any(c.state == "nameless" for c in done):
+            earlier.seal()
+        yield from done
+    yield from (_nameless(path) for path in sorted(publication.folder.superseded.glob("*.json")))
+
+
+def _nameless(path: Path) -> Converted:
+    try:
+        return Converted(path, "nameless" if drop_names(path) else "as it was")
+    except BenchError as error:
+        return Converted(path, "left", str(error))
 
 
 def _record(
@@ -194,44 +212,6 @@ def _own_folds(facts: RecordFacts, task: Task) -> Mapping[str, Any]:
         return facts.notes
     own = {published: name for name, published in task.names.folds([f.name for f in task.folds]).items()}
     return {renamed_fit(fit, own): noted for fit, noted in facts.notes.items()}
-
-
-def _without_names(path: Path) -> Converted:
-    """Take the names of clusters and speakers out of a record that was set aside: it is compared with nothing any more."""
-    try:
-        record = read_record(path)
-    except BenchError as error:
-        return Converted(path, "left", str(error))
-    facts = record.facts
-    names = [*facts.cluster_names(), *facts.speaker_names]
-    nameless = {name: f"{i:016x}" for i, name in enumerate(dict.fromkeys(names))}
-    if all(name == plain for name, plain in nameless.items()):
-        return Converted(path, "as it was")
-    slices = tuple(
-        s.model_copy(update={"group": nameless.get(s.group, s.group)}) if s.axis == "speaker" else s
-        for s in facts.slices
-    )
-    gaps = tuple(
-        g.model_copy(
-            update={end: nameless.get(getattr(g, end), getattr(g, end)) for end in ("best", "worst")}
-        )
-        if g.axis == "speaker"
-        else g
-        for g in facts.gaps
-    )
-    found = {
-        "clusters": tuple(ClusterFold(name=nameless[c.name], fold=c.fold) for c in facts.clusters),
-        "speaker_names": tuple(nameless[s] for s in facts.speaker_names),
-        "slices": slices,
-        "gaps": gaps,
-    }
-    update = {k: v for k, v in found.items() if k in facts.model_fields_set}
-    write_record(path, facts.model_copy(update=update), _all_blocks(record))
-    return Converted(path, "nameless")
-
-
-def _all_blocks(record: Record) -> list[Counts]:
-    return [*record.blocks, *record.slices]
 
 
 def _scrub_beside(publication: Publication, scrubber: Scrubber) -> None:

@@ -34,7 +34,7 @@ class BoardRules(Strict):
 
 @dataclass(frozen=True)
 class Publication:
-    """One published run: ``records/``, ``tables/``, ``matrix.json``, ``copies.json``, the seal, and what was retracted."""
+    """One published run: ``records/``, ``tables/``, ``matrix.json`` with its plan log and outcomes, ``copies.json``, the seal, retractions."""
 
     folder: RunFolder
 
@@ -52,6 +52,11 @@ class Publication:
     def retractions_path(self) -> Path:
         """``retracted.json``: why records no longer stand, by file stem."""
         return self.folder.root / "retracted.json"
+
+    @property
+    def outcomes_path(self) -> Path:
+        """``outcomes.json``: what became of every record that was planned."""
+        return self.folder.root / "outcomes.json"
 
     def require_own_files(self) -> None:
         """Raise :class:`DataError` unless it has the name of a publication and nothing in it is a link to elsewhere."""
@@ -71,9 +76,17 @@ class Publication:
     def files(self) -> dict[str, str]:
         """Hash every file that the seal covers, by path within the publication."""
         root = self.folder.root
-        paths = [self.folder.matrix, self.folder.sidecar, self.folder.copies]
+        paths = [
+            self.folder.matrix,
+            self.folder.sidecar,
+            self.folder.copies,
+            self.folder.plan_log,
+            self.outcomes_path,
+        ]
         for part in (self.folder.records, self.folder.tables):
             paths += sorted(part.glob("*")) if part.is_dir() else []
+        # What was superseded has seals of its own: that one of them is gone shows here.
+        paths += sorted(self.folder.superseded.glob(f"*/{self.seal_path.name}"))
         return {p.relative_to(root).as_posix(): hash_file(p) for p in paths if p.is_file()}
 
     def seal(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora.naming import CorpusNames
-from bench.leaderboard.scrubbed_records import require_clean, scrubbed_facts
+from bench.leaderboard.scrubbed_records import part_as_json, part_from_json, require_clean, scrubbed_facts
 from bench.scoring.published_tables import CellTable, cells_of_run, clip_namer, write_published
 from bench.scoring.record_schema import ClusterFold, PublishedTable, ScoredFacts
 from bench.scoring.records import Counts, read_record, said_by, write_record
@@ -101,7 +101,10 @@ def _renamed(facts: ScoredFacts, folds: Mapping[str, str], clip_name: Mapping[st
         "clusters": tuple(ClusterFold(name=c.name, fold=folds[c.fold]) for c in facts.clusters),
         "notes": {renamed_fit(k, folds): _each(v, text) for k, v in facts.notes.items()},
         "leaks": tuple(x.model_copy(update={"fold": folds.get(x.fold, x.fold)}) for x in facts.leaks),
-        "warnings": tuple(text(w) for w in facts.warnings),
+        "training_labels": tuple(
+            t.model_copy(update={"fold": folds.get(t.fold, t.fold)}) for t in facts.training_labels
+        ),
+        "warnings": part_from_json(facts, "warnings", _each(part_as_json(facts, "warnings"), text)),
         "obstacles": tuple(text(o) for o in facts.obstacles),
     }
     return {k: v for k, v in renamed.items() if k in facts.model_fields_set}

@@ -13,9 +13,12 @@ from bench.corpora.copies import CopyMarks
 from bench.corpora.naming import names_of_run, write_marks
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.conversion import rescored
+from bench.leaderboard.outcomes import note_outcomes
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.published_record import Publishable, publishable, write_publishable
 from bench.leaderboard.scrubbed_records import require_clean_json
+from bench.leaderboard.superseding import keep_superseded
+from bench.scoring.outcomes import RecordOutcome, place_of
 from bench.scoring.record_schema import KEYED_SINCE, RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
@@ -28,11 +31,14 @@ from bench.tasks.rebuilding import RebuiltTasks
 
 @dataclass(frozen=True)
 class Added:
-    """What was published, and what could not be: file stems with the reason."""
+    """What was published, what could not be (file stems with the reason), and what became of all that was planned."""
 
     publication: Publication
     published: tuple[str, ...]
     left_out: dict[str, str]
+    outcomes: tuple[RecordOutcome, ...] = ()
+    superseded: tuple[str, ...] = ()
+    """Records that were replaced, and are kept as the cell's history."""
 
 
 def add_run(
@@ -44,7 +50,8 @@ def add_run(
     must not leave this machine is taken out of all texts. The run itself stays as it is.
 
     Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
-    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay.
+    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay, and
+    records that are replaced are kept under ``superseded/``.
 
     Args:
         run: folder of a finished run.
@@ -84,28 +91,31 @@ def add_run(
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
+    unpublished = {place_of(facts[p]): left_out[p.stem] for p in paths if p.stem in left_out}
     if run.resolve() == target.folder.root.resolve():
         if left_out:
             raise DataError(
                 f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
             )
         require_published(paths, facts)
+        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
         target.seal()  # published folders that were made by copying
-        return Added(target, tuple(p.stem for p in chosen), {})
+        return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
     scrubber = Scrubber.of_this_machine([run.absolute()])
-    plain = scrubbed_matrix(source.matrix, described, scrubber)
     with clear_os_errors(target.folder.root), _staged(target) as staging:
         marks: dict[str, CopyMarks] = {}
         for path in chosen:
             made = _made(path, facts[path], source, data)
             write_publishable(made, staging, scrubber, tables=tables)
             marks[made.corpus_language] = made.names.marks
-        write_json(staging.matrix, plain)
-        if source.sidecar.is_file():
-            write_json(staging.sidecar, scrubber.json(bounded_json(source.sidecar)))
         write_marks(staging.copies, marks)
+        _write_beside(source, staging, described, scrubber)
+        outcomes = note_outcomes(source, Publication(staging), described, list(facts.values()), unpublished)
+        _scrub_file(Publication(staging).outcomes_path, scrubber)
+        fresh = [staging.records / p.name for p in chosen]
+        superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
     target.seal()
-    return Added(target, tuple(p.stem for p in chosen), left_out)
+    return Added(target, tuple(p.stem for p in chosen), left_out, outcomes, superseded)
 
 
 def require_published(paths: Sequence[Path], facts: Mapping[Path, RecordFacts]) -> None:
@@ -149,6 +159,22 @@ def _made(path: Path, facts: RecordFacts, source: RunFolder, data: Sequence[Path
     return publishable(path, source.tables, names)
 
 
+def _write_beside(
+    source: RunFolder, staging: RunFolder, described: Mapping[str, Any], scrubber: Scrubber
+) -> None:
+    """Write what lies beside the records: the matrix, times and hardware, and the log of its plans, which is as it is or not at all."""
+    write_json(staging.matrix, scrubbed_matrix(source.matrix, described, scrubber))
+    if source.sidecar.is_file():
+        write_json(staging.sidecar, scrubber.json(bounded_json(source.sidecar)))
+    if source.plan_log.is_file():
+        require_clean_json(source.plan_log, bounded_json(source.plan_log), "", scrubber)
+        shutil.copyfile(source.plan_log, staging.plan_log)
+
+
+def _scrub_file(path: Path, scrubber: Scrubber) -> None:
+    write_json(path, scrubber.json(bounded_json(path)))
+
+
 @contextmanager
 def _staged(target: Publication) -> Iterator[RunFolder]:
     """Give a folder to write a publication into; only when all of it is written does it take the place of what was there."""
@@ -161,6 +187,8 @@ def _staged(target: Publication) -> Iterator[RunFolder]:
         root.mkdir(exist_ok=True)
         for part in (target.folder.records, target.folder.tables):
             shutil.rmtree(part, ignore_errors=True)
+        for file in (target.folder.sidecar, target.folder.plan_log):
+            file.unlink(missing_ok=True)
         for part in sorted(staging.root.iterdir()):
             part.replace(root / part.name)
     finally:

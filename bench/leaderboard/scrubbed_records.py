@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bench.errors import DataError
 from bench.scoring.record_schema import CountedFacts
@@ -31,21 +32,40 @@ def scrubbed_facts(path: Path, facts: AnyFacts, scrubber: Scrubber) -> AnyFacts:
     """
     update: dict[str, Any] = {}
     for name in (n for n in FREE if n in facts.model_fields_set):
-        part = getattr(facts, name)
-        plain = part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
+        plain = part_as_json(facts, name)
         found = list(scrubber.places(plain, name))
         if not found:
             continue
         if lasting := next((p for p in found if p.where in _NAMES), None):
             raise _cannot(path, lasting)
         try:
-            clean = scrubber.json(plain)
-            update[name] = (
-                type(part).model_validate(clean) if isinstance(part, BaseModel) else type(part)(clean)
-            )
+            update[name] = part_from_json(facts, name, scrubber.json(plain))
         except (ValidationError, ValueError):
             raise _cannot(path, found[0]) from None
     return facts.model_copy(update=update)
+
+
+def part_as_json(facts: CountedFacts, name: str) -> Any:
+    """One part of a record as JSON values, with what it leaves to its defaults."""
+    return facts.model_dump(mode="json", by_alias=True, include={name})[name]
+
+
+def part_from_json(facts: CountedFacts, name: str, value: Any) -> Any:
+    """The same part, read from JSON values.
+
+    Args:
+        facts: whose part it is; a card stays of its own kind.
+        name: of the part.
+        value: JSON.
+
+    Raises:
+        ValidationError: the part cannot hold it.
+    """
+    part = getattr(facts, name)
+    if isinstance(part, BaseModel):
+        return type(part).model_validate(value)
+    kind: Any = type(facts).model_fields[name].annotation
+    return TypeAdapter(kind).validate_json(json.dumps(value))
 
 
 def require_clean(path: Path, facts: CountedFacts, scrubber: Scrubber) -> None:
@@ -60,8 +80,7 @@ def require_clean(path: Path, facts: CountedFacts, scrubber: Scrubber) -> None:
         DataError: the sentence names the place.
     """
     for name in sorted(facts.model_fields_set - set(FREE)):
-        part = facts.model_dump(mode="json", by_alias=True, include={name})
-        if found := next(scrubber.places(part), None):
+        if found := next(scrubber.places(facts.model_dump(mode="json", by_alias=True, include={name})), None):
             raise _cannot(path, found)
 
 
@@ -76,8 +95,8 @@ def require_clean_json(path: Path, value: Any, where: str, scrubber: Scrubber) -
     """
     if found := next(scrubber.places(value, where), None):
         raise DataError(
-            f"{path}: {found.where} holds {found.kind}, and its hash is in every record, so it cannot be taken out; write it relative to "
-            "the matrix file and run again with the same --out: what is finished is kept"
+            f"{path}: {found.where} holds {found.kind}, which hashes of what is published cover, so it cannot be taken out; write it "
+            "relative to the matrix file, and run again with another --out: features and stored replies are kept"
         )
 
 

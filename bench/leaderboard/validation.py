@@ -11,9 +11,15 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import BenchError, DataError
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.lazy_records import stored_record
+from bench.leaderboard.outcomes import where_else
+from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Board, Publication, plan_of
+from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
 from bench.leaderboard.same_names import naming_fault
+from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import require_possible, require_tables
+from bench.scoring.outcomes import RecordOutcome
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Record, read_facts, read_record
@@ -29,7 +35,7 @@ BADGES: Mapping[Badge, str] = {
     "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
-BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor")
+BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor", "population")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
 MOST_TIMES = 100
@@ -45,6 +51,7 @@ class BoardRecord:
     record: Record
     badge: Badge
     retracted: str = ""
+    registration: RegistrationCheck = NOT_REGISTERED
 
     @property
     def imported(self) -> bool:
@@ -62,6 +69,9 @@ class BoardRecord:
             "badge": self.badge,
             "imported": self.imported,
             "retracted": self.retracted,
+            "pre_registered": self.registration.shown,
+            "registration": self.registration.words,
+            "plan": plan_words(facts),
         }
 
 
@@ -84,6 +94,8 @@ class Validation:
 
     records: tuple[BoardRecord, ...]
     problems: tuple[BoardProblem, ...]
+    outcomes: tuple[RecordOutcome, ...] = ()
+    """What became of every record that the publications planned; those of a publication that is refused are not told."""
 
     @property
     def standing(self) -> list[Record]:
@@ -134,7 +146,9 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
     believed = Believed(cache)
     records: list[BoardRecord] = []
     problems: list[BoardProblem] = []
+    outcomes: list[RecordOutcome] = []
     corpora = corpora_at_hand(board.root, data)
+    registrations = Registrations(board.root)
     for publication in board.publications():
         try:
             publication.require_own_files()
@@ -145,20 +159,27 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
             continue
         if fault := publication.broken_seal():
             problems.append(BoardProblem(publication.name, "", fault))
+        plans = PublishedPlans(publication, described)
+        problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
+        problems += [BoardProblem(publication.name, stem, said) for stem, said in superseded_faults(publication, believed.record)]  # fmt: skip
         tasks = RebuiltTasks(corpora, None)
         for path in publication.record_paths():
             try:
                 record, badge = _check(
                     path, publication, described, believed, tasks, {c.card.name for c in corpora}
                 )
+                plans.require(path, record.facts)
             except BenchError as error:
                 problems.append(BoardProblem(publication.name, path.stem, str(error)))
             else:
-                records.append(
-                    BoardRecord(publication.name, path, record, badge, retracted.get(path.stem, ""))
-                )
+                registered = registrations.of(record.facts, publication.folder.tables)
+                why = retracted.get(path.stem, "")
+                records.append(BoardRecord(publication.name, path, record, badge, why, registered))
+        outcomes += plans.outcomes(
+            [(r.record.facts, r.retracted) for r in records if r.publication == publication.name]
+        )
     problems += _disagreements(records)
-    return Validation(tuple(records), tuple(problems))
+    return Validation(tuple(records), tuple(problems), tuple(where_else(outcomes)))
 
 
 def _described(publication: Publication) -> Mapping[str, Any]:
@@ -222,8 +243,7 @@ def _check(
     require_bounded_statistics(
         path,
         seeds=len(facts.seeds),
-        clusters=max(len(facts.clusters), len(facts.speaker_names)),
-        blocks=[(len(b.labels), len(b.sums or ())) for b in facts.blocks],
+        blocks=[(len(facts.cluster_names(b.axis)), len(b.labels), len(b.sums or ())) for b in facts.blocks],
     )
     try:
         record = believed.record(path, facts)

@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.audio.conditions import CLEAN
 from bench.errors import CannotSeparate
+from bench.scoring.equal_fits import what_differs
 from bench.scoring.figures import COMPARED_METRICS, metrics_of
 from bench.scoring.record_schema import Gap
 from bench.scoring.records import Record
@@ -113,11 +115,16 @@ def by_language(records: Iterable[Record]) -> tuple[list[Macro], list[AcrossGap]
 
 
 def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
-    """How far apart a system's conditions of one task lie: the same clips and clusters, so their error is a paired one."""
+    """How far apart a system's conditions of one task lie: the same fits on the same clips, so their error is a paired one.
+
+    Conditions that were answered by other fits are left out, and counted.
+    """
     gaps = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "task")).items():
         level = members[0].facts.plan.level
-        same = [r for r in members if r.clusters == members[0].clusters]
+        # The clean score is what the others are held against; without one, whichever stands first.
+        first = next((r for r in members if r.facts.condition == CLEAN), members[0])
+        same = [r for r in members if not what_differs(r, first)]
         for subject in _subjects(same) if len(same) > 1 else ():
             blocks = {r.facts.condition: b for r in same if (b := subject.block(r)) is not None}
             metric = metric_named(subject.metric)
@@ -131,7 +138,8 @@ def by_condition(records: Iterable[Record]) -> list[AcrossGap]:
                 low, high, method = gap_interval(metric, [blocks[c].averaged for c in values], level)
             except CannotSeparate as error:
                 method = f"none: {error}"
-            gap = gap_of("condition", _named(subject), values, (low, high, method))
+            others = len(members) - len(same)
+            gap = gap_of("condition", _named(subject), values, (low, high, method), others)
             system, track, protocol, training, task = key
             gaps.append(AcrossGap(system, track, protocol, training, "", task, gap))
     return gaps

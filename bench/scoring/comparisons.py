@@ -1,7 +1,8 @@
-"""Which systems are compared with which, as the plan fixed it, and what the tests say, in words."""
+"""Which systems are compared with which, as the plan has it, and what the tests say, in words."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +14,13 @@ import numpy as np
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.scoring.figures import COMPARED_METRICS, metrics_of
-from bench.scoring.records import Counts, CountsKey, Record
+from bench.scoring.records import Counts, CountsKey, Record, thin_classes
+from bench.scoring.wider_verdicts import wider_verdict
 from bench.statistics.additive import metric_named, value
+from bench.statistics.families import Comparison
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
-from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.paired_tests import compare_family
+from bench.statistics.populations import SPEAKERS, population_words
 from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
 
@@ -39,6 +43,10 @@ class PairResult:
     All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
     drawn anew (:mod:`bench.statistics.seed_variance`), None where neither system has two seeds. ``one_seed`` names the systems of which nothing is
     known but one seed, although another would answer differently; the interval takes them as they are.
+
+    ``drawn`` says what clusters are (speakers, sessions, dialogues), ``population`` is what ``verdict`` speaks of. Where the plan asks for more than speakers, ``population_low`` and ``population_high`` are
+    the interval over as much of that as is known (``population_lacking`` says what is not), and a verdict stands only where it holds
+    there for all pairs of the family at once.
     """
 
     system_a: str
@@ -79,10 +87,17 @@ class PairResult:
     one_seed: tuple[str, ...]
     unit: str
     notes: tuple[str, ...]
+    standard_error: float = math.nan
+    drawn: str = "clusters"
+    population: str = SPEAKERS
+    population_low: float | None = None
+    population_high: float | None = None
+    population_lacking: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**asdict(self), "one_seed": list(self.one_seed), "notes": list(self.notes)}
+        listed = ("one_seed", "notes", "population_lacking")
+        return {**asdict(self), **{n: list(getattr(self, n)) for n in listed}}
 
     def turned(self) -> PairResult:
         """The same pairing seen from B."""
@@ -95,6 +110,7 @@ class PairResult:
             "verdict": opposite.get(self.verdict, self.verdict),
             "seeds_a": self.seeds_b, "seeds_b": self.seeds_a,
             "redrawn_low": _negative(self.redrawn_high), "redrawn_high": _negative(self.redrawn_low),
+            "population_low": _negative(self.population_high), "population_high": _negative(self.population_low),
         }  # fmt: skip
         result = replace(self, **swapped)
         return replace(result, sentence=sentence(result))
@@ -244,6 +260,7 @@ def run_family(
         raise DataError(
             f"{records[0].task}: the records of {', '.join(r.system for r in records)} were made on different clips or folds; run the matrix again"
         )
+    require_equal_offers(name, records)
     shared = [b.key for b in records[0].blocks if b.rows == "all" and all(r.block(*b.key) for r in records)]
     partial = [b.key for r in records for b in r.blocks if b.rows == "all" and b.key not in shared]
     results = []
@@ -256,6 +273,22 @@ def run_family(
         if member_pairs:
             results += _run_block(name, members, member_pairs, key, plan, metrics)
     return results
+
+
+def require_equal_offers(name: str, records: Sequence[Record]) -> None:
+    """Refuse to compare systems of one setting that were offered other labels: theirs are not the same questions.
+
+    Pairs across protocols are left alone, whose sentence names the protocols: a transfer offers what was learnt.
+
+    Raises:
+        DataError: with what each was offered.
+    """
+    offers = {r.facts.labels_offered: r.system for r in reversed(records)}
+    if len(offers) > 1 and len({_setting(r) for r in records}) == 1:
+        told = "; ".join(f"{system} {', '.join(labels) or 'none'}" for labels, system in offers.items())
+        raise DataError(
+            f"{records[0].task}: the systems of {name} were offered other labels ({told}), so their scores do not answer one question; run the matrix again"
+        )
 
 
 def _run_block(
@@ -300,7 +333,14 @@ def _pairing(
     size: int,
 ) -> PairResult:
     a, b, block = records[c.a], records[c.b], blocks[c.a]
+    wider = wider_verdict(c, size, (a, blocks[c.a]), (b, blocks[c.b]))
     redrawn = redrawn_interval(c, seeds[c.a], seeds[c.b]) or (None, None)
+    thin = (
+        thin_classes(block, f"{a.facts.cluster}s")
+        if metric in ("ua", "macro_f1") and a.unit != "clips"
+        else ()
+    )
+    notes = (*wider.notes, *thin)
     leaking = ", ".join(dict.fromkeys(f"{x.kind}s" for r in (a, b) for x in r.facts.leaks))
     result = PairResult(
         system_a=a.system,
@@ -325,7 +365,7 @@ def _pairing(
         p_holm=c.p_holm,
         p_adjusted=c.p_adjusted,
         smallest_p=c.smallest_p,
-        verdict=NO_VERDICT if leaking else c.verdict,
+        verdict=NO_VERDICT if leaking else wider.verdict,
         sentence="",
         family=name,
         family_size=size,
@@ -338,9 +378,15 @@ def _pairing(
         seeds_b=len(blocks[c.b].values),
         redrawn_low=redrawn[0],
         redrawn_high=redrawn[1],
+        standard_error=c.standard_error,
+        drawn=f"{a.facts.cluster}s",
+        population=wider.population,
+        population_low=wider.low,
+        population_high=wider.high,
+        population_lacking=wider.lacking,
         one_seed=tuple(r.system for r in (a, b) if r.has_one_seed_of_many),
         unit=a.unit,
-        notes=(*c.notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else c.notes,
+        notes=(*notes, f"official split leaks {leaking}: {NO_VERDICT}") if leaking else notes,
     )
     return replace(result, sentence=sentence(result))
 
@@ -351,8 +397,8 @@ def sentence(p: PairResult) -> str:
     unit = "points of " + p.metric.upper().replace("_", "-") if percent else f"of CCC ({p.dimension})"
     ahead, behind = (p.system_a, p.system_b) if p.difference >= 0 else (p.system_b, p.system_a)
     low, high = (p.low, p.high) if p.difference >= 0 else (-p.high, -p.low)
-    size = f"{_figure(abs(p.difference), percent)} {unit}"
-    spread = f"{100 * p.level:g} % interval {_figure(low, percent)} to {_figure(high, percent)}"
+    size = f"{difference_figure(abs(p.difference), percent)} {unit}"
+    spread = f"{100 * p.level:g} % interval {difference_figure(low, percent)} to {difference_figure(high, percent)}"
     test = f"adjusted p = {p.p_adjusted:.2g}"
     if p.verdict in {"better", "worse"}:
         outcome = f"{ahead} beats {behind} by {size}, {spread}, {test}"
@@ -381,21 +427,30 @@ def sentence(p: PairResult) -> str:
     kind = "clips taken as independent, which overstates certainty" if p.unit == "clips" else "clusters"
     usual = {"", "within", "clean"}
     setting = ", ".join(x for x in (p.protocol, p.training, p.condition) if x not in usual)
-    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}), {outcome}."
+    if p.population_low is not None and p.population_high is not None:
+        low, high = (
+            (p.population_low, p.population_high)
+            if p.difference >= 0
+            else (-p.population_high, -p.population_low)
+        )
+        outcome += f". Over this population its {100 * p.level:g} % interval is {difference_figure(low, percent)} to {difference_figure(high, percent)}"
+    spoken = population_words(p.population, clusters=p.drawn)
+    outcome += "".join(f". Not known: {text}" for text in p.population_lacking)
+    return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}; {spoken}), {outcome}."
 
 
 def _redrawn(p: PairResult, percent: bool) -> str:
     assert p.redrawn_low is not None
     assert p.redrawn_high is not None
     low, high = (p.redrawn_low, p.redrawn_high) if p.difference >= 0 else (-p.redrawn_high, -p.redrawn_low)
-    return f"{_figure(low, percent)} to {_figure(high, percent)}"
+    return f"{difference_figure(low, percent)} to {difference_figure(high, percent)}"
 
 
 def _negative(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _figure(value: float, percent: bool) -> str:
+def difference_figure(value: float, percent: bool) -> str:
     """Write a difference in points or in CCC, with a true minus sign."""
     return (f"{100 * value:.1f}" if percent else f"{value:.2f}").replace("-", "−")
 
@@ -413,11 +468,6 @@ class PairedDifference:
     def shown(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-def same_clips(a: Record, b: Record) -> bool:
-    """Whether two records were scored on the same clips in the same clusters, so that their sums pair up."""
-    return a.clusters == b.clusters and a.facts.content_hash == b.facts.content_hash
 
 
 def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> PairedDifference | None:

@@ -18,8 +18,9 @@ from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.scoring.human_reference import human_references
 from bench.scoring.predictions import PredictionTable
 from bench.scoring.record_schema import AxisDescription, ClusterFold
-from bench.scoring.records import LISTENER, MOMENTS, Counts
+from bench.scoring.records import LISTENER, MOMENTS, SENTENCE, Counts
 from bench.scoring.segment_answers import put_together
+from bench.scoring.sentences import SentenceCells, sentence_cells
 from bench.scoring.subgroups import SubgroupAxis, axes_of
 from bench.statistics.additive import (
     calibration_statistics,
@@ -47,6 +48,9 @@ class CountedParts(TypedDict):
 
     clusters: tuple[ClusterFold, ...]
     speaker_names: tuple[str, ...]
+    sentence_names: tuple[str, ...]
+    sentence_cells: tuple[tuple[int, int], ...]
+    sentences_absent: str
     axes: tuple[AxisDescription, ...]
     statuses: dict[str, int]
     coverage: float
@@ -59,6 +63,7 @@ class Counted:
     clusters: tuple[str, ...]
     folds: tuple[str, ...]
     speaker_names: tuple[str, ...]
+    sentences: SentenceCells
     axes: tuple[SubgroupAxis, ...]
     statuses: Mapping[str, int]
     blocks: tuple[Counts, ...]
@@ -76,6 +81,9 @@ class Counted:
                 ClusterFold(name=n, fold=f) for n, f in zip(self.clusters, self.folds, strict=True)
             ),
             speaker_names=self.speaker_names,
+            sentence_names=self.sentences.names,
+            sentence_cells=self.sentences.cells,
+            sentences_absent=self.sentences.absent,
             axes=tuple(a.described() for a in self.axes),
             statuses=dict(self.statuses),
             coverage=self.coverage,
@@ -115,6 +123,8 @@ def count_all(
     for f, part in enumerate(task.folds):
         fold_of[cluster_of[part.test]] = f
     axes = () if by_clip else tuple(axes_of(task, naming))
+    sentences = SentenceCells() if by_clip else sentence_cells(task, cluster_of, naming)
+    views = {task.view, plan.primary_view}
     statuses = Counter(s for seed in seeds for s in seed.statuses)
     blocks = count(task, seeds, cluster_of, len(clusters))
     if not by_clip:
@@ -123,13 +133,15 @@ def count_all(
         clusters=tuple(clusters),
         folds=tuple(task.folds[f].name for f in fold_of),
         speaker_names=next((a.groups for a in axes if a.name == "speaker"), ()),
+        sentences=sentences,
         axes=axes,
         statuses={s: statuses[s] for s in STATUSES if statuses[s]},
         blocks=tuple(blocks),
         slices=()
         if by_clip
         else tuple(
-            count_slices(task, seeds, cluster_of, len(clusters), axes, {task.view, plan.primary_view})
+            count_slices(task, seeds, cluster_of, len(clusters), axes, views)
+            + count_sentences(task, seeds, sentences, views)
             + count_listeners(task, len(seeds), place, naming)
         ),
     )
@@ -381,6 +393,28 @@ def count_slices(
                 replace(whole, values=v, axis=axis.name, group=g) for g, v in zip(groups, parts, strict=True)
             ]
     return blocks
+
+
+def count_sentences(
+    task: Task, seeds: Sequence[PredictionTable], sentences: SentenceCells, views: Collection[str]
+) -> list[Counts]:
+    """Count over cells of cluster and sentence: all rows, an answer outside the view wrong.
+
+    Args:
+        task: what was answered, segments put together.
+        seeds: one table per seed, in the task's row order.
+        sentences: the cells.
+        views: the views to count in.
+
+    Returns:
+        A block per view and dimension, (seeds, cells, …); none where no cells are known.
+    """
+    if sentences.codes is None:
+        return []
+    whole = count(
+        task, seeds, sentences.codes, len(sentences.cells), views=views, outsides=("wrong",), kinds=("all",)
+    )
+    return [replace(block, axis=SENTENCE) for block in whole]
 
 
 def _confusions(

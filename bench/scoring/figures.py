@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,20 @@ from bench.scoring.record_schema import (
     ChanceLine,
     CountedFacts,
     Gap,
+    GuessLevel,
     ListenerScore,
     ScoreRow,
     SubgroupScore,
 )
-from bench.scoring.records import LISTENER, Counts, unit_of
+from bench.scoring.records import LISTENER, Counts, thin_classes, unit_of
+from bench.scoring.reference_levels import reference_levels
+from bench.scoring.sentences import cells_of, crossed_table
 from bench.scoring.subgroups import slice_figures
-from bench.statistics.additive import value
+from bench.statistics.additive import metric_named, value
 from bench.statistics.categorical import chance
-from bench.statistics.intervals import interval
+from bench.statistics.intervals import interval, mean_interval, score_interval
+from bench.statistics.populations import SPEAKERS
+from bench.statistics.two_way import population_error
 from bench.storage.hashing import hash_json
 
 CATEGORY_METRICS = ("ua", "wa", "macro_f1")
@@ -49,7 +55,7 @@ class Figures:
     scores_hash: str
     slices: tuple[SubgroupScore, ...]
     gaps: tuple[Gap, ...]
-    chance: tuple[ChanceLine, ...]
+    reference_levels: tuple[GuessLevel, ...]
     human: tuple[ListenerScore, ...]
 
 
@@ -76,12 +82,14 @@ def figures(facts: CountedFacts, blocks: Sequence[Counts], sliced: Sequence[Coun
     folds = sorted({c.fold for c in facts.clusters})
     fold_of = [folds.index(c.fold) for c in facts.clusters]
     scores = [
-        s
+        s.model_copy(
+            update=_beyond(s, metric, b, cells_of(b, sliced), facts) | _by_speaker(metric, b, sliced, facts)
+        )
         for b in blocks
         for metric in metrics_of(b.target)
         if (s := score_block(b, metric, metric, fold_of, facts)) is not None
     ]
-    scores += _means(blocks, fold_of, facts)
+    scores += _means(blocks, sliced, fold_of, facts)
     slices, gaps = slice_figures(facts, blocks, sliced)
     return Figures(
         scores=tuple(scores),
@@ -89,7 +97,7 @@ def figures(facts: CountedFacts, blocks: Sequence[Counts], sliced: Sequence[Coun
         # A row per speaker is for those who ask: with thousands of them it would drown the rest.
         slices=tuple(s for s in slices if s.axis != "speaker"),
         gaps=tuple(gaps),
-        chance=tuple(chance_lines(blocks)),
+        reference_levels=tuple(reference_levels(facts, blocks)),
         human=tuple(human_scores(sliced, fold_of, facts)),
     )
 
@@ -138,6 +146,8 @@ def score_block(
         low, high, method, notes = ci.low, ci.high, ci.method, notes + ci.notes
     except CannotSeparate as error:
         method = f"none: {error}"
+    if computed in ("ua", "macro_f1") and facts.cluster != "clip":
+        notes += thin_classes(block, f"{facts.cluster}s")
     per_seed = _finite(value(computed, block.values.sum(axis=1)))
     by_fold = _finite(value(computed, folded))
     return ScoreRow(
@@ -168,7 +178,44 @@ def score_block(
     )
 
 
-def _means(blocks: Sequence[Counts], fold_of: Sequence[int], facts: CountedFacts) -> list[ScoreRow]:
+def _beyond(
+    row: ScoreRow, metric: str, block: Counts, cells: Counts | None, facts: CountedFacts
+) -> dict[str, Any]:
+    """What a row says of the plan's population: an interval never narrower than that over speakers, and what is not known."""
+    population = facts.plan.population
+    if population == SPEAKERS or row.low is None or row.high is None:
+        return {"population": SPEAKERS}
+    try:
+        found = population_error(metric, population, [crossed_table(facts, block, cells)])
+    except CannotSeparate as error:
+        return {"population": SPEAKERS, "population_lacking": (str(error),)}
+    if found.population == SPEAKERS:
+        return {"population": SPEAKERS, "population_lacking": found.lacking}
+    low, high = score_interval(metric_named(metric), found.jackknifed, facts.plan.level, found.degrees)
+    return {
+        "population": found.population,
+        "population_low": min(low, row.low),
+        "population_high": max(high, row.high),
+        "population_lacking": found.lacking,
+    }
+
+
+def _by_speaker(
+    metric: str, block: Counts, sliced: Sequence[Counts], facts: CountedFacts
+) -> dict[str, float | None]:
+    """UA of each speaker alone, averaged over speakers, with Student's t interval."""
+    own = next((b for b in sliced if b.axis == "speaker" and b.key == block.key), None)
+    if metric != "ua" or (own is None and facts.cluster != "speaker"):
+        return {}
+    values = value(metric, (own or block).averaged)
+    values = values[np.isfinite(values)]
+    mean, low, high = mean_interval(values, facts.plan.level)
+    return {"by_speaker": mean, "by_speaker_low": low, "by_speaker_high": high}
+
+
+def _means(
+    blocks: Sequence[Counts], sliced: Sequence[Counts], fold_of: Sequence[int], facts: CountedFacts
+) -> list[ScoreRow]:
     """Means over dimensions, where there are at least two that have the metric."""
     scores = []
     for rows in ("all", "ok"):
@@ -180,10 +227,19 @@ def _means(blocks: Sequence[Counts], fold_of: Sequence[int], facts: CountedFacts
             together = replace(
                 with_metric[0], target=MEAN, values=np.stack([b.values for b in with_metric], axis=2)
             )
+            apart = [cells_of(b, sliced) for b in with_metric]
+            crossed = [c for c in apart if c is not None]
+            cells = (
+                replace(crossed[0], target=MEAN, values=np.stack([c.values for c in crossed], axis=2))
+                if len(crossed) == len(apart)
+                else None
+            )
             note = f"mean over {', '.join(b.target for b in with_metric)}"
             score = score_block(together, metric, f"mean_{metric}", fold_of, facts, (note,))
             if score is not None:
-                scores.append(score.model_copy(update={"clips": max(b.clips for b in with_metric)}))
+                clips = {"clips": max(b.clips for b in with_metric)}
+                beyond = _beyond(score, f"mean_{metric}", together, cells, facts)
+                scores.append(score.model_copy(update=clips | beyond))
     return scores
 
 
@@ -210,7 +266,7 @@ def human_scores(
 
 
 def chance_lines(blocks: Sequence[Counts]) -> list[ChanceLine]:
-    """What guessing scores in each view: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
+    """What schemas 1 and 2 say of guessing: 1/K of the K classes with a true clip for UA, Σ p² of their shares for WA."""
     return [
         ChanceLine(view=b.view, **{m: chance(m, b.averaged.sum(axis=0)) for m in ("ua", "wa")})
         for b in blocks

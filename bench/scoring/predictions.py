@@ -182,6 +182,18 @@ def variant_path(table: Path, name: str) -> Path:
     return table.with_name(f"{table.stem}.{digest(name)[:12]}.parquet")
 
 
+def read_identity(path: Path) -> dict[str, Any]:
+    """Read what a table says of itself, without its rows.
+
+    Raises:
+        DataError: not a prediction table.
+    """
+    try:
+        return dict(json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY]))
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a prediction table of this suite ({error})") from None
+
+
 def read_table(path: Path) -> PredictionTable:
     """Read and check a table.
 

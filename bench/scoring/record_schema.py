@@ -8,7 +8,7 @@ again says what it said.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -17,10 +17,12 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.caution import Caution, caution_in_words
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import VIEWS, View
 from bench.cards.system import ImportedCard, SystemCard, Track
@@ -28,9 +30,14 @@ from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
 from bench.storage.hashing import HASH
 
-SCHEMA_VERSION = 4
-READABLE = (1, 2, 3, 4)
-"""Schema 1 had neither slices nor the sums of votes and calibration; what it holds means the same."""
+SCHEMA_VERSION = 5
+READABLE = (1, 2, 3, 4, 5)
+"""Schema 1 had neither slices nor the sums of votes and calibration. Before schema 3 no record says when its plan was made, which
+code answered its cells, what was learnt from, nor how many clips a condition changed; its level of chance is 1/K of the true
+classes (``chance``), and its cautions are plain text. Schema 5 added populations and the axis of sentences. What they hold means
+the same."""
+PLAN_LOGGED_SINCE = 3
+"""Schema from which a record of a run says when its plan was first seen."""
 KEYED_SINCE = 4
 """Names of clusters and speakers are made under the key of the corpus's audio (:mod:`bench.corpora.naming`); before, guesses
 could be tried on them."""
@@ -40,6 +47,7 @@ Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
+CodeVersion = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
 Notes = dict[Text, dict[str, Any]]
 """What each fit noted, by its name (``fold 0 seed 1``): JSON of the adapter's own."""
 
@@ -124,6 +132,16 @@ class ScoreRow(_Part):
     seed_low: float
     seed_high: float
     fold_mean: float | None
+    by_speaker: float | None = None
+    """Mean over speakers of each speaker's own value (UA alone, over the classes he has): who has few clips weighs as much."""
+    by_speaker_low: float | None = None
+    by_speaker_high: float | None = None
+    population: Text = ""
+    """What ``population_low`` to ``population_high`` speak of, where the plan asks for more than speakers: all that is known."""
+    population_low: float | None = None
+    population_high: float | None = None
+    population_lacking: tuple[Text, ...] = ()
+    """What the plan asks for beyond that, and why it is not known."""
     clips: Count
     speakers: Count
     clusters: Count
@@ -173,9 +191,26 @@ class Gap(_Part):
 
 
 class ChanceLine(_Part):
-    """What guessing scores in a view."""
+    """1/K of the K true classes, and Σ p² of their shares, in a view: schemas 1 and 2, which did not ask what was offered."""
 
     view: Word
+    ua: Share
+    wa: Share
+
+
+class TrainingLabels(_Part):
+    """Clips by label on the training side of a test fold, to learn from or to choose on, in the labels on offer."""
+
+    fold: Word
+    clips: Annotated[dict[Word, Count], Field(max_length=1000)]
+
+
+class GuessLevel(_Part):
+    """What a rule that hears nothing scores in a view; see :mod:`bench.scoring.reference_levels`."""
+
+    rule: Literal["uniform", "prior", "majority"]
+    view: Word
+    outside: Literal["wrong", "masked"]
     ua: Share
     wa: Share
 
@@ -253,6 +288,34 @@ class ImportOrigin(_Part):
     rows: Count
 
 
+class PlanChange(_Part):
+    """What was changed of a plan, and after how many finished cells of how many there were to be.
+
+    ``what`` is a field of the analysis plan, ``systems added``, ``systems left out`` or ``seeds of SYSTEM``; the last three
+    are those of the record's own comparison family.
+    """
+
+    what: Text
+    old: Text
+    new: Text
+    cells: Count
+    of: Count
+
+
+class PlanSeen(_Part):
+    """When the plan that judges a record was first seen in its run, counted in cells: times stand in the log alone."""
+
+    plan_hash: Hash
+    cells: Count
+    """Cells that were finished in the run when this analysis plan was first seen."""
+    of: Count
+    """Those cells and the ones that the plan still asked for."""
+    logged_from: Count
+    """Cells that were finished when the run's log began: 0 unless the log was begun late."""
+    changes: Annotated[tuple[PlanChange, ...], Field(max_length=10_000)] = ()
+    """What was changed once there were finished cells, oldest first."""
+
+
 class CountedFacts(_Part):
     """Who answered what under which plan, and what was counted: everything that figures are computed from, and what explains them."""
 
@@ -285,6 +348,12 @@ class CountedFacts(_Part):
     """Names of speakers under the corpus's key, where they are not the clusters."""
     audio: AudioCopy | None = None
     """None in records of earlier schemas."""
+    sentence_names: Annotated[tuple[Hash, ...], Field(max_length=200_000)] = ()
+    """Names of sentences under the corpus's key, where clusters say the same ones."""
+    sentence_cells: Annotated[tuple[tuple[Count, Count], ...], Field(max_length=1_000_000)] = ()
+    """Cells of the axis sentence: places of a cluster and of a sentence."""
+    sentences_absent: Text = ""
+    """Why clips were not sorted by sentence."""
     axes: Annotated[tuple[AxisDescription, ...], Field(max_length=100)] = ()
     statuses: dict[Word, Count]
     coverage: Share
@@ -292,19 +361,27 @@ class CountedFacts(_Part):
     publishable: bool
     obstacles: tuple[Text, ...]
     contamination: Word
-    warnings: tuple[Text, ...]
+    warnings: Annotated[tuple[Caution | Text, ...], Field(max_length=1000)]
+    """Plain text in schemas 1 and 2, which did not say for which protocols one holds."""
+    training_labels: Annotated[tuple[TrainingLabels, ...], Field(max_length=100_000)] = ()
+    changed_clips: Count | None = None
+    """Clips whose samples the condition changed; None where that was not looked at (clean audio, earlier schemas)."""
     badges: Annotated[tuple[Word, ...], Field(max_length=20)] = ()
     leaks: Annotated[tuple[LeakDescription, ...], Field(max_length=10_000)] = ()
     matrix: Word
     matrix_hash: Hash
     plan: AnalysisPlan
+    plan_seen: PlanSeen | None = None
+    """None where nothing was logged: before schema 3, and outside a run."""
+    cells_code: Annotated[tuple[CodeVersion, ...], Field(max_length=1000)] = ()
+    """Versions of the code that answered its cells; nothing before schema 3."""
     imported: ImportOrigin | None = None
     card: SystemCard
     """An :class:`ImportedCard` where the predictions were imported and it names no code of this suite."""
     corpus_card: CorpusCard
     system_identity: Hash
     weights_hash: Hash | None
-    code_version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,60}$")]
+    code_version: CodeVersion
     folds_hash: Hash
     content_hash: Hash
     figures_code: Hash | None = None
@@ -336,6 +413,33 @@ class CountedFacts(_Part):
                 pass  # as a card of a system it is wrong in fewer places
             raise
 
+    @model_validator(mode="after")
+    def _cells_have_their_places(self) -> Self:
+        clusters, sentences = len(self.clusters), len(self.sentence_names)
+        wrong = next((c for c in self.sentence_cells if c[0] >= clusters or c[1] >= sentences), None)
+        if wrong is not None:
+            raise ValueError(
+                f"sentence_cells: {list(wrong)} names no cluster and sentence; there are {clusters} and {sentences}"
+            )
+        if len(set(self.sentence_cells)) < len(self.sentence_cells):
+            raise ValueError("sentence_cells: a cell stands in it twice")
+        return self
+
+    @property
+    def cautions(self) -> tuple[Caution, ...]:
+        """Everything that a reader of these scores is warned of; sentences of earlier schemas by what they are about."""
+        return tuple(
+            w if isinstance(w, Caution) else caution_in_words(w)
+            for w in self.warnings
+            if isinstance(w, Caution) or w.strip()
+        )
+
+    @property
+    def cautions_here(self) -> tuple[Caution, ...]:
+        """Those that hold for this record's protocol and split."""
+        shared = any(leak.kind in ("speaker", "session") for leak in self.leaks)
+        return tuple(c for c in self.cautions if c.holds_for(self.protocol, shares_speakers=shared))
+
     @property
     def main_view(self) -> View:
         """The plan's primary view, or the finest one that a record of transfer was learnt in, where that is coarser."""
@@ -343,6 +447,9 @@ class CountedFacts(_Part):
 
     def cluster_names(self, axis: str = "") -> tuple[str, ...]:
         """Names of the clusters of a block on this axis, in the order of its statistics."""
+        if axis == "sentence":
+            # Cells have no names of their own: a place in ``sentence_cells``.
+            return tuple(str(i) for i in range(len(self.sentence_cells)))
         return self.speaker_names if axis == "speaker" else tuple(c.name for c in self.clusters)
 
 
@@ -354,6 +461,8 @@ class ScoredFacts(CountedFacts):
     slices: Annotated[tuple[SubgroupScore, ...], Field(max_length=200_000)] = ()
     gaps: Annotated[tuple[Gap, ...], Field(max_length=10_000)] = ()
     chance: Annotated[tuple[ChanceLine, ...], Field(max_length=20)] = ()
+    """Schemas 1 and 2 alone."""
+    reference_levels: Annotated[tuple[GuessLevel, ...], Field(max_length=100)] = ()
     human: Annotated[tuple[ListenerScore, ...], Field(max_length=1000)] = ()
     tables: Annotated[dict[Hash, Hash], Field(min_length=1, max_length=100_000)] = {}
     """Hash of each prediction table, by its cell, in a run and in what was published before schema 4."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from bench.cards.analysis_plan import AnalysisPlan
@@ -20,11 +20,13 @@ from bench.scoring.record_schema import (
     AudioCopy,
     CountedFacts,
     LeakDescription,
+    PlanSeen,
     ScoredFacts,
     SourceDescription,
     written_out,
 )
 from bench.scoring.records import Counts, said_by
+from bench.scoring.reference_levels import training_labels
 from bench.storage.hashing import hash_json
 from bench.storage.provenance import code_version
 from bench.storage.source_code import package_hash
@@ -57,6 +59,16 @@ class RecordStamp:
     sources: tuple[TrainingSource, ...]
     matrix: str
     matrix_hash: str
+    changed_clips: int | None = None
+    """Clips whose samples the condition changed; None where that is not known."""
+    plan_seen: PlanSeen | None = None
+    cells_code: tuple[str, ...] = ()
+    """Versions of the code that answered the cells."""
+
+    def known(self) -> dict[str, Any]:
+        """What is said of the plan's origin, the cells' and the condition's, where anything is known."""
+        origin = {"plan_seen": self.plan_seen, "cells_code": self.cells_code or None}
+        return {k: v for k, v in (origin | {"changed_clips": self.changed_clips}).items() if v is not None}
 
 
 def score_record(
@@ -99,7 +111,7 @@ def score_record(
         track=stamp.card.track,
         condition=stamp.condition,
         train_condition=stamp.train_condition,
-        sources=tuple(SourceDescription(**asdict(s)) for s in stamp.sources),
+        sources=tuple(_described(s) for s in stamp.sources),
         title=stamp.card.title or stamp.card.name,
         family=stamp.card.family,
         corpus=task.card.name,
@@ -110,13 +122,14 @@ def score_record(
         seeds=tuple(tables),
         folds=len(task.folds),
         clips=len(task),
-        speakers=len(set(task.speakers)),
+        speakers=len(set(task.speakers) - {""}),
         cluster=task.card.cluster,
         labels_offered=task.offered_labels,
         publishable=not obstacles,
         obstacles=tuple(obstacles),
         contamination=contamination(stamp.card, task.card, split_task_name(task.name)[2]),
         warnings=task.warnings,
+        training_labels=training_labels(whole, stamp.sources),
         badges=task.badges,
         leaks=tuple(
             LeakDescription(kind=x.kind, fold=x.fold, count=x.count, sides=x.sides) for x in task.leaks
@@ -134,6 +147,7 @@ def score_record(
         figures_code=figures_code(),
         notes=dict(notes),
         audio=AudioCopy(clips=whole.names.marks.clips, commitment=whole.names.commitment),
+        **stamp.known(),
         **counted.described(),
     )
     asked = variant_facts(whole, stamp.protocol, tables)
@@ -141,6 +155,12 @@ def score_record(
     facts = facts.model_copy(update={**asked, **layers})
     found = figures(facts, counted.blocks, counted.slices)
     return ScoredFacts(**said_by(facts), **vars(found)), [*counted.blocks, *counted.slices]
+
+
+def _described(source: TrainingSource) -> SourceDescription:
+    return SourceDescription(
+        task=source.task, clips=source.clips, speakers=source.speakers, left_out=source.left_out
+    )
 
 
 def publish_obstacles(corpus: CorpusCard, limited: bool, coverage: float, plan: AnalysisPlan) -> list[str]:

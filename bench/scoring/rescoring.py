@@ -18,13 +18,20 @@ import numpy as np
 from bench.corpora.naming import HashedNames
 from bench.errors import DataError, UsageError
 from bench.scoring.counting import count_all, whole_table
-from bench.scoring.figures import Figures, figures
+from bench.scoring.figures import Figures, chance_lines, figures
 from bench.scoring.predictions import PredictionTable
-from bench.scoring.published_tables import CellTable, cells_of_run, clip_namer, published_cells, with_clip_ids
+from bench.scoring.published_tables import (
+    CellTable,
+    cells_of_run,
+    clip_namer,
+    published_cells,
+    with_clip_ids,
+)
 from bench.scoring.record_schema import (
     KEYED_SINCE,
     ChanceLine,
     Gap,
+    GuessLevel,
     ListenerScore,
     RecordFacts,
     ScoreRow,
@@ -32,6 +39,7 @@ from bench.scoring.record_schema import (
 )
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Counts, Record, read_record
+from bench.scoring.reference_levels import learnt_labels
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
 from bench.tasks import Task
@@ -244,7 +252,10 @@ def _checked(path: Path, record: Record, computed: Figures) -> Checked:
         lacking = set(computed_by_key) - {_key(r) for r in written}
         if lacking and same_code:
             faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
-    faults += _chance_faults(stored.chance, computed.chance)
+    faults += _chance_faults(stored.chance, chance_lines(record.blocks))
+    if "reference_levels" in stored.model_fields_set:
+        faults += _level_faults(stored.reference_levels, computed.reference_levels)
+    faults += _training_faults(stored, record)
     if not faults and stored.scores_hash != hash_json([r.as_json() for r in stored.scores]):
         faults.append("a score row differs from what was written")
     if faults:
@@ -273,6 +284,35 @@ def _chance_faults(stored: Sequence[ChanceLine], computed: Sequence[ChanceLine])
             value, expected = getattr(line, metric), getattr(again, metric, None)
             if not _close(value, expected):
                 yield f"chance of {line.view} is {value} ({metric}), its statistics give {expected}"
+
+
+def _level_faults(stored: Sequence[GuessLevel], computed: Sequence[GuessLevel]) -> Iterator[str]:
+    again = {(x.rule, x.view, x.outside): x for x in computed}
+    said = {(x.rule, x.view, x.outside): x for x in stored}
+    if len(said) < len(stored):
+        yield "a reference level stands in it twice"
+    for key in dict.fromkeys([*said, *again]):
+        words = f"the level of {key[0]} guessing in view {key[1]} ({key[2]})"
+        if key not in said:
+            yield f"{words} is missing from it"
+        elif key not in again:
+            yield f"{words} stands in it, and does not follow from what it holds"
+        else:
+            for metric in ("ua", "wa"):
+                value, expected = getattr(said[key], metric), getattr(again[key], metric)
+                if not _close(value, expected):
+                    yield f"{words} is {value} ({metric}), its statistics give {expected}"
+
+
+def _training_faults(stored: RecordFacts, record: Record) -> Iterator[str]:
+    """What was learnt from within a corpus follows from the counts of the folds that are not tested."""
+    if not stored.training_labels:
+        return
+    follows = learnt_labels(stored.model_copy(update={"training_labels": ()}), record.blocks)
+    said = {t.fold: t.clips for t in stored.training_labels}
+    for fold, counts in follows.items():
+        if said.get(fold) != counts:
+            yield f"fold {fold} is said to learn from {said.get(fold)}, its statistics leave {counts} for that"
 
 
 def rebuilt(path: Path, facts: RecordFacts, tasks: RebuiltTasks) -> Task:

@@ -66,7 +66,7 @@ def _genders(task: Task) -> SubgroupAxis:
     names = [g or UNKNOWN for g in task.genders]
     groups = tuple(sorted(set(names), key=lambda g: (g == UNKNOWN, g)))
     if groups == (UNKNOWN,):
-        return SubgroupAxis("gender", absent="the corpus names no gender")
+        return SubgroupAxis("gender", absent="the card and its manifest carry no gender")
     return SubgroupAxis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
 
 
@@ -90,7 +90,7 @@ def _emotions(task: Task) -> SubgroupAxis:
 
 def _speakers(task: Task, names: Naming) -> SubgroupAxis:
     if not any(task.speakers):
-        return SubgroupAxis("speaker", absent="the corpus names no speakers")
+        return SubgroupAxis("speaker", absent="the card and its manifest carry no speakers")
     if task.speakers == task.clusters:
         return SubgroupAxis("speaker")
     hashed = [names.speaker(s) if s else "" for s in task.speakers]

@@ -122,6 +122,23 @@ def _ua_gradient(c: Array) -> Array:
     return np.concatenate([per_hit, -per_hit * h / n], axis=-1)
 
 
+def _ua_least_variance(c: Array) -> float:
+    return _two_clips(np.split(c, 2)[1])
+
+
+def _f1_least_variance(c: Array) -> float:
+    return _two_clips(np.split(c, 3)[2])
+
+
+def _two_clips(n: Array) -> float:
+    """Variance that one more clip right for A alone, and one for B alone, would bring: 2 · mean of 1/(K n_k)².
+
+    Source: Bonett and Price, Journal of Educational and Behavioral Statistics 37, 2012, 479–488: one is added to either
+    count of discordant clips.
+    """
+    return float(2 * (1 / (len(n) * n) ** 2).mean())
+
+
 def _wa_components(table: Array) -> Array:
     return np.stack([_hits(table).sum(axis=-1), table.sum(axis=(-2, -1))], axis=-1)
 
@@ -152,14 +169,22 @@ def _all_clips(table: Array) -> Array:
 
 CONFUSION_METRICS = (
     Metric(
-        "ua", "unweighted accuracy", CONFUSION, 0.0, 1.0, _ua_components, _ua_parts, _ua_gradient, _true_clips
+        "ua", "unweighted accuracy", CONFUSION, 0.0, 1.0,
+        _ua_components, _ua_parts, _ua_gradient, _true_clips,
+        linear=True, least_variance=_ua_least_variance,
     ),
     # Plain accuracy is the unweighted accuracy of one class that holds every clip.
     Metric(
-        "wa", "weighted accuracy", CONFUSION, 0.0, 1.0, _wa_components, _ua_parts, _ua_gradient, _all_clips
+        "wa", "weighted accuracy", CONFUSION, 0.0, 1.0,
+        _wa_components, _ua_parts, _ua_gradient, _all_clips,
+        linear=True, least_variance=_ua_least_variance,
     ),
-    Metric("macro_f1", "macro-F1", CONFUSION, 0.0, 1.0, _f1_components, _f1_parts, _f1_gradient, _true_clips),
-)
+    Metric(
+        "macro_f1", "macro-F1", CONFUSION, 0.0, 1.0,
+        _f1_components, _f1_parts, _f1_gradient, _true_clips,
+        least_variance=_f1_least_variance,
+    ),
+)  # fmt: skip
 
 
 def chance(metric: str, confusion: ArrayLike) -> float:

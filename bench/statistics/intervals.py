@@ -25,6 +25,7 @@ from bench.statistics.additive import (
     metric_named,
     only_present_classes,
 )
+from bench.statistics.edges import edge_of
 from bench.statistics.resampling import (
     Jackknifed,
     Replicates,
@@ -46,7 +47,7 @@ HOLDS_FROM: dict[Method, int] = {"jackknife-t": 8, "bootstrap-t": 10, "percentil
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its confidence interval, never wider than the metric's range."""
+    """A score with its confidence interval, never wider than the metric's range and never a point."""
 
     estimate: float
     low: float
@@ -74,8 +75,9 @@ def interval(
 
     ``"jackknife-t"`` (the default) draws nothing, so it needs neither ``n_resamples`` nor
     ``seed``. ``"bootstrap-t"`` is the symmetric studentised cluster bootstrap on the same scale, 12 to 43 %
-    wider with 8 clusters; ``"percentile"`` is what others report, and too narrow below 40 clusters. Where nothing
-    varies between clusters (majority answers have UA 1/K for every speaker) the interval is a point, and noted.
+    wider with 8 clusters; ``"percentile"`` is what others report, and too narrow below 40 clusters. Each is at least as
+    wide as the number of errors allows (:mod:`bench.statistics.edges`), so that a perfect score has an interval. Answers
+    that are one class throughout have UA 1/K for every speaker, and no interval: the error says that they are constant.
 
     Args:
         metric: a name, or a metric.
@@ -91,7 +93,7 @@ def interval(
         Estimate, low and high in the metric's own unit, never outside its range.
 
     Raises:
-        CannotSeparate: fewer than two clusters with clips, or an undefined metric.
+        CannotSeparate: fewer than two clusters with clips, an undefined metric, or answers that make the score a constant.
         InputError: statistics of another shape, or not finite.
         UsageError: an unknown metric or method, or a level outside 0..1.
 
@@ -120,10 +122,11 @@ def interval(
             replicates = bootstrap(chosen, components, n_resamples=n_resamples, seed=seed)
         low, high = np.quantile(replicates.values, [(1 - level) / 2, (1 + level) / 2])
     even = effective_clusters(chosen.sizes(table))
+    edge = edge_of(chosen, table, found.estimate, found.standard_error, level)
     return Interval(
         estimate=found.estimate,
-        low=float(low),
-        high=float(high),
+        low=min(float(low), edge.low),
+        high=max(float(high), edge.high),
         level=level,
         metric=chosen.name,
         clusters=len(table),
@@ -152,6 +155,42 @@ def difference_interval(metric: Metric, found: Jackknifed, level: float, df: flo
     # At a level next to 1 the quantile is infinite, and infinity times nothing is NaN.
     half = student_quantile((1 + level) / 2, df) * found.standard_error if found.standard_error else 0.0
     return max(found.estimate - half, -widest), min(found.estimate + half, widest)
+
+
+def score_interval(metric: Metric, found: Jackknifed, level: float, df: float) -> tuple[float, float]:
+    """Interval of a value of the metric from its standard error: Student's t on the stretched scale.
+
+    Args:
+        metric: whose range bounds the interval.
+        found: value and standard error, in the metric's unit.
+        level: coverage, 0..1.
+        df: degrees of freedom of the standard error.
+
+    Returns:
+        Low and high, in the metric's unit, inside its range.
+    """
+    return _jackknife_t(metric, found, level, df)
+
+
+def mean_interval(values: ArrayLike, level: float) -> tuple[float, float | None, float | None]:
+    """Mean of independent values with Student's t interval, kept inside 0..1; no interval of fewer than two.
+
+    Args:
+        values: (clusters,), each in 0..1.
+        level: coverage, 0..1.
+
+    Returns:
+        Mean, low, high, in the values' unit.
+
+    >>> tuple(round(x, 3) for x in mean_interval([0.5, 0.7, 0.6], 0.95))
+    (0.6, 0.352, 0.848)
+    """
+    own = np.asarray(values, dtype=np.float64)
+    mean = float(own.mean())
+    if len(own) < 2:
+        return mean, None, None
+    half = student_quantile((1 + level) / 2, len(own) - 1) * float(own.std(ddof=1)) / math.sqrt(len(own))
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
 def t_degrees(metric: Metric, table: Array) -> float:
@@ -281,7 +320,7 @@ def notes_on(
             f"a class has true clips in one of the {unit} only: how it varies between them is unknown"
         )
     if standard_error == 0.0:
-        notes.append(f"nothing varies between {unit}: the interval is a point")
+        notes.append(f"nothing varies between {unit}: the interval is what so few clips can prove")
     return tuple(notes)
 
 

@@ -47,6 +47,11 @@ class Metric:
     higher_is_better: bool = True
     smooth: bool = True
     """False: kinks where it is estimated, so that swaps studentised by its gradient are no valid test."""
+    linear: bool = False
+    """Components are P sums and P divisors that follow from the truth: swaps of whole clusters leave the divisors alone."""
+    least_variance: Callable[[Array], float] | None = None
+    """From summed components (D,): what is added to the variance of a difference, for the clips that did not tell the
+    two systems apart and might have; None where values are continuous."""
 
     @property
     def kind(self) -> str:

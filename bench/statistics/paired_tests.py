@@ -1,16 +1,16 @@
-"""Pairs of systems tested as one family: swaps within clusters, shared by all pairs, and step-down max-T.
+"""Pairs of systems tested as one family: swaps within clusters, shared by all pairs, and max-T.
 
 With 10 speakers the smallest p of one pair is 2/1024, so Holm's correction over 28 pairs can never reject; the
-maximum over the pairs, taken pattern by pattern, knows how the pairs hang together and can.
+maximum over the pairs, taken pattern by pattern, knows how the pairs hang together and can. It is taken in one step, not
+step-down: only so do p-values and simultaneous intervals say the same (:mod:`bench.statistics.families`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,13 @@ from numpy.typing import ArrayLike
 from bench.errors import UsageError
 from bench.protocols import Array
 from bench.statistics.additive import InputError, Metric, metric_named
+from bench.statistics.families import (
+    CANNOT_SEPARATE,
+    Comparison,
+    FamilyInference,
+    JointIntervals,
+    verdict_of,
+)
 from bench.statistics.intervals import (
     Unit,
     detectable_difference,
@@ -30,73 +37,13 @@ from bench.statistics.intervals import (
     require_level,
     t_degrees,
 )
-from bench.statistics.resampling import effective_clusters, jackknife, one_blas_thread
-from bench.statistics.sign_flips import EXACT_CLUSTERS, SwappedPairs, sign_patterns
+from bench.statistics.resampling import effective_clusters, jackknife
+from bench.statistics.sign_flips import least_variance
+from bench.statistics.swap_tests import SwapTests, swap_tests
 from bench.statistics.validation import is_real, real_array, require_sequence, require_whole_number, shown
 
-Verdict = Literal["better", "worse", "equivalent", "this corpus cannot separate them"]
-CANNOT_SEPARATE: Verdict = "this corpus cannot separate them"
-
-EQUIVALENCE_LEVEL = 0.90
-"""Two one-sided 5 % tests are one 90 % interval (Schuirmann 1987)."""
-_TIE = 1 - 1e-9
-"""Studentised differences this close are one value, computed along two paths."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """System A against system B: ``difference`` is A − B in the metric's own unit.
-
-    ``p_value`` is of this pair alone; ``p_adjusted`` (max-T) and ``p_holm`` of the whole family of ``family``
-    pairs; ``smallest_p`` is the least that ``p_value`` could have been here. ``low_90``, ``high_90`` is the interval that
-    decides ``equivalent`` (None without a margin). The verdict follows ``p_adjusted``, and A is its subject.
-    ``detectable_difference`` is the smallest true difference that the verdict would have been about 80 % sure to see here
-    (:mod:`bench.statistics.intervals`); None where no difference could have been seen: even the smallest p is too large.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    smallest_p: float
-    p_holm: float
-    p_adjusted: float
-    verdict: Verdict
-    metric: str
-    a: int
-    b: int
-    level: float
-    low_90: float
-    high_90: float
-    margin: float | None
-    equivalent: bool | None
-    standard_error: float
-    clusters: int
-    effective_clusters: float
-    family: int
-    detectable_difference: float | None
-    method: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SwapPValues:
-    """Two-sided p-values of a family of pairs, (pairs,), raw and max-T; the least possible; how many patterns, in words.
-
-    ``largest`` (patterns,) is the largest studentised difference of all pairs, pattern by pattern.
-    """
-
-    raw: Array
-    adjusted: Array
-    smallest: float
-    patterns: str
-    largest: Array
-
-    def critical(self, level: float) -> float:
-        """The studentised difference that a pair must reach for an adjusted p of 1 − level or less."""
-        if self.smallest > round(1 - level, 12):
-            return math.inf
-        return float(np.quantile(self.largest, level, method="higher"))
+OWN_EQUIVALENCE_LEVEL = 0.90
+"""Two one-sided 5 % tests of one pair are one 90 % interval (Schuirmann 1987)."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +60,7 @@ class _Family:
     unit: Unit
 
 
-def compare_family(
+def infer_family(
     metric: str | Metric,
     statistics: ArrayLike,
     pairs: Sequence[tuple[int, int]] | None = None,
@@ -123,13 +70,14 @@ def compare_family(
     level: float = 0.95,
     margin: float | None = None,
     unit: Unit = "clusters",
-) -> list[Comparison]:
-    """Compare systems on the same clips, all ``pairs`` (default: every two) as one family.
+) -> FamilyInference:
+    """Compare systems on the same clips, all ``pairs`` (default: every two) as one family, jointly.
 
     Each pair's two systems are swapped within whole clusters, the difference studentised under every pattern
     (:class:`bench.statistics.sign_flips.SwappedPairs`), and two-sided p-values are shares of patterns at least as extreme.
-    ``p_adjusted`` is step-down max-T: the largest of all the pairs' values under one shared pattern, then of the
-    pairs that are left (Westfall & Young 1993). Two identical systems have difference 0 and p 1.
+    ``p_adjusted`` is single-step max-T: the share of shared patterns under which any pair of the family is as extreme. Its
+    critical value gives the simultaneous intervals, and these every verdict, rank and equivalence
+    (:mod:`bench.statistics.families`). Two identical systems have difference 0 and p 1.
 
     Args:
         metric: a name, or a metric.
@@ -137,13 +85,13 @@ def compare_family(
         pairs: (a, b) numbers of systems; None takes every two.
         n_resamples: random sign patterns, where there are too many clusters (above 17) to take all.
         seed: of the random sign patterns.
-        level: of the interval (low, high); a verdict needs ``p_adjusted`` ≤ 1 − level.
+        level: of the intervals; a verdict needs a simultaneous one without 0, which is ``p_adjusted`` ≤ 1 − level.
         margin: differences inside ±margin (in the metric's unit) are of no practical interest; None gives no verdict of
             equivalence.
         unit: what a cluster is, for the notes.
 
     Returns:
-        One comparison per pair, in the order of ``pairs``.
+        The family's joint inference, with one comparison per pair, in the order of ``pairs``.
 
     Raises:
         UsageError: an unknown metric, one without a test (ECE), or a level outside 0..1.
@@ -180,81 +128,99 @@ def compare_family(
         margin=margin,
         unit=unit,
     )
-    p = swap_p_values(chosen, components, family.pairs, n_resamples=n_resamples, seed=seed)
-    p_holm = holm(p.raw.tolist())
-    critical = p.critical(level)
-    return [_comparison(family, index, p, p_holm[index], critical) for index in range(len(family.pairs))]
+    tests = swap_tests(chosen, components, family.pairs, n_resamples=n_resamples, seed=seed)
+    joint = JointIntervals(level=level, pairs=len(family.pairs), widest=chosen.maximum - chosen.minimum)
+    p_holm = holm(tests.raw.tolist())
+    return FamilyInference(
+        metric=chosen.name,
+        systems=len(table),
+        joint=joint,
+        margin=margin,
+        smallest_p=tests.smallest,
+        patterns=tests.patterns,
+        comparisons=tuple(
+            _comparison(family, joint, tests, index, p_holm[index]) for index in range(len(family.pairs))
+        ),
+    )
 
 
-def swap_p_values(
-    metric: Metric,
-    components: Array,
-    pairs: Sequence[tuple[int, int]],
+def compare_family(
+    metric: str | Metric,
+    statistics: ArrayLike,
+    pairs: Sequence[tuple[int, int]] | None = None,
     *,
-    n_resamples: int,
-    seed: int,
-) -> SwapPValues:
-    """Studentised swap test of all pairs over one shared set of sign patterns; components (systems, clusters, D).
+    n_resamples: int = 100_000,
+    seed: int = 0,
+    level: float = 0.95,
+    margin: float | None = None,
+    unit: Unit = "clusters",
+) -> list[Comparison]:
+    """Compare systems as :func:`infer_family` does, and give its comparisons alone.
 
     Args:
-        metric: whose difference is tested.
-        components: (systems, clusters, D).
-        pairs: (a, b) numbers of systems.
+        metric: a name, or a metric.
+        statistics: (systems, [seeds,] clusters, …).
+        pairs: (a, b) numbers of systems; None takes every two.
         n_resamples: random sign patterns above 17 clusters.
-        seed: of these patterns.
+        seed: of the random sign patterns.
+        level: of the intervals.
+        margin: of equivalence, in the metric's unit, or None.
+        unit: what a cluster is, for the notes.
 
     Returns:
-        Raw and max-T adjusted p-values, in the order of ``pairs``.
+        One comparison per pair, in the order of ``pairs``.
+
+    Raises:
+        UsageError, InputError, CannotSeparate: as :func:`infer_family`.
     """
-    clusters = components.shape[1]
-    unswapped = np.ones((1, clusters))
-    unsorted = SwappedPairs(metric, components, pairs)
-    observed = np.abs(unsorted.studentised(unswapped)[:, 0])
-    order = np.argsort(-observed, kind="stable")
-    swapped = unsorted.taken(order.tolist())
-    bar = observed[order] * _TIE
-    at_least, largest_at_least = np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
-    patterns, strongest = 0, list[Array]()
-    with one_blas_thread():
-        for signs in sign_patterns(clusters, n_resamples, seed, pairs=len(pairs)):
-            t = swapped.studentised(signs)
-            np.abs(t, out=t)
-            at_least += (t >= bar[:, np.newaxis]).sum(axis=1)
-            # From the weakest pair up: row i becomes the maximum over the pairs not stronger than the i-th.
-            largest = np.maximum.accumulate(t[::-1], axis=0)[::-1]
-            largest_at_least += (largest >= bar[:, np.newaxis]).sum(axis=1)
-            strongest.append(largest[0])
-            patterns += len(signs)
-    exact = clusters <= EXACT_CLUSTERS
-    # Random draws do not hold the unswapped pattern by design: count it in, so that p is never 0.
-    extra = 0 if exact else 1
-    raw, adjusted = np.empty(len(pairs)), np.empty(len(pairs))
-    raw[order] = (at_least + extra) / (patterns + extra)
-    adjusted[order] = np.maximum.accumulate((largest_at_least + extra) / (patterns + extra))
-    smallest = 1 / patterns if exact else max(1 / (patterns + 1), 2.0 ** (1 - clusters))
-    words = f"all 2^{clusters} patterns" if exact else f"{patterns:,} random patterns, seed {seed}"
-    return SwapPValues(raw, adjusted, smallest, words, np.concatenate(strongest))
+    return list(
+        infer_family(
+            metric,
+            statistics,
+            pairs,
+            n_resamples=n_resamples,
+            seed=seed,
+            level=level,
+            margin=margin,
+            unit=unit,
+        )
+    )
 
 
-def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float, critical: float) -> Comparison:
+def _comparison(
+    family: _Family, joint: JointIntervals, tests: SwapTests, index: int, p_holm: float
+) -> Comparison:
     a, b = family.pairs[index]
+    metric, margin = family.metric, family.margin
     first, second = family.components[a], family.components[b]
-    found = jackknife(family.metric, first, second)
-    low, high = difference_interval(family.metric, found, family.level, family.degrees)
-    low_90, high_90 = difference_interval(family.metric, found, EQUIVALENCE_LEVEL, family.degrees)
-    margin = family.margin
-    equivalent = None if margin is None else -margin <= low_90 and high_90 <= margin
+    found = jackknife(metric, first, second)
+    difference, joint_error = float(tests.difference[index]), float(tests.error[index])
+    own = replace(
+        found, standard_error=math.hypot(found.standard_error, math.sqrt(least_variance(metric, first)))
+    )
+    low, high = difference_interval(metric, own, family.level, family.degrees)
+    low_90, high_90 = difference_interval(metric, own, OWN_EQUIVALENCE_LEVEL, family.degrees)
+    critical = tests.critical_of(index, joint.level)
+    simultaneous = joint.around(difference, joint_error, critical)
+    equivalence = joint.around(difference, joint_error, tests.critical_of(index, joint.equivalence_level))
+    equivalent = None if margin is None else -margin <= equivalence[0] and equivalence[1] <= margin
+    verdict = verdict_of(
+        higher_is_better=metric.higher_is_better, simultaneous=simultaneous, equivalent=equivalent
+    )
     clusters = len(first)
     return Comparison(
         difference=found.estimate,
         low=low,
         high=high,
-        p_value=float(p.raw[index]),
-        smallest_p=p.smallest,
+        simultaneous_low=simultaneous[0],
+        simultaneous_high=simultaneous[1],
+        p_value=float(tests.raw[index]),
+        smallest_p=tests.smallest,
         p_holm=p_holm,
-        p_adjusted=float(p.adjusted[index]),
-        verdict=_verdict(family, found.estimate, float(p.adjusted[index]), equivalent),
-        metric=family.metric.name,
+        p_adjusted=float(tests.adjusted[index]),
+        verdict=verdict,
+        decided_by=_decided_by(family, joint, critical, verdict, tests.smallest),
+        metric=metric.name,
         a=a,
         b=b,
         level=family.level,
@@ -262,22 +228,30 @@ def _comparison(family: _Family, index: int, p: SwapPValues, p_holm: float, crit
         high_90=high_90,
         margin=margin,
         equivalent=equivalent,
+        equivalence_low=equivalence[0],
+        equivalence_high=equivalence[1],
         standard_error=found.standard_error,
+        joint_error=joint_error,
         clusters=clusters,
         effective_clusters=family.effective_clusters,
         family=len(family.pairs),
-        detectable_difference=detectable_difference(found.standard_error, critical, family.degrees),
-        method=f"studentised swaps of whole {family.unit}, {p.patterns}; interval: jackknife-t",
+        detectable_difference=detectable_difference(joint_error, critical, family.degrees),
+        method=f"studentised swaps of whole {family.unit}, {tests.patterns}; interval: jackknife-t",
         notes=notes_on(clusters, found.undefined, found.standard_error, family.unit)
         + notes_on_sizes(clusters, family.effective_clusters, family.unit),
     )
 
 
-def _verdict(family: _Family, difference: float, p_adjusted: float, equivalent: bool | None) -> Verdict:
-    # 1 − 0.95 is 0.05000000000000004: without rounding, p = 0.05 would be judged by that.
-    if p_adjusted <= round(1 - family.level, 12):
-        return "better" if (difference > 0) == family.metric.higher_is_better else "worse"
-    return "equivalent" if equivalent else CANNOT_SEPARATE
+def _decided_by(
+    family: _Family, joint: JointIntervals, critical: float, verdict: str, smallest: float
+) -> str:
+    """Name the interval that a verdict rests on."""
+    whole = "of one pair" if joint.pairs == 1 else f"over {joint.pairs} pairs"
+    if math.isinf(critical) and verdict == CANNOT_SEPARATE:
+        return f"no interval: with {family.components.shape[1]} {family.unit} no p is below {smallest:.2g}"
+    if verdict == "equivalent" and joint.pairs == 1:
+        return f"{100 * joint.equivalence_level:g} % interval {whole} (two one-sided tests)"
+    return f"{100 * joint.level:g} % simultaneous interval {whole}"
 
 
 def _checked_pairs(pairs: Sequence[tuple[int, int]] | None, systems: int) -> tuple[tuple[int, int], ...]:

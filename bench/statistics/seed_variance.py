@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate
 from bench.statistics.additive import Metric, checked_statistics, metric_named
+from bench.statistics.families import Comparison
 from bench.statistics.intervals import occupied, satterthwaite_degrees, student_quantile
-from bench.statistics.paired_tests import Comparison
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def redrawn_interval(
     if not drawn or math.isnan(variance):
         return None
     if variance == 0.0:
-        return found.difference, found.difference
+        return found.low, found.high
     degrees = satterthwaite_degrees(*zip(*parts, strict=True))
     half = student_quantile((1 + found.level) / 2, degrees) * math.sqrt(variance)
     metric = metric_named(found.metric)

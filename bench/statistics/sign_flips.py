@@ -12,15 +12,19 @@ is s_g a·H_g + b·M_g, and the squares under the error can be summed in two way
   pattern, for every b_j).
 
 The second is taken where it has fewer columns than there are clusters. Threads share the pairs out between them;
-each pair is computed alone, so their number changes no bit of the result.
+each pair is computed alone, so their number changes no bit of the result. Many pairs of systems whose metric is linear
+(UA, WA) share all of it: :mod:`bench.statistics.shared_swaps`.
+
+To the squared error of a share of clips the tests add what one more discordant clip on either side would bring
+(:func:`least_variance`), the same under every pattern: two systems that differ nowhere in 60 clips are not thereby known
+to be equal.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 
 import numpy as np
 
@@ -34,9 +38,9 @@ _BLOCK = 2**20
 """Signs in a block: 8 MB of float64."""
 _STRIP = 2**16
 """Entries of patterns × clusters that are worked on at a time: half a megabyte, which stays in the processor's cache."""
-_WORTH_THREADS = 10**7
+WORTH_THREADS = 10**7
 """Pairs × patterns × clusters above which threads are started."""
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 def sign_patterns(n_clusters: int, n_draws: int, seed: int, *, pairs: int = 1) -> Iterator[Array]:
@@ -76,19 +80,37 @@ class SwappedPairs:
         metric: whose difference is studentised.
         components: (systems, clusters, D).
         pairs: (a, b) numbers of systems.
+        least_variance: added to the squared error of every difference, in the metric's squared unit.
     """
 
-    def __init__(self, metric: Metric, components: Array, pairs: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        components: Array,
+        pairs: Sequence[tuple[int, int]],
+        *,
+        least_variance: float = 0.0,
+    ) -> None:
+        self._metric = metric
+        self._least = least_variance
         self._components = components
-        self._pairs = [_Pair(metric, components[a], components[b]) for a, b in pairs]
         self._systems = list(pairs)
 
-    def taken(self, order: Sequence[int]) -> SwappedPairs:
-        """The same pairs in another order."""
-        made = copy(self)
-        made._pairs = [self._pairs[index] for index in order]
-        made._systems = [self._systems[index] for index in order]
-        return made
+    def observed(self) -> tuple[Array, Array]:
+        """Differences and their infinitesimal jackknife errors as the systems answered, (pairs,) each."""
+        unswapped = np.ones((1, self._components.shape[1]))
+        sums = self._components.sum(axis=1)
+        found = [
+            self._pair(a, b).difference_and_error(unswapped, ((sums[a] - sums[b]) / 2)[:, np.newaxis])
+            for a, b in self._systems
+        ]
+        return np.array([d[0] for d, _ in found]), np.array([e[0] for _, e in found])
+
+    def differing(self) -> Array:
+        """Clusters in which the components of a pair's systems differ, (pairs,)."""
+        return np.array(
+            [int((self._components[a] != self._components[b]).any(axis=-1).sum()) for a, b in self._systems]
+        )
 
     def studentised(self, signs: Array, *, threads: int | None = None) -> Array:
         """Differences over their standard errors, (pairs, patterns), for signs (patterns, clusters).
@@ -100,42 +122,71 @@ class SwappedPairs:
         columns = self._components.transpose(0, 2, 1).reshape(systems * width, clusters)
         # (systems, D, patterns): what each system's components add up to with the pattern's signs.
         signed = (columns @ signs.T).reshape(systems, width, len(signs))
-        found = np.empty((len(self._pairs), len(signs)))
+        found = np.empty((len(self._systems), len(signs)))
 
         def fill(index: int) -> None:
             a, b = self._systems[index]
-            found[index] = self._pairs[index].studentised(signs, (signed[a] - signed[b]) / 2)
+            found[index] = divided(*self._pair(a, b).difference_and_error(signs, (signed[a] - signed[b]) / 2))
 
         # Below some ten milliseconds of work, handing it out costs more than it saves.
-        wanted = 1 if found.size * clusters < _WORTH_THREADS else min(_cores(), MOST_THREADS)
-        workers = min(threads or wanted, len(self._pairs))
-        if workers == 1:
-            for index in range(len(self._pairs)):
-                fill(index)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(fill, range(len(self._pairs))))
+        wanted = 1 if found.size * clusters < WORTH_THREADS else most_threads()
+        shared_out(fill, len(self._systems), threads or wanted)
         return found
 
+    def _pair(self, a: int, b: int) -> _Pair:
+        # Made anew for every block of patterns: those of 1,770 pairs and 2,000 clusters would take 700 MB together.
+        return _Pair(self._metric, self._components[a], self._components[b], self._least)
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+def divided(difference: Array, error: Array) -> Array:
+    """Studentised differences: 0 without a difference, ±infinity where one does not vary."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0.0, 0.0, difference / error)
+
+
+def shared_out(fill: Callable[[int], None], pieces: int, threads: int) -> None:
+    """Call ``fill`` with 0..pieces − 1. Each piece is computed alone, so the number of threads changes no bit.
+
+    Args:
+        fill: computes a piece and keeps it.
+        pieces: how many there are.
+        threads: how many may work at once.
+    """
+    workers = min(threads, pieces)
+    if workers <= 1:
+        for index in range(pieces):
+            fill(index)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(fill, range(pieces)))
+
+
+def most_threads() -> int:
+    """Return the processor's cores, four at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
+
+
+def least_variance(metric: Metric, components: Array) -> float:
+    """What tests add to the variance of every difference of the metric, from components (clusters, D) of either system."""
+    return 0.0 if metric.least_variance is None else metric.least_variance(components.sum(axis=0))
 
 
 class _Pair:
     """One pair; components (clusters, D)."""
 
-    def __init__(self, metric: Metric, a: Array, b: Array) -> None:
+    def __init__(self, metric: Metric, a: Array, b: Array, least: float) -> None:
         self._metric = metric
         self._mean, self._half = (a + b) / 2, (a - b) / 2
         self._total = self._mean.sum(axis=0)
         differs = self._half.any(axis=0)
         self._differing, self._equal = np.flatnonzero(differs), np.flatnonzero(~differs)
         size = sum(np.abs(metric.gradient(c.sum(axis=0)) * c.sum(axis=0)).sum() for c in (a, b))
-        self._rounding = _ROUNDING * float(size)
+        self._rounding = ROUNDING * float(size)
+        self._least = least
 
-    def studentised(self, signs: Array, swapped: Array) -> Array:
-        """``swapped`` (D, patterns): the signed sum of H."""
+    def difference_and_error(self, signs: Array, swapped: Array) -> tuple[Array, Array]:
+        """Difference and its error under each pattern, (patterns,); ``swapped`` (D, patterns): the signed sum of H."""
         # Transposed, not copied: arithmetic on a component then runs along the patterns.
         swapped[self._equal] = 0.0
         first, second = self._total + swapped.T, self._total - swapped.T
@@ -149,8 +200,7 @@ class _Pair:
         error = np.sqrt(clusters / (clusters - 1) * squares)
         difference[np.abs(difference) <= self._rounding] = 0.0
         error[error <= self._rounding] = 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(difference == 0.0, 0.0, difference / error)
+        return difference, np.sqrt(error**2 + self._least) if self._least else error
 
     def _squares(self, signs: Array, both: Array, apart: Array, mean: Array) -> Array:
         """Σ_g of the squared influences, (patterns,); ``both`` and ``apart`` (components, patterns)."""
@@ -171,7 +221,7 @@ class _Pair:
         last = _quadratic(apart, mean)
         squares = first + last + 2 * cross
         # What is left when the terms cancel is their rounding.
-        return np.where(squares > _ROUNDING * (first + last), squares, 0.0)
+        return np.where(squares > ROUNDING * (first + last), squares, 0.0)
 
 
 def _dots(left: Array, right: Array) -> Array:

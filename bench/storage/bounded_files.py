@@ -125,22 +125,21 @@ def _bytes_of_text(path: Path) -> int:
         raise DataError(f"{path}: not a Parquet file ({str(error)[:120]})") from None
 
 
-def require_bounded_statistics(
-    path: Path, *, seeds: int, clusters: int, blocks: Sequence[tuple[int, int]]
-) -> None:
+def require_bounded_statistics(path: Path, *, seeds: int, blocks: Sequence[tuple[int, int, int]]) -> None:
     """Refuse a record whose statistics would not fit into memory.
 
     Args:
         path: the record.
         seeds: how many it has.
-        clusters: how many clusters, or speakers where these are more.
-        blocks: labels and named sums of each block that it announces.
+        blocks: places (clusters, speakers, or cells of speaker and sentence), labels and named sums of each block that it announces.
 
     Raises:
         DataError: they announce more than :data:`STATISTICS_CELLS` sums.
     """
-    places = sum(seeds * clusters * max(1, labels) * (sums or max(6, labels + 1)) for labels, sums in blocks)
-    if places > STATISTICS_CELLS:
+    announced = sum(
+        seeds * places * max(1, labels) * (sums or max(6, labels + 1)) for places, labels, sums in blocks
+    )
+    if announced > STATISTICS_CELLS:
         raise DataError(
-            f"{path}: its {len(blocks)} blocks announce {places:,} sums; at most {STATISTICS_CELLS:,} are read"
+            f"{path}: its {len(blocks)} blocks announce {announced:,} sums; at most {STATISTICS_CELLS:,} are read"
         )

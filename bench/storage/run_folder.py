@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "matrix.json"
 
     @property
+    def plan_log(self) -> Path:
+        """Every plan this run was asked to follow, with its time and the cells that were finished by then; only added to."""
+        return self.root / "plan_log.json"
+
+    @property
     def unscored(self) -> Path:
         """Complete records that could not be scored, by file stem, with the reason."""
         return self.root / "unscored.json"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio.store import DecodedClip
+from bench.cards.caution import Caution, said_once
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
 from bench.corpora.confounds import find_confounds
@@ -123,7 +124,9 @@ def build_task(
         folds=split.folds,
         folds_hash=folds_hash(clip_ids, split.folds),
         content_hash=content,
-        warnings=(*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds),
+        warnings=said_once(
+            [*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds], card.told
+        ),
         languages=(language,) * len(clips),
         sessions=identities["session"],
         dialogues=identities["dialogue"],
@@ -170,17 +173,24 @@ def _limited(rows: NDArray[np.intp], metadata: Metadata, limit: int) -> NDArray[
 
 def _warnings(
     card: CorpusCard, clips: Sequence[DecodedClip], speakers: Sequence[str], clusters: Sequence[str]
-) -> list[str]:
-    found = list(card.traps)
+) -> list[Caution]:
+    found = []
     if (finer := split_speakers(speakers, clusters)) > 0:
         found.append(
-            f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
-            "nothing about other speakers"
+            Caution(
+                text=f"{finer} speaker(s) are cut into several clusters ({card.cluster}): intervals are too narrow, and say "
+                "nothing about other speakers",
+                badge="cut speakers",
+            )
         )
     silent = [c for c in clips if c.message is not None]
     if silent:
         found.append(
-            f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}"
+            Caution(
+                text=f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}",
+                badge="undecodable clips",
+                share=len(silent) / len(clips),
+            )
         )
     copies = Counter(c.pcm_hash for c in clips if c.message is None)
     twice = {h for h, n in copies.items() if n > 1}
@@ -191,12 +201,31 @@ def _warnings(
                 owners[clip.pcm_hash].add(speaker)
         across = sum(len(names) > 1 for names in owners.values())
         found.append(
-            f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers"
+            Caution(
+                text=f"{len(twice)} recording(s) stand under several clip ids, {across} of them under several speakers",
+                badge="copies",
+                share=sum(copies[h] for h in twice) / len(clips),
+            )
         )
-    n_speakers = len(set(speakers))
-    if 0 < n_speakers < FEW_SPEAKERS:
-        found.append(f"only {n_speakers} speakers: intervals are wide and few differences can be told apart")
+    found += few_speakers(len(set(speakers) - {""}))
     unit = [d for d in DIMENSIONS if card.scale_of(d)]
     if card.synthetic and unit:
-        found.append("synthetic sounds: results say how the suite works, nothing about speech")
+        found.append(
+            Caution(
+                text="synthetic sounds: results say how the suite works, nothing about speech",
+                badge="synthetic",
+            )
+        )
     return found
+
+
+def few_speakers(speakers: int) -> list[Caution]:
+    """Warn of so few speakers that hardly any difference can be shown.
+
+    >>> [c.badge for c in few_speakers(8)], few_speakers(40)
+    (['few speakers'], [])
+    """
+    if not 0 < speakers < FEW_SPEAKERS:
+        return []
+    text = f"only {speakers} speaker{'s' if speakers > 1 else ''}: intervals are wide and few differences can be told apart"
+    return [Caution(text=text, badge="few speakers")]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.caution import Caution, said_once
 from bench.cards.contamination import Contamination, contamination
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
@@ -18,6 +19,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
+from bench.tasks.building import few_speakers
 from bench.tasks.splits import no_within, official_sides, too_few_speakers
 
 
@@ -49,11 +51,29 @@ class CatalogueEntry:
     synthetic: bool
     contamination: Mapping[str, Contamination]
     """By system, on the task's own folds; empty where it was not asked for."""
-    warnings: tuple[str, ...]
+    cautions: tuple[Caution, ...]
+    """What a reader of scores on the task must know, and for which protocols."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The cautions in sentences, with their protocol and share of clips."""
+        return tuple(c.sentence for c in self.cautions)
+
+    @property
+    def badges(self) -> tuple[str, ...]:
+        """The words that stand beside scores on the task, those of one protocol or split alone among them."""
+        return tuple(dict.fromkeys(c.badge for c in self.cautions))
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**vars(self), "contamination": dict(self.contamination)}
+        own = {k: v for k, v in vars(self).items() if k != "cautions"}
+        return {
+            **own,
+            "contamination": dict(self.contamination),
+            "warnings": list(self.warnings),
+            "badges": list(self.badges),
+            "cautions": [c.model_dump(mode="json") for c in self.cautions],
+        }
 
 
 def catalogue(
@@ -130,7 +150,13 @@ def _counted(
         within="yes" if refused is None else f"no: {refused}",
         variants=tuple(variants),
         prepared=True,
-        warnings=(*card.traps, *find_confounds(emotions, columns, seconds[rows], speakers)),
+        cautions=said_once(
+            [
+                *few_speakers(len(set(speakers) - {""})),
+                *find_confounds(emotions, columns, seconds[rows], speakers),
+            ],
+            card.told,
+        ),
     )
 
 
@@ -149,7 +175,7 @@ def _promised(card: CorpusCard, language: str, seen: Mapping[str, Contamination]
         within=_within_promised(card),
         variants=(),
         prepared=card.synthetic,
-        warnings=card.traps,
+        cautions=said_once(few_speakers(card.speakers or 0) if alone else [], card.told),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.audio.store import DecodedClip
+from bench.cards.caution import Caution, said_once
 from bench.cards.corpus import CorpusCard
 from bench.corpora.confounds import between_share, find_confounds
 from bench.corpora.decoded import CorpusTable, decode_missing, open_table
@@ -21,10 +22,8 @@ from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpu
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.tasks.building import build_task
+from bench.tasks.building import build_task, few_speakers
 from bench.tasks.splits import official_sides
-
-FEW_SPEAKERS = 20
 
 
 @dataclass(frozen=True)
@@ -201,10 +200,10 @@ def describe_corpus(
             *_broken_promises(card, len(metadata), len(per_speaker)),
             *_label_warnings(card, labels),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
-            *_speaker_warnings(metadata, len(per_speaker)),
+            *_speaker_warnings(metadata),
             *_official_leaks(table),
             *sharing,
-            *find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers),
+            *(c.sentence for c in _cautions(table, formats, seconds, len(per_speaker))),
         ),
     )
 
@@ -338,6 +337,15 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
     return TaskOutlook(name, clips, speakers, len(folds), None)
 
 
+def _cautions(
+    table: CorpusTable, formats: Sequence[tuple[str, int, int] | None], seconds: Array, speakers: int
+) -> tuple[Caution, ...]:
+    """What its card warns of and what was measured, each thing once."""
+    metadata = table.metadata
+    confounds = find_confounds(metadata.emotions, _columns(metadata, formats), seconds, metadata.speakers)
+    return said_once([*few_speakers(speakers), *confounds], table.corpus.card.told)
+
+
 def _official_leaks(table: CorpusTable) -> Iterable[str]:
     """Who stands on several sides of the published split, by name."""
     if official_sides(table.metadata.splits) is None:
@@ -390,9 +398,7 @@ def _sound_warnings(
         yield f"{len(unlisted)} audio file(s) are not listed in {METADATA}, first {unlisted[0]!r}"
 
 
-def _speaker_warnings(metadata: Metadata, speakers: int) -> Iterable[str]:
+def _speaker_warnings(metadata: Metadata) -> Iterable[str]:
     without = sum(not s for s in metadata.speakers)
     if without:
         yield f"{without} clip(s) have no speaker id: their tasks can serve zero-shot systems only"
-    if 0 < speakers < FEW_SPEAKERS:
-        yield f"only {speakers} speakers: intervals are wide and few differences can be told apart"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.caution import Caution
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.errors import DataError
 from bench.storage.hashing import digest
@@ -70,7 +71,7 @@ class Splitting:
     folds: tuple[Fold, ...]
     leaks: tuple[Leak, ...] = ()
     badges: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
 
 def split_rows(name: str, protocol: Protocol, card: CorpusCard, variant: str, rows: SplitRows) -> Splitting:
@@ -188,7 +189,7 @@ def official_sides(splits: Sequence[str]) -> list[str] | None:
 def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) -> Splitting:
     """The published split: train, validation and test, or a test fold per value; built even where it leaks."""
     sides = official_sides(rows.splits)
-    warnings = []
+    warnings: list[Caution] = []
     if sides is None:
         if "split" not in card.columns:
             values = sorted(set(rows.splits) - {""})
@@ -203,7 +204,8 @@ def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) 
     else:
         blank = sides.count("")
         if blank:
-            warnings.append(f"{blank} clip(s) stand on no side of the official split and are left out")
+            text = f"{blank} clip(s) stand on no side of the official split and are left out"
+            warnings.append(Caution(text=text, badge="clips left out", share=blank / len(sides)))
         folds = [_published(np.array(sides), protocol, rows)]
     if protocol != "within":
         return Splitting(tuple(folds), (), ("official split",), tuple(warnings))
@@ -213,7 +215,10 @@ def _official(name: str, protocol: Protocol, card: CorpusCard, rows: SplitRows) 
     badges = ["official split"]
     if leaks:
         badges.append("leaks " + ", ".join(dict.fromkeys(f"{leak.kind}s" for leak in leaks)))
-    warnings += [f"the official split leaks, so no verdict rests on it: {leak.nameless}" for leak in leaks]
+    warnings += [
+        Caution(text=f"the official split leaks, so no verdict rests on it: {leak.nameless}", badge="leaks")
+        for leak in leaks
+    ]
     return Splitting(tuple(folds), tuple(leaks), tuple(badges), tuple(warnings))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audio.store import DecodedClip
+from bench.cards.caution import Caution
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View
 from bench.corpora.naming import CorpusNames
@@ -46,7 +47,8 @@ class Task:
     folds: tuple[Fold, ...]
     folds_hash: str
     content_hash: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Caution, ...]
+    """What a reader of scores on it must know; :meth:`holds` says which of it matters for this task's protocol."""
     languages: tuple[str, ...]
     sessions: tuple[str, ...]
     dialogues: tuple[str, ...]

@@ -30,6 +30,8 @@ class TrainingSource:
     speakers: int
     left_out: int
     """Clips that cannot be learnt from: no label in the view and no dimension, or heard already in the target or in another source."""
+    labels: tuple[tuple[str, int], ...] = ()
+    """Label of the view that is learnt → clips that carry it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ sound occurs in the target: a second copy of a corpus under another name shares 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -146,7 +146,11 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
         taken.append((source, rows))
         used.append(
             TrainingSource(
-                source.name, len(rows), len({source.speakers[i] for i in rows}), len(source) - len(rows)
+                source.name,
+                len(rows),
+                len({source.speakers[i] for i in rows}),
+                len(source) - len(rows),
+                _labels_learnt(source, rows, view),
             )
         )
     if not any(s.clips for s in used):
@@ -184,6 +188,13 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
         hash=_hash(view, offered, behind[dev], taken),
     )
     return replace(target, view=view, offered=offered), data
+
+
+def _labels_learnt(source: Task, rows: NDArray[np.intp], view: str) -> tuple[tuple[str, int], ...]:
+    """How many of these rows carry each label of a view."""
+    table = label_table()
+    placed = Counter(table.place(view, e) for e in _pick(source.emotions, rows) if e is not None)
+    return tuple((label, n) for label in table.views[view] if (n := placed[label]))
 
 
 def _teaching(task: Task, view: str, known_sounds: set[str]) -> NDArray[np.intp]:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.leaderboard.cache import RememberedFiles, RememberedPages
+from bench.leaderboard.claims.ledger import derive_ledger
+from bench.leaderboard.claims.rules import FILE as CLAIMS
+from bench.leaderboard.claims.sentences import claim_sentence, summary
+from bench.leaderboard.evidence import by_cell, read_evidence
+from bench.leaderboard.history import histories, spread_of
 from bench.leaderboard.publication import Board, BoardRules
+from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.reported_figures import ReportedSource, reported_sources
+from bench.leaderboard.studies import Study
 from bench.leaderboard.validation import BADGES, BoardRecord, Validation
+from bench.scoring.comparisons import PairResult
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.scrubbing import Scrubber
 from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
 from reports.data.private_words import without_private_words
-from reports.data.run_data import RecordOutcome, RunData, WorkDone
+from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Site, write_pages
 from reports.sections.clip_errors import ClipReader
+from reports.sections.studies import Histories, study_sections
 
 EXPORTS = "exports"
 RECORDS_ALONE = (
@@ -40,15 +52,30 @@ class PublishedPage:
     reported: tuple[ReportedSource, ...]
     downloads: tuple[str, ...]
 
+    pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
+
     @property
     def badges(self) -> list[tuple[str, str]]:
         """Badges that occur, with what they say was checked."""
         present = {r.badge for r in self.records}
         return [(b, text) for b, text in BADGES.items() if b in present]
 
+    @property
+    def plans(self) -> list[tuple[str, str, int]]:
+        """Publications, what their records show of when the plan was made, and how many show it."""
+        counted: dict[tuple[str, str], int] = defaultdict(int)
+        for r in self.records:
+            counted[r.publication, plan_words(r.record.facts)] += 1
+        return [(*key, n) for key, n in sorted(counted.items())]
+
 
 def write_board(
-    found: Validation, board: Board, out: Path, test: TestFamily, pages_made: Path | None = None
+    found: Validation,
+    board: Board,
+    out: Path,
+    test: TestFamily,
+    pages_made: Path | None = None,
+    studies: Sequence[Study] = (),
 ) -> Path:
     """Build the site of a board that passed validation, its exports included.
 
@@ -58,6 +85,7 @@ def write_board(
         out: folder for the site.
         test: tests a comparison family; with a memory, families that did not change are not tested again.
         pages_made: a folder that keeps the pages of tasks and systems, for a board of which little has changed.
+        studies: those beside the board, checked.
 
     Returns:
         The site's first page.
@@ -68,11 +96,19 @@ def write_board(
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
+    _add_evidence(site, found, board.root, test, studies)
     if pages_made is None:
         downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
     else:
         code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
-        shared = [site.run.matrix.hash, site.versions, rules.title]
+        shared = [
+            site.run.matrix.hash,
+            site.versions,
+            rules.title,
+            site.histories.as_json(),
+            [list(told) for _, told in site.claims],
+            [s.study.name for s in site.studies],
+        ]
         site.remember = RememberedPages(pages_made, code, shared)
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
@@ -83,8 +119,30 @@ def write_board(
     page = PublishedPage(rules, found.records, reported_sources(), names)
     site.board = page
     pages = site.pages()
+    if site.studies:
+        pages["studies.html"] = site.render("studies.html.j2", page=page, studies=site.studies)
     pages["published.html"] = site.render("published.html.j2", page=page)
     return write_pages(pages, out)
+
+
+def _add_evidence(
+    site: Site, found: Validation, root: Path, test: TestFamily, studies: Sequence[Study]
+) -> None:
+    """Put on the pages what rests on more than the board: claims, studies, the history of cells."""
+    evidence = read_evidence(root, {r.path: r.record.facts for r in found.records})
+    cells = by_cell(evidence)
+    site.studies = study_sections(studies)
+    site.histories = Histories(histories(evidence))
+
+    def moves(p: PairResult) -> str:
+        spread = spread_of(p, cells)
+        return spread.words(p.system_a, p.system_b) if spread.pairs and spread.sign_depends else ""
+
+    site.moves = moves
+    if (root / CLAIMS).is_file():
+        ledger = derive_ledger(root, evidence, test)
+        asked = [ledger.of(q.id) for q in ledger.rules.questions]
+        site.claims = [(summary(own), [claim_sentence(c) for c in own]) for own in asked if own]
 
 
 def published_run(found: Validation, rules: BoardRules) -> RunData:
@@ -101,7 +159,7 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
         limit=None,
         corpora=tuple(sorted({r.facts.corpus for r in records})),
         records=standing,
-        outcomes=_outcomes(standing),
+        outcomes=found.outcomes,
         failures=(),
         machine=None,
         work={s: WorkDone(0.0, 0.0) for s in systems},
@@ -120,7 +178,3 @@ def _templates_hash() -> str:
     return hash_json(
         [[p.name, p.read_text(encoding="utf-8")] for p in sorted(folder.iterdir(), key=lambda p: p.name)]
     )
-
-
-def _outcomes(records: Sequence[Record]) -> tuple[RecordOutcome, ...]:
-    return tuple(RecordOutcome(r.system, r.task, r.regime, r.facts.condition, "scored") for r in records)

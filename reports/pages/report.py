@@ -8,7 +8,7 @@ template engine without exception, and characters that reorder or hide text are 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,12 @@ from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
 from bench.scoring.comparisons import PairResult, run_family
+from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from bench.storage.atomic import clear_os_errors, write_text
+from bench.storage.hashing import hash_json
 from bench.storage.scrubbing import Scrubber
 from reports import formatting
 from reports.data.comparisons import (
@@ -30,7 +33,7 @@ from reports.data.comparisons import (
     overview_comparisons,
 )
 from reports.data.conditions import condition_words, severity
-from reports.data.run_data import RecordOutcome, RunData, read_run_data
+from reports.data.run_data import RunData, read_run_data
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import task_sections
@@ -41,12 +44,14 @@ from reports.sections.clip_errors import ClipReader
 from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
+from reports.sections.over_tasks import over_all_tasks
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
+from reports.sections.studies import Histories, StudySection
 
 OWN_PAGES = (
-    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html",
+    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html", "studies.html",
 )  # fmt: skip
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
@@ -167,9 +172,9 @@ def missing_records(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
     """Group what was planned and not scored by system and reason."""
     groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
     for o in outcomes:
-        if o.state != "scored":
+        if o.planned and o.state != "scored":
             groups[o.system, o.protocol, o.condition, o.state, o.reason].append(o.task)
-    return [Missing(*key, tuple(tasks)) for key, tasks in groups.items()]
+    return [Missing(*key, tuple(dict.fromkeys(tasks))) for key, tasks in groups.items()]
 
 
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
@@ -191,6 +196,12 @@ class Site:
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
         self.against: run_changes.Against | None = None
+        self.claims: Sequence[tuple[str, Sequence[str]]] = ()
+        """Of a board, its questions: a summary, and a sentence per claim."""
+        self.studies: Sequence[StudySection] = ()
+        self.histories = Histories({})
+        self.moves: Callable[[PairResult], str] = lambda p: ""
+        """Says of a verdict that its sign depends on the version, where it does."""
         self._reader, self._folder = reader, folder
         self.comparisons = compare_systems(run.records, test)
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.comparisons) if c.subjects}
@@ -200,6 +211,8 @@ class Site:
         self.pairs = pairs_to_show(self.comparisons)
         self.pair_pages = [(a, b, quote(pair_page_name(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
+        self.plans = Counter(plan_words(r.facts) for r in run.records).most_common()
+        """What the records show of when their plan was made, and how many of them do."""
         self.robust = robust_tasks(self.comparisons)
         self.cross = cross_lingual(self.comparisons)
         self._templates = environment()
@@ -207,7 +220,10 @@ class Site:
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML."""
         overview = self.remember(
-            "overview", self.run.records, lambda _: self.render("index.html.j2", **self._index()), "index"
+            f"overview {self._outcomes_hash()}",
+            self.run.records,
+            lambda _: self.render("index.html.j2", **self._index()),
+            "index",
         )
         made = {"index.html": overview}
         for task in self.tasks:
@@ -223,9 +239,17 @@ class Site:
                 r for c in self.comparisons if any(r.system == system for r in c.records) for r in c.records
             ]
             made[page_name("system", system)] = self.remember(
-                f"system {system}", met, lambda s: self.render("system.html.j2", **self._system(s)), system
+                f"system {system} {self._outcomes_hash(system)}",
+                met,
+                lambda s: self.render("system.html.j2", **self._system(s)),
+                system,
             )
         return made | self._pages_across()
+
+    def _outcomes_hash(self, system: str = "") -> str:
+        """What became of everything planned (of one system), which no record tells."""
+        own = [o for o in self.run.outcomes if system in ("", o.system)]
+        return hash_json([[*o.place, o.state, o.reason, o.planned] for o in own])
 
     def _pages_across(self) -> dict[str, str]:
         """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
@@ -276,6 +300,7 @@ class Site:
             "summary": self._summary(shown),
             "tally": formatting.tally(primary_pairs),
             "rankings": rankings_across_pools(shown),
+            "over_tasks": over_all_tasks(shown),
             "boards": list(zip([c for c, _ in shown], plots, strict=True)),
             "best": forest_boards.BEST if cut else None,
             "heat_maps": forest_boards.heat_maps(shown),
@@ -288,6 +313,10 @@ class Site:
             "clips": {c.task: c.facts.clips for c in self.comparisons},
             "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.comparisons)],
             "missing": missing_records(self.run.outcomes),
+            "outcomes_said": outcome_words(self.run.outcomes, "published" if self.board else "scored"),
+            "outcome_counts": count_outcomes(self.run.outcomes),
+            "planned": sum(o.planned for o in self.run.outcomes),
+            "planned_and_scored": sum(o.planned and o.state == "scored" for o in self.run.outcomes),
             "costs": quality_and_cost(shown, self.run.work, self._hours_of_audio()),
             "pools": {c.facts.pool for c in self.comparisons},
         }
@@ -305,12 +334,14 @@ class Site:
         sentences = []
         for track in formatting.TRACK_TITLES:
             led: dict[str, list[bool]] = {}
+            total = 0
             for comparison, subject in shown:
-                members = comparison.members(subject, track)
-                if len(members) > 1 and track != "reference":
-                    rank = comparison.rank(subject, track, members[0].system)
-                    led.setdefault(members[0].system, []).append(rank is not None and rank.worst == 1)
-            total = sum(map(len, led.values()))
+                if len(comparison.members(subject, track)) < 2 or track == "reference":
+                    continue
+                total += 1
+                for leader in formatting.leaders(comparison, subject, track):
+                    rank = comparison.rank(subject, track, leader.system)
+                    led.setdefault(leader.system, []).append(rank is not None and rank.worst == 1)
             if not total:
                 continue
             parts = [
@@ -318,7 +349,10 @@ class Site:
                 + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
                 for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
             ]
-            sentences.append(f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.")
+            shared = " Equal scores count for each." if sum(map(len, led.values())) > total else ""
+            sentences.append(
+                f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.{shared}"
+            )
         return sentences
 
     def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
@@ -344,6 +378,7 @@ class Site:
                 for i, c in enumerate(own)
             ],
             "siblings": siblings(task, self.tasks),
+            "histories": self.histories.of_task(task),
             "split_words": split_words(task),
         }
 
@@ -393,6 +428,7 @@ class Site:
             "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],
             "statuses": tables.status_table(own) if own else None,
+            "histories": self.histories.of_system(system),
             "outcomes": [o for o in self.run.outcomes if o.system == system],
             "failures": [f for f in self.run.failures if f.system == system],
             "work": self.run.work.get(system),

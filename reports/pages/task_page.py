@@ -11,7 +11,7 @@ from reports.data.comparisons import TaskComparison
 from reports.sections import tables
 from reports.sections.clip_errors import ClipReader, Clipwise
 from reports.sections.folds import FoldTable, fold_table
-from reports.sections.reference_levels import ReferenceLevel, reference_levels
+from reports.sections.reference_levels import ReferenceLevel, absent_listeners, reference_levels
 from reports.sections.subgroups import SliceTable, slice_tables
 
 
@@ -20,7 +20,8 @@ class TaskSections:
     """One comparison of a task. Sequences go with the comparison's subjects where they say so."""
 
     folds: FoldTable
-    reference_levels: tuple[tuple[Subject, tuple[ReferenceLevel, ...]], ...]
+    reference_levels: tuple[tuple[Subject, tuple[ReferenceLevel, ...], str], ...]
+    """By subject: what scores are held against, and why there is no human line, blank where there is one."""
     slices: tuple[SliceTable, ...]
     slices_absent: tuple[str, ...]
     confusions: tuple[tables.Confusion, ...]
@@ -49,7 +50,10 @@ def task_sections(
         confusions = [tables.confusion(r, b) for r in ordered if (b := categorical.block(r)) is not None]
     return TaskSections(
         folds=fold_table(comparison),
-        reference_levels=tuple((s, tuple(reference_levels(comparison, s))) for s in comparison.subjects),
+        reference_levels=tuple(
+            (s, tuple(reference_levels(comparison, s)), absent_listeners(comparison, s))
+            for s in comparison.subjects
+        ),
         slices=tuple(t for own, _ in sliced for t in own),
         slices_absent=tuple(dict.fromkeys(a for _, absent in sliced for a in absent)),
         confusions=tuple(confusions[: tables.CONFUSIONS]),

@@ -17,11 +17,13 @@ from markupsafe import Markup
 
 from bench.execution.planning.estimates import human_time
 from bench.scoring.comparisons import SUPERVISION
+from bench.statistics.populations import population_words
 from bench.storage.hashing import digest
 from bench.storage.scrubbing import Scrubber
 from bench.version import __version__
 from reports import formatting
 from reports.charts import geometry
+from reports.data.caution_badges import caution_badges
 from reports.sections import fits, forest_boards
 
 GENERATOR = "ser-bench report"
@@ -79,6 +81,7 @@ def environment() -> Environment:
         "p": formatting.p_value,
         "rank": formatting.rank_words,
         "level": formatting.level_words,
+        "misses": formatting.misses_words,
         "language": formatting.language_name,
         "subject": formatting.subject_title,
         "verdict": formatting.verdict_words,
@@ -91,6 +94,7 @@ def environment() -> Environment:
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
         "counted": formatting.counted,
+        "population_words": population_words,
         "METRICS": formatting.METRIC_TITLES,
         "TRACK_TITLES": formatting.TRACK_TITLES,
         "TRACK_GLOSS": formatting.TRACK_GLOSS,
@@ -103,6 +107,7 @@ def environment() -> Environment:
         "marker_path": geometry.marker_path,
         "is_percent": formatting.is_percent,
         "board_caption": formatting.board_caption,
+        "caution_badges": caution_badges,
         "VERIFIED": formatting.VERIFIED,
         "SYNTHETIC_WORDS": SYNTHETIC_WORDS,
         "page": page_name,

@@ -68,6 +68,12 @@ class Missed:
     expected: float
     classes: tuple[MissedClass, ...]
     hardest: tuple[MissedClip, ...]
+    hard: int
+    """Clips that more than half of the systems miss; ``hardest`` are the first of them."""
+    by_probability: bool
+    """Whether equals are ordered by how little probability their class was given, as far as systems gave any."""
+    tied: int
+    """Clips that are not listed and are missed just as the last one that is."""
     named: bool
     players: bool
 
@@ -190,8 +196,11 @@ class ClipReader:
                 independent = float(own.sum() * wrong[:, own].mean(axis=1).prod())
                 everyone = int((misses[own] == len(predicted)).sum())
                 classes.append(MissedClass(label, int(own.sum()), everyone, independent))
-        order = sorted(range(len(rows)), key=lambda j: (-int(misses[j]), task.clip_ids[rows[j]]))
-        hardest = [j for j in order if misses[j] > len(predicted) / 2][:CLIPS_SHOWN]
+        sure = _probability_of_truth(answered.systems, subject.view, labels, truth)[rows]
+        place = [(-int(misses[j]), float(sure[j])) for j in range(len(rows))]
+        order = sorted(range(len(rows)), key=lambda j: (*place[j], task.clip_ids[rows[j]]))
+        hard = [j for j in order if misses[j] > len(predicted) / 2]
+        hardest, rest = hard[:CLIPS_SHOWN], hard[CLIPS_SHOWN:]
         named = task.card.access == "open"
         return Missed(
             systems=tuple(s.record.system for s in answered.systems),
@@ -204,6 +213,9 @@ class ClipReader:
                 self._clip(answered, int(rows[j]), labels, truth, predicted, int(misses[j]), named=named)
                 for j in hardest
             ),
+            hard=len(hard),
+            by_probability=bool(np.ptp(sure[hard]) > 0) if hard else False,
+            tied=sum(place[j] == place[hardest[-1]] for j in rest),
             named=named or self._audio,
             players=self._audio,
         )
@@ -238,6 +250,24 @@ class ClipReader:
         """Address a clip's file from the report's folder; none where it is gone. Colons are quoted, so no scheme can begin it."""
         path = folder.absolute() / clip
         return quote(os.path.relpath(path, self._out.absolute())) if path.is_file() else None
+
+
+def _probability_of_truth(
+    systems: Sequence[ClipAnswers], view: str, labels: tuple[str, ...], truth: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Mean probability of each clip's own class over the systems that gave any, (clips,); one value where none did."""
+    given = []
+    for system in systems:
+        table = system.table
+        if table.probabilities is None:
+            continue
+        columns = label_codes(table.labels, view, labels)
+        own = (columns[np.newaxis, :] == truth[:, np.newaxis]) & (truth[:, np.newaxis] >= 0)
+        given.append(np.where(own, np.nan_to_num(table.probabilities), 0.0).sum(axis=1))
+    if not given:
+        return np.zeros(len(truth))
+    mean: NDArray[np.float64] = np.stack(given).mean(axis=0).round(9)
+    return mean
 
 
 def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.audio.conditions import CLEAN
@@ -14,7 +14,8 @@ from bench.scoring.subject import Subject
 from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 from reports import formatting
 from reports.data.comparisons import TaskComparison
-from reports.sections.forest_boards import ScoreCell, chance_line, score_of
+from reports.data.reference_lines import guess_line, height_above, shared_line, standing
+from reports.sections.forest_boards import ScoreCell, score_of
 
 OWN = "its own corpus, other speakers"
 NOWHERE = "nothing here (zero-shot)"
@@ -29,7 +30,9 @@ class Transferred:
     score: ScoreCell
     depth: float
     learnt_from: str
-    above_chance: bool | None
+    guess: float | None
+    """What a guess over the labels on offer scores, where the column has no one value."""
+    above_guess: bool | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class LanguageMatrix:
 
 @dataclass(frozen=True)
 class CrossLingual:
-    """All of them in one view. ``tasks`` are the columns, by language, with the chance line of each."""
+    """All of them in one view. ``tasks`` are the columns, by language, with what a guess scores where it is one value."""
 
     subject: Subject
     tasks: tuple[tuple[str, str, float | None], ...]
@@ -87,7 +90,7 @@ def _subjects(moved: Sequence[Record]) -> list[Subject]:
 def _laid_out(records: Sequence[Record], subject: Subject) -> CrossLingual:
     language = {r.task: r.facts.language for r in records}
     tasks = sorted(language, key=lambda t: (formatting.language_name(language[t]), t))
-    chance = {r.task: chance_line(subject, r) for r in records}
+    chance = {t: shared_line(subject, [r for r in records if r.task == t]) for t in tasks}
     by_system: dict[str, list[Record]] = defaultdict(list)
     for r in records:
         by_system[r.system].append(r)
@@ -95,12 +98,14 @@ def _laid_out(records: Sequence[Record], subject: Subject) -> CrossLingual:
     systems = sorted(by_system, key=lambda s: (order.get(str(by_system[s][0].facts.track), len(order)), s))
     return CrossLingual(
         subject,
-        tuple((t, language[t], chance[t]) for t in tasks),
-        tuple(_matrix(by_system[s], tasks, subject) for s in systems),
+        tuple((t, language[t], line.value if (line := chance[t]) else None) for t in tasks),
+        tuple(_matrix(by_system[s], tasks, subject, {t for t in tasks if chance[t]}) for s in systems),
     )
 
 
-def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> LanguageMatrix:
+def _matrix(
+    own: Sequence[Record], tasks: Sequence[str], subject: Subject, one_guess: Collection[str]
+) -> LanguageMatrix:
     rows: dict[str, dict[str, Record]] = defaultdict(dict)
     for r in own:
         rows[_title(r)][r.task] = r
@@ -113,7 +118,13 @@ def _matrix(own: Sequence[Record], tasks: Sequence[str], subject: Subject) -> La
     return LanguageMatrix(
         own[0],
         tuple(
-            Learnt(t, tuple(_cell(rows[t][task], subject) if task in rows[t] else None for task in tasks))
+            Learnt(
+                t,
+                tuple(
+                    _cell(rows[t][task], subject, told=task in one_guess) if task in rows[t] else None
+                    for task in tasks
+                ),
+            )
             for t in ordered
         ),
     )
@@ -134,15 +145,18 @@ def _title(record: Record) -> str:
     return f"{', '.join(_languages([training]))}: {training}"
 
 
-def _cell(record: Record, subject: Subject) -> Transferred:
+def _cell(record: Record, subject: Subject, *, told: bool) -> Transferred:
     row = subject.row(record)
     assert row is not None
-    chance = chance_line(subject, record)
-    floor = chance or 0.0
-    depth = min(max((row.estimate - floor) / (1 - floor), 0.0), 1.0)
-    sources = [s.task for s in record.facts.sources]
-    above = None if chance is None or row.low is None else bool(row.low > chance)
-    return Transferred(score_of(row), round(depth, 3), ", ".join(_languages(sources)), above)
+    line = guess_line(subject, record)
+    found = standing(row, line)
+    return Transferred(
+        score_of(row),
+        round(height_above(row.estimate, line), 3),
+        ", ".join(_languages([s.task for s in record.facts.sources])),
+        None if line is None or told else line.value,
+        None if found is None else found == "above",
+    )
 
 
 def _languages(tasks: Sequence[str]) -> list[str]:

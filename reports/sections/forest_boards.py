@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
@@ -15,6 +13,17 @@ from bench.statistics.ranking import RankInterval
 from reports import formatting
 from reports.charts.geometry import Bar, PlotAxis, axis_around, bar
 from reports.data.comparisons import TaskComparison
+from reports.data.reference_lines import (
+    GuessLine,
+    Standing,
+    against_priors,
+    best_guess,
+    guess_line,
+    height_above,
+    human_line,
+    shared_line,
+    standing,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,21 @@ class BoardRow:
     bar: Bar
     rank: RankInterval | None
     others: tuple[ScoreCell, ...]
-    above_chance: bool | None
-    """Whether the whole interval lies above chance; None where there is no such line or no interval."""
+    low: float | None
+    line: GuessLine | None
+    """What a guess scores, by what this system was offered."""
+    standing: Standing | None
+    """Where the interval lies against that; None where there is no such line or no interval."""
+    best_guess: GuessLine | None
+    """The most that any rule scores that hears nothing."""
+    against_priors: tuple[GuessLine, GuessLine] | None
+    """What going by the training side's frequencies scores, and a uniform guess, where the first is clearly less."""
+
+    @property
+    def only_above_uniform(self) -> bool:
+        """Whether it is above a uniform guess, and not shown above the best rule that hears nothing."""
+        row, best = self.low, self.best_guess
+        return self.standing == "above" and row is not None and best is not None and row <= best.value
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,11 @@ class ForestBoard:
     groups: tuple[tuple[str, tuple[BoardRow, ...]], ...]
     other_titles: tuple[str, ...]
     chance: float | None
+    """What a guess scores, where all systems were offered the same labels."""
     human: float | None = None
-    """What one listener scores, where votes or ratings are known."""
+    """What one listener scores against the same truth, where votes or ratings are known."""
+    rule: str = ""
+    """How is guessed, in words."""
 
     @property
     def rows(self) -> list[BoardRow]:
@@ -70,26 +95,6 @@ def shortened(boards: Sequence[ForestBoard]) -> tuple[list[ForestBoard], bool]:
     return cut, any(len(a.rows) != len(b.rows) for a, b in zip(cut, boards, strict=True))
 
 
-def chance_line(subject: Subject, record: Record) -> float | None:
-    """1/K for UA, K the classes of the view with true clips; no metric else has a chance line without an answer rule."""
-    if subject.metric != "ua":
-        return None
-    noted = [c.ua for c in record.facts.chance if c.view == subject.view]
-    if noted:
-        return noted[0]  # schema 1 had none
-    block = subject.block(record)
-    if block is None:
-        return None
-    return 1 / int((block.averaged.sum(axis=(0, 2)) > 0).sum())
-
-
-def human_line(subject: Subject, record: Record) -> float | None:
-    """One listener's score against what the labels are, if known, else against the other listeners."""
-    wanted = (subject.view, subject.metric, subject.dimension)
-    given = {h.truth: h.estimate for h in record.facts.human if (h.view, h.metric, h.dimension) == wanted}
-    return given.get(record.facts.corpus_card.truth, given.get("perceived"))
-
-
 def task_board(comparison: TaskComparison, subject: Subject) -> ForestBoard:
     """All systems of a comparison, by track, best first."""
     members = {t: comparison.members(subject, t) for t in comparison.tracks}
@@ -101,13 +106,15 @@ def task_board(comparison: TaskComparison, subject: Subject) -> ForestBoard:
         for t, group in members.items()
         if group
     )
+    line = shared_line(subject, everyone)
     return ForestBoard(
         subject,
         axis,
         groups,
         tuple(_other_titles(subject)),
-        chance_line(subject, everyone[0]) if everyone else None,
+        line.value if line else None,
         human,
+        line.words if line else "",
     )
 
 
@@ -146,7 +153,7 @@ def _axis(subject: Subject, records: Iterable[Record], *also: float) -> PlotAxis
         row = subject.row(record)
         if row is not None:
             values += [v for v in (row.estimate, row.low, row.high) if v is not None]
-            values += [c for c in (chance_line(subject, record),) if c is not None]
+            values += [line.value for line in (guess_line(subject, record),) if line is not None]
     metric = METRICS[subject.metric]
     return axis_around(values, minimum=metric.minimum, maximum=metric.maximum)
 
@@ -155,16 +162,20 @@ def _board_row(subject: Subject, record: Record, axis: PlotAxis, rank: RankInter
     row = subject.row(record)
     assert row is not None
     track = record.facts.track
-    chance = chance_line(subject, record)
+    line = guess_line(subject, record)
     low, high = row.low, row.high
     return BoardRow(
         record=record,
         track=track,
         score=score_of(row),
-        bar=bar(axis, row.estimate, low, high, track=track, chance=chance),
+        bar=bar(axis, row.estimate, low, high, track=track, chance=line.value if line else None),
         rank=None if track == "reference" else rank,
         others=tuple(score_of(_beside(subject, m).row(record)) for m in _others(subject)),
-        above_chance=None if chance is None or low is None or track == "reference" else bool(low > chance),
+        low=low,
+        line=line,
+        standing=standing(row, line),
+        best_guess=best_guess(subject, record),
+        against_priors=against_priors(subject, record),
     )
 
 
@@ -199,7 +210,7 @@ def score_of(row: ScoreRow | None) -> ScoreCell:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A score of a heat map and how deep its colour is: 0 at chance or below, 1 at a perfect score."""
+    """A score of a heat map and how deep its colour is: 0 at a guess or below, 1 at a perfect score."""
 
     score: ScoreCell
     depth: float
@@ -251,5 +262,4 @@ def _heat_cell(comparison: TaskComparison, subject: Subject, system: str) -> Hea
     row = subject.row(record) if record is not None else None
     if record is None or row is None:
         return None
-    chance = chance_line(subject, record) or 0.0
-    return HeatCell(score_of(row), round(float(np.clip((row.estimate - chance) / (1 - chance), 0, 1)), 3))
+    return HeatCell(score_of(row), round(height_above(row.estimate, guess_line(subject, record)), 3))

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from bench.scoring.clip_answers import Agreement, ClipAnswers, TaskAnswers, between, label_codes
 from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
+from bench.scoring.equal_fits import on_same_clips
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
-from bench.statistics.paired_tests import CANNOT_SEPARATE
+from bench.statistics.families import CANNOT_SEPARATE
 from reports.data.comparisons import TaskComparison, overview_comparisons
 from reports.formatting import counted, listed
 from reports.sections import tables
@@ -145,6 +146,8 @@ def pair_page(comparisons: Sequence[TaskComparison], a: str, b: str, reader: Cli
         if categories is None:
             continue
         first, second = (next(r for r in comparison.records if r.system == s) for s in (a, b))
+        if not on_same_clips(first, second):
+            continue  # why the two are not tested stands above
         blocks = categories.block(first), categories.block(second)
         if blocks[0] is not None and blocks[1] is not None:
             difference = tables.difference(

@@ -1,4 +1,4 @@
-"""What degraded audio costs: every condition of a system on a task beside clean audio, on the same clips."""
+"""What degraded audio costs: every condition of a system on a task beside clean audio, subtracted where the fits are the same."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.audio.conditions import CLEAN
-from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
+from bench.scoring.comparisons import PairedDifference
+from bench.scoring.equal_fits import less
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
 from reports.data.comparisons import TaskComparison
 from reports.data.conditions import severity
-from reports.sections.forest_boards import ScoreCell, chance_line, score_of
+from reports.data.reference_lines import guess_line
+from reports.sections.forest_boards import ScoreCell, score_of
 
+UNCHANGED = "changes no clip"
+"""What is said of a condition under which every clip keeps its samples: a cut to 2 s of clips that are no longer."""
 CHARTS = 12
 """Systems drawn for a task, the best on clean audio first; the table has them all."""
 ROW = 20
@@ -22,7 +26,10 @@ ROW = 20
 
 @dataclass(frozen=True)
 class Degraded:
-    """One system under one condition. ``loss`` is its score less that on clean audio; None where they do not pair up."""
+    """One system under one condition. ``loss`` is its score less that on clean audio, from the same fits; None elsewhere.
+
+    ``apart`` says why there is none: another fit, or a condition that changes no clip.
+    """
 
     condition: str
     score: ScoreCell
@@ -30,6 +37,7 @@ class Degraded:
     low: float | None
     high: float | None
     loss: PairedDifference | None
+    apart: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,16 @@ class RobustTask:
     conditions: tuple[str, ...]
     systems: tuple[Sturdiness, ...]
     not_drawn: int
+
+    @property
+    def same_fits(self) -> bool:
+        """Whether every score under a condition stands beside a clean one of the same fits."""
+        return all(
+            d.loss is not None or d.apart == UNCHANGED
+            for s in self.systems
+            for d in s.conditions
+            if d.condition != CLEAN
+        )
 
 
 def robust_tasks(comparisons: Sequence[TaskComparison]) -> list[RobustTask]:
@@ -119,16 +137,20 @@ def _measured(
         row = subject.row(record) if record is not None else None
         if record is None or row is None:
             continue
-        loss = _loss(subject, record, clean, level) if condition != CLEAN else None
-        found.append(Degraded(condition, score_of(row), row.estimate, row.low, row.high, loss))
+        loss, apart = _loss(subject, record, clean, level) if condition != CLEAN else (None, "")
+        found.append(Degraded(condition, score_of(row), row.estimate, row.low, row.high, loss, apart))
     return found
 
 
-def _loss(subject: Subject, record: Record, clean: Record | None, level: float) -> PairedDifference | None:
-    if clean is None or not same_clips(record, clean):
-        return None
-    here, there = subject.block(record), subject.block(clean)
-    return paired_difference(subject.metric, here, there, level) if here and there else None
+def _loss(
+    subject: Subject, record: Record, clean: Record | None, level: float
+) -> tuple[PairedDifference | None, str]:
+    if record.facts.changed_clips == 0:
+        return None, UNCHANGED
+    if clean is None:
+        return None, "no score on clean audio"
+    found = less(subject, record, clean, level)
+    return found.difference, found.words
 
 
 def _chart(record: Record, subject: Subject, ds: Sequence[Degraded], scale: Scale) -> Chart:
@@ -140,11 +162,11 @@ def _chart(record: Record, subject: Subject, ds: Sequence[Degraded], scale: Scal
         alt, scale, Scale(-len(ds) + 0.5, 0.5, ticks, ""), width=320, height=ROW * len(ds) + 46, left=92
     )
     clean = ds[0]
-    if clean.condition == CLEAN:
+    if clean.condition == CLEAN and any(d.loss is not None for d in ds):
         chart.line("guide", [(clean.estimate, 0.5), (clean.estimate, -len(ds) + 0.5)])
-    chance = chance_line(subject, record)
-    if chance is not None and scale.low <= chance <= scale.high:
-        chart.line("chance", [(chance, 0.5), (chance, -len(ds) + 0.5)])
+    line = guess_line(subject, record)
+    if line is not None and scale.low <= line.value <= scale.high:
+        chart.line("chance", [(line.value, 0.5), (line.value, -len(ds) + 0.5)])
     for i, d in enumerate(ds):
         if d.low is not None and d.high is not None:
             chart.line("reach", [(d.low, -i), (d.high, -i)])

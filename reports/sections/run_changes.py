@@ -7,37 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.scoring.clip_answers import Agreement, between
-from bench.scoring.comparisons import PairedDifference, paired_difference, same_clips
-from bench.scoring.record_schema import ScoreRow
+from bench.scoring.comparisons import PairedDifference
+from bench.scoring.equal_fits import ANOTHER_FIT, CODE, FIT, TESTED, less
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports.sections.forest_boards import ScoreCell, score_of
 
 INPUTS: Mapping[str, str] = {
-    "content_hash": "clips, labels or speakers",
-    "folds_hash": "folds",
-    "system_identity": "the system (its card and the code of its adapter)",
-    "weights_hash": "weights",
-    "seeds": "seeds",
-    "labels_offered": "labels offered",
+    **FIT,
+    **TESTED,
     "plan": "analysis plan",
     "figures_code": "code of the figures",
-    "code_version": "version of the suite",
+    **CODE,
     "matrix_hash": "matrix",
 }
 """What a record states of how it was made, in words, the weightiest first."""
-OUTCOMES = ("worse", "better", "moved", "within noise", "identical")
+NO_INTERVAL = "no interval"
+OUTCOMES = ("worse", "better", "within noise", NO_INTERVAL, "identical", ANOTHER_FIT)
 
 
 @dataclass(frozen=True)
 class Moved:
-    """One figure in both runs. ``outcome`` is one of :data:`OUTCOMES`; ``difference`` is this run less the other."""
+    """One figure in both runs. ``outcome`` is one of :data:`OUTCOMES`; ``difference`` is this run less the other, None of other fits."""
 
     record: Record
     subject: Subject
     now: ScoreCell
     then: ScoreCell
-    difference: PairedDifference
+    difference: PairedDifference | None
     outcome: str
     changed: tuple[str, ...]
     same_answers: Agreement | None
@@ -61,8 +58,9 @@ class Against:
 def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence[Record]) -> Against:
     """Compare every record of a run with the one of the other run that has its system, task, protocol and condition.
 
-    ``worse`` and ``better``: the paired interval of the difference leaves out zero. Where clips or folds changed nothing
-    pairs up, and ``moved`` says that the new score lies outside the old one's interval.
+    ``worse`` and ``better``: the paired interval of the difference leaves out zero. Where the two were not made by the same fits on
+    the same clips and folds, both scores stand and nothing is subtracted. Another version of the suite is what such a comparison is
+    for: it is named, and the code of adapter and probe is part of the fit.
 
     Args:
         run: folder of this run.
@@ -76,7 +74,7 @@ def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence
     here, there = ({_place(r): r for r in rs} for rs in (records, earlier))
     both = [p for p in here if p in there]
     found = [m for p in both for m in _moved(run, here[p], other, there[p])]
-    found.sort(key=lambda m: (OUTCOMES.index(m.outcome), m.difference.difference))
+    found.sort(key=lambda m: (OUTCOMES.index(m.outcome), m.difference.difference if m.difference else 0.0))
     return Against(
         run.resolve().name,
         other.resolve().name,
@@ -98,20 +96,11 @@ def _moved(run: Path, now: Record, other: Path, then: Record) -> list[Moved]:
     found = []
     for subject in _subjects(now):
         rows = subject.row(now), subject.row(then)
-        blocks = subject.block(now), subject.block(then)
-        if rows[0] is None or rows[1] is None or blocks[0] is None or blocks[1] is None:
+        if rows[0] is None or rows[1] is None:
             continue
-        level = now.facts.plan.level
-        paired = (
-            paired_difference(subject.metric, blocks[0], blocks[1], level) if same_clips(now, then) else None
-        )
-        difference = paired or PairedDifference(
-            rows[0].estimate - rows[1].estimate, None, None, "none: made on other clips or folds"
-        )
-        outcome = _outcome(difference, rows[0].estimate, rows[1])
-        found.append(
-            Moved(now, subject, score_of(rows[0]), score_of(rows[1]), difference, outcome, changed, answers)
-        )
+        difference = less(subject, now, then, now.facts.plan.level, code=False).difference
+        scores = score_of(rows[0]), score_of(rows[1])
+        found.append(Moved(now, subject, *scores, difference, _outcome(difference), changed, answers))
     return found
 
 
@@ -125,10 +114,11 @@ def _subjects(record: Record) -> list[Subject]:
     return categorical + [Subject("dimensions", "wrong", "ccc", d) for d in dimensions if d != "mean"]
 
 
-def _outcome(difference: PairedDifference, estimate: float, then: ScoreRow) -> str:
+def _outcome(difference: PairedDifference | None) -> str:
+    if difference is None:
+        return ANOTHER_FIT
     if difference.difference == 0:
         return "identical"
-    if difference.low is not None:
-        return ("better" if difference.difference > 0 else "worse") if difference.shown else "within noise"
-    low, high = then.low, then.high
-    return "moved" if low is None or high is None or not low <= estimate <= high else "within noise"
+    if difference.low is None:
+        return NO_INTERVAL
+    return ("better" if difference.difference > 0 else "worse") if difference.shown else "within noise"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,9 @@ from reports.formatting import number, span
 from reports.sections.forest_boards import ScoreCell
 
 Row = TypeVar("Row", SubgroupScore, Gap)
+_NOT_CARRIED = re.compile("^the corpus names no (gender|speakers)$")
+_CARRIES = r"the card and its manifest carry no \1"
+"""Earlier versions said of the corpus what they knew of its card."""
 TITLES = {"gender": "Gender", "duration": "Length of the clip", "emotion": "Emotion", "speaker": "Speaker"}
 
 
@@ -75,7 +79,7 @@ def slice_tables(records: Sequence[Record], subject: Subject) -> tuple[list[Slic
         if name == "emotion":
             continue
         if axis.absent:
-            absent.append(f"{TITLES.get(name, name)}: {axis.absent}")
+            absent.append(f"{TITLES.get(name, name)}: {_NOT_CARRIED.sub(_CARRIES, axis.absent)}")
             continue
         if (table := _table(records, subject, axis)) is not None:
             tables.append(table)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.protocols import STATUSES
 from bench.scoring.comparisons import PairResult
+from bench.scoring.equal_fits import on_same_clips
 from bench.scoring.records import Counts, Record
 from bench.scoring.subject import Subject
 from bench.statistics.additive import recalls, value
@@ -75,16 +76,22 @@ def differences(
     Args:
         comparison: a task under one protocol and condition.
         subject: the categories in which systems are ordered.
-        confusions: matrices of its systems; pairs of which one lacks are left out.
+        confusions: matrices of its systems; pairs of which one lacks, or that answered other clips, are left out.
 
     Returns:
-    At most :data:`DIFFERENCES` matrices.
+        At most :data:`DIFFERENCES` matrices.
     """
     of = {c.system: c for c in confusions}
+    record_of = {r.system: r for r in comparison.records}
     members = [comparison.members(subject, t) for t in comparison.tracks if t != "reference"]
     pairs = [(m[0].system, m[1].system) for m in members if len(m) > 1]
     pairs += [(p.system_a, p.system_b) for p in comparison.across(subject)]
-    return [difference(of[a], of[b]) for a, b in dict.fromkeys(pairs) if a in of and b in of][:DIFFERENCES]
+    alike = [
+        (a, b)
+        for a, b in dict.fromkeys(pairs)
+        if a in of and b in of and on_same_clips(record_of[a], record_of[b])
+    ]
+    return [difference(of[a], of[b]) for a, b in alike[:DIFFERENCES]]
 
 
 def difference(a: Confusion, b: Confusion) -> ConfusionDifference:

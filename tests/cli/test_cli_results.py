@@ -60,7 +60,7 @@ def test_slices_come_on_request(serbench: Command, run: Path) -> None:
     assert {a["axis"] for a in found["absent"]} == {"gender", "duration"}
     assert {m["language"] for m in found["languages"]} == {"ms"}
     words = serbench("score", run, "--slices").out
-    assert "no slices by gender: the corpus names no gender" in words
+    assert "no slices by gender: the card and its manifest carry no gender" in words
     assert "gap between the best and the worst group" in words
 
 

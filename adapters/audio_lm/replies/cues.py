@@ -29,6 +29,10 @@ class Cues(Strict):
     compared: tuple[str, ...] = ()
     denied_before: tuple[str, ...] = ()
     denied_after: tuple[str, ...] = ()
+    hedges: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    conceded: tuple[str, ...] = ()
+    conceded_before: tuple[str, ...] = ()
     contrast: tuple[str, ...] = ()
     supposed: tuple[str, ...] = ()
     supposed_before: tuple[str, ...] = ()
@@ -151,6 +155,8 @@ def _compiled(kind: str, languages: frozenset[str]) -> re.Pattern[str] | None:
 def _bounded(language: str, pattern: str) -> str:
     if language in ("zh", "th"):
         return f"(?:{pattern})"
-    if language == "ta":
+    if language == "ta" and not re.search(
+        r"(?<!\\)[a-z]{3}", pattern
+    ):  # romanised cues stand for whole words
         return rf"(?:(?<![\u0b80-\u0bff])(?:{pattern})(?![\u0b80-\u0bff]))"
     return rf"(?:(?<!(?:{WORD}))(?:{pattern})(?!{WORD}))"

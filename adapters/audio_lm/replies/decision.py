@@ -105,7 +105,12 @@ def _single(stated: list[Statement]) -> str | None:
 def _contradicted(label: str, passage: Passage, stated: list[Statement]) -> bool:
     """Whether the text also denies the label, leaves it open, or states an emotion that some view calls another label."""
     canonical = next(s.mention.canonical for s in stated if s.mention.label == label)
+    place = next(i for i, s in enumerate(passage.statements) if s in stated and s.mention.label == label)
     for index, statement in enumerate(passage.statements):
+        behind = index > place and statement.sentence == passage.statements[place].sentence
+        possible = statement.standing == "possible" and statement.weight != "minor"
+        if behind and possible and _name(statement) != label:
+            return True
         if statement.mention.label == label:
             if statement.standing == "denied":
                 return True

@@ -8,11 +8,24 @@ from collections.abc import Sequence
 _LEAD = r"(?:option|choice|letter|answer|选项?|答案是?|pilihan|விருப்பம்)"
 _ALONE = re.compile(rf"\W*(?:{_LEAD}\W*)?([A-Za-z])\W*", re.IGNORECASE)
 _WITH_TEXT = re.compile(
-    rf"\W*(?:{_LEAD}\W*)?(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Z])\s*[.):=\-–—])\s*(\S.*)", re.DOTALL
+    rf"\W*(?:{_LEAD}\W*)?(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Z])\s*[.):=\-–—/|]|([A-HJ-Z])(?:,|\s*(?=[(\[])))\s*(\S.*)",
+    re.DOTALL,
 )
+_BEHIND = re.compile(r"\s*([^()\[\]]{2,60}?)\s*(?:\(([A-Z])\)|\[([A-Z])\])\W*")
+"""A word with its letter behind it: "sad (C)"."""
+_NOUN = r"(?:answer|option|choice|letter|label|emotion)"
 _SAID = re.compile(
-    r"\b(?:answer|option|choice|letter|label|emotion)\W{0,3}(?:is|would be)?\W{0,3}"
+    rf"\b{_NOUN}\W{{0,3}}(?:(?:is|would be)\W{{0,3}}{_NOUN}?)?\W{{0,3}}"
     r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])|(?:选项?|选择|答案是?|答案为)\W{0,3}([A-Z])(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_LINE_ENDS = re.compile(r"[.!\"')*]{0,3}[ \t]*(?:\n|\Z)")
+_DECIDED = re.compile(
+    rf"\b(?:correct|right|best|final|chosen)\s(?:\w+\s)?{_NOUN}\s(?:is|would be)\W{{0,3}}$", re.IGNORECASE
+)
+_REJECTED = re.compile(
+    r"[^.!?\n]{0,40}?\b(?:is|are|was|would be|seems?)\s(?:not|wrong|incorrect|false|unlikely|ruled out|excluded)\b"
+    r"|[^.!?\n]{0,40}?\b(?:isn't|can't|cannot|does not|doesn't)\b",
     re.IGNORECASE,
 )
 
@@ -30,20 +43,29 @@ def letter_of(segment: str, options: Sequence[str]) -> tuple[str | None, str | N
         return _label(alone.group(1), options), None
     with_text = _WITH_TEXT.fullmatch(segment)
     if with_text:
-        letter = next(g for g in with_text.groups()[:3] if g)
-        return _label(letter, options), with_text.group(4)
+        letter = next(g for g in with_text.groups()[:4] if g)
+        return _label(letter, options), with_text.group(5)
+    behind = _BEHIND.fullmatch(segment)
+    if behind:
+        return _label(behind.group(2) or behind.group(3), options), behind.group(1)
     return None
 
 
 def stated_letters(text: str, options: Sequence[str]) -> set[str | None]:
     """Return the labels behind every "the answer is (B)" of a text; None among them for a letter not on offer."""
     found: set[str | None] = set()
+    decided: set[str | None] = set()
     for match in _SAID.finditer(text):
-        letter = next(g for g in match.groups() if g)
-        if match.group(2) and not letter.isupper():
+        place = next(i for i, g in enumerate(match.groups(), 1) if g)
+        letter = match.group(place)
+        if place == 2 and letter.islower() and not _LINE_ENDS.match(text, match.end()):
+            continue  # "the emotion is a sad one"
+        if _REJECTED.match(text, match.end()):
             continue
         found.add(_label(letter, options))
-    return found
+        if _DECIDED.search(text[: match.start(place)].rstrip(" (:*\"'")[-80:] + " "):
+            decided.add(_label(letter, options))
+    return decided or found
 
 
 def _label(letter: str, options: Sequence[str]) -> str | None:

@@ -23,23 +23,26 @@ _MARKDOWN = re.compile(
     r"\*+|_{2,}|~~|(?<!\w)[_~](?=\w)|(?<=[^\W_])[_~](?!\w)|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+",
     re.MULTILINE,
 )
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(?:s|del|strike)>[^<\n]{1,200}</(?:s|del|strike)>", re.IGNORECASE)
+_SPLIT_WORD = re.compile(r"(?<=[A-Za-z\u00c0-\u024f])\u200b+(?=[A-Za-z\u00c0-\u024f])")
+"""A zero-width space is a border between words; scripts without spaces use it within a line of text, and lose nothing by it."""
 _KEPT_JOINERS = {"\n", "\t", "\r"}
 
 
 def visible(text: str) -> str:
     """Return the text in NFKC with curly quotes made straight and controls, joiners and direction marks removed.
 
-    >>> visible("Ｓａ\\u200bd\\u200f")
-    'Sad'
+    >>> visible("Ｓａ\\u200dd\\u200f"), visible("s\\u200bad")
+    ('Sad', 's ad')
     """
-    folded = unicodedata.normalize("NFKC", text)
+    folded = _SPLIT_WORD.sub(" ", unicodedata.normalize("NFKC", text))
     kept = "".join(c for c in folded if c in _KEPT_JOINERS or unicodedata.category(c)[0] != "C")
     return unicodedata.normalize("NFKC", kept).translate(_QUOTES).replace("\r", "\n")
 
 
 def plain(text: str) -> str:
-    """Return visible text without tags, scripts, fences and emphasis; lines kept, blank runs made one space."""
-    text = _TAG.sub(" ", _without_code(html.unescape(text)))
+    """Return visible text without tags, scripts, what is struck out, fences and emphasis; lines kept, blank runs made one space."""
+    text = _TAG.sub(" ", _STRUCK.sub(" ", _without_code(html.unescape(text))))
     text = _MARKDOWN.sub("", text.replace("```", "\n").replace("'''", "\n"))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)

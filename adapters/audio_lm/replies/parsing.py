@@ -9,6 +9,7 @@ from typing import Literal
 
 from adapters.audio_lm.replies.cues import cue_pattern, languages_read
 from adapters.audio_lm.replies.decision import Reading, read_answer
+from adapters.audio_lm.replies.faces import faces
 from adapters.audio_lm.replies.letters import letter_of, stated_letters
 from adapters.audio_lm.replies.mentions import Lexicon, lexicon
 from adapters.audio_lm.replies.normalising import LONGEST_RAW, LONGEST_TEXT, plain, visible
@@ -21,6 +22,7 @@ from adapters.audio_lm.replies.structure import (
     json_objects,
     scored_names,
     tagged_answers,
+    takes_another_turn,
 )
 
 _NOTHING = Reading("none")
@@ -60,11 +62,11 @@ def parse_reply(
     'sad'
     """
     shortened = after_reasoning(text)
-    if shortened is None or len(shortened.strip()) > LONGEST_RAW:
+    if shortened is None or len(shortened.strip()) > LONGEST_RAW or takes_another_turn(shortened):
         return Reply("unparsed")
     seen = visible(shortened.strip())
     shown = plain(seen)
-    if not shown or max(len(seen), len(shown)) > LONGEST_TEXT:
+    if not seen or max(len(seen), len(shown)) > LONGEST_TEXT:
         return Reply("unparsed")
     reader = _ReplyReader(lexicon(tuple(labels)), language, tuple(options or ()))
     reading = reader.read(seen, shown)
@@ -93,6 +95,8 @@ class _ReplyReader:
         ):
             if reading.kind != "none":
                 return reading
+        if not re.search(r"\w", shown):
+            return self._agree(self._segment(name) for name in faces(shown))
         return read_answer(_unquoted(shown).casefold(), self.words, self.language)
 
     def refuses(self, shown: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 from adapters.audio_lm.replies.cues import cue_pattern
 from adapters.audio_lm.replies.mentions import Lexicon, Mention
 
-Standing = Literal["stated", "denied", "void"]
+Standing = Literal["stated", "denied", "possible", "void"]
 Weight = Literal["primary", "plain", "minor"]
 
 _SENTENCE = re.compile(r"[^.!?。;\n…]+(?:\.(?=\w)[^.!?。;\n…]+)*[.!?。;…]*")
@@ -35,7 +35,7 @@ class Statement:
 
     Args:
         mention: the word.
-        standing: stated, denied or left open.
+        standing: stated, denied, only held possible, or not said of the speaker at all.
         weight: how much it counts among others.
         after_turn: whether a contrast or a conclusion stands before it in its sentence ("I cannot hear it, but …").
         sentence: number of the sentence.
@@ -128,10 +128,13 @@ class _Sentence:
         At a contrast; at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
         of "less angry than sad"; at a colon or dash before a last word that is all answer ("neither happy nor sad: neutral").
         """
+        self.opening = 0
         if not self.places:
             return []
         turns = list(self._cues("contrast"))
-        opening = cue_pattern("concessive", self.languages).match(self.text.lstrip())
+        blank = len(self.text) - len(self.text.lstrip())
+        opening = cue_pattern("concessive", self.languages).match(self.text, blank)
+        self.opening = opening.end() if opening else 0
         comma = self.text.find(",") if opening else -1
         if comma >= 0:
             turns.append((comma, comma + 1))
@@ -181,6 +184,8 @@ class _Sentence:
             standing = "void"
         elif mention.denied or self._denied(start, end, turn, following):
             standing = "denied"
+        elif self._hedged(start, turn):
+            standing = "possible"
         return Statement(
             mention,
             standing,
@@ -193,14 +198,37 @@ class _Sentence:
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
             return True
+        if any(end <= s for s, _ in self._cues("withdrawn")) or self._conceded(start):
+            return True
         if any(turn <= e <= start for _, e in self.refusals) or self._somebody_elses(start, end):
             return True
         left, right = self._comma_clause(start, end, turn, following)
-        if any(end <= s < right for s, _ in self._cues("supposed_before")):
+        granted = self._cues("supposed_before") + self._cues("conceded_before")
+        if any(end <= s <= right for s, _ in granted):
             return True
         if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
             return True
         return not self.anchored
+
+    def _hedged(self, start: int, turn: int) -> bool:
+        return any(turn <= s and e <= start for s, e in self._cues("hedges"))
+
+    def _conceded(self, start: int) -> bool:
+        """Whether the sentence only grants this emotion word.
+
+        It stands in a concessive opening ("although the words are happy, …"), or behind a concession in mid-sentence
+        ("sad although the words are happy").
+        """
+        if self.opening and start < next((e for _, e in self.turns if e > self.opening), len(self.text)):
+            return True
+        for s, e in self._cues("conceded"):
+            if (
+                e <= start
+                and re.search(r"\w", self.text[:s])
+                and not any(e <= t < start for t, _ in self.turns)
+            ):
+                return True
+        return False
 
     def _comma_clause(self, start: int, end: int, turn: int, following: int) -> tuple[int, int]:
         left = max((m.end() for m in _COMMA.finditer(self.text, turn, start)), default=turn)

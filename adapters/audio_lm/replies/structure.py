@@ -12,7 +12,25 @@ from adapters.audio_lm.replies.cues import cue_pattern
 Fields = list[tuple[str, object]]
 """A JSON object as its pairs in order: a key that stands twice is seen twice."""
 
-_THOUGHT = re.compile(r"<\s*(/?)\s*(think|thinking|reasoning|thought|scratchpad)\s*>", re.IGNORECASE)
+_THINKING = (
+    r"(?:think|thinks|thinking|thought|thoughts|reasoning|scratchpad|analysis|reflection|rationale|cot|deliberation"
+    r"|inner[ _-]?monologue|chain[ _-]of[ _-]thought|seed:\w{1,30}|思考|推理)"
+)
+_THOUGHT = re.compile(
+    rf"<\s*(?P<close>/?)\s*{_THINKING}\s*>|[◁«]\s*(?P<close2>/?)\s*{_THINKING}\s*[▷»]"
+    rf"|(?:\[|【)\s*(?P<close3>/?)\s*(?:think|thinking|thought|reasoning|cot|思考)\s*(?:\]|】)"
+    rf"|<\|\s*(?:(?P<close4>/|end_of_|end_)|begin_of_|begin_|start_)?{_THINKING}\s*\|>"
+    r"|<unused9(?:4|(?P<close5>5))>",
+    re.IGNORECASE,
+)
+"""Where reasoning begins or ends: think tags in every bracket that chat templates are seen to use."""
+_CHANNEL = re.compile(r"<\|channel\|>\s{0,4}(\w{1,20})[^<]{0,80}<\|message\|>([^<]{0,20000})", re.IGNORECASE)
+_BARE_CHANNELS = re.compile(r"\A\s*analysis(?=\S).*assistantfinal", re.DOTALL)
+"""The same channels where the server took the special tokens out."""
+_OTHER_TURN = re.compile(
+    r"<\|(?:im_start|start_header_id|start)\|>\s*user|<\|user\|>|^\W{0,4}(?:user|human|用户|pengguna)\W{0,4}(?::|：|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _MOST_OBJECTS = 16
 _LONGEST_LITERAL = 4_000
 _SCORE_PARTS = re.compile(r"[\n;]|,(?=\s)")
@@ -26,6 +44,10 @@ _ANSWER_TAG = re.compile(
     re.IGNORECASE,
 )
 
+_BOXED = re.compile(r"\\f?boxed\s{0,2}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,100}\}){1,200})\}")
+_TOKEN = re.compile(r"<\|(?:emo(?:tion)?[ _:-])?([^\W\d][\w -]{0,39})\|>", re.IGNORECASE)
+"""A special token that may be an answer, as SenseVoice gives it; one that names no emotion says nothing."""
+
 
 def after_reasoning(text: str) -> str | None:
     """Return the text without its reasoning block; None where reasoning began and never ended.
@@ -33,26 +55,45 @@ def after_reasoning(text: str) -> str | None:
     >>> after_reasoning("<think>angry? no</think>Sad"), after_reasoning("<think>angry, but")
     ('Sad', None)
     """
-    closing, opening = -1, -1
-    first_opening: int | None = None
-    end = 0
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        finals = [m.group(2) for m in channels if m.group(1).lower() == "final"]
+        return finals[-1] if finals else None
+    if bare := _BARE_CHANNELS.match(text):
+        return text[bare.end() :]
+    said: list[str] = []
+    depth = at = 0
     for match in _THOUGHT.finditer(text):
-        if match.group(1):
-            closing, end = match.start(), match.end()
+        if depth == 0:
+            said.append(text[at : match.start()])
+        at = match.end()
+        if not any(match.groupdict().values()):
+            depth += 1
+        elif depth:
+            depth -= 1
         else:
-            opening = match.start()
-            first_opening = match.start() if first_opening is None else first_opening
-    if opening > closing:
-        return None
-    if closing < 0:
-        return text
-    before = "" if first_opening is None else text[:first_opening]
-    return f"{before}\n{text[end:]}" if before else text[end:]
+            said.clear()  # the chat template opened it
+    return None if depth else "\n".join(part for part in [*said, text[at:]] if part.strip())
+
+
+def takes_another_turn(text: str) -> bool:
+    """Whether the model went on and wrote the user's next turn itself, so that nothing says where its answer ends."""
+    return _OTHER_TURN.search(text) is not None
 
 
 def tagged_answers(text: str) -> list[str]:
-    """Return the contents of answer tags (<answer>sad</answer>)."""
-    return [m.group(1) for m in _ANSWER_TAG.finditer(text)]
+    """Return the contents of answer tags: <answer>sad</answer>, \\boxed{sad}, <|SAD|>, <|emotion_sad|>.
+
+    >>> tagged_answers(r"so $\\boxed{\\text{D}}$"), tagged_answers("<|en|><|EMO_SAD|>")
+    (['D'], ['en', 'SAD'])
+    """
+    boxed = [_without_latex(m.group(1)) for m in _BOXED.finditer(text)]
+    tokens = [m.group(1).replace("_", " ") for m in _TOKEN.finditer(text)]
+    return [m.group(1) for m in _ANSWER_TAG.finditer(text)] + boxed + tokens
+
+
+def _without_latex(text: str) -> str:
+    return " ".join(re.sub(r"\\[a-zA-Z]+|[{}$\\]", " ", text).split())
 
 
 def json_objects(text: str) -> list[Fields]:

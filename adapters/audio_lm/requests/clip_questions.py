@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from adapters.audio_lm.requests.questions import (
     windows,
 )
 from adapters.audio_lm.requests.reply_cache import reply_key
-from adapters.audio_lm.settings import Settings
+from adapters.audio_lm.settings import TEXT_SLOT, Settings
 from bench.protocols import Waveform
 
 CONTROLS: Mapping[str, Control | None] = {"clip": None, "silence": "audio-free", "none": "text-only"}
@@ -70,6 +72,21 @@ def prior_questions(prompting: Prompting) -> list[Question]:
     return [_question(prompting, v, (), "", label) for v in prompting.variants for label in prompting.labels]
 
 
+def sent_example(prompting: Prompting) -> str:
+    """Return the messages of a clip's first question as JSON: the words as they are sent, audio and transcript by name.
+
+    Args:
+        prompting: the task and the variants; token ids are not needed.
+    """
+    settings, variant = prompting.settings, prompting.variants[0]
+    sounds = () if settings.audio == "none" else (Sound(b"", "0"),)
+    untokenised = dict.fromkeys(prompting.tokenised_texts(), (0,))
+    asked = replace(prompting, tokens=untokenised)
+    label = prompting.labels[0] if prompting.scored_labels != ("",) else ""
+    question = _question(asked, variant, sounds, "{transcript}", label)
+    return json.dumps(question.body["messages"], ensure_ascii=False)
+
+
 def _question(
     prompting: Prompting, variant: Variant, sounds: tuple[Sound, ...], transcript: str, label: str
 ) -> Question:
@@ -111,7 +128,7 @@ def _request(
     body: dict[str, Any] = {
         "model": settings.model,
         "messages": messages(
-            text,
+            settings.template.replace(TEXT_SLOT, text) if sounds else text,
             system=settings.system_prompt,
             sounds=len(sounds),
             audio_first=settings.audio_first,

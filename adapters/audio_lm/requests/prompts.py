@@ -30,6 +30,8 @@ class Prompt(Strict):
     question: str = Field(min_length=1)
     plain: str
     lettered: str
+    says: str = ""
+    """Name of the English wording whose meaning it is to have, so that a native reader can object; blank in English."""
 
     @model_validator(mode="after")
     def _one_slot(self) -> Prompt:
@@ -103,7 +105,7 @@ def prompt_languages() -> tuple[str, ...]:
     """Return the languages that have prompts.
 
     >>> prompt_languages()
-    ('en', 'id', 'ms', 'ta', 'zh')
+    ('en', 'id', 'ms', 'ta', 'th', 'tl', 'vi', 'zh')
     """
     folder = files("tasks").joinpath("prompts")
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))

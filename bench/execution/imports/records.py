@@ -23,6 +23,8 @@ from bench.execution.planning.plan import Cell, RecordPlan
 from bench.execution.planning.systems import System
 from bench.execution.scoring_stage import keep_names, score_planned
 from bench.protocols import DIMENSIONS
+from bench.scoring.plan_log import read_plan_log
+from bench.scoring.plan_seen import plan_seen
 from bench.scoring.predictions import PredictionTable, read_table, write_table
 from bench.scoring.record_schema import ImportOrigin
 from bench.scoring.records import Record, read_facts, read_record, write_record
@@ -95,7 +97,10 @@ def import_table(
     parts = _tables(table, task, plan)
     hashes = _write(folder, matrix, task, plan, parts)
     read = [read_table(folder.tables / f"{c.key}.parquet") for c in plan.cells]
-    facts, blocks = score_planned(plan, read, matrix, {})
+    log = read_plan_log(folder.plan_log)
+    current = bool(log) and log[-1].matrix_hash == matrix.hash
+    seen = plan_seen(log, card.name, plan.stem) if current else None
+    facts, blocks = score_planned(plan, read, matrix, {}, seen=seen)
     keep_names(folder, task)
     origin = ImportOrigin(table=table.name[:200], hash=source, rows=survey.rows)
     write_record(path, facts.model_copy(update={"imported": origin, "tables": hashes}), blocks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.audio.conditioned import ConditionShard
-from bench.audio.conditions import parse_condition
+from bench.audio.conditions import CLEAN, parse_condition
 from bench.execution.devices import worker_devices
 from bench.execution.driver import finished_cells
 from bench.execution.inputs import GroupInputs, missing_features
@@ -25,6 +26,8 @@ from bench.execution.prepared_run import PreparedRun, RunSettings
 from bench.execution.stages import fit_seconds
 from bench.features.store import FeatureStore
 from bench.protocols import SAMPLE_RATE
+from bench.scoring.designs import TYPICAL, pairs_of
+from bench.statistics.power import Design, difference_seen
 from bench.storage.journal import Journal
 
 SECONDS_PER_UNDECODED_CLIP = 3.0
@@ -50,6 +53,21 @@ class ForecastRow:
 
 
 @dataclass(frozen=True)
+class TaskSight:
+    """What a task of the matrix can see: the smallest difference of UA that one track's tests find 4 times in 5 (None: none).
+
+    Of a task that was never run, from typical differences (:data:`bench.scoring.designs.TYPICAL`); weights as they will be.
+    """
+
+    task: str
+    track: str
+    speakers: int
+    clips: float
+    systems: int
+    seen: float | None
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What a run would do."""
 
@@ -64,6 +82,7 @@ class Forecast:
     bytes: float
     workers: int
     measured: bool
+    sight: tuple[TaskSight, ...] = ()
 
     @property
     def fits(self) -> int:
@@ -83,7 +102,13 @@ class Forecast:
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         totals = {"fits": self.fits, "cells": self.cells, "done": self.done}
-        return {**asdict(self), "rows": [asdict(r) for r in self.rows], "notes": list(self.notes), **totals}
+        return {
+            **asdict(self),
+            "rows": [asdict(r) for r in self.rows],
+            "notes": list(self.notes),
+            "sight": [asdict(s) for s in self.sight],
+            **totals,
+        }
 
 
 def forecast(settings: RunSettings) -> Forecast:
@@ -115,7 +140,24 @@ def forecast(settings: RunSettings) -> Forecast:
         bytes=todo.bytes,
         workers=workers,
         measured=bool(rates.measured),
+        sight=tuple(_sight(plan, prepared.matrix.plan.level)),
     )
+
+
+def _sight(plan: RunPlan, level: float) -> Iterator[TaskSight]:
+    """What each task and track can see, clean audio, all systems of a track as one family."""
+    met: dict[tuple[str, str], dict[str, RecordPlan]] = defaultdict(dict)
+    for r in plan.records:
+        system = r.system
+        if r.condition == CLEAN and system.card.track != "reference" and r.task.labels and not system.blocked:
+            met[r.task.name, system.card.track][system.name] = r
+    for (task, track), own in met.items():
+        tested = next(iter(own.values())).task.tested
+        speakers = len(set(tested.clusters))
+        if len(own) > 1 and speakers > 1:
+            clips = len(tested) / speakers
+            design = Design(speakers, clips, 1, pairs_of(len(own)), level)
+            yield TaskSight(task, track, speakers, clips, len(own), difference_seen(TYPICAL, design))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def write_python(folder: Path, *, dies: str | None = None) -> Path:
         if dies
         else "from tests.adapters.audio_lm.pretend_vllm import main; main()"
     )
-    path.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{body}\n")
+    versions = "import json, os\nif sys.argv[1] == '-c':\n    print(os.environ.get('PRETEND_VERSIONS', json.dumps({'vllm': '0.32.0'}))); raise SystemExit\n"
+    path.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{versions}{body}\n")
     path.chmod(0o755)
     return path
 

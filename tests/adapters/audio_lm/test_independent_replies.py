@@ -32,7 +32,7 @@ def test_strangers_replies_are_read_with_precision_before_coverage(part: str) ->
 @pytest.mark.parametrize("part", PARTS)
 def test_strangers_refusals_give_no_label(part: str) -> None:
     rows = [row for row in ROWS if row["part"] == part and row["status"] == "refused"]
-    assert len({row["language"] for row in rows}) == 5
+    assert {row["language"] for row in rows} >= {"en", "zh", "ms", "id", "ta"}
     assert all(
         parse_reply(row["text"], row["labels"], language=row["language"]).status == "refused" for row in rows
     )

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.audio_lm import Reply, parse_reply
+from adapters.audio_lm.replies.faces import faces
 from bench.cards.labels import label_table
 
 SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -60,6 +61,54 @@ def test_the_hand_labelled_file_covers_the_languages_and_the_statuses() -> None:
     ],
 )
 def test_what_is_denied_quoted_or_left_open_is_no_answer(text: str, label: str | None) -> None:
+    assert parse_reply(text, SEVEN).label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        (r"Answer: \boxed{D}", "angry"),
+        (r"$\boxed{\textbf{(D)}}$", "angry"),
+        (r"\boxed{D: angry}", "angry"),
+        (r"\boxed{\text{sad}}", "sad"),
+        ("the answer is c", "sad"),
+        ("the answer is a sad voice", "sad"),
+        ("The correct option is C: sad. Option D: angry is wrong.", "sad"),
+        ("Answer: D (sad)", None),
+        ("sad (D)", None),
+        ("D, sad", None),
+        ("C (sad)", "sad"),
+        ("sad (C)", "sad"),
+        ("A happy speaker.", "happy"),
+    ],
+)
+def test_boxed_letters_count_and_a_letter_beside_another_word_does_not(text: str, label: str | None) -> None:
+    assert parse_reply(text, SEVEN, options=SEVEN).label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("[THINK]angry maybe[/THINK]sad", "sad"),
+        ("◁think▷angry maybe◁/think▷sad", "sad"),
+        ("<seed:think>angry</seed:think>sad", "sad"),
+        ("<think>a</think>happy<think>b</think>", "happy"),
+        (
+            "<|channel|>analysis<|message|>angry?<|end|><|start|>assistant<|channel|>final<|message|>sad",
+            "sad",
+        ),
+        ("<|channel|>analysis<|message|>angry it seems", None),
+        ("<|en|><|SAD|><|Speech|><|woitn|>", "sad"),
+        ("<|emotion_sad|>", "sad"),
+        ("<|en|><|EMO_UNKNOWN|><|Speech|>", None),
+        ("sad\nUser: what is the emotion", None),
+        ("s\u200bad", None),
+        ("~~angry~~ sad", "sad"),
+        ("😡", "angry"),
+        ("😀😡", None),
+    ],
+)
+def test_markers_of_other_models_are_read(text: str, label: str | None) -> None:
     assert parse_reply(text, SEVEN).label == label
 
 
@@ -162,7 +211,8 @@ def test_no_reply_raises_and_a_label_always_stands_in_the_text(pieces: list[str]
     assert reply.status in ("ok", "unparsed", "refused")
     if reply.label is not None and not lettered:
         names = {w for words in label_table().synonyms[reply.label].values() for w in words} | {reply.label}
-        assert any(_stem(name) in _letters(text) for name in names), text
+        drawn = reply.label in faces(text)
+        assert drawn or any(_stem(name) in _letters(text) for name in names), text
 
 
 def _letters(text: str) -> str:

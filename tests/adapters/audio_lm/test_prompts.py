@@ -1,13 +1,18 @@
-"""What an Audio-LLM is asked: the paper's words, ours in five languages, options in an order that a seed decides."""
+"""What an Audio-LLM is asked: the paper's words, ours in eight languages, options in an order that a seed decides."""
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
+from pathlib import Path
 
 import pytest
 
 from adapters.audio_lm import parse_reply
+from adapters.audio_lm.model import AudioLanguageModel
 from adapters.audio_lm.requests.option_orders import option_orders
+from adapters.audio_lm.requests.prompt_page import prompt_page
 from adapters.audio_lm.requests.prompts import (
     parse_prompts,
     prompt,
@@ -16,7 +21,9 @@ from adapters.audio_lm.requests.prompts import (
     render,
     render_dimensions,
 )
+from bench.cards.registry import load_system
 from bench.errors import UsageError
+from bench.execution.contract import sent_with_one_clip
 
 SEVEN = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 PAPER_ORDER = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -31,7 +38,7 @@ def test_the_papers_prompt_is_verbatim() -> None:
 
 
 def test_every_language_has_five_paraphrases_and_no_name_stands_twice() -> None:
-    assert set(prompt_languages()) >= {"en", "zh", "ms", "ta", "id"}
+    assert set(prompt_languages()) >= {"en", "zh", "ms", "ta", "id", "th", "vi", "tl"}
     names = [p.name for p in EVERY]
     assert len(names) == len(set(names))
     for language in prompt_languages():
@@ -114,3 +121,50 @@ def test_mistakes_are_named() -> None:
         parse_prompts(good.replace("plain: '{options}'", "plain: none"), "mine.yaml")
     with pytest.raises(UsageError, match=r"mine.yaml, line 1: unknown key 'langage'"):
         parse_prompts(good.replace("language", "langage"), "mine.yaml")
+
+
+def test_every_prompt_says_which_english_wording_it_means_and_the_page_shows_both() -> None:
+    english = set(prompts("en"))
+    for asked in EVERY:
+        assert (asked.wording.says in english) == (asked.language != "en"), asked.name
+    for language in set(prompt_languages()) - {"en"}:
+        assert {p.wording.says for p in prompts(language).values()} == english
+    page = Path(__file__).parents[3] / "docs" / "prompts.md"
+    assert page.read_text(encoding="utf-8") == prompt_page(), (
+        "python -m adapters.audio_lm.requests.prompt_page > docs/prompts.md"
+    )
+
+
+def test_disgust_is_not_called_hatred_nor_loudness_violence_and_widths_are_not_mixed() -> None:
+    assert "அருவருப்பு" in render(prompt("ta-1"), SEVEN, SEVEN).text
+    assert "வெறுப்பு" not in render(prompt("ta-1"), SEVEN, SEVEN).text
+    assert "kekerasan" not in prompt("id-3").wording.question
+    for asked in prompts("zh").values():
+        shown = [
+            asked.wording.question,
+            asked.wording.plain,
+            asked.wording.lettered,
+            asked.settings.transcript,
+        ]
+        for text in [*shown, asked.settings.text_only, asked.settings.dimensions.split("JSON")[0]]:
+            halves = [c for c in text if c in ",:;()!?" and unicodedata.east_asian_width(c) == "Na"]
+            assert not halves, text
+
+
+def test_a_card_can_wrap_the_question_as_its_owner_prompts_and_the_check_shows_what_is_sent() -> None:
+    card = load_system("meralion-2-10b-choice")
+    sent = sent_with_one_clip(card, SEVEN)
+    assert sent is not None
+    (message,) = json.loads(sent)
+    (words,) = [p["text"] for p in message["content"] if p["type"] == "text"]
+    assert words == (
+        "Instruction: Determine the speaker's emotion in the given audio. Reply with a single label from: Neutral, Happy, Sad, "
+        "Angry, Fearful, Disgusted, Surprised. \nFollow the text instruction based on the following audio: <SpeechHere>"
+    )
+    assert sent_with_one_clip(load_system("majority"), SEVEN) is None
+
+
+@pytest.mark.parametrize("template", ["no slot", "{text} and {text}"])
+def test_a_template_without_one_slot_is_refused(template: str) -> None:
+    with pytest.raises(UsageError, match=r"template must hold \{text\} once"):
+        AudioLanguageModel(model="m", mode="free", template=template)

@@ -28,9 +28,30 @@ def test_speakers_with_one_emotion_each_are_named_with_figures() -> None:
     assert (found.single, found.groups) == (26, 29)
     assert found.ua > 0.85
     (message,) = find_confounds(labels, {"speaker": speakers}, np.zeros(len(labels)), speakers)
-    assert "26 of 29 speakers show one emotion only" in message
+    assert "26 of 29 speakers show one emotion only (312 of 348 clips)" in message.text
     assert (
-        f"UA {found.ua:.2f} (chance 0.25, normalised mutual information {found.information:.2f})" in message
+        f"UA {found.ua:.2f} (chance 0.25, normalised mutual information {found.information:.2f})"
+        in message.text
+    )
+    assert (message.badge, message.holds) == ("voices tell labels", "shared speakers")
+    assert message.share == pytest.approx(312 / 348)
+    assert message.sentence.endswith("(90 % of the clips; only where training and test share speakers)")
+
+
+def test_what_is_said_of_speakers_with_one_emotion_goes_by_their_clips() -> None:
+    """The design of BAVED: 43 of 61 speakers show one emotion, and hold 214 of 1,935 clips."""
+    speakers = [f"one{i % 43}" for i in range(214)] + [f"all{i % 18}" for i in range(1721)]
+    labels = [("sad", "happy")[(i % 43) % 2] for i in range(214)] + [
+        ("sad", "happy")[i // 18 % 2] for i in range(1721)
+    ]
+    (message,) = find_confounds(labels, {"speaker": speakers}, np.zeros(len(labels)), speakers)
+    assert message.text == "43 of 61 speakers show one emotion only (214 of 1,935 clips)", (
+        "and no more is claimed"
+    )
+    assert message.sentence.endswith("(11 % of the clips; only where training and test share speakers)")
+    half = slice(107, None)
+    assert find_confounds(labels[half], {"speaker": speakers[half]}, np.zeros(1828), speakers[half]) == [], (
+        "107 clips of 1,828 are few"
     )
 
 
@@ -83,14 +104,14 @@ def test_a_confounded_corpus_is_warned_about_on_its_task(cache: Path, tmp_path: 
     rewrite(folder, emotion=lambda row: ("happy", "sad", "angry")[int(row["speaker"][-1]) % 3])
     rewrite(folder, script=lambda row: row["emotion"][:2])
     task = load_task("tones.ms", data=[tmp_path / "data"])
-    assert any(w.startswith("12 of 12 speakers show one emotion only") for w in task.warnings)
-    assert any(w.startswith("the script alone tells the label with UA 1.00") for w in task.warnings)
+    assert any(w.text.startswith("12 of 12 speakers show one emotion only") for w in task.warnings)
+    assert any(w.text.startswith("the script alone tells the label with UA 1.00") for w in task.warnings)
 
 
 @pytest.mark.real
 def test_the_real_corpora_show_their_known_confounds(cache: Path, real_corpora: Path) -> None:
     messages = {
-        n: load_task(n, data=[real_corpora]).warnings
+        n: [w.text for w in load_task(n, data=[real_corpora]).warnings]
         for n in ("indowave.id", "emodb-4class.de", "nemo-subset.pl")
     }
     assert any("36% of the variance of log length" in w for w in messages["indowave.id"])

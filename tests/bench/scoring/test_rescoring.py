@@ -155,11 +155,16 @@ def test_records_of_schema_1_are_read_and_scored_again() -> None:
     assert facts.schema_version == 1
     assert checked.record.scores[0].estimate == facts.scores[0].estimate
     assert {s.metric for s in checked.record.scores} >= {s.metric for s in facts.scores}
-    assert checked.record.facts.chance[0].as_json() == {
-        "view": "native",
-        "ua": pytest.approx(0.2),
-        "wa": pytest.approx(0.2),
-    }
+    assert checked.record.facts.chance == (), "schema 1 had none"
+    levels = {(x.view, x.rule): x.ua for x in checked.record.facts.reference_levels if x.outside == "wrong"}
+    assert levels["native", "uniform"] == pytest.approx(0.2), "it follows from the five labels on offer"
+    assert levels["four", "uniform"] == pytest.approx(0.2), (
+        "where four of five labels lie in a view, a guess is right as often"
+    )
+    row = next(s for s in facts.scores if (s.view, s.metric, s.rows) == ("native", "ua", "all"))
+    assert levels["native", "majority"] == pytest.approx(row.estimate), (
+        "the record is that of the system majority"
+    )
     assert checked.record.slices == ()
     assert checked.record.facts.slices == ()
 

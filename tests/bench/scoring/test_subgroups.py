@@ -107,7 +107,7 @@ def test_the_gap_names_the_best_and_the_worst_group(task: Task) -> None:
 def test_what_a_corpus_does_not_tell_is_said_rather_than_left_out(tmp_path: Path, cache: Path) -> None:
     folder = write_tone_corpus(tmp_path / "tones", labels=LABELS)
     axes = {a.name: a.absent for a in axes_of(load_task("tones.ms", data=[folder]))}
-    assert axes["gender"] == "the corpus names no gender"
+    assert axes["gender"] == "the card and its manifest carry no gender"
     assert "too alike in length (0.40 to 0.40 s)" in axes["duration"]
     assert axes["emotion"] == axes["speaker"] == ""
 

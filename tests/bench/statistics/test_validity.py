@@ -18,12 +18,14 @@ from bench.statistics.paired_tests import compare_family
 from tests.bench.statistics.validity.measure import measure
 from tests.bench.statistics.validity.plan import (
     BELOW,
+    BEYOND_ANY_METHOD,
     CELLS,
     COVERS,
     DRAWS,
+    HELD,
+    HURTING,
     REJECTS,
     SEED,
-    SIMULATIONS,
     SPEAKERS,
     bound_of,
     max_t_beats_holm,
@@ -82,19 +84,19 @@ def test_clips_one_by_one_are_the_same_corpus(metric: str) -> None:
 
 
 def test_the_committed_figures_are_the_whole_plan_under_the_bounds_it_still_has() -> None:
-    assert (RESULTS.about["seed"], RESULTS.about["simulations"], RESULTS.about["draws"]) == (
-        SEED,
-        SIMULATIONS,
-        DRAWS,
-    )
-    assert SIMULATIONS >= 5000
+    assert (RESULTS.about["seed"], RESULTS.about["draws"]) == (SEED, DRAWS)
     by_figure = {(entry.key, entry.method): entry for entry in RESULTS.entries}
     assert list(by_figure) == [(cell.key, method) for cell in CELLS for method in cell.methods]
     for cell in CELLS:
         for method in cell.methods:
             bound, entry = bound_of(cell, method), by_figure[cell.key, method]
-            assert entry.bound == (None if bound is None else (bound.low, bound.high))
-            assert entry.simulations + entry.refused == SIMULATIONS
+            if cell.question == "power":
+                assert entry.bound is not None, (
+                    "a prediction, made again on other processors with other last digits"
+                )
+            else:
+                assert entry.bound == (None if bound is None else (bound.low, bound.high))
+            assert entry.simulations + entry.refused >= cell.simulations
             if method.endswith("power"):
                 continue  # a share of four pairs per family, which hang together
             exact = np.sqrt(entry.share * (1 - entry.share) / entry.simulations)
@@ -164,13 +166,17 @@ def test_the_figures_quoted_elsewhere_are_these() -> None:
         shares = [100 * e.share for e in entries]
         return f"{min(shares):.1f}", f"{max(shares):.1f}"
 
-    covered = spread([e for e in RESULTS.of("interval", "jackknife-t") if e.bound is not None])
-    usual = spread([e for e in RESULTS.of("interval", "percentile", world="base") if e.speakers <= 10])
+    hurting = {*HURTING, *BEYOND_ANY_METHOD, HELD}
+    usual = [e for e in RESULTS.of("interval", "jackknife-t") if e.world not in hurting]
+    covered = spread([e for e in usual if e.bound is not None])
+    others = spread([e for e in RESULTS.of("interval", "percentile", world="base") if e.speakers <= 10])
     clips = spread(RESULTS.of("interval", "clips"))
-    rejected = spread([e for e in RESULTS.of("test", "swap test") if e.bound is not None])
+    rejected = spread(
+        [e for e in RESULTS.of("test", "swap test") if e.bound is not None and e.world not in hurting]
+    )
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "held the truth {} to {} % of the time".format(*covered) in readme
-    assert "held it {} to {} % with 8 or 10 even speakers".format(*usual) in readme
+    assert "held it {} to {} % with 8 or 10 even speakers".format(*others) in readme
     assert "an interval over clips {} to {} %".format(*clips) in readme
     seeds = RESULTS.of("seeds", "seeds redrawn")
     vouched = spread([e for e in seeds if e.bound is not None])
@@ -185,7 +191,7 @@ def test_the_figures_quoted_elsewhere_are_these() -> None:
     assert f"told apart, in up to {most:.0f} % of the corpora" in words
     said = " ".join(str(bench.significance.__doc__).split())
     assert "covered {}–{} % with 8 to 90 speakers".format(*covered) in said
-    assert "percentile bootstrap covered {}–{} % with 8 or 10".format(*usual) in said
+    assert "percentile bootstrap covered {}–{} % with 8 or 10".format(*others) in said
     assert "rejected a true null {}–{} % of the time".format(*rejected) in said
 
 
@@ -210,7 +216,7 @@ def test_make_validity_quick_answers_every_question(tmp_path: Path) -> None:
         "README.md", "figures.json", "coverage.svg", "coverage_by_factor.svg", "rejections.svg", "families.svg",
     }  # fmt: skip
     found = read(tmp_path)
-    assert {e.question for e in found.entries} == {"interval", "test", "family", "equivalence", "seeds"}
+    assert {e.question for e in found.entries} == {c.question for c in CELLS}
     assert {e.method for e in found.entries} == {e.method for e in RESULTS.entries}
 
     before = (tmp_path / "figures.json").read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def test_a_leaking_official_split_builds_badged_and_gives_no_verdict(cache: Path
     task = build(tone_corpus, cache, "tones.ms@official")
     assert task.badges == ("official split", "leaks speakers")
     assert (task.leaks[0].count, task.leaks[0].first) == (4, "tones/02")
-    assert "4 speaker(s) stand on several sides of the split (test and train)" in task.warnings[0]
+    assert "4 speaker(s) stand on several sides of the split (test and train)" in task.warnings[0].text
     described = describe_corpus("tones", [tone_corpus.parent], cache).warnings
     assert any(
         "4 speaker(s) stand on several sides of the split, first 'tones/02' (test and train)" in w
@@ -123,7 +123,7 @@ def test_one_recording_under_two_speakers_stays_on_one_side(cache: Path, tone_co
     task = build(tone_corpus, cache, "tones.ms")
     place = {task.speakers[i]: f.name for f in task.folds for i in f.test}
     assert place["tones/00"] == place["tones/05"]
-    assert any("1 recording(s) stand under several clip ids" in w for w in task.warnings)
+    assert any("1 recording(s) stand under several clip ids" in w.text for w in task.warnings)
 
 
 def test_script_disjoint_blocks_share_neither_speaker_nor_script(cache: Path, tmp_path: Path) -> None:

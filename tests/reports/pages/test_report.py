@@ -213,7 +213,7 @@ def test_figures_are_those_of_the_records(story: Path, pages: dict[str, str]) ->
 
 def test_everything_planned_is_shown_with_what_became_of_it(pages: dict[str, str]) -> None:
     text = Page(pages["index.html"]).text
-    assert "served zero-shot generated.id , tones.ms cannot run here : needs a server" in text
+    assert "served zero-shot generated.id , tones.ms blocked : needs a server" in text
     assert "broken within generated.id , tones.ms failed : 5 of the 5 cells tried failed" in text
     assert "fold 0 seed 0, fold 1 seed 0" in text
     assert "RuntimeError" in text

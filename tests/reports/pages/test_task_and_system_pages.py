@@ -184,7 +184,7 @@ def test_listeners_and_chance_are_what_scores_are_held_against(run: Path, pages:
         if (h.truth, h.view, h.metric) == ("intended", "native", "ua")
     )  # fmt: skip
     text = section(pages[TASK], "s1-1")
-    assert "25.0, a blind guess, any class alike" in text
+    assert "25.0, a uniform guess over the labels on offer" in text
     assert f"{100 * human.estimate:.1f}" in text
     assert "one listener against the emotion that was asked for" in text
     assert f"listener {100 * human.estimate:.1f}" in text

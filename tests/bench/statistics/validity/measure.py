@@ -11,10 +11,12 @@ from typing import cast
 import numpy as np
 
 from bench.errors import CannotSeparate
+from bench.statistics.families import Comparison, FamilyInference
 from bench.statistics.intervals import Method, interval
-from bench.statistics.paired_tests import Comparison, compare_family
+from bench.statistics.paired_tests import compare_family, infer_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance
 from tests.bench.statistics.validity.plan import DRAWS, LEVEL, MARGIN, Cell
+from tests.bench.statistics.validity.wider import population_answers, task_answers
 from tests.bench.statistics.validity.worlds import Array, Corpora, simulate
 
 ALPHA = 1 - LEVEL + 1e-12
@@ -52,6 +54,12 @@ def measure(cell: Cell, simulations: int) -> Measured:
     answers: dict[str, list[Answer | None]] = {method: [] for method in cell.methods}
     by_clip = any(method.startswith("clips") for method in cell.methods)
     run = 0
+    if cell.question in ("population", "tasks", "pools"):
+        asked = population_answers if cell.question == "population" else task_answers
+        for method, answer in asked(cell, simulations):
+            answers[method].append(answer)
+        figures = tuple(_figure(method, given) for method, given in answers.items())
+        return Measured(figures, round(time.perf_counter() - started, 1))
     for block in simulate(cell.world, cell.speakers, simulations, cell.seed, clips=by_clip):
         for corpus in range(len(block.truth)):
             for method, answer in _answers(cell, block, corpus, run):
@@ -78,6 +86,14 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
         yield "difference", (float(pair.low <= 0 <= pair.high), pair.high - pair.low)
+    elif cell.question == "power":
+        (pair,) = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
+        yield "swap test", (float(pair.p_value <= ALPHA), np.nan)
+    elif cell.question == "joint":
+        family = infer_family(
+            cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL, margin=MARGIN
+        )
+        yield from _jointly(family, cell.world.offsets)
     elif cell.question == "seeds":
         yield from _with_seeds(cell, statistics, run)
     elif cell.question == "equivalence":
@@ -87,6 +103,16 @@ def _answers(cell: Cell, block: Corpora, corpus: int, run: int) -> Iterator[tupl
         family = compare_family(cell.world.metric, statistics, n_resamples=DRAWS, seed=run, level=LEVEL)
         for method in cell.methods:
             yield method, (_found(family, method, cell.world.offsets), np.nan)
+
+
+def _jointly(family: FamilyInference, offsets: tuple[float, ...]) -> Iterator[tuple[str, Answer]]:
+    """Whether all simultaneous intervals hold, with their mean width, and whether a pair that differs by the margin is equivalent."""
+    true = [offsets[c.a] - offsets[c.b] for c in family]
+    held = all(c.simultaneous_low <= t <= c.simultaneous_high for c, t in zip(family, true, strict=True))
+    width = float(np.mean([c.simultaneous_high - c.simultaneous_low for c in family]))
+    yield "joint intervals", (float(held), width)
+    wrong = any(c.equivalent for c, t in zip(family, true, strict=True) if abs(t) >= MARGIN - 1e-12)
+    yield "false equivalence", (float(wrong), np.nan)
 
 
 def _with_seeds(cell: Cell, statistics: Array, run: int) -> Iterator[tuple[str, Answer | None]]:

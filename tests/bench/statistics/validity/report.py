@@ -9,9 +9,19 @@ from bench.statistics.additive import METRICS
 from bench.storage.atomic import write_text
 from tests.bench.statistics.validity.plan import (
     AT_MOST_5,
+    AT_MOST_6,
+    BEYOND_ANY_METHOD,
     COVERS,
+    ERRS_OVER_TASKS,
+    HELD,
+    HELD_BY_TWO,
     HOLDS,
+    HOLDS_WIDE,
+    HURTING,
+    JOINTLY,
+    POWER_CLAIM,
     REJECTS,
+    SELDOM,
     SPEAKERS,
     TOO_EAGER,
     TOO_NARROW,
@@ -22,6 +32,7 @@ from tests.bench.statistics.validity.plots import draw_all
 from tests.bench.statistics.validity.reasons import reason_for
 from tests.bench.statistics.validity.results import Entry, Results
 
+WIDER = ("speakers x sentences", "speakers x sentences x seeds", "speakers x trainings")
 TEXT = Path(__file__).with_name("report.md")
 CLAIMS: tuple[tuple[str, str, tuple[str, ...], Bound], ...] = (
     ("jackknife-t: 95 % interval of a score", "interval", ("jackknife-t",), COVERS),
@@ -30,6 +41,17 @@ CLAIMS: tuple[tuple[str, str, tuple[str, ...], Bound], ...] = (
     ("max-T and Holm: family-wise error", "family", ("max-T error", "Holm error"), AT_MOST_5),
     ("equivalence of systems that differ by the margin", "equivalence", ("equivalent",), AT_MOST_5),
     ("interval of a difference with seeds drawn anew", "seeds", ("seeds redrawn",), HOLDS),
+    ("interval over more speakers and more sentences, or other trainings", "population", WIDER, HOLDS_WIDE),
+    ("interval over speakers, asked about six sentences' kind", "population", ("speakers",), TOO_NARROW),
+    ("worlds that hurt: 95 % interval of a score", "interval", ("jackknife-t",), HOLDS),
+    ("worlds that hurt: 95 % interval of a difference", "test", ("difference",), HOLDS),
+    ("worlds that hurt: swap test of one pair", "test", ("swap test",), AT_MOST_6),
+    ("a class held by two speakers: intervals", "interval", ("jackknife-t",), HELD_BY_TWO),
+    ("a class held by two speakers: intervals of a difference", "test", ("difference",), HELD_BY_TWO),
+    ("families of eight: simultaneous intervals", "joint", ("joint intervals",), JOINTLY),
+    ("families of eight: equivalence at the margin", "joint", ("false equivalence",), SELDOM),
+    ("claims over 40 tasks in which nothing is true", "tasks", ("claims over all tasks",), ERRS_OVER_TASKS),
+    ("mean difference over six pools", "pools", ("mean over pools",), HOLDS),
     ("percentile bootstrap, up to 20 speakers", "interval", ("percentile",), TOO_NARROW),
     ("interval over clips instead of speakers", "interval", ("clips",), TOO_NARROW),
     ("swap test over clips instead of speakers", "test", ("clips swap test",), TOO_EAGER),
@@ -51,8 +73,19 @@ def report(found: Results) -> str:
         "failures": _failures(found),
         "thresholds": _thresholds(found),
         "base": _coverage_table(found.of("interval", world="base")),
-        "factors": _coverage_table([e for e in found.of("interval") if e.world != "base"]),
-        "tests": _tests(found),
+        "factors": _coverage_table([e for e in _usual(found, "interval") if e.world != "base"]),
+        "tests": _by_speakers(_usual(found, "test"), lambda e: _percent(e.share)),
+        "hurting": _coverage_table([e for e in found.of("interval") if _hurts(e)]),
+        "hurting_tests": _by_speakers(
+            [e for e in found.of("test") if _hurts(e)],
+            lambda e: _percent(e.share) if e.width is None else _with_width(e),
+        ),
+        "joint": _by_speakers(
+            found.of("joint"), lambda e: _percent(e.share) if e.width is None else _with_width(e)
+        ),
+        "populations": _by_speakers(found.of("population"), _with_width),
+        "tasks": _by_speakers([*found.of("tasks"), *found.of("pools")], _with_width),
+        "power": _power(found),
         "families": _families(found),
         "equivalence": _equivalence(found),
         "seeds": _by_speakers(found.of("seeds"), _with_width),
@@ -62,6 +95,32 @@ def report(found: Results) -> str:
     for name, section in sections.items():
         text = text.replace(f"<!-- {name} -->", section)
     return text
+
+
+def _hurts(entry: Entry) -> bool:
+    return entry.world in (*HURTING, *BEYOND_ANY_METHOD, HELD)
+
+
+def _usual(found: Results, question: str) -> list[Entry]:
+    return [e for e in found.of(question) if not _hurts(e)]
+
+
+def _power(found: Results) -> str:
+    rows = []
+    for e in found.of("power"):
+        assert e.bound is not None
+        predicted = (e.bound[0] + e.bound[1]) / 2
+        text = f"{_percent(e.share)} ± {_percent(e.monte_carlo_error)}"
+        rows.append(
+            [
+                METRICS[e.metric].title,
+                e.world,
+                str(e.speakers),
+                _percent(predicted),
+                text if e.holds else f"**{text}**",
+            ]
+        )
+    return _table(["metric", "systems", "speakers", "predicted, %", "found, %"], rows)
 
 
 def holds_from(found: Results, question: str, method: str, bound: Bound) -> int | None:
@@ -101,6 +160,18 @@ def _claims(found: Results) -> str:
                     f"{_percent(min(shares))}–{_percent(max(shares))}",
                 ]
             )
+    planned = found.of("power")
+    if planned:
+        apart = [100 * (e.share - (e.bound[0] + e.bound[1]) / 2) for e in planned if e.bound]
+        held = sum(e.holds for e in planned)
+        rows.append(
+            [
+                "serbench power: power of the swap test",
+                POWER_CLAIM,
+                f"{held} of {len(planned)}",
+                f"{min(apart):+.1f} to {max(apart):+.1f} points",
+            ]
+        )
     powers = power_pairs(found)
     if powers:
         better = sum(max_t_beats_holm(a.share, b.share) for a, b in powers)
@@ -157,10 +228,6 @@ def _with_width(e: Entry) -> str:
     return f"{_percent(e.share)} ({e.width:.3f}{refused})"
 
 
-def _tests(found: Results) -> str:
-    return _by_speakers(found.of("test"), lambda e: _percent(e.share))
-
-
 def _by_speakers(entries: Sequence[Entry], cell: Callable[[Entry], str]) -> str:
     """Give one row per metric, world and method, one column per number of speakers; figures outside bounds in bold."""
     counts = sorted({e.speakers for e in entries})
@@ -197,10 +264,17 @@ def _origin(found: Results) -> str:
         for a in about.get("added", ())
     )
     return (
-        f"{about['simulations']:,} simulated corpora per cell, {about['draws']} resamples or sign patterns, seed"
+        f"{_corpora(found)} simulated corpora per cell (one Monte-Carlo error of 95 %: 0.3 points with 5,000, 0.5 with 2,000, 0.7"
+        f" with 1,000, 1.3 with 300), {about['draws']} resamples or sign patterns, seed"
         f" {about['seed']}, {len(found.entries)} figures in {found.seconds / 60:.0f} minutes on one core"
         f" ({about['processor']}). {about['date']}, Python {about['python']}, {packages}, commit `{about['revision']}`.{added}"
     )
+
+
+def _corpora(found: Results) -> str:
+    """How many corpora the cells were made with."""
+    made = sorted({e.simulations + e.refused for e in found.entries}, reverse=True)
+    return ", ".join(f"{n:,}" for n in made[:-1]) + f" or {made[-1]:,}" if len(made) > 1 else f"{made[0]:,}"
 
 
 def _percent(share: float) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 
 from bench.statistics.additive import value
 
@@ -34,6 +34,12 @@ BETWEEN, WITHIN = 0.1, 0.15
 SLOPES = 0.15
 OFFSET = 0.3
 """Share of a rating system's error that is a speaker's offset."""
+ONE_IN = 0.1
+"""Share of speakers of another kind, where there is one."""
+NOT_UNDERSTOOD = -6.0
+"""Logits that such a speaker loses: no more than one answer in 100 is right."""
+TAIL = 1.0
+"""Scale of the long tail of hard speakers, logits."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,21 @@ class World:
     easy: bool = False
     skewed: bool = False
     """True ratings crowd at one end of the scale."""
+    abilities: Literal["normal", "bimodal", "skewed", "heavy", "failing"] = "normal"
+    """How speakers' abilities for all systems lie: one in ten not understood by any system; a long tail of hard speakers; Student's t on
+    3 degrees; ``failing``: one speaker in ten has no right answer, others for each system."""
+    top: float = 0.0
+    """UA of a plain system, all emotions made easier alike; 0: as they come."""
+    held: int = 0
+    """Clips of the first emotion in the whole corpus, all of them said by two speakers."""
+    shifts: bool = False
+    """Ratings that shift and compress by speaker: 70 % of the error a speaker's offset, slopes of 0.6 that vary by 0.3."""
+    sentences: int = SCRIPTS
+    """Sentences of the cell-by-cell corpora (:mod:`tests.bench.statistics.validity.crossed`)."""
+    said: float = 1.0
+    """Share of their cells that were recorded."""
+    folds: int = 1
+    """Fits of a cross-validated system, each with a training of its own."""
     seeds: int = 1
     """Trainings of each system; more than one is an axis of the statistics, after the systems."""
     training: float = 0.0
@@ -100,7 +121,7 @@ def simulate(
 
 def _labelled(world: World, rng: np.random.Generator, corpora: int, speakers: int, clips: bool) -> Corpora:
     n = _clips_per_class(world, rng, corpora, speakers)
-    shared = rng.normal(0, SHARED, (corpora, speakers, 1))
+    shared = _shared(world, rng, (corpora, speakers, 1))
     sentences = rng.normal(0, SCRIPT, (corpora, 1, 1, SCRIPTS))
     copied, common = np.zeros_like(n), np.zeros((*n.shape, world.classes + 1), dtype=np.int64)
     if world.alike:
@@ -129,7 +150,21 @@ def _ability(world: World, rng: np.random.Generator, shared: Array, system: int,
     own = rng.normal(0, OWN, (corpora, speakers, 1)) + rng.normal(
         0, OWN_PER_CLASS, (corpora, speakers, world.classes)
     )
+    if world.abilities == "failing":
+        own = np.where(rng.random((corpora, speakers, 1)) < ONE_IN, NOT_UNDERSTOOD, own)
     return _difficulty(world, system) + gain + shared + own
+
+
+def _shared(world: World, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Speakers' abilities for all systems, logits."""
+    if world.abilities == "skewed":
+        return np.asarray(TAIL * (1 - rng.exponential(size=shape)))
+    if world.abilities == "heavy":
+        return np.asarray(SHARED * rng.standard_t(3, size=shape))
+    ability = rng.normal(0, SHARED, shape)
+    if world.abilities == "bimodal":
+        ability = np.where(rng.random(shape) < ONE_IN, NOT_UNDERSTOOD, ability)
+    return np.asarray(ability)
 
 
 def _training(world: World, rng: np.random.Generator, corpora: int) -> Array:
@@ -165,6 +200,9 @@ def _clips_per_class(world: World, rng: np.random.Generator, corpora: int, speak
         first = rng.integers(world.classes, size=(corpora, 1))
         kept[np.arange(corpora)[:, np.newaxis], steps % speakers, (steps + first) % world.classes] = True
         n = np.where(kept, np.maximum(n, 1), 0)
+    if world.held:
+        n[..., 0] = 0
+        n[:, :2, 0] = world.held // 2
     if world.rare:
         n[..., 0] = rng.multinomial(world.rare, np.full(speakers, 1 / speakers), size=corpora)
     return n
@@ -183,14 +221,27 @@ def _talk(world: World, rng: np.random.Generator, corpora: int, speakers: int) -
 def _expected_clips(world: World, speakers: int) -> Array:
     share = world.ratio ** -np.arange(world.classes, dtype=np.float64)
     expected = 6 * world.classes * share / share.sum()
-    if world.rare:
-        expected[0] = world.rare / speakers
+    if world.rare or world.held:
+        expected[0] = (world.rare or world.held) / speakers
     return np.asarray(expected)
 
 
 def _difficulty(world: World, system: int) -> Array:
     logits = np.linspace(2.2, 3.6, world.classes) if world.easy else np.linspace(-0.3, 1.9, world.classes)
+    if world.top:
+        logits = logits + _lift(replace(world, top=0.0), world.top)
     return logits[::-1] if world.unlike and system % 2 else logits
+
+
+@functools.cache
+def _lift(world: World, top: float) -> float:
+    """Logits by which all emotions must be easier for a UA of ``top``."""
+    none = np.zeros((1, 1))
+
+    def off(logits: float) -> float:
+        return float(value("ua", _expected(world, 10, 0, logits, none))) - top
+
+    return float(brentq(off, -2, 20, xtol=1e-10))
 
 
 @functools.cache
@@ -203,16 +254,34 @@ def _confused(classes: int, system: int) -> Array:
 
 def _expected(world: World, speakers: int, system: int, gain: float, shift: Array) -> Array:
     """Expected confusion counts (…, K, K + 1) over the population of speakers; shift (…, 1 or K, sentences), in logits."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
-    spread = np.sqrt(
-        SHARED**2 + OWN**2 + OWN_PER_CLASS**2 + (SCRIPT**2 if world.scripts in ("population", "own") else 0)
-    )
+    effects, weights = _effects(world)
     logit = (_difficulty(world, system) + gain)[:, np.newaxis] + shift
-    right = (expit(logit[..., np.newaxis] + spread * nodes) @ (weights / weights.sum())).mean(axis=-1)
+    right = (expit(logit[..., np.newaxis] + effects) @ weights).mean(axis=-1)
     k = world.classes
     chances = (1 - right)[..., np.newaxis] * _confused(k, system if world.unlike else 0)
     chances[..., range(k), range(k)] = right
     return np.asarray(chances * _expected_clips(world, speakers)[:, np.newaxis])
+
+
+@functools.cache
+def _effects(world: World) -> tuple[Array, Array]:
+    """What speakers (and sentences, where the truth is over all of them) add to the logit of being right: nodes and weights."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    weights = weights / weights.sum()
+    own = OWN**2 + OWN_PER_CLASS**2 + (SCRIPT**2 if world.scripts in ("population", "own") else 0)
+    whole = np.sqrt(SHARED**2 + own)
+    if world.abilities == "bimodal":
+        rest = NOT_UNDERSTOOD + np.sqrt(own) * nodes
+        return np.append(whole * nodes, rest), np.append((1 - ONE_IN) * weights, ONE_IN * weights)
+    if world.abilities == "failing":
+        rest = NOT_UNDERSTOOD + SHARED * nodes
+        return np.append(whole * nodes, rest), np.append((1 - ONE_IN) * weights, ONE_IN * weights)
+    if world.abilities in ("skewed", "heavy"):
+        tail = (np.arange(4000) + 0.5) / 4000
+        drawn = TAIL * (1 + np.log(tail)) if world.abilities == "skewed" else SHARED * stdtrit(3, tail)
+        effects = drawn[:, np.newaxis] + np.sqrt(own) * nodes
+        return effects.ravel(), np.broadcast_to(weights / len(tail), effects.shape).ravel()
+    return np.asarray(whole * nodes), np.asarray(weights)
 
 
 @functools.cache
@@ -272,7 +341,7 @@ def _rated(world: World, rng: np.random.Generator, corpora: int, speakers: int, 
         slope, parts = _recipe(world, system, difference)
         if world.scripts == "own":
             sentences = rng.normal(size=corpora * SCRIPTS)
-        y = (slope + SLOPES * per_speaker()) * x + parts.sentences * sentences[sentence]
+        y = (slope + _slopes(world) * per_speaker()) * x + parts.sentences * sentences[sentence]
         y += parts.offsets * _mixed(offset, per_speaker(), max(0.5, world.alike))
         runs = []
         for _ in range(world.seeds):
@@ -302,15 +371,21 @@ class _Errors:
 def _recipe(world: World, system: int, difference: float) -> tuple[float, _Errors]:
     """Slope and errors that give the system a concordance of 0.6 (easy: 0.9) plus the difference over the population."""
     goal = (0.9 if world.easy else 0.6) + difference
-    slope = 0.6 if world.unlike and system % 2 else 1.0
+    slope = 0.6 if world.shifts or (world.unlike and system % 2) else 1.0
     spread = BETWEEN**2 + WITHIN**2
     # goal = 2 slope spread / (spread + (slope² + SLOPES²) spread + variance), solved for the variance.
-    variance = spread * (2 * slope / goal - 1 - slope**2 - SLOPES**2)
+    variance = spread * (2 * slope / goal - 1 - slope**2 - _slopes(world) ** 2)
     script = 0.15 if world.scripts != "none" else 0.0
     rest = 1 - script
+    offset = 0.7 if world.shifts else OFFSET
     return slope, _Errors(
-        *np.sqrt([OFFSET * rest * variance, (1 - OFFSET) * rest * variance, script * variance])
+        *np.sqrt([offset * rest * variance, (1 - offset) * rest * variance, script * variance])
     )
+
+
+def _slopes(world: World) -> float:
+    """Standard deviation of speakers' slopes."""
+    return 0.3 if world.shifts else SLOPES
 
 
 def _mixed(common: Array, own: Array, share: float) -> Array:
@@ -320,7 +395,7 @@ def _mixed(common: Array, own: Array, share: float) -> Array:
 def _concordance(world: World, slope: float, parts: _Errors, sentences: Array) -> Array:
     """Concordance over the population of speakers, (corpora,): over these sentences (corpora, 6), or over all."""
     spread = BETWEEN**2 + WITHIN**2
-    error = parts.offsets**2 + parts.errors**2 + (slope**2 + SLOPES**2) * spread
+    error = parts.offsets**2 + parts.errors**2 + (slope**2 + _slopes(world) ** 2) * spread
     if world.scripts == "fixed":
         script = parts.sentences**2 * (sentences**2).mean(axis=1)
     else:

@@ -1,0 +1,131 @@
+"""What so few errors can prove: the least an interval must admit near the ends of a metric's range.
+
+A system without an error on n clips has a jackknife error of 0, and yet a true score of 1 − 3/n would show none one time in
+twenty. Over clusters the same happens whenever the few errors spare most of them. So every interval of UA, WA, recall and
+macro-F1 holds at least the exact binomial one of as many independent clips.
+
+UA is a sum of counts with unequal weights, w_c = 1/(C n_c) for a clip of class c. With e_c the rarer outcome (errors where the
+score is above one half, else right answers), y = Σ w_c e_c and v = Σ w_c² e_c, Fay and Feuer match the scaled count y²/v to a
+gamma distribution; here to the beta distribution of Clopper and Pearson, whose range is finite:
+
+    lower end of the rarer outcome   Beta(α/2; y²/v, y/v − y²/v + 1)
+    upper end                        the same with 1 − α/2, after one more outcome of average weight: y + φ w̄, φ v + φ² mean(w²)
+
+(that average: Tiwari, Clegg and Zou). With equal classes, and for WA, this is Clopper and Pearson's interval of n/φ clips. φ is
+the design effect: the jackknife's variance over the binomial one, but at least 1 + 1/(1 + y²/v), since few outcomes cannot show
+how they crowd: 2 without any, 1.1 from nine on. What it covered: ``results/validity/README.md``.
+
+A metric of another kind (CCC, Brier, …) varies between clusters unless its answers are perfect, or constant. Perfect ones prove
+that a share of at most ε = 1 − (α/2)^(φ/n) of clips is otherwise, φ = 2: the far end lies ε of the range away.
+
+Sources: Clopper and Pearson, Biometrika 26, 1934, 404–413; Fay and Feuer, Statistics in Medicine 16, 1997, 791–801; Tiwari,
+Clegg and Zou, Statistical Methods in Medical Research 15, 2006, 547–569; Korn and Graubard, Survey Methodology 24, 1998,
+193–201, for the design effect under a binomial bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.errors import CannotSeparate
+from bench.protocols import Array
+from bench.statistics.metric import Metric
+
+NO_VARIATION_EFFECT = 2.0
+"""Design effect taken where nothing varies, so that none can be estimated."""
+ROUNDING = 1e-9
+"""A score this close to an end of its range lies on it."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The least that an interval must hold."""
+
+    low: float
+    high: float
+
+
+def edge_of(metric: Metric, table: Array, estimate: float, standard_error: float, level: float) -> Edge:
+    """Least interval of a score, which near an end of its range is the wider one.
+
+    Args:
+        metric: of the score.
+        table: statistics (clusters, …) of clusters with clips and classes with true clips.
+        estimate: the score.
+        standard_error: its jackknife error over clusters.
+        level: coverage, 0..1.
+
+    Returns:
+        The least interval: the estimate alone where a metric that is no count varies between clusters.
+
+    Raises:
+        CannotSeparate: the score is constant by construction, or nothing bounds it.
+    """
+    if metric.kind == "confusion":
+        if standard_error == 0.0 and _one_answer(table):
+            raise _without(
+                metric, estimate, "constant by construction", "every clip was given one and the same class"
+            )
+        return _binomial(metric, table, estimate, standard_error, level)
+    if standard_error > 0.0:
+        return Edge(estimate, estimate)
+    if min(estimate - metric.minimum, metric.maximum - estimate) > ROUNDING:
+        raise _without(metric, estimate, "constant by construction", "no cluster's answers move it")
+    if not np.isfinite(metric.maximum - metric.minimum):
+        raise _without(metric, estimate, "without any error", "what one would cost has no bound")
+    clips = float(metric.sizes(table).sum(axis=0).min())
+    open_share = 1 - ((1 - level) / 2) ** (NO_VARIATION_EFFECT / max(clips, NO_VARIATION_EFFECT))
+    return Edge(
+        estimate - open_share * (estimate - metric.minimum),
+        estimate + open_share * (metric.maximum - estimate),
+    )
+
+
+def _without(metric: Metric, estimate: float, what: str, why: str) -> CannotSeparate:
+    return CannotSeparate(f"The {metric.title} of {estimate:.4g} is {what}, and has no interval: {why}.")
+
+
+def _one_answer(table: Array) -> bool:
+    """Whether every clip of several classes was answered with one class: the score follows from the clips alone."""
+    said = table.sum(axis=(0, 1)) > 0
+    return table.shape[1] > 1 and bool(said[:-1].sum() == 1) and not said[-1]
+
+
+def _binomial(metric: Metric, table: Array, estimate: float, standard_error: float, level: float) -> Edge:
+    clips = metric.sizes(table).sum(axis=0)
+    hits = np.diagonal(table, axis1=-2, axis2=-1).sum(axis=0)
+    if len(clips) == 1:
+        hits = hits.sum(keepdims=True)
+    few_errors = estimate > 0.5
+    weights = 1 / (len(clips) * clips)
+    seen = np.maximum(clips - hits if few_errors else hits, 0.0)
+    share = 1 - estimate if few_errors else estimate
+    counted = float(weights @ seen)
+    # Macro-F1 weighs the same errors a little otherwise than UA, whose weights are taken.
+    spread = float(weights**2 @ seen) * (share / counted if counted > 0 else 1.0)
+    if counted == 0.0:
+        share = 0.0
+    outcomes = share**2 / spread if spread > 0 else 0.0
+    binomial = estimate * (1 - estimate) * float(weights**2 @ clips)
+    crowding = standard_error**2 / binomial if binomial > 0 else 0.0
+    effect = max(crowding, 1 + 1 / (1 + outcomes))
+    tail = (1 - level) / 2
+    lower = _beta_quantile(tail, share, effect * spread) if share > 0 else 0.0
+    upper = _beta_quantile(
+        1 - tail,
+        share + effect * float(weights.mean()),
+        effect * spread + effect**2 * float((weights**2).mean()),
+    )
+    return Edge(1 - upper, 1 - lower) if few_errors else Edge(lower, upper)
+
+
+def _beta_quantile(probability: float, share: float, spread: float) -> float:
+    """Quantile of Beta(y²/v, y/v − y²/v + 1), whose first parameter is a count of outcomes among y/v clips."""
+    # Imported here: listing systems must not wait for scipy.
+    from scipy.special import betaincinv
+
+    outcomes, clips = share**2 / spread, share / spread
+    # Below one clip's worth of evidence the second parameter would fall to 0, and the end lies at 1.
+    return float(betaincinv(outcomes, max(clips - outcomes + 1, 1e-9), probability))

@@ -1,0 +1,88 @@
+"""Studies beside a board, and the history of its cells, gathered for their pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.leaderboard.evidence import Cell
+from bench.leaderboard.history import CellHistory
+from bench.leaderboard.studies import Study
+from bench.scoring.record_schema import ScoreRow
+from bench.scoring.records import Record
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A record of a study. ``dimensions`` are its rows of concordance."""
+
+    system: str
+    track: str
+    task: str
+    regime: str
+    condition: str
+    score: ScoreRow | None
+    dimensions: tuple[ScoreRow, ...]
+    seeds: int
+    code: str
+    synthetic: bool
+    retracted: str
+
+
+@dataclass(frozen=True)
+class StudySection:
+    """A study with its records, by task, then best first."""
+
+    study: Study
+    rows: tuple[StudyRow, ...]
+
+
+def study_sections(found: Sequence[Study]) -> list[StudySection]:
+    """One section per study, by name."""
+    return [StudySection(s, tuple(sorted(_rows(s), key=_place))) for s in found]
+
+
+def _rows(study: Study) -> list[StudyRow]:
+    return [_row(r, why) for r, why in zip(study.records, study.reasons, strict=True)]
+
+
+def _row(record: Record, retracted: str) -> StudyRow:
+    facts = record.facts
+    metric = facts.plan.primary_metric if facts.plan.primary_metric != "ccc" else "ua"
+    wanted = (metric, facts.main_view, "wrong", "all")
+    score = next(
+        (s for s in record.scores if (s.metric, s.view, s.outside, s.rows) == wanted and s.dimension is None),
+        None,
+    )
+    agreement = [s for s in record.scores if s.metric == "ccc" and s.rows == "all" and s.dimension != "mean"]
+    return StudyRow(
+        facts.system, facts.track, facts.task, record.regime, facts.condition, score, tuple(agreement),
+        len(facts.seeds), facts.code_version, facts.synthetic, retracted,
+    )  # fmt: skip
+
+
+def _place(row: StudyRow) -> tuple[object, ...]:
+    return row.task, row.regime, row.condition, -(row.score.estimate if row.score else 0.0), row.system
+
+
+class Histories:
+    """Cells of a board that were published more than once.
+
+    Args:
+        found: the history of every cell.
+    """
+
+    def __init__(self, found: Mapping[Cell, CellHistory]) -> None:
+        self._told = {cell: h for cell, h in found.items() if len(h.versions) > 1}
+
+    def of_task(self, task: str) -> list[CellHistory]:
+        """Histories of a task, by system."""
+        return [h for _, h in sorted(self._told.items()) if h.task == task]
+
+    def of_system(self, system: str) -> list[CellHistory]:
+        """Histories of a system, by task."""
+        return [h for _, h in sorted(self._told.items()) if h.system == system]
+
+    def as_json(self) -> list[object]:
+        """Everything that pages show of it, as JSON values."""
+        return [h.as_json() for _, h in sorted(self._told.items())]

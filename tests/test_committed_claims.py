@@ -1,0 +1,43 @@
+"""No page of this project says more than its published records hold: ``serbench claims --check`` on what is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli.claims import claims
+from bench.leaderboard.claims.ledger import ClaimLedger, derive_ledger
+from bench.leaderboard.claims.pages import page_faults
+from reports.pages.markdown_blocks import MarkdownBlocks
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+@pytest.fixture(scope="module")
+def ledger() -> ClaimLedger:
+    return derive_ledger(RESULTS)
+
+
+def test_the_pages_say_what_the_records_hold(ledger: ClaimLedger) -> None:
+    """After a publication was made: ``serbench claims --write``."""
+    assert page_faults(ledger, MarkdownBlocks(ledger)) == []
+
+
+def test_studies_count_as_evidence(ledger: ClaimLedger) -> None:
+    """The headline that once stood in the README overlooked the strongest rival, which no board shows: it was in a study."""
+    claim = next(c for c in ledger.claims if c.id == "same-encoder/nemo-subset.pl")
+    assert claim.rival is not None
+    assert claim.rival.publication == "studies/probes"
+    assert claim.rival.system == "whisper-tiny.en-linear"
+    assert claim.side == "behind"
+    assert claim.confirmed
+    assert claim.figures >= {"7.7", "3.5", "11.9"}
+    assert [c.side for c in ledger.of("same-encoder")].count("behind") == 3
+
+
+def test_the_command_lists_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    assert claims(RESULTS, check=False, write=False, as_json=False) == 0
+    printed = capsys.readouterr().out
+    assert "−− same-encoder/nemo-subset.pl" in printed
+    assert "whisper-tiny.en-linear beats meralion-ser-small by 7.7 points of UA" in printed
