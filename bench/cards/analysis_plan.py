@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.cards.typed_yaml import Strict
-from bench.statistics.populations import Population
+from bench.statistics.populations import SPEAKERS, Population
 
 PrimaryMetric = Literal["ua", "wa", "macro_f1", "ccc"]
 
@@ -33,3 +33,11 @@ class AnalysisPlan(Strict):
     resamples: Annotated[int, Field(ge=1000)] = 10_000
     permutations: Annotated[int, Field(ge=1000)] = 100_000
     seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written without a population that is speakers: what plans meant before they could say it, under the same hash."""
+        written: dict[str, Any] = write(self)
+        if self.population == SPEAKERS:
+            written.pop("population", None)
+        return written

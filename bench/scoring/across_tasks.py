@@ -91,6 +91,8 @@ class ClaimsOverTasks:
     families: int
     pools: int
     level: float
+    out_of_reach: int
+    """Families whose smallest possible p is too large to be claimed over so many pools, whatever the difference."""
 
     @property
     def standing(self) -> tuple[ClaimOverTasks, ...]:
@@ -106,6 +108,11 @@ class ClaimsOverTasks:
             f"{self.families} families of tests on {self.pools} pools, each of which errs in at most {100 * (1 - self.level):g} % of"
             f" cases: were no two systems different, some would claim a difference with a chance of up to {100 * risk:.0f} %."
             f" Corrected over all tasks, pools counted once, {len(self.standing)} of {alone} verdicts stand."
+            + (
+                f" On {self.out_of_reach} of the families too few speakers were tested for any claim over so many pools."
+                if self.out_of_reach
+                else ""
+            )
         )
 
 
@@ -181,11 +188,15 @@ def claims_over_tasks(pairs: Sequence[PairResult], pools: Mapping[str, str]) -> 
     for p in tested:
         by_pool[pools[p.task]][_hypothesis(p)] = p.p_adjusted
     adjusted = adjusted_over_pools(by_pool)
+    alpha = round(1 - tested[0].level, 12)
+    bars = {pool: len(by_pool) * len({family for family, _ in own}) for pool, own in by_pool.items()}
+    powerless = {_hypothesis(p)[0] for p in tested if p.smallest_p * bars[pools[p.task]] > alpha}
     return ClaimsOverTasks(
         tuple(ClaimOverTasks(p, adjusted[_hypothesis(p)]) for p in tested),
         len({family for family, _ in adjusted}),
         len(by_pool),
         tested[0].level,
+        len(powerless),
     )
 
 

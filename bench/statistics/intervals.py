@@ -313,7 +313,7 @@ def notes_on(
         )
     if clusters < holds_from:
         notes.append(
-            f"{clusters} {unit} only: with this method, error rates were found right from {holds_from} on"
+            f"{clusters} {unit} only: with this method, error rates were right in the usual simulated worlds from {holds_from} on"
         )
     if undefined:
         notes.append(

@@ -14,7 +14,6 @@ from bench.cards.corpus import Protocol
 from bench.cards.registry import matrix_files
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import DataError, UsageError, nearest
-from bench.statistics.populations import SPEAKERS
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
 
@@ -95,11 +94,8 @@ class Matrix(Strict):
 
     @property
     def hash(self) -> str:
-        """Hash of everything above. What matrices could not say before, and do not say, does not count."""
-        said = self.model_dump(mode="json")
-        if self.plan.population == SPEAKERS:
-            del said["plan"]["population"]
-        return hash_json(said)
+        """Hash of everything above."""
+        return hash_json(self.model_dump(mode="json"))
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:

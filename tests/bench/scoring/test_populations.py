@@ -189,6 +189,10 @@ def test_pairs_are_combined_over_pools_and_seen_from_one_side() -> None:
     # Two tasks share their pool's third: .01 · 2 · 3 = .06. Then two pools are left, .03 · 2, and then one, .04.
     assert [round(c.p_value, 3) for c in claims.claims] == [0.06, 0.06, 0.06, 0.06]
     assert "0 of 4 verdicts stand" in claims.sentence
+    assert claims.out_of_reach == 0
+    few = claims_over_tasks([replace(p, smallest_p=0.02) for p in pairs], pools)
+    assert few is not None
+    assert "On 4 of the families too few speakers were tested" in few.sentence
     assert claims_over_tasks([], pools) is None
     (short,) = over_pools(pairs[:2], pools)
     assert "1 pool(s) of recordings" in short.sentence
