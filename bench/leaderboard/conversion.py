@@ -82,7 +82,7 @@ def convert(results: Path, data: Sequence[Path] = ()) -> Iterator[Converted]:
         UsageError: no publication lies there.
     """
     roots = sorted({p.parent for p in results.rglob("records") if p.is_dir() and not p.is_symlink()})
-    roots = [r for r in roots if not any(part.startswith(".") for part in r.relative_to(results).parts)]
+    roots = [r for r in roots if not any(_inside(part) for part in r.relative_to(results).parts)]
     if not roots:
         raise UsageError(
             f"{results}: holds no published records; name the folder of publications with --results"
@@ -94,6 +94,11 @@ def convert(results: Path, data: Sequence[Path] = ()) -> Iterator[Converted]:
         corpora += find_corpora([made])[0]
     for root in roots:
         yield from _publication(Publication(RunFolder(root)), RebuiltTasks(corpora, None))
+
+
+def _inside(part: str) -> bool:
+    """Whether a folder belongs to a publication, or is one that is only being written."""
+    return part == RunFolder(Path()).superseded.name or part.startswith(".")
 
 
 def _has_synthetic(root: Path) -> bool:

@@ -26,6 +26,7 @@ from bench.scoring.record_schema import KEYED_SINCE, SCHEMA_VERSION, RecordFacts
 from bench.scoring.records import read_facts, read_record
 from bench.scoring.rescoring import rescore
 from bench.storage.hashing import hash_file
+from bench.storage.run_folder import RunFolder
 from tests.command import command
 from tests.conftest import write_tone_corpus
 from tests.old_versions.v0_1_0.make import write_corpus
@@ -327,15 +328,41 @@ def test_what_cannot_be_converted_is_named_and_left_as_it_is(
 
 
 def test_a_record_that_was_set_aside_loses_its_names(old: Path, tmp_path: Path) -> None:
-    shutil.copytree(old / "small/records", old / "small/superseded")
-    states = [c.state for c in convert(old, [tmp_path / "data"]) if c.path.parent.name == "superseded"]
-    assert set(states) == {"nameless"}
-    for path in (old / "small/superseded").glob("*.json"):
+    earlier = Publication(RunFolder(old / "small/superseded/0.1.0+g1"))
+    shutil.copytree(old / "small/records", earlier.folder.records)
+    shutil.copy(old / "small/matrix.json", earlier.folder.matrix)
+    earlier.seal()
+    outcomes = list(convert(old, [tmp_path / "data"]))
+    assert {c.state for c in outcomes if "superseded" in str(c.path)} == {"nameless"}
+    assert {c.state for c in outcomes if "superseded" not in str(c.path)} == {"converted"}
+    assert validate(Board(old), [tmp_path / "data"]).problems == (), "seals hold, and figures follow"
+    assert {c.state for c in convert(old, [tmp_path / "data"])} == {"as it was"}
+    for path in earlier.record_paths():
         record, then = read_record(path), read_record(OLD / "small/records" / path.name)
         text = path.read_text()
         assert not any(name in text for name in (*then.facts.cluster_names(), *then.facts.speaker_names))
         assert [s.estimate for s in record.scores] == [s.estimate for s in then.scores]
         assert all((a.values == b.values).all() for a, b in zip(record.blocks, then.blocks, strict=True))
+
+
+def test_publishing_over_an_old_publication_keeps_its_figures_without_its_names(
+    old: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = Board(old).publication("small")
+    described = json.loads((run / "matrix.json").read_text())
+    known = json.loads(publication.folder.matrix.read_text()) | {
+        k: described[k] for k in ("matrix", "matrix_hash")
+    }
+    publication.folder.matrix.write_text(json.dumps(known))
+    publication.seal()
+    names = {n for p in publication.record_paths() for n in read_facts(p).cluster_names()}
+    for path in (run / "records").glob("*.json"):
+        path.write_text(path.read_text().replace(".dirty", ""))
+    assert len(add_run(run, Board(old)).superseded) == 4
+    kept = sorted(publication.folder.superseded.rglob("records/*.json"))
+    assert len(kept) == 4
+    assert not any(name in p.read_text() for p in kept for name in names)
+    assert add_run(run, Board(old)).superseded == (), "the same again replaces nothing"
 
 
 def test_old_and_new_names_do_not_meet_on_one_board(old: Path, tmp_path: Path) -> None:
