@@ -30,6 +30,10 @@ class CannotRun(BenchError):
     """A cell cannot be computed here: weights, a server or a package is missing. The message says how to get it."""
 
 
+class DamagedStore(CannotRun):
+    """Something kept on the disk is not what was written there. It is never used; the next run makes it anew."""
+
+
 class NeedsServer(CannotRun):
     """Answers are missing that only a server can give, and none is at hand yet: the engine may start one and try again."""
 

@@ -19,6 +19,7 @@ from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
 from bench.storage.scrubbing import Scrubber
 from reports import formatting
+from reports.data.caution_badges import caution_badges
 from reports.data.comparisons import TaskComparison
 from reports.data.private_words import without_private_words
 
@@ -154,7 +155,9 @@ def latex_table(comparison: TaskComparison, subject: Subject) -> str:
         else ""
     )
     setting = f"{comparison.task}, {comparison.protocol}, {comparison.condition}"
-    caption = f"{tex(setting)}. {tex(formatting.board_caption(comparison, subject))}{notes}"
+    words = [b.word for b in caution_badges(comparison.facts) if b.grave]
+    beware = f" Beware: {tex(', '.join(words))}." if words else ""
+    caption = f"{tex(setting)}. {tex(formatting.board_caption(comparison, subject))}{beware}{notes}"
     level = tex(formatting.level_words(comparison.plan.level))
     return (
         f"\n\\begin{{table}}[t]\n  \\centering\n  \\caption{{{caption}}}\n  \\label{{tab:{label}}}\n  \\begin{{tabular}}{{llrll}}\n    \\toprule\n"

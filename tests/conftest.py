@@ -41,6 +41,15 @@ def real_weights() -> Path:
     return _first_folder("SERBENCH_WEIGHTS")
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small inputs like those of public bug reports, which lie beside the real corpora."""
+    folder = _first_folder("SERBENCH_DATA").parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    return folder
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of this test's own, and no data folders from outside."""

@@ -32,8 +32,19 @@ def test_studies_count_as_evidence(ledger: ClaimLedger) -> None:
     assert claim.rival.system == "whisper-tiny.en-linear"
     assert claim.side == "behind"
     assert claim.confirmed
-    assert claim.figures >= {"7.7", "3.5", "11.9"}
+    assert "7.7" in claim.figures
     assert [c.side for c in ledger.of("same-encoder")].count("behind") == 3
+
+
+def test_the_readme_shows_the_hardest_question_whole(ledger: ClaimLedger) -> None:
+    asked = {q.id: q for q in ledger.rules.questions}
+    hardest = asked["same-encoder"]
+    assert (hardest.rivals, hardest.tasks, hardest.condition) == ("same encoder", ("*",), "clean")
+    readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    assert "<!-- claims:same-encoder -->" in readme
+    assert {"<!-- headline:tracks -->", "<!-- headline:variants -->"} <= set(readme.splitlines())
+    tasks = {e.facts.task for e in ledger.evidence if e.cell[0] == "meralion-ser-small" and e.cell[2:] == ("within", "clean")}  # fmt: skip
+    assert {c.task for c in ledger.of("same-encoder")} == tasks
 
 
 def test_the_command_lists_every_claim(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 A shard's key covers names, sizes and times of its source files and the decode path's version, so a changed file is
 decoded anew and nothing else is. Samples are written before the index and both by rename: a torn shard is no shard.
+Samples are hashed again whenever they are read: what changed on the disk since is never used under the old hash.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio.decoding import DECODER, Pcm, decode, pcm_hash, to_float
-from bench.errors import DataError
+from bench.audio.decoding import DECODER, Pcm, decode_examined, pcm_hash, to_float
+from bench.audio.examination import Examination
+from bench.errors import DamagedStore, DataError
 from bench.protocols import Waveform
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
@@ -33,10 +35,25 @@ class DecodedClip:
     offset: int
     shard: Path
     message: str | None = None
+    examined: Examination | None = None
+    """What the recording says about itself; None where it has no samples, or was stored by an older version."""
 
     def read_pcm(self) -> Pcm:
-        """Return the decoded samples, int16 (samples,) at 16 kHz."""
-        return _mapped(self.shard)[self.offset : self.offset + self.samples]
+        """Return the decoded samples, int16 (samples,) at 16 kHz; they are what was stored, to the bit.
+
+        Raises:
+            DamagedStore: the file changed on the disk since. Its index is removed, so that the next run makes it anew.
+        """
+        pcm = _mapped(self.shard)[self.offset : self.offset + self.samples]
+        if self.message is None and pcm_hash(pcm) != self.pcm_hash:
+            self.shard.with_suffix(".json").unlink(missing_ok=True)
+            _mapped.cache_clear()
+            raise DamagedStore(
+                f"{self.shard}: the decoded samples of {self.clip_id!r} are not those that were stored (their hash differs: the "
+                "disk or another program changed them). Nothing was computed from them; run the same command again, and this "
+                "file is made anew. 'serbench features verify --deep' finds features made of damaged samples by older versions"
+            )
+        return pcm
 
     def read(self) -> Waveform:
         """Return the waveform, float32 (samples,) at 16 kHz."""
@@ -51,6 +68,7 @@ class StoredClip:
     pcm: Pcm
     pcm_hash: str
     message: str | None
+    examined: Examination | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +119,15 @@ def read_shard(shard: AudioShard) -> list[DecodedClip] | None:
     try:
         rows = json.loads(shard.index_path.read_text(encoding="utf-8"))
         size = shard.samples_path.stat().st_size
-        fields = [(r["id"], r["hash"], r["samples"], r["offset"], r["message"]) for r in rows]
+        clips = [
+            DecodedClip(
+                r["id"], r["hash"], r["samples"], r["offset"], shard.samples_path, r["message"],
+                Examination.from_json(found) if (found := r.get("examined")) else None,
+            )
+            for r in rows
+        ]  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    clips = [DecodedClip(i, h, n, offset, shard.samples_path, message) for i, h, n, offset, message in fields]
     whole = size == 2 * sum(c.samples for c in clips) and tuple(c.clip_id for c in clips) == shard.clip_ids
     return clips if whole else None
 
@@ -114,11 +137,11 @@ def decode_shard(shard: AudioShard) -> int:
     rows = []
     for clip_id in shard.clip_ids:
         try:
-            pcm = decode(shard.folder / clip_id)
+            pcm, examined = decode_examined(shard.folder / clip_id)
         except DataError as error:
             rows.append(StoredClip(clip_id, np.empty(0, np.int16), "", str(error)))
         else:
-            rows.append(StoredClip(clip_id, pcm, pcm_hash(pcm), None))
+            rows.append(StoredClip(clip_id, pcm, pcm_hash(pcm), None, examined))
     write_shard(shard, rows)
     return len(rows)
 
@@ -134,6 +157,7 @@ def write_shard(shard: AudioShard, clips: Sequence[StoredClip]) -> None:
                 "samples": len(clip.pcm),
                 "offset": offset,
                 "message": clip.message,
+                **({"examined": clip.examined.as_json()} if clip.examined else {}),
             }
         )
         offset += len(clip.pcm)

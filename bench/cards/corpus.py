@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bench.cards.caution import Caution
 from bench.cards.corpus_layout import Layout
@@ -51,6 +51,8 @@ class CorpusCard(Strict):
     truth: Literal["intended", "perceived", "unknown"] = "unknown"
     """What the label is: the emotion the speaker was asked for, or what listeners heard."""
     synthetic: bool = False
+    classes: tuple[Name, ...] = ()
+    """The corpus's own classes that the label table does not have: scored natively, outside the views seven and four."""
     labels: dict[str, str | None] = {}
     """Raw label → canonical name; null leaves such clips out of the categories."""
     scale: Scale | dict[str, Scale] | None = None
@@ -71,6 +73,8 @@ class CorpusCard(Strict):
     speakers: Annotated[int, Field(ge=0, le=10**9)] | None = None
     hours: Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)] | None = None
     traps: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
+    """Dated notes of real files that met the layout elsewhere, and what was found in them; the level of verification stays."""
     cautions: tuple[Caution, ...] = ()
     """Traps that name their badge, the protocols they hold for and the share of clips they are about."""
     description: str = ""
@@ -98,14 +102,25 @@ class CorpusCard(Strict):
     def _raw_labels_are_text(cls, value: Any) -> Any:
         return {str(as_text(k)): v for k, v in value.items()} if isinstance(value, dict) else value
 
+    @field_validator("classes")
+    @classmethod
+    def _new_classes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if (known := label_table().canonical(name)) is not None:
+                raise ValueError(
+                    f"{name!r} is in the label table already (as {known!r}); leave it out and use that name under 'labels'"
+                )
+        return value
+
     @field_validator("labels")
     @classmethod
-    def _known_labels(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        table = label_table()
+    def _known_labels(cls, value: dict[str, str | None], info: ValidationInfo) -> dict[str, str | None]:
+        table, own = label_table(), info.data.get("classes", ())
         for raw, canonical in value.items():
-            if canonical is not None and canonical not in table.names:
+            if canonical is not None and canonical not in (*table.names, *own):
                 raise ValueError(
-                    f"raw label {raw!r} is mapped to {canonical!r}, which is no canonical name; {nearest(canonical, table.names)}"
+                    f"raw label {raw!r} is mapped to {canonical!r}, which is no canonical name; {table.near(canonical, own)} "
+                    "(a class that only this corpus has stands under 'classes')"
                 )
         return value
 

@@ -89,18 +89,22 @@ class _Rows(Strict):
     """Encodings, tried in this order for each file."""
     header: tuple[str, ...] | None = None
     """Names of the columns of a table without a header line; ``first`` is then its first row."""
+    spaced: str | None = None
+    """Column that may hold spaces: a row that lost its delimiters is split at spaces, and this column takes those left over."""
     records: str | None = None
     """Path to the records in nested JSON, e.g. ``data.clips``."""
     columns: dict[str, str] = {}
     """Our column → theirs, or a template over theirs: ``"{Season}-{Episode}"``."""
     votes: dict[str, str] = {}
     """Label → their column of counts; together they become ``soft_votes``."""
-    tally: str | None = None
-    """Their column of one listener's answer, one row per listener; counted into ``soft_votes``."""
+    tally: tuple[str, ...] = ()
+    """Their column(s) of one listener's answer each, over one row or several; counted into ``soft_votes``."""
     ratings: dict[str, tuple[str, ...]] = {}
     """Our column → their column(s) of listeners' ratings; the mean over columns and rows."""
+    single: bool = False
+    """Whether the listeners' ratings of dimensions are kept one by one as well, in the column ``ratings``."""
 
-    @field_validator("table", "encoding", mode="before")
+    @field_validator("table", "encoding", "tally", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return _as_tuple(value)
@@ -132,10 +136,20 @@ class Part(_Rows):
     where: dict[str, tuple[str, ...]] = {}
     """Keep clips whose column has one of these values; the others are counted as left out by the card."""
     extract: tuple[Extract, ...] = ()
+    lasts: tuple[str, ...] = ()
+    """Their column of a clip's length, or those of its start and its end, in seconds or h:m:s: held against the audio."""
     beside: dict[str, str] = {}
     """Our column → template of a text file's path; its whole text is the value: ``{transcript: "{folder}/{stem}.txt"}``."""
 
     _pattern = field_validator("pattern")(_checked_pattern)
+
+    @field_validator("lasts", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        value = _as_tuple(value)
+        if isinstance(value, list | tuple) and len(value) > 2:
+            raise ValueError("'lasts' names the column of a length, or those of start and end")
+        return value
 
     @field_validator("audio", mode="before")
     @classmethod
@@ -204,6 +218,21 @@ class Join(_Rows):
         return self
 
 
+class Cycle(Strict):
+    """Numbers that begin again: a column becomes (``of`` − 1) mod ``length`` + 1, as where every emotion has its own stretch of one list of sentences."""
+
+    of: str
+    length: Annotated[int, Field(ge=1)]
+
+
+class Winner(Strict):
+    """The answer that most listeners gave becomes a column; clips with a tie, or that nobody heard, are left out and counted."""
+
+    column: str = "emotion"
+    agreement: str = ""
+    """Column for the winner's share of the votes; none unless given."""
+
+
 class Expect(Strict):
     """What the published listing promises, where it differs from the card's own numbers."""
 
@@ -223,6 +252,10 @@ class Layout(Strict):
     """Globs of archives inside the source that are to be unpacked where they lie (as if; the source is not written to)."""
     parts: tuple[Part, ...]
     join: tuple[Join, ...] = ()
+    cycle: dict[str, Cycle] = {}
+    """Our column → the number it is made of; done before ``compose``."""
+    winner: Winner | None = None
+    """Made of ``soft_votes``, when all tables are joined."""
     compose: dict[str, str] = {}
     translate: dict[str, dict[str, str]] = {}
     """Column → raw value → ours; ``"*"`` stands for every other value."""
@@ -305,7 +338,8 @@ def alternatives(template: str, names: Collection[str]) -> list[str]:
 
 
 def _column(name: str, values: dict[str, str]) -> str:
+    """A column's cell; ``a|b`` is the first of several names that is there."""
     try:
-        return values[name]
+        return values[next((n for n in name.split("|") if n in values), name)]
     except KeyError:
         raise KeyError(f"there is no column {name!r}; {nearest(name, values)}") from None

@@ -5,6 +5,7 @@ Everything here is read from ``tasks/labels.yaml``, the one table that decides w
 
 from __future__ import annotations
 
+import difflib
 import functools
 import unicodedata
 from collections.abc import Iterable
@@ -52,26 +53,39 @@ class LabelTable:
         return self.index.get(fold_name(raw))
 
     def place(self, view: str, label: str) -> str | None:
-        """Return a canonical label's name in a view, or None when it lies outside it.
+        """Return a canonical label's name in a view, or None when it lies outside it, as a corpus's own classes do.
 
         >>> label_table().place("four", "excited"), label_table().place("four", "bored")
         ('happy', None)
         """
         if view == "native":
             return label
-        try:
-            return self.places[view][label]
-        except KeyError:
-            if view not in self.places:
-                raise UsageError(f"unknown view {view!r}: {nearest(view, VIEWS)}") from None
-            raise UsageError(
-                f"{label!r} is no canonical emotion name: {nearest(label, self.names)}"
-            ) from None
+        if view not in self.places:
+            raise UsageError(f"unknown view {view!r}: {nearest(view, VIEWS)}")
+        return self.places[view].get(label)
+
+    def near(self, name: str, also: Iterable[str] = ()) -> str:
+        """Say which name, or which of its synonyms, comes closest to one that the table does not know.
+
+        Args:
+            name: as written.
+            also: further names that would be right.
+
+        >>> label_table().near("gladd")[:33]
+        "did you mean 'glad' (our 'happy')"
+        """
+        folded = {**self.index, **{fold_name(x): x for x in also}}
+        close = difflib.get_close_matches(fold_name(name), folded, n=1, cutoff=0.6)
+        if not close:
+            return nearest(name, [*also, *self.names])
+        meant = folded[close[0]]
+        shown = repr(close[0]) if fold_name(meant) == close[0] else f"{close[0]!r} (our {meant!r})"
+        return f"did you mean {shown}? Known: {', '.join([*also, *self.names][:12])}, …, and their synonyms"
 
     def ordered(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Return distinct canonical labels in the table's order."""
+        """Return distinct labels in the table's order, a corpus's own classes behind them in alphabetical order."""
         wanted = set(labels)
-        return tuple(n for n in self.names if n in wanted)
+        return (*(n for n in self.names if n in wanted), *sorted(wanted - set(self.names)))
 
     def view_labels(self, view: str, native: Iterable[str]) -> tuple[str, ...]:
         """Return the classes of a view that a corpus with these native labels can have, in the view's order."""

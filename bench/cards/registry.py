@@ -181,7 +181,7 @@ def _taken(dotted: str | None) -> list[str]:
     if not dotted:
         return []
     try:
-        taken = inspect.signature(_imported(dotted)).parameters.values()
+        taken = inspect.signature(imported(dotted)).parameters.values()
     except CannotRun:  # not installed here: the card alone tells
         return []
     return [
@@ -196,7 +196,7 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
         CannotRun: the module, or something it imports, is not installed.
         UsageError: no such name, parameters it does not take, or values of another kind than it says.
     """
-    made = _imported(dotted)
+    made = imported(dotted)
     check_parameters(made, kwargs, dotted)
     try:
         return made(**kwargs)
@@ -206,7 +206,13 @@ def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _imported(dotted: str) -> Any:
+def imported(dotted: str) -> Any:
+    """Import ``package.module:Name``.
+
+    Raises:
+        CannotRun: the module, or something it imports, is not installed.
+        UsageError: no such name.
+    """
     module_name, name = split_dotted(dotted)
     try:
         module = importlib.import_module(module_name)

@@ -51,8 +51,9 @@ def run(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<matrix>).")] = None,
     only: Annotated[
-        str, typer.Option(help="Keep a part: system=…,task=…,protocol=… (patterns allowed).")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="Keep a part: system=…,task=…,protocol=… (patterns allowed; repeatable)."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="SYSTEM:key=value, a parameter of a system card (repeatable)."),
@@ -88,7 +89,7 @@ def run(
         matrix=matrix,
         data=tuple(data or ()),
         out=out,
-        only=running.parse_only(only),
+        only=running.parse_only(only or []),
         settings=running.parse_settings(set_ or []),
         device=device,
         workers=workers,

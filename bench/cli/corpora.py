@@ -13,6 +13,7 @@ from bench.corpora.decoded import CorpusTable, open_table
 from bench.corpora.draft_card import draft_card, write_draft
 from bench.corpora.duplicates import Duplicate, shared_with_others
 from bench.corpora.prepared import METADATA, data_folders, open_corpus
+from bench.corpora.soundness import in_sentences, undecodable_sentences
 from bench.corpora.verification import Verification, verify_corpus
 from bench.errors import UsageError
 from bench.storage.run_folder import cache_folder
@@ -66,7 +67,7 @@ def verify(corpus: str, data: Sequence[Path], *, as_json: bool) -> int:
     if as_json:
         print_json({**found.as_json(), "shared": [asdict(d) for d in shared], "sharing": sharing})
     else:
-        for sentence in sharing:
+        for sentence in (*in_sentences(found.findings, found.clips), *sharing):
             _say(f"warning: {sentence}")
         _print_verification(found)
     return 0 if found.sound else 1
@@ -174,6 +175,8 @@ def _facts(report: CorpusReport) -> Iterator[tuple[str, str]]:
         yield "files", f"{source.clips} × {source.suffix} {source.rate} Hz {channels}"
     for task in report.tasks:
         outlook = f"{task.folds} folds" if task.folds is not None else f"no folds: {task.problem}"
+        if task.left_out:
+            outlook += f" over {task.clips - task.left_out}, {task.left_out} without a speaker left out"
         yield "task", f"{task.name}: {task.clips} clips, {task.speakers} speakers, {outlook}"
 
 
@@ -204,6 +207,8 @@ def _print_verification(found: Verification) -> None:
     _print_names("changed (another sound than before)", found.changed)
     _print_names(f"not the sound that {METADATA} gives the hash of", found.unlike_metadata)
     _print_names("missing (listed, no such file)", found.missing)
+    for sentence in undecodable_sentences([(u.clip_id, u.reason) for u in found.unreadable], found.clips):
+        _say(f"warning: {sentence}")
     _print_names("unreadable", [f"{u.clip_id}: {u.reason}" for u in found.unreadable])
     _print_names(f"no longer listed in {METADATA}", found.dropped)
     _print_names("new (heard for the first time)", found.new)

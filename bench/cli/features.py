@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.audio.store import DecodedClip
 from bench.cards.registry import load_system, system_names, with_settings
 from bench.cli.printing import console, print_json, print_table
 from bench.corpora.decoded import NOT_YET, open_table
 from bench.corpora.prepared import data_folders, find_corpora
-from bench.errors import UsageError, nearest
-from bench.execution.feature_audit import Explanation, explain, remove, verify, waste
+from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.deep_audit import DeepVerification, verify_deeply
+from bench.execution.devices import one_device
+from bench.execution.feature_audit import Explanation, ShardState, explain, remove, verify, waste
 from bench.execution.planning.estimates import human_bytes
 from bench.execution.planning.systems import System, resolve_system
+from bench.execution.worker import quiet_single_thread
 from bench.features.store import FeatureStore
 from bench.storage.run_folder import cache_folder
 from bench.tasks import split_task_name
@@ -128,6 +132,78 @@ def verify_store(*, as_json: bool) -> int:
         f"{store.root}: {len(states)} shards, {size}: {verdict if damaged else 'all whole'}", soft_wrap=True
     )
     return 1 if damaged else 0
+
+
+def verify_deep(systems: Sequence[str], data: Sequence[Path], *, device: str, as_json: bool) -> int:
+    """Encode clips at hand once more and compare with what is stored under their hashes.
+
+    Args:
+        systems: names or cards; none: every system that has features stored and whose weights are at hand.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        device: auto, cpu, cuda or cuda:N.
+        as_json: print JSON instead of sentences.
+
+    Returns:
+        The exit code: 1 where stored features are not those of the audio, or nothing could be compared.
+
+    Raises:
+        UsageError: a system that reads no stored features.
+        CannotRun: a system that was named cannot run here.
+    """
+    quiet_single_thread()
+    store, place = _store(), one_device(device)
+    stored = set(store.stored_keys())
+    clips = _decoded_clips(data)
+    found = []
+    for name in systems or system_names():
+        card = load_system(name)
+        if card.features is None:
+            if systems:
+                raise UsageError(f"{card.name} reads no stored features: its adapter hears the audio itself")
+            continue
+        resolved = resolve_system(card, fetch=False)
+        if systems and resolved.blocked is not None:
+            raise CannotRun(f"{card.name}: {resolved.blocked}")
+        if resolved.blocked is None and resolved.feature_key in stored:
+            found.append(verify_deeply(resolved, clips, store, device=place))
+    damaged = [state for state in verify(store) if state.fault is not None]
+    compared = any(f.compared for f in found)
+    if as_json:
+        shards = [{"path": str(s.path), "key": s.key, "bytes": s.bytes, "fault": s.fault} for s in damaged]
+        systems_found = [vars(f) | {"ok": f.sound} for f in found]
+        print_json({"folder": str(store.root), "damaged": shards, "systems": systems_found})
+    else:
+        _print_deep(store, damaged, found)
+    return int(bool(damaged) or not compared or not all(f.sound for f in found))
+
+
+def _print_deep(
+    store: FeatureStore, damaged: Sequence[ShardState], found: Sequence[DeepVerification]
+) -> None:
+    lines = [f"damaged: {s.path}: {s.fault}" for s in damaged]
+    for f in found:
+        remedy = f"; they were not made of this audio: remove {store.root / f.key} and run again"
+        lines.append(
+            f"{f.system}: {f.compared} clips encoded again, {len(f.differing)} differ from what is stored"
+            f"{remedy if f.differing else ''}"
+        )
+    if not any(f.compared for f in found):
+        lines.append(
+            "nothing to compare: no system with stored features can run here on the decoded corpora at hand "
+            "(--data, SERBENCH_DATA)"
+        )
+    for line in lines:
+        console().print(line, soft_wrap=True, markup=False)
+
+
+def _decoded_clips(data: Sequence[Path]) -> list[tuple[DecodedClip, str]]:
+    """Every decoded clip of the corpora at hand, with its language."""
+    folders = data_folders(data)
+    found: list[tuple[DecodedClip, str]] = []
+    for corpus in find_corpora(folders)[0] if folders else []:
+        table = open_table(corpus, cache_folder())
+        found += zip(table.decoded(forecast=True), table.metadata.languages, strict=True)
+    return found
 
 
 def gc(cards: Sequence[str], *, delete: bool, as_json: bool) -> int:

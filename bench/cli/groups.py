@@ -244,11 +244,33 @@ def why(
 
 
 @features_app.command("verify")
-def verify_features(json_: Json = False) -> None:
-    """Read every stored shard again and name those that are damaged."""
+def verify_features(
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also encode the clips at hand once more, and compare with what is stored."
+        ),
+    ] = False,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--system", help="With --deep: this system alone, by name or the path of its card (repeatable)."
+        ),
+    ] = None,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="With --deep: auto, cpu, cuda or cuda:N.")] = "auto",
+    json_: Json = False,
+) -> None:
+    """Read every stored shard again and name those that are damaged; with --deep, compare with the audio itself."""
     from bench.cli import features
 
-    raise typer.Exit(features.verify_store(as_json=json_))
+    if not deep and system:
+        from bench.errors import UsageError
+
+        raise UsageError("--system goes with --deep: without it every shard is read, whosever it is")
+    if not deep:
+        raise typer.Exit(features.verify_store(as_json=json_))
+    raise typer.Exit(features.verify_deep(system or (), data or (), device=device, as_json=json_))
 
 
 @features_app.command()

@@ -30,7 +30,7 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
         print_json(rows)
         return
     hidden = {
-        "description", "source", "citation", "traps", "hash", "title", "contamination", "warnings", "cautions", "truth", "elicitation",
+        "description", "source", "citation", "traps", "met", "hash", "title", "contamination", "warnings", "cautions", "truth", "elicitation",
         "votes", "synthetic", "accents", "contains",
     }  # fmt: skip
     columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
@@ -104,6 +104,7 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
             "source": card.source,
             "citation": card.citation,
             "traps": [c.sentence for c in card.told],
+            "met": list(card.met),
             "description": card.description,
         }
         for name, card in sorted(cards.items())

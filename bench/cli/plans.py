@@ -18,7 +18,7 @@ def register(matrix: str, results: Path, *, as_json: bool) -> None:
         as_json: print JSON instead of sentences.
     """
     read, _ = load_matrix(matrix)
-    path, new = register_plan(results, read.model_dump(mode="json"))
+    path, new = register_plan(results, read.as_json())
     if as_json:
         print_json({"plan": str(path), "matrix": read.name, "matrix_hash": read.hash, "new": new})
         return

@@ -285,7 +285,7 @@ def _guesses(record: Record, *, several: bool) -> list[str]:
     where = f" ({setting_words(facts)})" if several else ""
     levels = [(r, level_of(record, view, "wrong", r)) for r in RULES]
     return [
-        f"{RULES[rule]} scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}"
+        f"guessing scores UA {figure(x.ua)}, WA {figure(x.wa)} in view {view}{where}: {RULES[rule]}"
         for rule, x in levels
         if x is not None
     ]
@@ -349,6 +349,20 @@ def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: b
         if (share := _agreement(p, same)["agreement"]) is not None:
             console().print(f"They give the same label to {100 * share:.1f} % of the clips both answered.")
     _print_over_tasks(combined, claims)
+    _print_cautions(records, pairings)
+
+
+def _print_cautions(records: Sequence[Record], pairings: Sequence[PairResult]) -> None:
+    """What a reader of these verdicts must know of the tasks they rest on."""
+    tested = {(p.task, s) for p in pairings for s in (p.system_a, p.system_b)}
+    for line in dict.fromkeys(
+        f"beware, {r.task}: {c.sentence}"
+        for r in records
+        if (r.task, r.system) in tested
+        for c in r.facts.cautions_here
+        if c.badge != TRAP
+    ):
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def _over_tasks(

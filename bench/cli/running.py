@@ -26,14 +26,14 @@ PLAIN_STATES = ("done", "to do")
 """States of a forecast that need no reason; any other is the reason why nothing can run."""
 
 
-def parse_only(text: str) -> dict[str, list[str]]:
-    """Parse ``system=a,system=b,task=c``.
+def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Parse ``system=a,system=b,task=c``, given once or several times; values of one key are alternatives.
 
-    >>> parse_only("system=majority,task=emodb-*")
-    {'system': ['majority'], 'task': ['emodb-*']}
+    >>> parse_only(["system=majority,task=emodb-*", "system=chance"])
+    {'system': ['majority', 'chance'], 'task': ['emodb-*']}
     """
     parsed: dict[str, list[str]] = defaultdict(list)
-    for part in filter(None, (p.strip() for p in text.split(","))):
+    for part in filter(None, (p.strip() for text in texts for p in text.split(","))):
         key, equals, value = part.partition("=")
         if not (equals and value):
             raise UsageError(f"--only {part!r}: expected key=value, like system=majority")
@@ -53,7 +53,10 @@ def parse_settings(items: list[str]) -> dict[str, dict[str, str]]:
         key, equals, value = rest.partition("=")
         if not (colon and equals and system and key):
             raise UsageError(f"--set {item!r}: expected SYSTEM:key=value")
-        parsed[system][key] = value
+        if parsed[system].setdefault(key, value) != value:
+            raise UsageError(
+                f"--set {system}:{key} is given twice, as {parsed[system][key]!r} and {value!r}; keep one"
+            )
     return dict(parsed)
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.audio.store import DecodedClip
 from bench.cards.labels import View
 from bench.cards.registry import load_system
 from bench.cli.printing import console, figure, print_json, print_table
+from bench.corpora.soundness import ClipSound, examine
 from bench.errors import CannotRun, UsageError
 from bench.execution.devices import one_device
 from bench.execution.planning.systems import resolve_system
@@ -139,7 +141,7 @@ def predict(
         say=(lambda line: None) if as_json else (lambda line: out.print(line, soft_wrap=True)),
     )
     table = tables[group.cells[0].key]
-    rows = [_row(table, i, str(group.data.decoded[i].message or "")) for i in range(len(table.clip_ids))]
+    rows = [_row(table, i, group.data.decoded[i]) for i in range(len(table.clip_ids))]
     if as_json:
         print_json(rows)
     else:
@@ -147,7 +149,7 @@ def predict(
     return int(any(row["status"] != "ok" for row in rows))
 
 
-def _row(table: PredictionTable, index: int, message: str) -> dict[str, Any]:
+def _row(table: PredictionTable, index: int, clip: DecodedClip) -> dict[str, Any]:
     p = None if table.probabilities is None else table.probabilities[index]
     known = p is not None and bool(np.isfinite(p).all())
     return {
@@ -162,7 +164,8 @@ def _row(table: PredictionTable, index: int, message: str) -> dict[str, Any]:
             for name, value in zip(DIMENSIONS, table.dimensions[index], strict=True)
         },
         "reply": table.replies[index],
-        "message": message or None,
+        "message": clip.message,
+        "warnings": [f.message for f in examine([ClipSound.of(clip)])],
     }
 
 
@@ -182,3 +185,6 @@ def _print(system: str, rows: Sequence[dict[str, Any]]) -> None:
         ],
         right=("probability", *DIMENSIONS),
     )
+    for row in rows:
+        for warning in row["warnings"]:
+            console().print(f"warning: {row['file']}: {warning}", soft_wrap=True, markup=False)

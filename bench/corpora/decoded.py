@@ -31,9 +31,14 @@ class CorpusTable:
         """One task per language of the corpus."""
         return [f"{self.corpus.card.name}.{language}" for language in sorted(set(self.metadata.languages))]
 
-    def missing_shards(self) -> list[AudioShard]:
-        """Shards that are yet to be decoded."""
-        return [s for s in self.shards if read_shard(s) is None]
+    def missing_shards(self, *, examined: bool = False) -> list[AudioShard]:
+        """Shards that are yet to be decoded; with ``examined``, those of older versions too, which examined nothing."""
+        return [
+            s
+            for s in self.shards
+            if (clips := read_shard(s)) is None
+            or (examined and any(c.message is None and c.examined is None for c in clips))
+        ]
 
     def decoded(self, *, forecast: bool = False) -> list[DecodedClip]:
         """Return the decoded clips in row order; every shard must be there (they are read once).
@@ -77,10 +82,21 @@ def open_table(corpus: PreparedCorpus, cache: Path) -> CorpusTable:
     )
 
 
-def decode_missing(table: CorpusTable, progress: Callable[[int], object] = int) -> int:
-    """Decode what is missing, in this process. Returns how many files were read."""
+def decode_missing(
+    table: CorpusTable, progress: Callable[[int], object] = int, *, examined: bool = False
+) -> int:
+    """Decode what is missing, in this process.
+
+    Args:
+        table: the corpus.
+        progress: told of every number of clips that was decoded.
+        examined: decode anew what an older version stored without examining it.
+
+    Returns:
+        How many files were read.
+    """
     total = 0
-    for shard in table.missing_shards():
+    for shard in table.missing_shards(examined=examined):
         total += (done := decode_shard(shard))
         progress(done)
     return total

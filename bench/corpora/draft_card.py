@@ -16,7 +16,7 @@ from bench.cards.corpus import CorpusCard, Scale, check_language
 from bench.cards.labels import label_table
 from bench.cards.registry import corpus_cards
 from bench.cards.typed_yaml import parse_typed
-from bench.corpora.metadata import read_rows
+from bench.corpora.metadata import number_of, read_rows
 from bench.corpora.prepared import METADATA, card_of, folder_name
 from bench.errors import UsageError
 from bench.protocols import DIMENSIONS
@@ -45,7 +45,7 @@ def draft_card(folder: Path) -> CardDraft:
     header, rows = read_rows(folder / METADATA, CorpusCard(name=name))
 
     def cells(column: str) -> list[str]:
-        return [value for row in rows if column in header and (value := (row[column] or "").strip())]
+        return [value for row in rows if column in header and (value := (row[header[column]] or "").strip())]
 
     emotions = Counter(cells("emotion"))
     canonical = {raw: label_table().canonical(raw) for raw in sorted(emotions)}
@@ -103,7 +103,7 @@ def _ranges(values: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float
 
 def _number(cell: str) -> float | None:
     try:
-        value = float(cell)
+        value = number_of(cell)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import numpy as np
 
 from bench.cards.corpus import CorpusCard, check_language
 from bench.cards.labels import label_table
+from bench.corpora.identities import IdentityNote, blank_nobody, read_names
 from bench.corpora.prepared import COLUMNS, METADATA, PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, Array
+from bench.storage.file_kinds import kind_of_file
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Metadata:
     """Long clip that a segment was cut from (column ``parent``)."""
     splits: tuple[str, ...]
     ratings: tuple[Mapping[str, tuple[float, ...]] | None, ...]
+    seconds: tuple[float | None, ...] = ()
+    """Length per clip by a column of the table (:data:`LENGTH_COLUMNS`), None where it says nothing."""
+    notes: tuple[IdentityNote, ...] = ()
+    """Names that were read otherwise than they are written."""
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -62,11 +69,23 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         source = columns.get(column)
         return tuple((row[source] or "").strip() for row in rows) if source else ("",) * len(rows)
 
+    notes: list[IdentityNote] = []
+
+    def named(column: str) -> tuple[str, ...]:
+        values, found = read_names(column, cells(column))
+        notes.extend(found)
+        return values
+
+    def known(column: str) -> tuple[str, ...]:
+        values, found = blank_nobody(column, cells(column))
+        notes.extend(found)
+        return values
+
     clip_ids = _clip_ids(cells("file_name"), path)
-    speakers = _scoped(cells("speaker"), (card.pool_name,) * len(rows))
+    speakers = _scoped(named("speaker"), (card.pool_name,) * len(rows))
     pools = (card.pool_name,) * len(rows)
     session_scope = speakers if card.split.session_scope == "speaker" else pools
-    sessions = _scoped(cells("session"), session_scope)
+    sessions = _scoped(named("session"), session_scope)
     dialogue_scope = {"corpus": pools, "speaker": speakers, "session": sessions}[card.split.dialogue_scope]
     return Metadata(
         clip_ids=clip_ids,
@@ -75,22 +94,32 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         dimensions=np.stack([_dimension(d, cells(d), card, path) for d in DIMENSIONS], axis=1),
         languages=_languages(cells("language"), card, path),
         transcripts=cells("transcript"),
-        genders=tuple(g.lower() for g in cells("gender")),
+        genders=tuple(g.lower() for g in known("gender")),
         votes=_votes(cells("soft_votes"), card, path),
         sessions=sessions,
-        dialogues=_scoped(cells("dialogue"), dialogue_scope),
-        scripts=cells("script"),
-        parents=cells("parent"),
-        splits=cells("split"),
+        dialogues=_scoped(named("dialogue"), dialogue_scope),
+        scripts=known("script"),
+        parents=known("parent"),
+        splits=known("split"),
         ratings=_ratings(cells("ratings"), card, path),
+        seconds=_seconds(rows),
+        notes=tuple(notes),
     )
 
 
 def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one."""
+    """Read a ``metadata.csv`` as text: (our column → its column, rows); raises DataError when it is not one.
+
+    Cells may be separated by commas, semicolons or tabs, whichever gives a column ``file_name``; case and separators in our columns'
+    names do not matter.
+    """
+    if (kind := kind_of_file(path)) is not None:
+        raise DataError(f"{path}: is {kind.sentence}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+            delimiter = _delimiter(stream.readline(), card)
+            stream.seek(0)
+            reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
             header = [h.strip() for h in reader.fieldnames or []]
             reader.fieldnames = header
             if twice := sorted({h for h in header if header.count(h) > 1}):
@@ -106,7 +135,7 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
                 rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 CSV ({error})") from None
-    columns = {c: c for c in COLUMNS if c in header}
+    columns = _our_columns(header, path)
     for ours, theirs in card.columns.items():
         if ours not in COLUMNS:
             raise UsageError(
@@ -128,12 +157,94 @@ def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[s
     return columns, rows
 
 
+DELIMITERS = (",", ";", "\t")
+
+
+def _delimiter(line: str, card: CorpusCard) -> str:
+    """What separates the cells of a header: what gives our column of file names, else a comma."""
+    wanted = {_folded("file_name"), _folded(card.columns.get("file_name", "file_name"))}
+    for delimiter in DELIMITERS:
+        if wanted & {_folded(cell.strip().strip('"')) for cell in line.split(delimiter)}:
+            return delimiter
+    return ","
+
+
+def _folded(column: str) -> str:
+    return re.sub(r"[\s-]+", "_", column.strip()).casefold()
+
+
+def _our_columns(header: Sequence[str], path: Path) -> dict[str, str]:
+    """Our columns in a header: those of the very name, else the one that differs in case and separators alone."""
+    columns = {c: c for c in COLUMNS if c in header}
+    for ours in COLUMNS:
+        alike = [h for h in header if _folded(h) == _folded(ours)] if ours not in columns else []
+        if len(alike) > 1:
+            raise DataError(
+                f"{path}: the columns {', '.join(map(repr, alike))} could all be {ours!r}; keep one"
+            )
+        if alike:
+            columns[ours] = alike[0]
+    return columns
+
+
+LENGTH_COLUMNS = (
+    "table_seconds",
+    "seconds",
+    "duration_s",
+    "duration_sec",
+    "duration_seconds",
+    "duration",
+    "length_s",
+)
+"""Columns that say how long a clip is, in seconds; the first that is there is held against the audio."""
+
+
+def _seconds(rows: Sequence[Mapping[str, str]]) -> tuple[float | None, ...]:
+    """Lengths by the table; a cell that holds no number says nothing."""
+    column = next((c for c in LENGTH_COLUMNS if c in rows[0]), None)
+    return tuple(length_of(row[column] or "") if column else None for row in rows)
+
+
+def length_of(text: str) -> float | None:
+    """Read a length: seconds, or hours, minutes and seconds; None for anything else.
+
+    >>> length_of("2.5"), length_of("00:16:16,059"), length_of("long")
+    (2.5, 976.059, None)
+    """
+    total = 0.0
+    for part in text.strip().replace(",", ".").split(":"):
+        try:
+            total = 60 * total + float(part)
+        except ValueError:
+            return None
+    return total if math.isfinite(total) else None
+
+
+def plain_path(name: str) -> str:
+    """Write a clip's path in one way: without ``./`` and doubled slashes.
+
+    >>> plain_path("./audio//x.wav"), plain_path("audio/./x.wav"), plain_path("../x.wav")
+    ('audio/x.wav', 'audio/x.wav', '../x.wav')
+    """
+    if name.startswith("/") or not name:
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _clip_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     for i, name in enumerate(names):
-        if not name or ".." in name.split("/") or name.startswith("/") or "\\" in name or "\0" in name:
+        if (
+            not plain_path(name)
+            or ".." in name.split("/")
+            or name.startswith("/")
+            or "\\" in name
+            or "\0" in name
+        ):
+            mend = f", like {name.replace(chr(92), '/')!r}" if "\\" in name else ""
             raise DataError(
-                f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder"
+                f"{path}, clip {i + 1}: file_name {name!r} must be a path inside the corpus folder{mend}"
             )
+    names = tuple(map(plain_path, names))
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(
@@ -161,10 +272,12 @@ def _canonical(value: str, card: CorpusCard, problem: str) -> str | None:
     """Return the canonical name of a raw label, None when the card leaves it out."""
     if value in card.labels:
         return card.labels[value]
+    if value in card.classes:
+        return value
     table = label_table()
     if (name := table.canonical(value)) is None:
         raise DataError(
-            f"{problem}; map it on the card under 'labels:' to one of our names. {nearest(value, [*card.labels, *table.names])}"
+            f"{problem}; map it on the card under 'labels:' to one of our names. {table.near(value, [*card.labels, *card.classes])}"
         )
     return name
 
@@ -174,7 +287,7 @@ def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: 
     for i, value in enumerate(values):
         if value:
             try:
-                raw[i] = float(value)
+                raw[i] = number_of(value)
             except ValueError:
                 raise DataError(
                     f"{path}, clip {i + 1}: {dimension} is {value!r}, expected a number or nothing"
@@ -194,6 +307,15 @@ def _dimension(dimension: str, values: tuple[str, ...], card: CorpusCard, path: 
             f"{path}, clip {off[0] + 1}: {dimension} is {raw[off[0]]:g}, outside the card's scale {low:g} to {high:g}"
         )
     return (raw - low) / (high - low)
+
+
+def number_of(text: str) -> float:
+    """Read a number, with a point or a comma before its decimals; raises ValueError for anything else.
+
+    >>> number_of("3,5"), number_of("3.5")
+    (3.5, 3.5)
+    """
+    return float(text.replace(",", ".") if re.fullmatch(r"[-+]?\d+,\d+", text) else text)
 
 
 def _languages(values: tuple[str, ...], card: CorpusCard, path: Path) -> tuple[str, ...]:

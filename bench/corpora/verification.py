@@ -7,18 +7,20 @@ another shard. A manifest per corpus folder keeps the hash each clip had first, 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.audio.decoding import AUDIO_SUFFIXES, decode, pcm_hash
+from bench.audio.decoding import AUDIO_SUFFIXES, decode_examined, pcm_hash
 from bench.audio.store import read_shard
 from bench.corpora.decoded import CorpusTable
+from bench.corpora.metadata import read_rows
 from bench.corpora.prepared import METADATA
+from bench.corpora.soundness import ClipFinding, ClipSound, examination_path, examine, keep_examination
 from bench.errors import DataError
+from bench.protocols import SAMPLE_RATE
 from bench.storage.atomic import write_json
 from bench.storage.hashing import digest
 
@@ -54,6 +56,8 @@ class Verification:
     dropped: tuple[str, ...]
     new: tuple[str, ...]
     unlisted: tuple[str, ...]
+    findings: tuple[ClipFinding, ...]
+    """What is odd about the sound of single clips; it is as it was all the same."""
     manifest: str
     first_time: bool
 
@@ -99,22 +103,27 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
     if known is None:
         known = _stored_hashes(table)
     folder = table.corpus.folder
-    promised = _promised_hashes(folder)
+    promised = _promised_hashes(table)
     decoded: dict[str, str] = {}
     missing, unreadable = [], []
-    for clip_id in table.metadata.clip_ids:
+    heard = []
+    for clip_id, seconds in zip(table.metadata.clip_ids, table.metadata.seconds, strict=True):
         if not (folder / clip_id).is_file():
             missing.append(clip_id)
         else:
             try:
-                decoded[clip_id] = pcm_hash(decode(folder / clip_id))
+                pcm, examined = decode_examined(folder / clip_id)
+                decoded[clip_id] = pcm_hash(pcm)
+                heard.append(ClipSound(clip_id, len(pcm) / SAMPLE_RATE, examined, None, seconds))
             except DataError as error:
                 if promised.get(clip_id) != "":  # a clip that never gave a sound is as it was
                     unreadable.append(Unreadable(clip_id, str(error)))
         progress(1)
     listed = set(table.metadata.clip_ids)
+    name, findings = table.corpus.card.name, examine(heard)
+    keep_examination(examination_path(folder, name, cache), name, len(listed), findings)
     found = Verification(
-        name=table.corpus.card.name,
+        name=name,
         folder=str(folder),
         clips=len(listed),
         compared=len(decoded.keys() & (known.keys() | promised.keys())),
@@ -125,6 +134,7 @@ def verify_corpus(table: CorpusTable, cache: Path, progress: Callable[[int], obj
         dropped=tuple(sorted(known.keys() - listed)),
         new=() if first_time else tuple(i for i in decoded if i not in known),
         unlisted=unlisted_audio(table),
+        findings=tuple(findings),
         manifest=str(path),
         first_time=first_time,
     )
@@ -142,13 +152,13 @@ def unlisted_audio(table: CorpusTable) -> tuple[str, ...]:
     return tuple(sorted(f for f in files if f not in listed))
 
 
-def _promised_hashes(folder: Path) -> dict[str, str]:
+def _promised_hashes(table: CorpusTable) -> dict[str, str]:
     """Return the column ``pcm_hash`` of a corpus by clip id, "" for a clip prepared without sound; {} without the column."""
-    with (folder / METADATA).open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if HASHES not in [h.strip() for h in reader.fieldnames or []]:
-            return {}
-        return {row["file_name"].strip(): (row[HASHES] or "").strip() for row in reader}
+    _, rows = read_rows(table.corpus.folder / METADATA, table.corpus.card)
+    if HASHES not in rows[0]:
+        return {}
+    hashes = ((row[HASHES] or "").strip() for row in rows)
+    return dict(zip(table.metadata.clip_ids, hashes, strict=True))
 
 
 def _stored_hashes(table: CorpusTable) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.corpora.prepared import data_folders
+from bench.corpora.soundness import decoded_sentences
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
 from bench.execution.inputs import GroupInputs
@@ -114,6 +115,8 @@ def _make_ready(prepared: PreparedRun, stages: RunStages, rows: Sequence[MatrixR
     stages.decode(tables)
     for table in tables:
         remember_hashes(table, prepared.cache)
+        for sentence in decoded_sentences(table.decoded(), table.metadata.seconds):
+            stages.reporter.note(f"{table.corpus.card.name}: {sentence}")
     for note in prepared.compare_corpora(tables):
         stages.reporter.note(note)
 
@@ -195,7 +198,7 @@ def _log_plan(folder: RunFolder, journal: Journal, plan: RunPlan, reporter: Repo
     finished = finished_keys(folder, journal.cells())
     entry, new = extend_plan_log(
         folder,
-        plan.matrix.model_dump(mode="json"),
+        plan.matrix.as_json(),
         planned,
         finished=finished,
         asked={c.key for g in plan.groups for c in g.cells},
@@ -208,7 +211,7 @@ def _log_plan(folder: RunFolder, journal: Journal, plan: RunPlan, reporter: Repo
 
 def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) -> None:
     described: dict[str, Any] = {
-        "matrix": prepared.matrix.model_dump(mode="json"),
+        "matrix": prepared.matrix.as_json(),
         "matrix_hash": prepared.matrix.hash,
         "limit": prepared.settings.limit,
         "corpora": sorted(prepared.tables),

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards.registry import build
-from bench.errors import DataError
+from bench.cards.parameters import check_parameters
+from bench.cards.registry import build, imported
+from bench.errors import CannotRun, DataError, UsageError
 from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
-from bench.execution.probe_runs import run_probe
+from bench.execution.probe_runs import checked_probe, run_probe
 from bench.features.store import FeatureStore, StoredFeatures
 from bench.protocols import Answers, Examples, FitContext, Predictor, Progress
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
@@ -91,6 +92,31 @@ def build_predictor(system: System) -> Predictor:
     weights = {"weights": system.weights} if system.weights else {}
     predictor: Predictor = build(system.card.adapter, system.card.params | weights)
     return predictor
+
+
+def check_buildable(system: System) -> None:
+    """Build what a system's card names, as far as that loads no weights: a setting that it refuses is told before anything runs.
+
+    Raises:
+        UsageError: a parameter that the code does not take, or a value that it refuses; names the system.
+    """
+    card = system.card
+    if system.blocked is not None:
+        return
+    try:
+        if card.features is not None:
+            check_parameters(imported(card.features.encoder), card.features.params, card.features.encoder)
+        if card.probe is not None:
+            checked_probe(card)
+        elif card.adapter is not None and card.weights is None:
+            build(card.adapter, card.params)
+        elif card.adapter is not None:
+            check_parameters(imported(card.adapter), card.params, card.adapter)
+    except CannotRun:
+        return  # something is not installed: the cells say so
+    except (UsageError, DataError, ValueError) as error:
+        said = str(error)
+        raise UsageError(said if said.startswith(card.name) else f"{card.name}: {said}") from None
 
 
 def notes_json(notes: Mapping[str, Any]) -> str:

@@ -8,13 +8,21 @@ from pathlib import Path
 
 from bench.cards.caution import Caution
 from bench.cards.corpus import Protocol
+from bench.cards.registry import system_names
 from bench.corpora.decoded import CorpusTable, open_table
 from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError, UsageError
+from bench.execution.fitting import check_buildable
 from bench.execution.planning.cells import make_plan
-from bench.execution.planning.expansion import MatrixRow, TasksAtHand, expand, filter_rows
+from bench.execution.planning.expansion import (
+    MatrixRow,
+    TasksAtHand,
+    dead_patterns,
+    expand,
+    filter_rows,
+)
 from bench.execution.planning.matrix import load_matrix
 from bench.execution.planning.plan import RunPlan
 from bench.storage.journal import CellRow
@@ -97,6 +105,10 @@ class PreparedRun:
             synthetic=tuple(name for synthetic, name in offered if synthetic),
         )
         everything = expand(self.matrix, tasks, base=self.base, settings=self.settings.settings, fetch=fetch)
+        self.notes += [n for n in dead_patterns(self.matrix, tasks) if n not in self.notes]
+        for system in {row.system.name: row.system for row in everything}.values():
+            if system.name in self.settings.settings or system.name not in system_names():
+                check_buildable(system)
         if not everything:
             raise UsageError(
                 f"the matrix {self.matrix.name!r} names no task that the corpora at hand offer: {', '.join(tasks.names)}"

@@ -113,7 +113,7 @@ def _score_and_write(
         notes = {
             f"fold {r.fold} seed {r.seed}": json.loads(r.notes) for r in rows if r.notes and r.notes != "{}"
         }
-        facts, blocks = score_planned(record, tables, matrix, notes, seen=seen, changed=changed)
+        facts, blocks = score_planned(record, tables, matrix, notes, seen, changed)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other records are scored
         return error
     own = {"inputs_hash": inputs, "tables": {r.cell: r.table_hash for r in rows}}
@@ -141,7 +141,6 @@ def score_planned(
     tables: Sequence[PredictionTable],
     matrix: Matrix,
     notes: Mapping[str, Any],
-    *,
     seen: PlanSeen | None = None,
     changed: int | None = None,
 ) -> tuple[ScoredFacts, list[Counts]]:

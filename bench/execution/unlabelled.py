@@ -57,7 +57,8 @@ def unlabelled_task(files: Sequence[Path], cache: Path, protocol: Protocol, view
         raise UsageError(f"{twice} is named twice; name each file once")
     decoded = []
     for shard in plan_shards(Path(), names, cache / "audio"):
-        if (found := read_shard(shard)) is None:
+        found = read_shard(shard)
+        if found is None or any(c.message is None and c.examined is None for c in found):
             decode_shard(shard)
             found = read_shard(shard)
         decoded += found or []

@@ -248,11 +248,16 @@ def spread_of(p: PairResult, cells: Mapping[Cell, Sequence[Evidence]]) -> Versio
     Args:
         p: the verdict.
         cells: everything published, by cell.
+
+    Returns:
+        A difference per pair of versions; none where each has one.
     """
     versions = [
         cells.get((system, p.task, _own_regime(p, protocol), p.condition), ())
         for system, protocol in ((p.system_a, p.protocol_a), (p.system_b, p.protocol_b))
     ]
+    if len(versions[0]) * len(versions[1]) < 2:
+        return VersionSpread(())  # most cells were published once
     return version_spread(
         versions[0], versions[1], p.metric, p.view, outside=p.outside, dimension=p.dimension
     )

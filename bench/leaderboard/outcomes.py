@@ -23,6 +23,7 @@ from bench.scoring.outcomes import (
     latest_cells,
     place_of,
     run_outcomes,
+    texts,
     unscored_of,
     without_folders,
 )
@@ -74,40 +75,46 @@ class OutcomesFile(Strict):
     records: tuple[NotedOutcome, ...]
 
 
-def note_outcomes(
+def outcomes_to_publish(
     source: RunFolder,
-    target: Publication,
     described: Mapping[str, Any],
     records: Sequence[RecordFacts],
     left_out: Mapping[RecordPlace, str],
 ) -> tuple[RecordOutcome, ...]:
-    """Write what became of every planned record of a run beside its published records.
+    """Say what became of every planned record of a run, as it is published beside the records.
 
     Args:
-        source: the run; a publication that is sealed again has no journal, and what it noted before is kept.
-        target: the publication.
-        described: the run's ``matrix.json``.
+        source: the run; a publication that is sealed or copied again has no journal, and what it noted before is kept.
+        described: its ``matrix.json``.
         records: every record of the run.
         left_out: why records are not published, by place.
 
     Returns:
-        What was written.
+        An outcome per record that was planned or is there.
+
+    Raises:
+        DataError: its plan log, or what it noted before, is damaged.
     """
-    found = (
-        _of_run(source, described, records)
-        if source.journal.exists()
-        else _of_copy(target, described, records, read_plan_log(source.plan_log))
-    )
-    said = tuple(
+    found = _of_run if source.journal.exists() else _of_copy
+    return tuple(
         replace(o, state="not published", reason=left_out[o.place]) if o.place in left_out else _publicly(o)
-        for o in found
+        for o in found(source, described, records)
     )
-    noted = tuple(NotedOutcome(**{n: getattr(o, n) for n in NotedOutcome.model_fields}) for o in said)
+
+
+def write_outcomes(target: Publication, matrix_hash: str, outcomes: Sequence[RecordOutcome]) -> None:
+    """Write outcomes into a publication.
+
+    Args:
+        target: the publication.
+        matrix_hash: of the matrix that planned the records.
+        outcomes: what became of them.
+    """
+    noted = tuple(NotedOutcome(**{n: getattr(o, n) for n in NotedOutcome.model_fields}) for o in outcomes)
     written = OutcomesFile.model_validate(
-        {"schema": OUTCOMES_SCHEMA, "matrix_hash": described["matrix_hash"], "records": noted}
+        {"schema": OUTCOMES_SCHEMA, "matrix_hash": matrix_hash, "records": noted}
     )
     write_json(target.outcomes_path, written.model_dump(mode="json", by_alias=True))
-    return said
 
 
 def _of_run(
@@ -126,12 +133,13 @@ def _of_run(
 
 
 def _of_copy(
-    target: Publication, described: Mapping[str, Any], records: Sequence[RecordFacts], log: PlanLog
+    source: RunFolder, described: Mapping[str, Any], records: Sequence[RecordFacts]
 ) -> Iterator[RecordOutcome]:
     """What a publication noted before and what lies in it; it has no journal that could say more."""
+    log = read_plan_log(source.plan_log)
     scored = {place_of(f) for f in records}
-    noted = {n.place: n for n in _noted(target, described)}
-    for o in run_outcomes(RunRemains(described, records, log=log)):
+    noted = {n.place: n for n in _noted(Publication(source), described)}
+    for o in run_outcomes(RunRemains(described, records, log=log, systems={p[0] for p in noted})):
         before = noted.pop(o.place, None)
         if o.place in scored or before is None:
             yield o if o.state != "not run" else replace(o, state="not published", reason=UNKNOWN)
@@ -180,7 +188,8 @@ def require_outcomes(publication: Publication, described: Mapping[str, Any], ste
         stems: of the records that lie in it.
 
     Raises:
-        DataError: the file is of another matrix, or names a record as scored that is not there.
+        DataError: the file is of another matrix, names a record as scored that is not there, or calls one blocked or refused
+            that the run did not.
     """
     path = publication.outcomes_path
     if not path.exists() and not path.is_symlink():
@@ -194,8 +203,13 @@ def require_outcomes(publication: Publication, described: Mapping[str, Any], ste
         raise DataError(
             f"{path}: is of another matrix than {publication.folder.matrix.name} beside it; publish the run again"
         )
+    told = {"blocked": texts(described.get("blocked")), "refused": texts(described.get("refused"))}
     for n in noted:
         stem = "__".join(n.place)
+        if n.state in told and not {n.system, stem} & set(told[n.state]):
+            raise DataError(
+                f"{path}: says that {stem} is {n.state}, {publication.folder.matrix.name} beside it does not; publish the run again"
+            )
         if (n.state == "scored") != (stem in stems):
             raise DataError(
                 f"{path}: says that {stem} is {n.state}, but its record {'lies' if stem in stems else 'does not lie'} beside it; publish the run again"

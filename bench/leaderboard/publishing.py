@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora.copies import CopyMarks
-from bench.corpora.naming import names_of_run, write_marks
+from bench.corpora.naming import names_of_run, read_marks, write_marks
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.conversion import rescored
-from bench.leaderboard.outcomes import note_outcomes
+from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.published_record import Publishable, publishable, write_publishable
 from bench.leaderboard.scrubbed_records import require_clean_json
 from bench.leaderboard.superseding import keep_superseded
 from bench.scoring.outcomes import RecordOutcome, place_of
+from bench.scoring.published_tables import published_cells
 from bench.scoring.record_schema import KEYED_SINCE, RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
@@ -92,25 +93,29 @@ def add_run(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
     unpublished = {place_of(facts[p]): left_out[p.stem] for p in paths if p.stem in left_out}
+    outcomes = outcomes_to_publish(source, described, list(facts.values()), unpublished)
     if run.resolve() == target.folder.root.resolve():
         if left_out:
             raise DataError(
                 f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
             )
         require_published(paths, facts)
-        outcomes = note_outcomes(source, target, described, list(facts.values()), unpublished)
+        write_outcomes(target, described["matrix_hash"], outcomes)
         target.seal()  # published folders that were made by copying
         return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
     scrubber = Scrubber.of_this_machine([run.absolute()])
     with clear_os_errors(target.folder.root), _staged(target) as staging:
-        marks: dict[str, CopyMarks] = {}
+        marks: dict[str, CopyMarks] = read_marks(source.copies) if source.copies.is_file() else {}
         for path in chosen:
+            if _is_published(facts[path]):
+                _copy_published(path, facts[path], source, staging, tables=tables)
+                continue
             made = _made(path, facts[path], source, data)
             write_publishable(made, staging, scrubber, tables=tables)
             marks[made.corpus_language] = made.names.marks
         write_marks(staging.copies, marks)
         _write_beside(source, staging, described, scrubber)
-        outcomes = note_outcomes(source, Publication(staging), described, list(facts.values()), unpublished)
+        write_outcomes(Publication(staging), described["matrix_hash"], outcomes)
         _scrub_file(Publication(staging).outcomes_path, scrubber)
         fresh = [staging.records / p.name for p in chosen]
         superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
@@ -127,6 +132,22 @@ def require_published(paths: Sequence[Path], facts: Mapping[Path, RecordFacts]) 
                 f"{path}: is a record as a run keeps it, whose tables hold the corpus's own clip ids; publish the run itself with: "
                 "serbench leaderboard add RUN"
             )
+
+
+def _is_published(facts: RecordFacts) -> bool:
+    """Whether a record has the names and the form of published ones already: the folder given is a publication itself."""
+    return facts.schema_version >= KEYED_SINCE and not facts.tables and facts.inputs_hash is None
+
+
+def _copy_published(
+    path: Path, facts: RecordFacts, source: RunFolder, staging: RunFolder, *, tables: bool
+) -> None:
+    for file in (path, path.with_suffix(".parquet")):
+        shutil.copyfile(file, staging.records / file.name)
+    if facts.table is not None and tables:
+        published_cells(path, facts, source.tables)
+        staging.tables.mkdir(exist_ok=True)
+        shutil.copyfile(source.tables / facts.table.file, staging.tables / facts.table.file)
 
 
 def scrubbed_matrix(path: Path, described: Mapping[str, Any], scrubber: Scrubber) -> dict[str, Any]:

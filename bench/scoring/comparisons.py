@@ -403,9 +403,7 @@ def sentence(p: PairResult) -> str:
     if p.verdict in {"better", "worse"}:
         outcome = f"{ahead} beats {behind} by {size}, {spread}, {test}"
         if p.rests_on_seeds:
-            outcome += (
-                f", for these seeds only: were they drawn anew, the interval would be {_redrawn(p, percent)}"
-            )
+            outcome += f", for these seeds only: were {_whose_seeds(p)} drawn anew, the interval would be {_redrawn(p, percent)}"
     elif p.verdict == "equivalent":
         outcome = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
     elif p.verdict == NO_VERDICT:
@@ -437,6 +435,12 @@ def sentence(p: PairResult) -> str:
     spoken = population_words(p.population, clusters=p.drawn)
     outcome += "".join(f". Not known: {text}" for text in p.population_lacking)
     return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}; {spoken}), {outcome}."
+
+
+def _whose_seeds(p: PairResult) -> str:
+    """Seeds of which system are drawn anew: one of a single seed is taken as it is."""
+    several = [s for s in (p.system_a, p.system_b) if s not in p.one_seed]
+    return f"those of {' and '.join(several)}" if p.one_seed and several else "they"
 
 
 def _redrawn(p: PairResult, percent: bool) -> str:

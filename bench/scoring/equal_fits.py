@@ -32,7 +32,11 @@ TESTED: Mapping[str, str] = {
     "clusters": "clusters",
 }
 """What it states of what the fits were tested on, whatever the condition of the audio."""
-CODE: Mapping[str, str] = {"code_version": "version of the suite"}
+CODE: Mapping[str, str] = {
+    "code_version": "version of the suite",
+    "cells_code": "version of the code that answered",
+}
+"""Which code scored it, and which answered its cells (nothing before schema 3)."""
 ANOTHER_FIT = "another fit"
 """What is said in place of a difference."""
 

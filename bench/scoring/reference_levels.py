@@ -8,7 +8,9 @@ uniform guesser needs no training side, so every record with labels on offer has
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -64,9 +66,25 @@ def level_of(record: Record, view: str, outside: str, rule: Rule) -> GuessLevel 
     Returns:
         The level; None where the record does not hold what it follows from.
     """
-    said = record.facts.reference_levels
-    known = said if "reference_levels" in record.facts.model_fields_set else reference_levels(record.facts, record.blocks)  # fmt: skip
+    facts = record.facts
+    known: Sequence[GuessLevel] = facts.reference_levels
+    if "reference_levels" not in facts.model_fields_set:
+        key = (facts.statistics.hash, facts.scores_hash, facts.labels_offered, facts.task, facts.protocol)
+        known = _levels_of(_OldRecord(key, record))
     return next((x for x in known if (x.view, x.outside, x.rule) == (view, outside, rule)), None)
+
+
+@dataclass(frozen=True)
+class _OldRecord:
+    """A record by what its levels follow from: a page asks for them again and again, and each takes some milliseconds."""
+
+    key: tuple[object, ...]
+    record: Record = field(compare=False)
+
+
+@functools.lru_cache(maxsize=512)
+def _levels_of(old: _OldRecord) -> tuple[GuessLevel, ...]:
+    return tuple(reference_levels(old.record.facts, old.record.blocks))
 
 
 def learnt_labels(facts: CountedFacts, blocks: Sequence[Counts]) -> Mapping[str, Mapping[str, int]]:

@@ -253,9 +253,9 @@ def _checked(path: Path, record: Record, computed: Figures) -> Checked:
         if lacking and same_code:
             faults.append(f"{len(lacking)} row(s) of {section} are missing from it")
     faults += _chance_faults(stored.chance, chance_lines(record.blocks))
+    faults += _training_faults(stored, record)
     if "reference_levels" in stored.model_fields_set:
         faults += _level_faults(stored.reference_levels, computed.reference_levels)
-    faults += _training_faults(stored, record)
     if not faults and stored.scores_hash != hash_json([r.as_json() for r in stored.scores]):
         faults.append("a score row differs from what was written")
     if faults:

@@ -14,14 +14,17 @@ from bench.cards.caution import Caution, said_once
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import label_table
 from bench.corpora.confounds import find_confounds
-from bench.corpora.decoded import CorpusTable
+from bench.corpora.decoded import NOT_YET, CorpusTable
+from bench.corpora.identities import IdentityNote
 from bench.corpora.metadata import Metadata
+from bench.corpora.soundness import ClipSound, examine, in_sentences, undecodable_sentences
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 from bench.storage.hashing import digest, hash_json
 from bench.tasks.folds import folds_hash
 from bench.tasks.names import split_task_name
-from bench.tasks.splits import SplitRows, split_rows
+from bench.tasks.script_folds import same_sentences
+from bench.tasks.splits import SplitRows, official_sides, split_rows
 from bench.tasks.task import Task
 
 FEW_SPEAKERS = 20
@@ -55,9 +58,16 @@ def build_task(
     labelled = np.isfinite(metadata.dimensions).any(axis=1) | np.array(
         [e is not None for e in metadata.emotions]
     )
-    rows = np.flatnonzero(labelled & np.array([x == language for x in metadata.languages]))
+    spoken = np.array([x == language for x in metadata.languages])
+    rows = np.flatnonzero(labelled & spoken)
     if rows.size == 0:
         raise DataError(f"{name}: none of its clips carries a category or a dimension")
+    crossing = variant == "cross-language" and protocol == "within"
+    if crossing:
+        rows = np.flatnonzero(labelled)
+    left_out: list[int] = []
+    if protocol == "within":
+        rows, left_out = without_nameless(rows, metadata, official=variant == "official")
     if limit is not None and limit < rows.size:
         rows = _limited(rows, metadata, limit)
     if variant == "clips" and not any(metadata.parents[i] for i in rows):
@@ -72,6 +82,8 @@ def build_task(
     speakers, emotions, clips = pick(metadata.speakers), pick(metadata.emotions), pick(decoded)
     clip_ids, scripts, splits = pick(metadata.clip_ids), pick(metadata.scripts), pick(metadata.splits)
     genders, transcripts = pick(metadata.genders), pick(metadata.transcripts)
+    if variant == "script-disjoint":
+        scripts = same_sentences(scripts, transcripts)
     identities = {
         "speaker": speakers,
         "session": pick(metadata.sessions),
@@ -92,6 +104,7 @@ def build_task(
             scripts=scripts,
             splits=splits,
             audible=audible,
+            foreign=np.array([metadata.languages[i] != language for i in chosen]) if crossing else None,
         ),
     )
     dimensions = metadata.dimensions[rows]
@@ -103,10 +116,19 @@ def build_task(
         [c.samples / SAMPLE_RATE for c in clips],
         speakers,
     )
+    languages = pick(metadata.languages) if crossing else (language,) * len(clips)
+    nameless = tuple(metadata.clip_ids[i] for i in left_out)
+    badges = split.badges
+    if nameless and variant == "official":
+        badges = (*badges, f"without {len(nameless)} clips of unknown speakers")
+    if crossing:
+        badges = (*badges, f"learnt in {', '.join(sorted(set(languages) - {language}))}")
     content = digest(
         hash_json([clip_ids, identities["recording"], speakers, emotions, transcripts]),
         np.where(np.isnan(dimensions), -1.0, dimensions).astype("<f8").tobytes(),
         *([hash_json([v and sorted(v.items()) for v in votes])] if any(votes) else []),
+        *([hash_json(languages)] if crossing else []),
+        *([hash_json(["left out", nameless, [decoded[i].pcm_hash for i in left_out]])] if nameless else []),
     )
     return Task(
         name=name,
@@ -125,9 +147,16 @@ def build_task(
         folds_hash=folds_hash(clip_ids, split.folds),
         content_hash=content,
         warnings=said_once(
-            [*split.warnings, *_warnings(card, clips, speakers, clusters), *confounds], card.told
+            [
+                *split.warnings,
+                *nameless_cautions(len(nameless), len(nameless) + len(rows)),
+                *(spelling_caution(note, len(rows)) for note in metadata.notes),
+                *_warnings(card, clips, speakers, clusters),
+                *confounds,
+            ],
+            card.told,
         ),
-        languages=(language,) * len(clips),
+        languages=languages,
         sessions=identities["session"],
         dialogues=identities["dialogue"],
         scripts=scripts,
@@ -136,11 +165,92 @@ def build_task(
         ratings=pick(metadata.ratings),
         parents=pick(metadata.parents),
         by_clip=variant == "clips",
-        badges=split.badges,
+        badges=badges,
         leaks=split.leaks,
+        left_out=nameless,
         limited=limit is not None,
         audio_names=None if forecast else table.names[language],
     )
+
+
+def one_class(labels: Sequence[str], has_dimensions: bool) -> str | None:
+    """Say why a task of so many classes cannot be scored; None where it can.
+
+    Args:
+        labels: its classes.
+        has_dimensions: whether any dimension is rated.
+
+    >>> one_class(["sad"], False)[:40], one_class(["sad", "happy"], False), one_class([], True)
+    ("all its labelled clips are 'sad', and no", None, None)
+    """
+    if has_dimensions or len(labels) > 1:
+        return None
+    found = f"all its labelled clips are {labels[0]!r}" if labels else "none of its clips carries a category"
+    return (
+        f"{found}, and no dimension is rated: with fewer than two classes there is nothing to tell apart. Map the other labels "
+        "on the card under 'labels:' (classes that the label table does not have stand under 'classes:')"
+    )
+
+
+def without_nameless(
+    rows: NDArray[np.intp], metadata: Metadata, *, official: bool
+) -> tuple[NDArray[np.intp], list[int]]:
+    """Leave out of a split the clips whose speaker nobody knows: any of the others may be heard in them.
+
+    Where no speaker is known, or an official split would lose a side, nothing is left out, and the split itself says what it lacks.
+
+    Args:
+        rows: of the task.
+        metadata: with their speakers, and sides of the official split.
+        official: whether it is the published split.
+
+    Returns:
+        The rows that stay, and those that are left out.
+    """
+    named = np.array([bool(metadata.speakers[i]) for i in rows.tolist()], dtype=bool)
+    if named.all() or not named.any():
+        return rows, []
+    if official:
+        sides = official_sides([metadata.splits[i] for i in rows.tolist()])
+        kept = {side for side, stays in zip(sides or (), named.tolist(), strict=bool(sides)) if stays}
+        if sides is None or not {"train", "test"} <= kept:
+            return rows, []
+    return rows[named], rows[~named].tolist()
+
+
+def nameless_cautions(left_out: int, clips: int) -> list[Caution]:
+    """Say how many of a task's clips name no speaker and are left out of its folds; nothing where none is."""
+    if not left_out:
+        return []
+    text = (
+        f"{left_out} of {clips} clips name no speaker and are left out of the folds: anybody may be heard in them. They "
+        "serve zero-shot and transfer tests"
+    )
+    return [Caution(text=text, badge="unknown speakers", holds="within", share=left_out / clips)]
+
+
+def spelling_caution(note: IdentityNote, clips: int) -> Caution:
+    """Say how names were read otherwise than written, without the names.
+
+    >>> spelling_caution(IdentityNote("speaker", "spelling", ("1", "1.0"), 1, 4), 8).share
+    0.5
+    """
+    return Caution(text=note.nameless, badge="spelling of names", share=min(note.clips / clips, 1.0))
+
+
+def _sound_cautions(clips: Sequence[DecodedClip]) -> list[Caution]:
+    """What gives no sound, and what is odd about the rest; nothing of clips that are yet to be decoded."""
+    known = [c for c in clips if c.message != NOT_YET]
+    failed = [(c.clip_id, c.message) for c in known if c.message is not None]
+    found = examine([ClipSound.of(c) for c in known])
+    cautions = [
+        Caution(text=text, badge="undecodable clips", share=len(failed) / len(clips))
+        for text in undecodable_sentences(failed, len(known))
+    ]
+    share = len({f.clip for f in found}) / len(clips)
+    return cautions + [
+        Caution(text=t, badge="odd sound", share=share) for t in in_sentences(found, len(known))
+    ]
 
 
 def _clusters(
@@ -183,15 +293,7 @@ def _warnings(
                 badge="cut speakers",
             )
         )
-    silent = [c for c in clips if c.message is not None]
-    if silent:
-        found.append(
-            Caution(
-                text=f"{len(silent)} clip(s) cannot be decoded, first {silent[0].clip_id!r}: {silent[0].message}",
-                badge="undecodable clips",
-                share=len(silent) / len(clips),
-            )
-        )
+    found += _sound_cautions(clips)
     copies = Counter(c.pcm_hash for c in clips if c.message is None)
     twice = {h for h, n in copies.items() if n > 1}
     if twice:

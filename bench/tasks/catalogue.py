@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards.caution import Caution, said_once
+from bench.cards.caution import TRAP, Caution, said_once
 from bench.cards.contamination import Contamination, contamination
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
@@ -19,7 +19,7 @@ from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.protocols import SAMPLE_RATE, Array
-from bench.tasks.building import few_speakers
+from bench.tasks.building import few_speakers, nameless_cautions, one_class, spelling_caution
 from bench.tasks.splits import no_within, official_sides, too_few_speakers
 
 
@@ -61,8 +61,8 @@ class CatalogueEntry:
 
     @property
     def badges(self) -> tuple[str, ...]:
-        """The words that stand beside scores on the task, those of one protocol or split alone among them."""
-        return tuple(dict.fromkeys(c.badge for c in self.cautions))
+        """The words that stand beside scores on the task, also those that hold for one protocol or split alone."""
+        return tuple(dict.fromkeys(c.badge for c in self.cautions if c.badge != TRAP))
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -131,9 +131,13 @@ def _counted(
         "session": pick(metadata.sessions),
         "dialogue": pick(metadata.dialogues),
     }
-    refused = no_within(identities)
+    rated = bool(np.isfinite(metadata.dimensions[rows]).any())
+    labels = label_table().ordered(e for e in emotions if e)
+    refused = no_within(identities) or one_class(labels, rated)
     if refused is None:
         variants.append("loso")
+        if len(set(metadata.languages)) > 1:
+            variants.append("cross-language")
         if all(scripts) and len(set(scripts)) > 1:
             variants.append("script-disjoint")
     if official_sides(splits := pick(metadata.splits)) or ("split" in card.columns and any(splits)):
@@ -144,8 +148,8 @@ def _counted(
         seen,
         clips=len(rows),
         speakers=len(set(speakers) - {""}),
-        labels=label_table().ordered(e for e in emotions if e),
-        dimensions=bool(np.isfinite(metadata.dimensions[rows]).any()),
+        labels=labels,
+        dimensions=rated,
         votes=any(pick(metadata.votes)),
         within="yes" if refused is None else f"no: {refused}",
         variants=tuple(variants),
@@ -153,6 +157,8 @@ def _counted(
         cautions=said_once(
             [
                 *few_speakers(len(set(speakers) - {""})),
+                *(nameless_cautions(sum(not s for s in speakers), len(rows)) if refused is None else ()),
+                *(spelling_caution(note, len(metadata)) for note in metadata.notes),
                 *find_confounds(emotions, columns, seconds[rows], speakers),
             ],
             card.told,

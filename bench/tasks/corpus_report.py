@@ -17,12 +17,21 @@ from bench.corpora.confounds import between_share, find_confounds
 from bench.corpora.decoded import CorpusTable, decode_missing, open_table
 from bench.corpora.draft_card import draft_card
 from bench.corpora.duplicates import Duplicate, shared_with_others
-from bench.corpora.metadata import Metadata, read_rows
+from bench.corpora.metadata import Metadata, number_of, read_rows
 from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpus
+from bench.corpora.soundness import (
+    ClipFinding,
+    ClipSound,
+    examination_path,
+    examine,
+    in_sentences,
+    keep_examination,
+    undecodable_sentences,
+)
 from bench.corpora.verification import Unreadable, remember_hashes, unlisted_audio
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE, Array
-from bench.tasks.building import build_task, few_speakers
+from bench.tasks.building import build_task, few_speakers, one_class
 from bench.tasks.splits import official_sides
 
 
@@ -91,6 +100,8 @@ class TaskOutlook:
     speakers: int
     folds: int | None
     problem: str | None
+    left_out: int = 0
+    """Clips that stand in no fold because nobody knows their speaker."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,8 @@ class CorpusReport:
     length_label_share: float | None
     """Share of the variance of log clip length that lies between labels (η², 0..1)."""
     undecodable: tuple[Unreadable, ...]
+    findings: tuple[ClipFinding, ...]
+    """What is odd about the sound of single clips: destroyed, silent, cut off, far too long."""
     duplicates: tuple[tuple[str, ...], ...]
     """Clip ids that hold one and the same sound."""
     shared: tuple[Duplicate, ...]
@@ -150,12 +163,12 @@ def describe_corpus(
     """
     corpus, origin = _open(name_or_dir, folders)
     table = open_table(corpus, cache)
-    decode_missing(table, progress)
+    decode_missing(table, progress, examined=True)
     remember_hashes(table, cache)
     metadata, card, decoded = table.metadata, corpus.card, table.decoded()
     raw = _raw_cells(corpus)
     audible = [c.message is None for c in decoded]
-    formats = _formats(table, audible)
+    formats = [_format(c) for c in decoded]
     seconds = np.array([c.samples / SAMPLE_RATE for c in decoded])
     per_speaker = Counter(s for s in metadata.speakers if s)
     audible_seconds = [
@@ -165,6 +178,8 @@ def describe_corpus(
     labels = _labels(raw["emotion"], metadata)
     undecodable = tuple(Unreadable(c.clip_id, c.message) for c in decoded if c.message is not None)
     duplicates = _duplicates(decoded)
+    findings = examine([ClipSound.of(c, s) for c, s in zip(decoded, metadata.seconds, strict=True)])
+    keep_examination(examination_path(corpus.folder, card.name, cache), card.name, len(decoded), findings)
     tasks = tuple(_outlook(table, name) for name in table.task_names)
     unlisted = unlisted_audio(table)
     shared, sharing = shared_with_others(table, folders, cache)
@@ -192,6 +207,7 @@ def describe_corpus(
         lengths=_lengths(audible_seconds),
         length_label_share=share,
         undecodable=undecodable,
+        findings=tuple(findings),
         duplicates=duplicates,
         shared=tuple(shared),
         unlisted=unlisted,
@@ -199,6 +215,7 @@ def describe_corpus(
         warnings=(
             *_broken_promises(card, len(metadata), len(per_speaker)),
             *_label_warnings(card, labels),
+            *in_sentences(findings, len(decoded)),
             *_sound_warnings(undecodable, duplicates, unlisted, metadata),
             *_speaker_warnings(metadata),
             *_official_leaks(table),
@@ -256,7 +273,7 @@ def _dimensions(
         known = column[np.isfinite(column)]
         scale = card.scale_of(dimension)
         if known.size and scale is not None:
-            numbers = [float(c) for c in raw[dimension] if c]
+            numbers = [number_of(c) for c in raw[dimension] if c]
             inside = (round(float(x), 4) for x in (known.min(), known.mean(), known.max()))
             found.append(DimensionRange(dimension, known.size, min(numbers), max(numbers), scale, *inside))
     return tuple(found)
@@ -291,29 +308,16 @@ def _columns(metadata: Metadata, formats: Sequence[tuple[str, int, int] | None])
     }
 
 
-def _formats(table: CorpusTable, audible: Sequence[bool]) -> list[tuple[str, int, int] | None]:
-    """Suffix, rate and channels of each clip's file; None where it gives no audio."""
-    clips = zip(table.metadata.clip_ids, audible, strict=True)
-    return [_format(table.corpus.folder / clip_id) if ok else None for clip_id, ok in clips]
-
-
 def _sources(formats: Sequence[tuple[str, int, int] | None]) -> tuple[SourceFormat, ...]:
     counted = Counter(f for f in formats if f is not None)
     return tuple(SourceFormat(*key, clips) for key, clips in sorted(counted.items()))
 
 
-def _format(path: Path) -> tuple[str, int, int]:
-    import soundfile
-
-    try:
-        found = soundfile.info(str(path))
-    except soundfile.LibsndfileError:
-        import av
-
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
-            return path.suffix.lower(), int(stream.rate), int(stream.channels)
-    return path.suffix.lower(), int(found.samplerate), int(found.channels)
+def _format(clip: DecodedClip) -> tuple[str, int, int] | None:
+    """Suffix, rate and channels of a clip's file; None where it gives no audio."""
+    if clip.message is not None or clip.examined is None:
+        return None
+    return Path(clip.clip_id).suffix.lower(), clip.examined.rates[0], clip.examined.channels[0]
 
 
 def _duplicates(decoded: Sequence[DecodedClip]) -> tuple[tuple[str, ...], ...]:
@@ -330,11 +334,13 @@ def _outlook(table: CorpusTable, name: str) -> TaskOutlook:
     except DataError as error:
         return TaskOutlook(name, 0, 0, None, str(error))
     clips, speakers = len(task), _distinct(task.speakers)
+    if reason := one_class(task.labels, task.has_dimensions):
+        return TaskOutlook(name, clips, speakers, None, reason)
     try:
-        folds = build_task(table, name, "within").folds
+        within = build_task(table, name, "within")
     except DataError as error:
         return TaskOutlook(name, clips, speakers, None, str(error))
-    return TaskOutlook(name, clips, speakers, len(folds), None)
+    return TaskOutlook(name, clips, speakers, len(within.folds), None, len(within.left_out))
 
 
 def _cautions(
@@ -382,9 +388,7 @@ def _sound_warnings(
     unlisted: Sequence[str],
     metadata: Metadata,
 ) -> Iterable[str]:
-    if undecodable:
-        first = undecodable[0]
-        yield f"{len(undecodable)} clip(s) cannot be decoded, first {first.clip_id!r}: {first.reason}"
+    yield from undecodable_sentences([(u.clip_id, u.reason) for u in undecodable], len(metadata))
     if duplicates:
         owner = dict(zip(metadata.clip_ids, metadata.speakers, strict=True))
         label = dict(zip(metadata.clip_ids, metadata.emotions, strict=True))
@@ -401,4 +405,8 @@ def _sound_warnings(
 def _speaker_warnings(metadata: Metadata) -> Iterable[str]:
     without = sum(not s for s in metadata.speakers)
     if without:
-        yield f"{without} clip(s) have no speaker id: their tasks can serve zero-shot systems only"
+        yield (
+            f"{without} of {len(metadata)} clip(s) have no speaker id: they are left out of every split, and serve zero-shot "
+            "systems and transfer tests"
+        )
+    yield from (note.sentence for note in metadata.notes)

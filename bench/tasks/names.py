@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from bench.errors import UsageError, nearest
 
-VARIANTS = ("", "loso", "script-disjoint", "official", "clips")
+VARIANTS = ("", "loso", "script-disjoint", "official", "clips", "cross-language")
 """Split variants of a task id, written ``<corpus>.<language>@<variant>``: leave one speaker out; test clips that share
-neither speaker nor script with training; the split the corpus was published with, leaks and all; segments scored as the clips they were cut from."""
+neither speaker nor script with training; the split the corpus was published with, leaks and all; segments scored as the clips they were cut from;
+test clips whose speakers are heard by nobody who learns, and whose language isn't either: training is in the corpus's other languages."""
 
 
 def split_task_name(name: str) -> tuple[str, str, str]:

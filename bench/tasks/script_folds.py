@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.statistics.validation import coded
-from bench.tasks.folds import Fold, build_folds, deal, find_leaks, numbered_by_name, value_counts
+from bench.tasks.folds import Fold, build_folds, deal, find_leaks, groups_of, numbered_by_name, value_counts
 
 MOST_SCRIPT_GROUPS = 3
 
@@ -69,6 +71,44 @@ def build_crossed_folds(
         f"{what}: scripts are bound to labels, so that with some scripts left out {missing}; no script-disjoint split "
         "exists. Ask for the task without @script-disjoint"
     )
+
+
+def same_sentences(scripts: Sequence[str], transcripts: Sequence[str]) -> tuple[str, ...]:
+    """Give clips of one sentence one script: scripts and transcripts that differ only in case, quotes and punctuation are one.
+
+    Clips that share a script or a transcript belong together, however one of the two is written; each group is called by its first
+    script in alphabetical order. Blank stays blank.
+
+    Args:
+        scripts: per clip, (clips,), blank where unknown.
+        transcripts: per clip, (clips,), blank where unknown.
+
+    >>> same_sentences(["1", "2", "3"], ["It’s late.", "it's late", "Go!"])
+    ('1', '1', '3')
+    """
+    plain_script = {s: _plain_script(s) for s in set(scripts)}
+    plain_text = {t: _plain_text(t) for t in set(transcripts)}
+    known = [plain_text[t] if s else "" for s, t in zip(scripts, transcripts, strict=True)]
+    groups = groups_of([[plain_script[s] for s in scripts], known])
+    names: dict[int, str] = {}
+    for group, script in zip(groups.tolist(), scripts, strict=True):
+        if script and script < names.get(group, script + "\0"):
+            names[group] = script
+    return tuple(names[g] if s else "" for g, s in zip(groups.tolist(), scripts, strict=True))
+
+
+def _plain_script(script: str) -> str:
+    """A code less its case; a sentence less its punctuation."""
+    code = re.fullmatch(r"[A-Za-z0-9_.\-]*", script)
+    return script.casefold() if code else _plain_text(script)
+
+
+def _plain_text(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    kept = "".join(
+        c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " if c.isspace() else "" for c in folded
+    )
+    return " ".join(kept.split()) or text.strip()
 
 
 def _blocks(fold: Fold, part: NDArray[np.intp], k: int) -> list[Fold]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bench.cards.caution import Caution
 from bench.cards.corpus import CorpusCard, Protocol
+from bench.corpora.identities import without_zeros
 from bench.errors import DataError
 from bench.storage.hashing import digest
 from bench.tasks.folds import (
@@ -52,15 +53,21 @@ class SplitRows:
     scripts: Sequence[str]
     splits: Sequence[str]
     audible: NDArray[np.bool_]
+    foreign: NDArray[np.bool_] | None = None
+    """Clips in another language than the task's, which alone are learnt from in ``cross-language``; None elsewhere."""
 
     @property
     def groups(self) -> NDArray[np.intp]:
-        """Clips that must stay together, numbered independently of the order of rows."""
-        return numbered_by_name(groups_of(list(self.identities.values())), self.clip_ids)
+        """Clips that must stay together, numbered independently of the order of rows; so do speakers ``03`` and ``3``."""
+        plain = {name: without_zeros(name) for name in set(self.identities["speaker"])}
+        columns = [*self.identities.values(), [plain[name] for name in self.identities["speaker"]]]
+        return numbered_by_name(groups_of(columns), self.clip_ids)
 
     @property
     def usable(self) -> NDArray[np.bool_] | None:
         """Rows that can be learnt from; None before any audio is decoded."""
+        if self.foreign is not None:
+            return self.foreign & self.audible if self.audible.any() else self.foreign
         return self.audible if self.audible.any() else None
 
 
@@ -94,20 +101,74 @@ def split_rows(name: str, protocol: Protocol, card: CorpusCard, variant: str, ro
         return _official(name, protocol, card, rows)
     if reason := speakers_lack(rows.identities["speaker"]):
         raise DataError(f"{name}: {reason}")
+    if rows.foreign is not None:
+        return Splitting(_across_languages(name, card, rows, rows.foreign))
     folds = _disjoint(name, card, variant, rows)
     check_disjoint(folds, rows.identities, what=name)
     return Splitting(tuple(folds))
 
 
+def _across_languages(
+    name: str, card: CorpusCard, rows: SplitRows, foreign: NDArray[np.bool_]
+) -> tuple[Fold, ...]:
+    """Speaker folds of which each tests its clips in one language, and learns from other speakers in the other languages."""
+    if not foreign.any():
+        raise DataError(
+            f"{name}: the corpus holds one language only; ask for the task without @cross-language"
+        )
+    balanced = [rows.emotions, rows.genders, ["foreign" if f else "" for f in foreign.tolist()]]
+    whole = build_folds(rows.groups, balanced, card.split.folds, what=name, usable=rows.usable)
+    folds = [
+        Fold(f.name, f.train[foreign[f.train]], f.dev[foreign[f.dev]], f.test[~foreign[f.test]])
+        for f in whole
+    ]
+    folds = [f for f in folds if len(f.test)]
+    for fold in folds:
+        if not (len(fold.train) and len(fold.dev)):
+            raise DataError(
+                f"{name}: fold {fold.name} would have no clip of other speakers in another language to learn from or to choose on; "
+                "ask for the task without @cross-language"
+            )
+    check_crossing(folds, rows.identities, foreign, what=name)
+    return tuple(folds)
+
+
+def check_crossing(
+    folds: Sequence[Fold], identities: Mapping[str, Sequence[str]], foreign: NDArray[np.bool_], *, what: str
+) -> None:
+    """Check that folds share nobody, test each clip of the task's language once, and learn from none of it.
+
+    Args:
+        folds: to be checked.
+        identities: by kind, a value per clip.
+        foreign: whether a clip is in another language (clips,).
+        what: name of the task, for errors.
+
+    Raises:
+        DataError: they do not.
+    """
+    for leak in find_leaks(folds, identities):
+        raise DataError(f"{what}, {leak.sentence}; every {leak.kind} must stay on one side")
+    tested = np.bincount(np.concatenate([f.test for f in folds]), minlength=len(foreign))
+    learnt = np.concatenate([r for f in folds for r in (f.train, f.dev)])
+    if (tested != ~foreign).any() or not foreign[learnt].all():
+        raise DataError(
+            f"{what}: a clip of the language that is tested is learnt from, or is tested twice or never"
+        )
+
+
 def speakers_lack(speakers: Sequence[str]) -> str | None:
     """Say why clips of these speakers cannot be split; None where they can, as far as speakers go.
 
-    >>> speakers_lack(["a", "b", "c"]), speakers_lack(["a", ""])[:28]
-    (None, '1 clips have no speaker id, ')
+    Clips without a speaker are left out of a split, so only those with one count.
+
+    >>> speakers_lack(["a", "b", "c", ""]), speakers_lack(["", ""])[:28]
+    (None, '2 clips have no speaker id, ')
     """
-    if without := sum(not s for s in speakers):
-        return f"{without} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
-    return too_few_speakers(len(set(speakers)))
+    named = {s for s in speakers if s}
+    if not named:
+        return f"{len(speakers)} clips have no speaker id, so no speaker-disjoint split exists. {REMAINS}"
+    return too_few_speakers(len(named))
 
 
 def too_few_speakers(speakers: int) -> str | None:
@@ -126,7 +187,10 @@ def no_within(identities: Mapping[str, Sequence[str]]) -> str | None:
     >>> no_within({"speaker": ["a", "b", "c"], "dialogue": ["1", "1", "1"]})[:22]
     'its clips form 1 group'
     """
-    return speakers_lack(identities["speaker"]) or unsplittable(groups_of(list(identities.values())))
+    if reason := speakers_lack(identities["speaker"]):
+        return reason
+    named = [i for i, speaker in enumerate(identities["speaker"]) if speaker]
+    return unsplittable(groups_of([[column[i] for i in named] for column in identities.values()]))
 
 
 def recheck(task: Task) -> None:
@@ -136,7 +200,10 @@ def recheck(task: Task) -> None:
         DataError: something stands on several sides of a fold and the task does not say so, or a clip is tested twice.
     """
     variant = split_task_name(task.name)[2]
-    if variant != "official":
+    if variant == "cross-language" and task.protocol == "within":
+        foreign = np.array([x != task.language for x in task.languages])
+        check_crossing(task.folds, task.identities, foreign, what=task.name)
+    elif variant != "official":
         check_disjoint(task.folds, task.identities, what=task.name)
     elif not task.leaks and (leaks := find_leaks(task.folds, task.identities)):
         raise DataError(f"{task.name}, {leaks[0].sentence}, and the task does not say so")

@@ -65,6 +65,8 @@ class Task:
     limited: bool = False
     audio_names: CorpusNames | None = field(default=None, repr=False)
     """Names under the key of the whole corpus in this language; None only in tasks that were put together by hand."""
+    left_out: tuple[str, ...] = ()
+    """Clip ids that stand in no fold because nobody knows their speaker; part of ``content_hash``."""
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
     offered: tuple[str, ...] = ()

@@ -139,20 +139,17 @@ def transfer_data(target: Task, sources: Sequence[Task], view: View) -> tuple[Ta
     if target.card.pool_name in pools:
         raise DataError(f"{target.name}: its own pool {target.card.pool_name!r} is among its training data")
     known_sounds = {d.pcm_hash for d in target.decoded if d.message is None and d.pcm_hash}
-    taken: list[tuple[Task, NDArray[np.intp]]] = []
-    used: list[TrainingSource] = []
-    for source in sources:
-        rows = _teaching(source, view, known_sounds)
-        taken.append((source, rows))
-        used.append(
-            TrainingSource(
-                source.name,
-                len(rows),
-                len({source.speakers[i] for i in rows}),
-                len(source) - len(rows),
-                _labels_learnt(source, rows, view),
-            )
+    taken = _choosable([(source, _teaching(source, view, known_sounds)) for source in sources])
+    used = [
+        TrainingSource(
+            s.name,
+            len(rows),
+            len({s.speakers[i] for i in rows} - {""}),
+            len(s) - len(rows),
+            _labels_learnt(s, rows, view),
         )
+        for s, rows in taken
+    ]
     if not any(s.clips for s in used):
         raise DataError(
             f"{target.name}: nothing to learn from: of {', '.join(s.name for s in sources)}, every clip has no label in the view "
@@ -214,6 +211,25 @@ def _teaching(task: Task, view: str, known_sounds: set[str]) -> NDArray[np.intp]
             fresh.append(row)
             known_sounds.add(pcm_hash)
     return np.array(fresh, dtype=np.intp)
+
+
+def _choosable(taken: list[tuple[Task, NDArray[np.intp]]]) -> list[tuple[Task, NDArray[np.intp]]]:
+    """Leave out clips that name no speaker, where otherwise no source could lend speakers to choose on.
+
+    A pool with such clips is learnt from whole and lends nobody (:func:`_dev_rows`); when every pool is like that, those that name
+    their speakers in part lend theirs, and the clips in which any of them may be heard are gone from training.
+    """
+    pools: dict[str, set[str]] = defaultdict(set)
+    for source, rows in taken:
+        pools[source.card.pool_name] |= {source.speakers[i] for i in rows.tolist()}
+    if any("" not in names and len(names) > 1 for names in pools.values()):
+        return taken
+    return [
+        (s, np.array([i for i in rows.tolist() if s.speakers[i]], dtype=np.intp))
+        if len(pools[s.card.pool_name]) > MIN_DEV_GROUPS
+        else (s, rows)
+        for s, rows in taken
+    ]
 
 
 def _pick(values: Sequence[_Value], rows: NDArray[np.intp]) -> list[_Value]:

@@ -33,7 +33,7 @@ from reports.data.comparisons import TestFamily
 from reports.data.private_words import without_private_words
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
-from reports.pages.report import Site, write_pages
+from reports.pages.report import Missing, Site, missing_records, write_pages
 from reports.sections.clip_errors import ClipReader
 from reports.sections.studies import Histories, study_sections
 
@@ -51,6 +51,8 @@ class PublishedPage:
     records: tuple[BoardRecord, ...]
     reported: tuple[ReportedSource, ...]
     downloads: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    """What the publications planned and does not stand here."""
 
     pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
 
@@ -116,7 +118,8 @@ def write_board(
             lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
-    page = PublishedPage(rules, found.records, reported_sources(), names)
+    missing = tuple(missing_records(found.outcomes))
+    page = PublishedPage(rules, found.records, reported_sources(), names, missing)
     site.board = page
     pages = site.pages()
     if site.studies:

@@ -145,6 +145,8 @@ class Lead:
     track: str
     text: str
     second: PairResult | None
+    moved: tuple[str, ...] = ()
+    """Of its verdicts on the others, those whose sign depends on the version, in words."""
 
 
 @dataclass(frozen=True)
@@ -364,7 +366,9 @@ class Site:
                 continue
             seen = comparison.against(subject, track, members[0].system)
             second = seen.get(members[1].system) if len(members) > 1 else None
-            leads.append(Lead(track, formatting.lead(comparison, subject, track), second))
+            decided = [p for p in seen.values() if p is not second and p.verdict in ("better", "worse")]
+            moved = tuple(words for p in decided if (words := self.moves(p)))
+            leads.append(Lead(track, formatting.lead(comparison, subject, track), second, moved))
         return TaskVerdict(comparison, tuple(leads), tuple(comparison.across(subject)))
 
     def _task(self, task: str) -> dict[str, Any]:
@@ -424,6 +428,7 @@ class Site:
             "won": won[:TESTS_SHOWN],
             "won_left_out": max(0, len(won) - TESTS_SHOWN),
             "degraded": len(own) - len(plain),
+            "facts_of": {r.task: r.facts for r in reversed(own)},
             "met": list(dict.fromkeys((r.task, r.facts.contamination) for r in own)),
             "more": system_sections(self._folder, plain, self.comparisons),
             "fits": [t for r in plain if not asked_fits(r) and (t := fits.fit_table(r)) is not None],

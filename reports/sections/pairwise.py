@@ -74,6 +74,11 @@ class PairPage:
     clips: tuple[ChangedClips, ...]
 
     @property
+    def redrawn(self) -> tuple[PairResult, ...]:
+        """Pairings of which it is known what seeds drawn anew would give: no system in them has one seed of many."""
+        return tuple(p for _, _, p in self.tests if p.redrawn_low is not None and not p.one_seed)
+
+    @property
     def tally(self) -> str:
         """How often which verdict fell on the first subject of a task, in words; degraded audio is not counted again."""
         plain = {id(c) for c in overview_comparisons([c for c, _, _ in self.tests])}

@@ -10,6 +10,7 @@ from bench.leaderboard.history import CellHistory
 from bench.leaderboard.studies import Study
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
+from reports.data.caution_badges import CautionBadge, caution_badges
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class StudyRow:
     code: str
     synthetic: bool
     retracted: str
+    badges: tuple[CautionBadge, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _row(record: Record, retracted: str) -> StudyRow:
     agreement = [s for s in record.scores if s.metric == "ccc" and s.rows == "all" and s.dimension != "mean"]
     return StudyRow(
         facts.system, facts.track, facts.task, record.regime, facts.condition, score, tuple(agreement),
-        len(facts.seeds), facts.code_version, facts.synthetic, retracted,
+        len(facts.seeds), facts.code_version, facts.synthetic, retracted, tuple(caution_badges(facts)),
     )  # fmt: skip
 
 

@@ -83,7 +83,9 @@ class Results:
         )
         blocks = [answers(right, seeds)]
         found = figures(facts, blocks, [])
-        facts = facts.model_copy(update={name: getattr(found, name) for name in vars(found)})
+        # What the template said of views that are not counted here goes, in whichever schema it was said.
+        earlier = {"chance": ()} if "chance" in facts.model_fields_set else {}
+        facts = facts.model_copy(update=earlier | {name: getattr(found, name) for name in vars(found)})
         stem = f"{system}__{facts.task}__within__clean"
         write_record(publication.folder.records / f"{stem}.json", facts, blocks)
         shutil.copyfile(QUICK / "matrix.json", publication.folder.matrix)
@@ -273,6 +275,20 @@ def test_a_run_again_under_new_code_keeps_what_it_replaces(results: Results, tmp
     assert "was published and is gone" in str(publication.broken_seal())
 
 
+def test_a_rival_that_a_later_run_left_out_is_remembered(results: Results) -> None:
+    publication = results.publish("quick", "stronger", right=0.8, like=PROBE)
+    dropped = publication.folder.records / f"stronger__{TASK}__within__clean.json"
+    keep_superseded(publication, [p for p in publication.record_paths() if p != dropped])
+    for path in (dropped, dropped.with_suffix(".parquet")):
+        path.unlink()
+    publication.seal()
+    claim = results.claim()
+    assert claim.rivals == (PROBE,)
+    assert claim.replaced == ("stronger",)
+    assert "stronger was published before, and no record of it stands any more" in claim_sentence(claim)
+    assert "other published versions say otherwise" in summary([claim])
+
+
 def test_a_retracted_record_speaks_for_nobody(results: Results) -> None:
     study = results.publish("studies/probes", "whisper-tiny.en-linear", right=0.75, like=PROBE)
     study.retractions_path.write_text(json.dumps({study.record_paths()[0].stem: "trained on the test clips"}))
@@ -311,6 +327,12 @@ def test_a_publication_that_was_touched_is_refused(results: Results) -> None:
         claims_command(results.root, check=True, write=False, as_json=False)
 
 
+def test_a_question_asked_of_some_tasks_alone_says_so(results: Results) -> None:
+    narrowed = RULES.replace("rivals: same encoder}", "rivals: same encoder, tasks: [nemo-*]}")
+    (results.root / "claims.yaml").write_text(narrowed, encoding="utf-8")
+    assert "on the same encoder, asked of nemo-* alone" in summary(results.ledger().of("encoder"))
+
+
 def test_a_proposed_system_without_a_record_is_refused(results: Results) -> None:
     (results.root / "claims.yaml").write_text(RULES.replace(OURS, "dream"), encoding="utf-8")
     with pytest.raises(DataError, match="proposes 'dream', of which no record is published"):
@@ -339,6 +361,7 @@ FALSE = [
     (f"The proposed model outperforms `{PROBE}`.", "nothing says from which records"),
     (f"`{OURS}` was measured. It wins everywhere.", "nothing says from which records"),
     (f"- `{PROBE}` is 3 points better than egemaps.", "nothing says from which records"),
+    ("`qwen2-audio-7b-instruct-choice` beats `egemaps-svm`.", "nothing says from which records"),
     (f"| best of all: {OURS} |", "nothing says from which records"),
     (f"{OURS} leads. <!-- claim: encoder/elsewhere.xx -->", "which no record holds"),
     (f"{OURS} is behind {PROBE}. <!-- claim: encoder/{TASK} -->", "says that the proposed system is behind, but the records hold: ahead"),
@@ -419,6 +442,13 @@ def test_a_block_is_written_and_any_change_of_it_named(results: Results) -> None
 )
 def test_a_block_that_nothing_makes_is_named(results: Results, page: str, words: str) -> None:
     assert any(words in fault for fault in results.faults(page))
+
+
+def test_a_page_that_is_no_text_is_refused(results: Results) -> None:
+    (results.root.parent / "README.md").write_bytes(b"\xff\xfe\x00 wins")
+    ledger = results.ledger()
+    with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
+        page_faults(ledger, MarkdownBlocks(ledger))
 
 
 def test_the_command_fails_on_a_false_page(results: Results, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,13 @@ class Runner:
         reporter.note = self.notes.append  # type: ignore[method-assign]
         run_matrix(RunSettings(str(path), data=(self.data,), out=self.folder.root, workers=1), reporter)
 
+    def replan(self, **plan: object) -> None:
+        """Note another plan in the log, as a run would, and compute nothing."""
+        (first,) = read_plan_log(self.folder.plan_log)
+        matrix = {**first.matrix, "plan": {**first.matrix["plan"], **plan}}
+        keys = {f"{i:016x}" for i in range(15)}
+        extend_plan_log(self.folder, matrix, first.records, finished=keys, asked=keys)
+
     def facts(self, system: str = "majority") -> RecordFacts:
         """The record of a system."""
         (path,) = self.folder.records.glob(f"{system}__*.json")
@@ -184,14 +191,22 @@ def edit(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
         (lambda e: e[0].update(cells="many"), "cells is not as a plan log has it"),
     ],
 )  # fmt: skip
-def test_an_edited_log_stops_the_run_with_one_sentence(
+def test_an_edited_log_is_found(
     runner: Runner, change: Callable[[list[dict[str, Any]]], object], said: str
 ) -> None:
-    runner.again(margin=0.05)
+    runner.replan(margin=0.05)
     edit(runner.folder.plan_log, change)
     with pytest.raises(DataError, match="restore the file as the run wrote it") as found:
-        runner.again(margin=0.05)
+        read_plan_log(runner.folder.plan_log)
     assert said in str(found.value)
+
+
+def test_an_edited_log_stops_the_run_before_anything_is_written(runner: Runner) -> None:
+    before = runner.bytes
+    edit(runner.folder.plan_log, lambda entries: entries[0].update(of=16))
+    with pytest.raises(DataError, match="entry 1 was changed after it was written"):
+        runner.again(margin=0.05)
+    assert runner.bytes == before
 
 
 def rehash(entries: list[dict[str, Any]]) -> None:
@@ -215,7 +230,7 @@ def rehash(entries: list[dict[str, Any]]) -> None:
 def test_a_log_with_mended_hashes_still_runs_forward(
     runner: Runner, change: Callable[[list[dict[str, Any]]], object], said: str | None
 ) -> None:
-    runner.again(margin=0.05)
+    runner.replan(margin=0.05)
     edit(runner.folder.plan_log, lambda entries: (change(entries), rehash(entries)))
     if said is None:
         assert len(read_plan_log(runner.folder.plan_log)) == 2
@@ -338,6 +353,15 @@ def test_an_old_publication_tells_what_its_matrix_can_tell(run: Path, board: Boa
     assert validate(board).records[0].as_json()["plan"] == UNLOGGED
 
 
+NEVER = {
+    "system": "chance",
+    "task": "tones.ms",
+    "protocol": "within",
+    "condition": "clean",
+    "reason": "no server",
+}
+
+
 def test_a_stale_list_of_outcomes_is_refused(run: Path, board: Board) -> None:
     add_run(run, board)
     path = only(board).outcomes_path
@@ -345,6 +369,7 @@ def test_a_stale_list_of_outcomes_is_refused(run: Path, board: Board) -> None:
         ({"matrix_hash": "0" * 32}, "is of another matrix"),
         ({"records": "all of them"}, "records is not as this version writes it"),
         ({"records": []}, "is of another matrix"),
+        ({"records": [{**NEVER, "state": "blocked"}]}, "is blocked, matrix.json beside it does not"),
     ):
         whole = path.read_text()
         path.write_text(json.dumps({**json.loads(whole), **change}))
@@ -412,6 +437,16 @@ def test_a_record_that_hides_a_change_of_plan_is_refused(
     path.write_text(json.dumps(facts))
     only(board).seal()
     assert any(words in s for s in sentences(board))
+
+
+def test_a_run_whose_log_is_damaged_replaces_nothing_that_was_published(run: Path, board: Board) -> None:
+    add_run(run, board)
+    before = only(board).files()
+    edit(run / "plan_log.json", lambda entries: entries[0].update(of=99))
+    with pytest.raises(DataError, match="was changed after it was written"):
+        add_run(run, board)
+    assert only(board).files() == before
+    assert sentences(board) == []
 
 
 def test_a_log_left_behind_or_edited_is_missed(run: Path, board: Board) -> None:

@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 
 from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus_layout import Part, alternatives, fill
+from bench.corpora.metadata import length_of
 from bench.corpora.preparation.problems import PreparationProblem
 from bench.corpora.preparation.tables import TableRow, decode_text, read_table
-from bench.corpora.preparation.tree import SourceTree
+from bench.corpora.preparation.tree import SourceTree, same_bytes
 from bench.corpora.preparation.votes import votes_and_ratings
 from bench.errors import DataError
 
@@ -46,6 +47,8 @@ class Listing:
     problems: list[PreparationProblem] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     left_out: int = 0
+    doubles: dict[str, str] = field(default_factory=dict)
+    """File that a table's row means as well → the equal one that was taken."""
 
     def say(self, kind: object, where: str, message: str) -> None:
         """Note a problem.
@@ -56,6 +59,10 @@ class Listing:
             message: what is wrong, in a sentence.
         """
         self.problems.append(PreparationProblem(kind, where, message))  # type: ignore[arg-type]
+
+    def say_of_table(self, table: str, message: str) -> None:
+        """Note rows of a table that are not like the others."""
+        self.say("bad cell", table, message)
 
 
 def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
@@ -72,7 +79,9 @@ def scan_table(part: Part, tree: SourceTree, listing: Listing) -> None:
         # A text without braces is a column's name where there is such a column, else the path itself.
         wanted = [fill(t, values) if "{" in t or t in values else t for t in templates]
         tail, found = next(((w, f) for w in wanted if (f := tree.find(w))), (wanted[0], []))
-        if len(found) == 1:
+        if len(found) == 1 or (found and same_bytes([tree.files[f].path for f in found])):
+            # Equal files of one name are one clip; the report says which folder repeats which.
+            listing.doubles.update(dict.fromkeys(found[1:], found[0]))
             add_clip(part, tree, listing, tail, found[0], {}, seen=row)
         elif found:
             listing.say("ambiguous", tail, f"listed in {rel}; {len(found)} files end so, first {found[0]}")
@@ -103,7 +112,7 @@ def table_rows(
                 continue
             groups = matched[1]
         listing.used.add(rel)
-        for row in read_table(tree.files[rel].path, spec, rel):
+        for row in read_table(tree.files[rel].path, spec, rel, listing.say_of_table):
             yield rel, {**row, **groups}
 
 
@@ -173,12 +182,23 @@ def add_clip(
         else:
             listing.say("no row", source, f"there is no {fill(template, values)!r} beside it ({ours})")
     own |= votes_and_ratings(part, [values], listing.problems, source)
+    if part.lasts:
+        own["table_seconds"] = _lasting([fill(t, values) for t in part.lasts])
     if not _kept(part, {**values, **own}, listing):
         return
     start, end = own.pop("start", ""), own.pop("end", "")
     if pieces is None:
         pieces = [Piece(source, _seconds(start, source), _seconds(end, source))]
     listing.drafts.append(Draft(without_suffix(name), tuple(pieces), {**own, "source_path": source}))
+
+
+def _lasting(cells: Sequence[str]) -> str:
+    """Seconds that a table's length, or its start and end, stand for; blank where they are no times."""
+    times = [length_of(cell) for cell in cells]
+    if None in times:
+        return ""
+    seconds = [t for t in times if t is not None]
+    return f"{seconds[-1] - (seconds[0] if len(seconds) > 1 else 0.0):.3f}"
 
 
 def without_suffix(name: str) -> str:

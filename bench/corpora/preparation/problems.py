@@ -27,9 +27,15 @@ ProblemKind = Literal[
     "channels",
     "name",
     "silent",
+    "clipped",
+    "channels cancel",
+    "offset",
+    "length",
+    "doubled",
+    "empty join",
 ]
 NOTES: frozenset[ProblemKind] = frozenset(
-    {"hours", "sample rates", "channels", "name", "uneven speaker", "silent"}
+    {"hours", "sample rates", "channels", "name", "uneven speaker", "silent", "length", "doubled"}
 )
 """Kinds that are worth knowing and no fault."""
 

@@ -10,13 +10,17 @@ from typing import Any
 from bench.audio.decoding import DECODER
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
+from bench.corpora.metadata import length_of, number_of
 from bench.corpora.preparation.problems import PreparationProblem, ProblemKind, faults
 from bench.corpora.preparation.tables import TableRow
 from bench.corpora.preparation.tree import glob_pattern
 from bench.corpora.preparation.writing import Written
+from bench.corpora.soundness import ClipFinding, ClipSound, examine
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
 
 REPORT = "prepare-report.json"
+TABLE_SECONDS = "table_seconds"
+"""Column that holds how long a clip is by the owner's table."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class PrepareReport:
     left_out: int
     source_files: int
     problems: tuple[PreparationProblem, ...]
+    findings: tuple[ClipFinding, ...] = ()
+    """What the examination of the sound found; in words, all of it stands among the problems."""
 
     @property
     def faults(self) -> int:
@@ -87,9 +93,11 @@ def make_report(
     """
     layout = card.layout
     assert layout is not None
+    findings = examine([_clip_sound(r, w) for r, w in zip(rows, written, strict=True)])
     found = [
         *problems,
         *_sound_problems(rows, written),
+        *(PreparationProblem(KINDS[f.kind], f.clip, f.message) for f in findings),
         *_cell_problems(card, rows),
         *_format_notes(rows, written),
     ]
@@ -120,14 +128,35 @@ def make_report(
         promised=promised,
         labels=_counted(r.get("emotion", "") for r in rows),
         languages=_counted(r.get("language", "") for r in rows),
-        rates=_counted("+".join(map(str, w.rates)) for w in sound),
-        channels=_counted("+".join(map(str, w.channels)) for w in sound),
+        rates=_counted("+".join(map(str, w.examined.rates)) for w in sound if w.examined),
+        channels=_counted("+".join(map(str, w.examined.channels)) for w in sound if w.examined),
         suffixes=_counted(r["source_path"].rpartition(".")[2].lower() for r in rows),
         undecodable=len(written) - len(sound),
         left_out=left_out,
         source_files=source_files,
         problems=tuple(sorted(marked)),
+        findings=tuple(findings),
     )
+
+
+KINDS: Mapping[str, ProblemKind] = {
+    "clipped": "clipped",
+    "channels cancel": "channels cancel",
+    "silent": "silent",
+    "offset": "offset",
+    "dead channel": "channels",
+    "short": "length",
+    "cut off": "truncated",
+    "length": "length",
+    "unlike table": "length",
+    "unit": "hours",
+}
+"""What the examination of the sound found, as kinds of problems."""
+
+
+def _clip_sound(row: TableRow, clip: Written) -> ClipSound:
+    promised = length_of(row.get(TABLE_SECONDS, ""))
+    return ClipSound(row["source_path"], clip.samples / SAMPLE_RATE, clip.examined, clip.error, promised)
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
@@ -147,17 +176,6 @@ def _sound_problems(rows: Sequence[TableRow], written: Sequence[Written]) -> lis
             )
             continue
         by_hash[clip.pcm_hash].append(row)
-        if clip.missing_seconds > 0:
-            whole = clip.samples / SAMPLE_RATE + clip.missing_seconds
-            problems.append(
-                PreparationProblem(
-                    "truncated",
-                    where,
-                    f"cut off: {whole:.2f} s were promised, the last {clip.missing_seconds:.2f} s are missing",
-                )
-            )
-        if clip.silent:
-            problems.append(PreparationProblem("silent", where, "every sample is zero"))
     for same in by_hash.values():
         if len(same) > 1:
             first, others = same[0]["source_path"], ", ".join(r["source_path"] for r in same[1:4])
@@ -175,7 +193,7 @@ def _cell_problems(card: CorpusCard, rows: Sequence[TableRow]) -> list[Preparati
     unknown: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         raw = row.get("emotion", "")
-        if raw and raw not in card.labels and table.canonical(raw) is None:
+        if raw and raw not in (*card.labels, *card.classes) and table.canonical(raw) is None:
             unknown[raw].append(row["source_path"])
         for dimension in DIMENSIONS:
             if text := row.get(dimension, ""):
@@ -189,7 +207,7 @@ def _cell_problems(card: CorpusCard, rows: Sequence[TableRow]) -> list[Preparati
 def _dimension_problem(card: CorpusCard, dimension: str, text: str, where: str) -> list[PreparationProblem]:
     scale = card.scale_of(dimension)
     try:
-        value = float(text)
+        value = number_of(text)
     except ValueError:
         return [
             PreparationProblem(
@@ -211,9 +229,9 @@ def _format_notes(rows: Sequence[TableRow], written: Sequence[Written]) -> list[
     rates: dict[int, list[str]] = defaultdict(list)
     channels: dict[int, list[str]] = defaultdict(list)
     for row, clip in zip(rows, written, strict=True):
-        for rate in clip.rates:
+        for rate in clip.examined.rates if clip.examined else ():
             rates[rate].append(row["source_path"])
-        for count in clip.channels:
+        for count in clip.examined.channels if clip.examined else ():
             channels[count].append(row["source_path"])
     usual = max(rates, key=lambda r: (len(rates[r]), -r), default=0)
     notes = [

@@ -8,6 +8,7 @@ from collections import Counter
 from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus import CorpusCard
 from bench.cards.corpus_layout import Layout, Part
+from bench.corpora.preparation.copies import leave_out_copies, refuse_unfetched
 from bench.corpora.preparation.huggingface import read_data_set
 from bench.corpora.preparation.listing import (
     Draft,
@@ -20,6 +21,7 @@ from bench.corpora.preparation.listing import (
 )
 from bench.corpora.preparation.readers import read_with
 from bench.corpora.preparation.tree import SourceTree, glob_pattern
+from bench.corpora.preparation.unpacking import short_name
 from bench.errors import DataError, UsageError
 
 
@@ -35,6 +37,8 @@ def scan(card: CorpusCard, tree: SourceTree) -> Listing:
             f"the card of {card.name!r} has no 'layout:', so nothing says how its download is laid out"
         )
     listing = Listing()
+    for archive, sentence in tree.repeated.items():
+        listing.say("doubled", archive, sentence)
     for number, part in enumerate(card.layout.parts, 1):
         try:
             _scan_part(part, tree, listing)
@@ -47,6 +51,8 @@ def scan(card: CorpusCard, tree: SourceTree) -> Listing:
             f"the source does not look like {card.name}: expected {wanted}; found {len(tree)} files (first: {shown}). "
             "Point --source at the folder or archive as its owner ships it"
         )
+    refuse_unfetched(listing, tree)
+    leave_out_copies(listing, tree)
     _unique_names(listing, tree)
     _stray_files(card.layout, tree, listing)
     return listing
@@ -96,7 +102,7 @@ def _safe_name(name: str) -> str:
     >>> _safe_name("../a\\b/.c")
     '_./a_b/_c'
     """
-    parts = [re.sub(r"[\x00-\x1f\x7f\\:]", "_", p).strip() for p in name.split("/")]
+    parts = [short_name(re.sub(r"[\x00-\x1f\x7f\\:]", "_", p).strip()) for p in name.split("/")]
     return "/".join("_" + p[1:] if p.startswith(".") else p for p in parts if p) or "_"
 
 

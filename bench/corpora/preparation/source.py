@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.audio.decoding import AUDIO_SUFFIXES
 from bench.cards.corpus import CorpusCard
+from bench.corpora.preparation.copies import already_unpacked
 from bench.corpora.preparation.downloading import download
 from bench.corpora.preparation.tree import SourceFile, SourceTree, glob_pattern, walk_folder
 from bench.corpora.preparation.unpacking import FOREIGN, is_archive, unpack
@@ -52,6 +53,7 @@ def open_source(
     files = walk_folder(folder)
     named = [glob_pattern(g) for g in layout.unpack]
     opened: set[str] = set()
+    repeated: dict[str, str] = {}
     for depth in range(DEPTH):
         bare = not any(f.lower().endswith(AUDIO_SUFFIXES) for f in files)
         inner = [
@@ -67,10 +69,26 @@ def open_source(
             place = work / "unpacked" / f"{depth}-{number:04d}"
             unpack(files[rel].path, place, step=step)
             opened.add(rel)
-            _mount(files, walk_folder(place), rel)
+            members = walk_folder(place)
+            if there := already_unpacked(files, members, rel):
+                rest = {name: file for name, file in members.items() if name not in there}
+                repeated[rel] = _repeated(there, len(members), len(rest))
+                members = rest
+            _mount(files, members, rel)
     if not files:
         raise DataError(f"{source}: is empty")
-    return SourceTree(files, folder, work)
+    tree = SourceTree(files, folder, work)
+    tree.repeated = repeated
+    return tree
+
+
+def _repeated(there: dict[str, str], members: int, rest: int) -> str:
+    folder = next(iter(there.values())).rpartition("/")[0] or "."
+    further = f"; its other {rest} were taken from it" if rest else ""
+    return (
+        f"{len(there)} of its {members} files lie unpacked beside it already (in {folder}, byte for byte) and were taken from there"
+        f"{further}. Move the archive away to have them once"
+    )
 
 
 def _mount(files: dict[str, SourceFile], unpacked: dict[str, SourceFile], archive: str) -> None:

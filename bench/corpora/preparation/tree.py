@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import unicodedata
@@ -43,6 +44,8 @@ class SourceTree:
 
     def __init__(self, files: dict[str, SourceFile], folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
+        self.repeated: dict[str, str] = {}
+        """Archive that lies beside what was unpacked of it → sentence."""
         self.files = dict(sorted(_one_form(files).items()))
         self._folded = {k.casefold(): k for k in self.files}
         self._by_name: dict[str, list[str]] = {}
@@ -107,6 +110,18 @@ def walk_folder(folder: Path, mounted_at: str = "") -> dict[str, SourceFile]:
             files[rel] = SourceFile(path, status.st_size, status.st_mtime_ns)
         folders[:] = sorted(f for f in folders if not LITTER.search(f + "/x"))
     return files
+
+
+def same_bytes(files: Sequence[Path]) -> bool:
+    """Whether files hold the same bytes; sizes are compared first."""
+    if len({f.stat().st_size for f in files}) > 1:
+        return False
+    return len({_content(f) for f in files}) == 1
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 @functools.lru_cache(maxsize=256)

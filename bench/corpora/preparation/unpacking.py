@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import calendar
+import gzip
+import lzma
+import math
 import os
 import posixpath
 import shutil
@@ -18,6 +21,7 @@ from typing import IO
 
 from bench.errors import DataError
 from bench.storage.atomic import clear_os_errors
+from bench.storage.hashing import digest
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 FOREIGN = (".rar", ".7z")
@@ -106,14 +110,23 @@ def unpack(
             for name, stream, mtime in members:
                 _write(folder, name, stream, mtime, budget)
                 step(1)
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RecursionError) as error:
+        except (
+            zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, RecursionError,
+        ) as error:  # fmt: skip
             shutil.rmtree(folder, ignore_errors=True)
             why = str(error).partition("\n")[0].rstrip(": ")
             raise DataError(
                 f"{archive}: the archive is damaged ({why}); get it again, or unpack what can be saved and give the folder"
             ) from None
-        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        except OSError as error:
+            # bz2 says of damaged data that it is an OSError without a number; the system's own refusals have one.
             shutil.rmtree(folder, ignore_errors=True)
+            if error.errno is not None and not isinstance(error, OCCUPIED):
+                raise
+            if error.errno is None:
+                raise DataError(
+                    f"{archive}: the archive is damaged ({error}); get it again, or unpack what can be saved and give the folder"
+                ) from None
             raise DataError(f"{archive}: holds {error.filename!r} both as a file and as a folder") from None
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +147,29 @@ def safe_member(archive: Path, name: str) -> str:
         raise DataError(
             f"{archive}: the member {name!r} would lie outside the folder; the archive is refused, nothing was unpacked"
         )
-    return "/".join(parts)
+    return "/".join(map(short_name, parts))
+
+
+LONGEST_NAME = 200
+"""Bytes of a file or folder name that every disk takes (255 is usual), less what is put before and behind it."""
+
+
+def short_name(name: str) -> str:
+    """Shorten a name that no disk takes; its ending stays, and a hash keeps two long names apart.
+
+    >>> len(short_name("a" * 300 + ".wav")), short_name("a.wav")
+    (200, 'a.wav')
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) <= LONGEST_NAME:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    ending = f"~{digest(raw, length=4)}" + (f".{suffix}" if dot and len(suffix.encode()) <= 8 else "")
+    head = (stem or name).encode("utf-8", "surrogateescape")[: LONGEST_NAME - len(ending.encode())]
+    return head.decode("utf-8", "ignore") + ending
+
+
+OCCUPIED = (FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def _write(folder: Path, name: str, stream: IO[bytes], mtime: float, budget: _Budget) -> None:
@@ -170,8 +205,22 @@ def _zip(archive: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes], float
                 raise DataError(
                     f"{archive}: {name}: cannot be unpacked here ({error}); unpack it yourself"
                 ) from None
-            # Zip times have no zone: read as UTC, they are the same everywhere.
-            yield name, stream, float(max(calendar.timegm((*info.date_time, 0, 0, 0)), 0))
+            yield name, stream, _zip_time(info)
+
+
+def _zip_time(info: zipfile.ZipInfo) -> float:
+    """Time of a member: zip times have no zone, and read as UTC they are the same everywhere. Month 0 and day 0 are 1980's first."""
+    year, month, day, hour, minute, second = info.date_time
+    try:
+        return float(
+            max(calendar.timegm((year, max(month, 1), max(day, 1), hour, minute, second, 0, 0, 0)), 0)
+        )
+    except (ValueError, OverflowError):
+        return ZIP_EPOCH
+
+
+ZIP_EPOCH = 315532800.0
+"""1 January 1980, before which no zip member was made."""
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -207,7 +256,19 @@ def _tar(archive: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes], float
             except KeyError:
                 stream = None
             if stream is not None:
-                yield name, stream, float(max(member.mtime, 0))
+                yield name, stream, _tar_time(member.mtime)
+        # tarfile stops at the end of the archive; the checksum of what packs it stands behind that.
+        while opened.fileobj is not None and (block := opened.fileobj.read(BLOCK)):
+            budget.take(len(block))
+
+
+def _tar_time(mtime: float) -> float:
+    """Time of a member, within what file systems hold."""
+    return float(min(max(mtime, 0), MOST_TIME)) if math.isfinite(mtime) else 0.0
+
+
+MOST_TIME = float(2**33)
+"""The year 2242."""
 
 
 def _link_target(archive: Path, name: str, aim: str, *, absolute: bool = False) -> str:

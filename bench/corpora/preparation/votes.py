@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.cards.corpus_layout import fill
 from bench.corpora.preparation.problems import PreparationProblem
 from bench.corpora.preparation.tables import TableRow
+from bench.protocols import DIMENSIONS
 
 if TYPE_CHECKING:
     from bench.cards.corpus_layout import Join, Part
@@ -28,7 +29,8 @@ def votes_and_ratings(
         where: how such a problem names the clip.
 
     Returns:
-        The columns; a rating is the mean over rows and columns, blank where nobody rated.
+        The columns; a rating is the mean over rows and columns, blank where nobody rated. With ``single``, the dimensions' ratings
+        stand one by one in ``ratings``, too.
     """
     found: TableRow = {}
     counts: Counter[str] = Counter()
@@ -37,10 +39,11 @@ def votes_and_ratings(
             number = _number(fill(column, row), problems, f"{where}: {column}")
             if number:
                 counts[label] += number  # type: ignore[assignment]
-    if spec.tally is not None:
-        counts.update(answer for row in rows if (answer := fill(spec.tally, row)))
-    if spec.votes or spec.tally is not None:
+    for column in spec.tally:
+        counts.update(answer for row in rows if (answer := fill(column, row)))
+    if spec.votes or spec.tally:
         found["soft_votes"] = dump_votes(counts)
+    single: dict[str, list[float]] = {}
     for ours, columns in spec.ratings.items():
         values = [
             number
@@ -50,6 +53,10 @@ def votes_and_ratings(
         ]
         # Listeners' ratings are few and coarse; six decimals keep the mean exact enough and its text short.
         found[ours] = f"{math.fsum(values) / len(values):.6f}".rstrip("0").rstrip(".") if values else ""
+        if ours in DIMENSIONS and values:
+            single[ours] = [int(v) if v.is_integer() else v for v in values]
+    if spec.ratings and spec.single:
+        found["ratings"] = json.dumps(single) if single else ""
     return found
 
 
@@ -61,6 +68,25 @@ def dump_votes(counts: Counter[str]) -> str:
     """
     whole = {k: int(v) if float(v).is_integer() else v for k, v in sorted(counts.items()) if v}
     return json.dumps(whole, ensure_ascii=False) if whole else ""
+
+
+def add_votes(known: str, further: str) -> str:
+    """Add up two tables' votes.
+
+    >>> add_votes('{"sad": 1}', '{"angry": 2, "sad": 1}')
+    '{"angry": 2, "sad": 2}'
+    """
+    return dump_votes(Counter(json.loads(known)) + Counter(json.loads(further)))
+
+
+def add_ratings(known: str, further: str) -> str:
+    """Put two tables' single ratings together, the first table's first.
+
+    >>> add_ratings('{"valence": [1]}', '{"valence": [2, 3]}')
+    '{"valence": [1, 2, 3]}'
+    """
+    first, second = json.loads(known), json.loads(further)
+    return json.dumps({d: [*first.get(d, []), *second.get(d, [])] for d in sorted({*first, *second})})
 
 
 def _number(text: str, problems: list[PreparationProblem], where: str) -> float | None:

@@ -14,10 +14,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from bench.audio.decoding import DECODER, Pcm, Recording, pcm_hash, read_recording, to_pcm
+from bench.audio.decoding import DECODER, Pcm, Recording, decode_examined, pcm_hash, read_recording, to_pcm
+from bench.audio.examination import Examination, Examiner
 from bench.corpora.preparation.listing import Draft, Piece
 from bench.corpora.preparation.tree import SourceTree
 from bench.errors import BenchError, DataError
@@ -54,10 +56,7 @@ class Written:
     bytes: int
     pcm_hash: str = ""
     samples: int = 0
-    rates: tuple[int, ...] = ()
-    channels: tuple[int, ...] = ()
-    missing_seconds: float = 0.0
-    silent: bool = False
+    examined: Examination | None = None
     error: str | None = None
 
 
@@ -80,11 +79,10 @@ class Ledger:
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     row = json.loads(line)
-                    written = Written(
-                        **{**row, "rates": tuple(row["rates"]), "channels": tuple(row["channels"])}
-                    )
+                    found = row.pop("examined")
+                    written = Written(**row, examined=Examination.from_json(found) if found else None)
                 except (ValueError, TypeError, KeyError):
-                    continue  # a line torn by a kill: its clip is decoded again
+                    continue  # a line torn by a kill, or of an older version: its clip is decoded again
                 self.known[written.key] = written
 
     def finished(self, order: Order, out: Path) -> Written | None:
@@ -100,7 +98,7 @@ class Ledger:
 
     def note(self, written: Sequence[Written]) -> None:
         """Add finished clips."""
-        text = "".join(json.dumps(asdict(w), ensure_ascii=False) + "\n" for w in written)
+        text = "".join(json.dumps(_as_json(w), ensure_ascii=False) + "\n" for w in written)
         with clear_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
@@ -112,6 +110,10 @@ class Ledger:
         self.path.unlink(missing_ok=True)
         self.known = {}
         self.note(written)
+
+
+def _as_json(written: Written) -> dict[str, Any]:
+    return {**asdict(written), "examined": written.examined.as_json() if written.examined else None}
 
 
 def write_clips(
@@ -234,13 +236,18 @@ def _start(driver: int) -> None:
 
 
 class _Reader:
-    """Reads sources, keeping the last one and the last Arrow file open."""
+    """Reads sources, keeping the last one that clips were cut from and the last Arrow file open."""
 
     def __init__(self) -> None:
         self._last: tuple[Path, Recording] | None = None
         self._column: tuple[tuple[Path, str], object] | None = None
 
+    def whole(self, piece: Piece, path: Path) -> tuple[Pcm, Examination]:
+        """Decode all of a source, in blocks."""
+        return decode_examined(path if piece.row is None else self.encoded(piece, path))
+
     def recording(self, piece: Piece, path: Path) -> Recording:
+        """Read a source that pieces are cut from, at its own rate."""
         if piece.row is not None:
             return read_recording(self.encoded(piece, path))
         if self._last is None or self._last[0] != path:
@@ -266,7 +273,7 @@ class _Reader:
 
 def _write(order: Order, out: Path, reader: _Reader) -> Written:
     try:
-        pcm, rates, channels, missing = _assemble(order, reader)
+        pcm, examined = _assemble(order, reader)
     except DataError as error:
         return _keep_as_is(order, out, reader, str(error))
     target = out / f"{order.target}.flac"
@@ -285,10 +292,7 @@ def _write(order: Order, out: Path, reader: _Reader) -> Written:
         bytes=size,
         pcm_hash=pcm_hash(pcm),
         samples=len(pcm),
-        rates=rates,
-        channels=channels,
-        missing_seconds=missing,
-        silent=not pcm.any(),
+        examined=examined,
     )
 
 
@@ -304,13 +308,17 @@ def _write_flac(path: Path, pcm: Pcm) -> None:
         raise BenchError(f"{path}: cannot be written ({error})") from None
 
 
-def _assemble(order: Order, reader: _Reader) -> tuple[Pcm, tuple[int, ...], tuple[int, ...], float]:
-    """Return a clip's samples, the rates and channel counts of its sources, and the seconds cut off from them."""
+def _assemble(order: Order, reader: _Reader) -> tuple[Pcm, Examination]:
+    """Return a clip's samples, and what its sources say about them."""
+    if len(order.pieces) == 1:
+        piece, path = order.pieces[0]
+        if not piece.start and piece.end is None:
+            return reader.whole(piece, path)
     stretches: list[tuple[np.ndarray[tuple[int], np.dtype[np.float64]], int]] = []
-    channels, missing = [], 0.0
+    examiner, missing = Examiner(), 0.0
     for piece, path in order.pieces:
         recording = reader.recording(piece, path)
-        rate, frames = recording.rate, recording.samples.shape[0]
+        rate, frames = recording.rate, recording.mono.shape[0]
         start = round((piece.start or 0.0) * rate)
         end = frames if piece.end is None else round(piece.end * rate)
         if not 0 <= start < min(end, frames):
@@ -321,14 +329,15 @@ def _assemble(order: Order, reader: _Reader) -> tuple[Pcm, tuple[int, ...], tupl
         # Times in tables are rounded; a header counts samples.
         if wanted - frames > (0 if piece.end is None else ROUNDING * rate):
             missing += (wanted - frames) / rate
-        stretches.append((recording.samples[start:end].mean(axis=1), rate))
-        channels.append(recording.samples.shape[1])
+        stretch = recording.mono[start:end]
+        stretches.append((stretch, rate))
+        examiner.add_cut(stretch, recording.examined)
     rates = [rate for _, rate in stretches]
     if len(set(rates)) == 1:
         pcm = to_pcm(np.concatenate([s for s, _ in stretches]), rates[0])
     else:
         pcm = np.concatenate([to_pcm(s, rate) for s, rate in stretches])
-    return pcm, tuple(dict.fromkeys(rates)), tuple(dict.fromkeys(channels)), missing
+    return pcm, examiner.result.short_of(missing)
 
 
 def _keep_as_is(order: Order, out: Path, reader: _Reader, reason: str) -> Written:

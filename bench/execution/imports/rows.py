@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.cards.labels import label_table
+from bench.corpora.metadata import plain_path
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, STATUSES
 from bench.storage.bounded_files import require_bounded_parquet, require_plain_file
@@ -171,7 +172,7 @@ def _row(place: str, cells: Mapping[str, Any]) -> ImportedRow:
         )
     return ImportedRow(
         place=place,
-        clip_id=clip,
+        clip_id=plain_path(clip),
         label=label,
         status=status,
         probabilities=_probabilities(place, given),
@@ -203,7 +204,7 @@ def _label(place: str, raw: str | None) -> str | None:
     known = label_table().canonical(raw)
     if known is None:
         raise DataError(
-            f"{place}: {raw[:60]!r} is no emotion the label table knows; leave the label blank and say status unparsed, or {nearest(raw[:60], label_table().names)}"
+            f"{place}: {raw[:60]!r} is no emotion the label table knows; leave the label blank and say status unparsed, or {label_table().near(raw[:60])}"
         )
     return known
 

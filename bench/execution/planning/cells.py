@@ -14,6 +14,7 @@ from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.plan import Cell, Group, RecordPlan, RunPlan
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
+from bench.tasks.building import one_class
 from bench.tasks.training_data import TrainingData, own_training_data
 from bench.tasks.transfer import Candidate, source_names, transfer_data
 
@@ -102,6 +103,8 @@ class _TrainingSets:
 
     def _build(self, row: MatrixRow) -> tuple[Task, TrainingData]:
         task = self._task_of(row.task, row.protocol)
+        if not task.limited and (reason := one_class(task.labels, task.has_dimensions)):
+            raise DataError(f"{row.task}: {reason}")
         if row.protocol != "transfer":
             return task, own_training_data(task)
         target = Candidate(row.task.partition("@")[0], task.card)

@@ -167,6 +167,26 @@ def _tasks_of(entry: Entry, tasks: TasksAtHand) -> list[str]:
     return list(found)
 
 
+def dead_patterns(matrix: Matrix, tasks: TasksAtHand) -> list[str]:
+    """Say which of a matrix's names and patterns mean no task at hand, and would be passed over without a word.
+
+    Args:
+        matrix: what to run.
+        tasks: what its patterns may match.
+    """
+    sentences: dict[str, None] = {}
+    for entry in matrix.entries:
+        names = tasks.matched_by(entry)
+        asked = [("tasks", p) for p in entry.tasks]
+        if entry.protocol == "transfer":
+            asked += [("training", p) for p in entry.training if set(p) & set("*?[")]
+        for where, pattern in asked:
+            if pattern != "*" and not match_tasks(pattern, names):
+                text = f"matrix {matrix.name!r}: {where}: {pattern!r} names no task at hand; {nearest(pattern, names)}"
+                sentences[text] = None
+    return list(sentences)
+
+
 def filter_rows(rows: Sequence[MatrixRow], only: Mapping[str, Sequence[str]]) -> list[MatrixRow]:
     """Keep what ``--only system=…,task=…`` names (patterns allowed); naming nothing that exists is an error."""
     selected = list(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -92,10 +92,14 @@ class Matrix(Strict):
     def _known_conditions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct_conditions(value)
 
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of everything above, as runs, logs, registrations and publications keep them and hash them."""
+        return self.model_dump(mode="json")
+
     @property
     def hash(self) -> str:
-        """Hash of everything above."""
-        return hash_json(self.model_dump(mode="json"))
+        """Hash of what :meth:`as_json` gives."""
+        return hash_json(self.as_json())
 
 
 def _distinct_conditions(value: tuple[str, ...]) -> tuple[str, ...]:

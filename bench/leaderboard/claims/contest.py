@@ -59,7 +59,16 @@ def speaks_to(e: Evidence, question: Question) -> bool:
 def rival_groups(
     question: Question, own: Evidence, cells: Sequence[Sequence[Evidence]]
 ) -> dict[str, list[Sequence[Evidence]]]:
-    """Cells of rivals by track (one group without a name where tracks are not asked for)."""
+    """Cells of rivals by track.
+
+    Args:
+        question: whom it asks after.
+        own: the proposed system's record.
+        cells: records of every other system on the task.
+
+    Returns:
+        Cells by track; one group without a name where tracks are not asked for.
+    """
     facts = own.facts
 
     def chosen(belongs: Callable[[RecordFacts], bool]) -> list[Sequence[Evidence]]:
@@ -77,7 +86,16 @@ def rival_groups(
 
 
 def score_asked(question: Question, own: Evidence, plan: AnalysisPlan) -> tuple[str, str, str]:
-    """Metric, view and outside rule of a question."""
+    """What a question compares in.
+
+    Args:
+        question: whose rule for answers outside the view it is.
+        own: the proposed system's record, whose main view it is.
+        plan: the board's, whose primary metric it is (UA in the place of CCC).
+
+    Returns:
+        Metric, view, outside rule.
+    """
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
     return metric, own.facts.main_view, question.outside
 
@@ -85,7 +103,16 @@ def score_asked(question: Question, own: Evidence, plan: AnalysisPlan) -> tuple[
 def rival_cells(
     cells: Mapping[Cell, Sequence[Evidence]], own: Cell, rules: ClaimRules
 ) -> list[Sequence[Evidence]]:
-    """Cells of other systems on the task; of a system that ran as the proposed one did and without training, the first."""
+    """Cells of other systems on the task.
+
+    Args:
+        cells: all that speak to the question.
+        own: the proposed system's.
+        rules: which systems are proposed.
+
+    Returns:
+        A cell per system; of one that ran as the proposed system did and without training as well, the former.
+    """
     found: dict[str, Sequence[Evidence]] = {}
     for (system, task, how, _), versions in cells.items():
         if task == own[1] and not is_proposed(system, rules) and (how == own[2] or system not in found):

@@ -70,6 +70,8 @@ class Claim:
     """Rivals with the score of the strongest."""
     elsewhere: tuple[str, ...]
     """Rivals on other clips of the task, which cannot be set beside it."""
+    replaced: tuple[str, ...]
+    """Rivals of which nothing stands any more: their records were replaced by others' or left out of a later run."""
     metric: str
     view: str
     pairing: PairResult | None
@@ -101,7 +103,8 @@ class Claim:
         for c in (self.proposed, self.rival):
             found += [x for x in (c.estimate, c.low, c.high) if x is not None] if c else []
         if p := self.pairing:
-            found += [x for x in (p.low, p.high, p.redrawn_low, p.redrawn_high) if x is not None]
+            ends = [getattr(p, name) for name in vars(p) if name.endswith(("low", "high"))]
+            found += [x for x in ends if x is not None]
         return frozenset(f"{abs(100 * x):.1f}" for x in found)
 
     def as_json(self) -> dict[str, Any]:
@@ -116,6 +119,7 @@ class Claim:
             "rivals": list(self.rivals),
             "tied": list(self.tied),
             "elsewhere": list(self.elsewhere),
+            "replaced": list(self.replaced),
             "metric": self.metric,
             "view": self.view,
             "outside": self.question.outside,
@@ -227,6 +231,7 @@ def _claim(
     standing = [e for c in cells if (e := standing_version(c)) is not None and e.score(*score) is not None]
     met = [e for e in standing if e.facts.content_hash == own.facts.content_hash]
     elsewhere = tuple(sorted(e.facts.system for e in standing if e not in met))
+    gone = tuple(sorted(c[0].facts.system for c in cells if not any(e.stands for e in c) and _superseded(c)))
     best = max(met, key=lambda e: (_estimate(e, score), e.facts.system), default=None)
     tied = tuple(sorted(e.facts.system for e in met if best and e is not best and _same(e, best, score)))
     pairing, untested = _tested(own, best, met, score, plan, test) if best else (None, "")
@@ -234,11 +239,15 @@ def _claim(
     spread = _spread(versions, by_system[best.facts.system] if best else (), score)
     claim = Claim(
         name, question, own.facts.task, own.facts.pool, track, _contestant(own, score),
-        _contestant(best, score) if best else None, tuple(sorted(e.facts.system for e in met)), tied, elsewhere,
+        _contestant(best, score) if best else None, tuple(sorted(e.facts.system for e in met)), tied, elsewhere, gone,
         score[0], score[1], pairing, untested, spread, (),
     )  # fmt: skip
     others = [(s, c) for s, c in by_system.items() if best and s != best.facts.system]
     return replace(claim, contradicting=_contradicting(claim, versions, others, score))
+
+
+def _superseded(cell: Sequence[Evidence]) -> bool:
+    return any(e.standing == "superseded" for e in cell)
 
 
 def _contradicting(

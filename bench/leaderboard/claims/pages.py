@@ -37,7 +37,7 @@ def claim_pages(ledger: ClaimLedger) -> list[Path]:
     """The pages that ``claims.yaml`` names, in its order.
 
     Raises:
-        UsageError: a pattern that leaves the folder, or names no page.
+        UsageError: a pattern that leaves the folder, or a name of no page.
     """
     base = ledger.root.resolve().parent
     found: dict[Path, None] = {}
@@ -47,7 +47,7 @@ def claim_pages(ledger: ClaimLedger) -> list[Path]:
                 f"{ledger.root / 'claims.yaml'}: pages {pattern!r} leaves {base}; name pages beside the results"
             )
         matches = sorted(p for p in base.glob(pattern) if p.is_file())
-        if not matches:
+        if not matches and not set(pattern) & set("*?["):
             raise UsageError(f"{ledger.root / 'claims.yaml'}: pages {pattern!r} is no file in {base}")
         found |= dict.fromkeys(matches)
     return list(found)
@@ -68,12 +68,21 @@ def write_pages(ledger: ClaimLedger, derive: Callable[[str], str]) -> list[Path]
     """
     changed = []
     for path in claim_pages(ledger):
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
         made = BLOCK.sub(lambda m: _filled(m["name"], derive), text)
         if made != text:
             write_text(path, made)
             changed.append(path)
     return changed
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as UTF-8 text ({error}); save it so, or leave it out of pages in claims.yaml"
+        ) from None
 
 
 def _filled(name: str, derive: Callable[[str], str]) -> str:
@@ -92,7 +101,7 @@ def page_faults(ledger: ClaimLedger, derive: Callable[[str], str]) -> list[PageF
     base = ledger.root.resolve().parent
     faults: list[PageFault] = []
     for path in claim_pages(ledger):
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
         name = path.relative_to(base).as_posix()
         faults += [PageFault(name, line, said) for line, said in _block_faults(text, derive)]
         faults += [PageFault(name, line, said) for line, said in prose.faults(without_blocks(text))]

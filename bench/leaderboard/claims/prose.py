@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.cards.registry import system_names
 from bench.errors import nearest
 from bench.leaderboard.claims.contest import is_proposed
 from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Side
@@ -46,6 +47,8 @@ SCORE = re.compile(
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _END = re.compile(r"(?<=[.!?;])(?=(?:\*\*|\))?(?:\s+|$))")
+PLAIN_WORDS = frozenset({"majority", "chance"})
+"""Names of yardsticks that are words of every page about scores."""
 HOW = "put it into a block that serbench claims writes, or name the claim it rests on behind it: <!-- claim: QUESTION/TASK -->"
 
 
@@ -77,7 +80,9 @@ class Prose:
     def of(cls, ledger: ClaimLedger) -> Prose:
         """The check against everything that a ledger holds."""
         # Yardsticks are called by plain words, majority and chance, and are nobody's rivals.
-        names = {e.facts.system for e in ledger.evidence if e.facts.track != "reference"}
+        yardsticks = {e.facts.system for e in ledger.evidence if e.facts.track == "reference"}
+        # Systems that no record knows count as well: of these nothing may be claimed at all.
+        names = ({e.facts.system for e in ledger.evidence} | set(system_names())) - yardsticks - PLAIN_WORDS
         ours = {n for n in names if is_proposed(n, ledger.rules)}
         claims: dict[str, tuple[Claim, ...]] = {c.id: (c,) for c in ledger.claims}
         for question in ledger.rules.questions:

@@ -57,7 +57,17 @@ class SpokenNames(Strict):
     @property
     def of_rivals(self) -> tuple[str, ...]:
         """Its own words and those that anybody would use."""
-        return (*self.rivals, "frozen probe", "baseline", "baselines", "frozen encoder", "frozen encoders")
+        return (
+            *self.rivals,
+            "frozen probe",
+            "baseline",
+            "baselines",
+            "frozen encoder",
+            "frozen encoders",
+            "audio-llm",
+            "audio-llms",
+            "speech encoders",
+        )
 
 
 class ScoresTable(Strict):

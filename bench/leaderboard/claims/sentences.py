@@ -15,7 +15,7 @@ MOST_NAMED = 3
 def claim_sentence(claim: Claim) -> str:
     """Say what the records hold of one task: the test, whose records they are, and what other versions say."""
     if claim.rival is None:
-        return f"On {claim.task}, nothing {_scope(claim)} was measured beside {claim.proposed.system}{_elsewhere(claim)}."
+        return f"On {claim.task}, nothing {_scope(claim)} that stands was measured beside {claim.proposed.system}.{_space(_elsewhere(claim))}"
     parts = [_outcome(claim), _origin(claim)]
     if p := claim.pairing:
         parts += [_redrawn(claim)] if p.redrawn_low is not None and not p.rests_on_seeds else []
@@ -72,8 +72,9 @@ def _scope_words(question: Question, track: str) -> str:
         if question.protocol == "within"
         else f" ({question.protocol}{', ' + question.training if question.training else ''})"
     )
+    only = f", asked of {', '.join(question.tasks)} alone" if question.tasks != ("*",) else ""
     outside = ", with answers outside the view masked" if question.outside == "masked" else ""
-    return f"{f'in the {track} track' if track else RIVAL_WORDS[question.rivals]}{setting}{outside}"
+    return f"{f'in the {track} track' if track else RIVAL_WORDS[question.rivals]}{setting}{outside}{only}"
 
 
 def _briefly(claim: Claim) -> str:
@@ -138,12 +139,19 @@ def _contradictions(claim: Claim) -> str:
 
 
 def _elsewhere(claim: Claim) -> str:
-    if not claim.elsewhere:
-        return ""
-    end = "" if claim.rival is None else "."
-    return (
-        f"{', '.join(claim.elsewhere)} was scored on other clips of the task and cannot be set beside it{end}"
-    )
+    """Rivals that cannot be set beside it: scored on other clips, or of which no record stands any more."""
+    said = []
+    if claim.elsewhere:
+        said.append(
+            f"{', '.join(claim.elsewhere)} was scored on other clips of the task and cannot be set beside it."
+        )
+    if claim.replaced:
+        said.append(f"{', '.join(claim.replaced)} was published before, and no record of it stands any more.")
+    return " ".join(said)
+
+
+def _space(text: str) -> str:
+    return f" {text}" if text else ""
 
 
 def _points(value: float) -> str:

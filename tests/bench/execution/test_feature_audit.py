@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bench.audio.decoding import pcm_hash
 from bench.cli.app import app
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import find_corpora
@@ -140,3 +143,42 @@ def test_gc_spares_features_of_weights_that_are_not_at_hand(
     store.remember("0" * 32, identity)
     found = ask("gc")["found"]
     assert "0" * 32 not in [f["key"] for f in found]  # type: ignore[attr-defined]
+
+
+def flip(path: Path, *, every: int = 1000) -> None:
+    """Turn one bit round in each of so many samples of a decoded shard."""
+    samples = np.fromfile(path, "<i2")
+    samples[::every] ^= 1 << 9
+    samples.tofile(path)
+
+
+def test_samples_that_the_disk_changed_are_never_used(place: Path, cache: Path) -> None:
+    settings = RunSettings(str(place / "passes.yaml"), data=(place / "data",), out=place / "again", workers=1)
+    for key in FeatureStore(cache / "features").stored_keys():
+        shutil.rmtree(cache / "features" / key)
+    table = open_table(find_corpora([place / "data"])[0][0], cache)
+    flip(table.shards[0].samples_path)
+    clip = table.decoded()[0]
+    assert clip.message is None
+    failed = run_matrix(settings, Reporter()).failed
+    assert failed
+    assert all("are not those that were stored" in (row.error or "") for row in failed)
+    assert not any(FeatureStore(cache / "features").stored_keys()), "nothing was encoded from them"
+    assert run_matrix(settings, Reporter()).failed == (), "the same command again decodes anew"
+    assert pcm_hash(open_table(table.corpus, cache).decoded()[0].read_pcm()) == clip.pcm_hash
+
+
+def test_deep_verification_finds_features_of_damaged_samples(place: Path, cache: Path) -> None:
+    card, data = f"{place / 'counting.yaml'}:superb", ("--data", str(place / "data"))
+    (whole,) = ask("verify", "--deep", "--system", card, *data)["systems"]  # type: ignore[misc]
+    assert (whole["compared"], whole["ok"], whole["differing"]) == (36, True, {})
+
+    store, key = FeatureStore(cache / "features"), whole["key"]
+    stored = store.reader(key)
+    clips = open_table(find_corpora([place / "data"])[0][0], cache).decoded()
+    arrays = {c.pcm_hash: stored[c.pcm_hash] * (1.5 if i == 3 else 1.0) for i, c in enumerate(clips)}
+    shutil.rmtree(store.root / key)
+    store.write(key, arrays, {})
+    assert ask("verify")["damaged"] == [], "its checksum says nothing"
+    (found,) = ask("verify", "--deep", "--system", card, *data, code=1)["systems"]  # type: ignore[misc]
+    assert list(found["differing"]) == [clips[3].pcm_hash]

@@ -386,6 +386,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
         ('{"estimate": 1e999}', "out of range"),
         ('{"n": ' + "9" * 10_000 + "}", "not the JSON"),
         ("\x00\xff", "not the JSON"),
+        ('{"name": "\\ud800"}', "surrogates not allowed"),
         ("", "not the JSON"),
     ],
 )

@@ -228,6 +228,20 @@ def test_records_copied_from_a_run_by_hand_are_refused(run: Path, board: Board) 
     )
 
 
+def test_a_publication_can_be_put_on_another_board(board: Board, tmp_path: Path) -> None:
+    root = only(board).folder.root
+    other = Board(tmp_path / "other")
+    other.root.mkdir()
+    (other.root / "board.yaml").write_text(RULES)
+    add_run(root, other)
+    for part in ("records", "tables"):
+        pairs = [(p, only(other).folder.root / part / p.name) for p in (root / part).iterdir()]
+        assert pairs
+        assert all(a.read_bytes() == b.read_bytes() for a, b in pairs)
+    assert {r.badge for r in validate(other).records} == {"tables"}
+    assert (only(other).folder.copies).read_bytes() == (root / "copies.json").read_bytes()
+
+
 def test_a_run_without_its_key_says_how_it_is_made_again(run: Path, tmp_path: Path) -> None:
     (run / "names/tones.ms.json").unlink()
     with pytest.raises(DataError, match=r"names/tones.ms.json: is missing.*let serbench run make it again"):

@@ -191,6 +191,21 @@ def test_records_of_schema_2_stay_readable() -> None:
     assert {b.axis for b in checked.record.slices} == {"gender", "listener"}
 
 
+def test_records_of_schema_3_stay_readable() -> None:
+    # A transfer to a corpus of four classes in the view, seven labels on offer, written when schema 3 was made.
+    (checked,) = rescore(OLD.with_name("schema3"))
+    facts = checked.record.facts
+    assert facts.schema_version == 3
+    levels = {(x.view, x.outside, x.rule): x.ua for x in facts.reference_levels}
+    assert levels["seven", "wrong", "uniform"] == pytest.approx(1 / 7)
+    assert levels["seven", "wrong", "majority"] == facts.scores[0].estimate == 0.0, (
+        "angry is learnt most, and never true"
+    )
+    assert facts.training_labels[0].clips["angry"] == 335
+    assert {c.badge for c in facts.cautions} == {"trap", "few speakers", "length tells labels"}
+    assert {c.badge for c in facts.cautions_here} == {"trap", "few speakers"}, "what is learnt elsewhere"
+
+
 def test_a_record_of_the_future_is_refused(run: Path) -> None:
     path = run / "records" / "chance__tones.ms__within__clean.json"
     edit(path, lambda facts: facts.update(schema=99))

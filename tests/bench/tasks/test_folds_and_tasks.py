@@ -67,7 +67,7 @@ def test_clips_chained_by_a_session_and_a_dialogue_are_one_group() -> None:
 def test_labels_are_spread_evenly_over_folds() -> None:
     rng = np.random.default_rng(0)
     speakers = [f"s{i:02d}" for i in range(40) for _ in range(10)]
-    lean = {s: rng.choice(["happy", "sad", "angry"]) for s in set(speakers)}
+    lean = {s: rng.choice(["happy", "sad", "angry"]) for s in sorted(set(speakers))}
     labels = [lean[s] if rng.random() < 0.6 else "neutral" for s in speakers]
     shares = []
     for fold in build_folds(groups_of([speakers]), [labels], 5, what="t"):

@@ -92,9 +92,9 @@ def test_a_paired_difference_is_what_the_planned_comparison_says() -> None:
     assert blocks[1]
     found = paired_difference("ua", blocks[0], blocks[1], planned.level)
     assert found
-    assert (found.difference, found.low, found.high) == pytest.approx(
-        (planned.difference, planned.low, planned.high)
-    )
+    assert found.difference == pytest.approx(planned.difference)
+    # A family's intervals are simulated together; of one pair they are those of Student's t within a tenth of a point.
+    assert (found.low, found.high) == pytest.approx((planned.low, planned.high), abs=1e-3)
 
 
 def test_every_condition_stands_beside_clean_with_its_paired_loss(degraded: list[Record]) -> None:
@@ -200,7 +200,8 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     pages = write_board(found, board, tmp_path / "site", run_family).parent
     index = (pages / "index.html").read_text()
     assert 'href="robustness.html"' in index
-    assert "noise-0db" not in index, "the overview is about clean audio"
+    shown = index.partition('<section aria-labelledby="run">')[0]
+    assert "noise-0db" not in shown, "the overview is about clean audio; what was planned stands below"
     assert 'href="published.html#records"' in index
     for name in ("robustness.html", "compare-egemaps-linear--whisper-tiny.en-superb.html"):
         page = Page((pages / name).read_text())

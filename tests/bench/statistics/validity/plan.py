@@ -61,13 +61,13 @@ ERRS_OVER_TASKS = Bound(
     0.05 + 2 * float(np.sqrt(0.05 * 0.95 / FEW)),
     "errs at most 5 % of the time, plus twice the Monte-Carlo error",
 )
-_FEWER_ALLOWANCE = 2 * float(np.sqrt(0.05 * 0.95 / FEWER))
+_FEW_ALLOWANCE = 2 * float(np.sqrt(0.05 * 0.95 / FEW))
 JOINTLY = Bound(
-    0.95 - _FEWER_ALLOWANCE,
+    0.95 - _FEW_ALLOWANCE,
     1.0,
     "hold all true differences 95 % of the time, less twice the Monte-Carlo error",
 )
-SELDOM = Bound(0.0, 0.05 + _FEWER_ALLOWANCE, "errs at most 5 % of the time, plus twice the Monte-Carlo error")
+SELDOM = Bound(0.0, 0.05 + _FEW_ALLOWANCE, "errs at most 5 % of the time, plus twice the Monte-Carlo error")
 POWER_WITHIN = 0.05
 POWER_CLAIM = "is found within 5 points of the power that was predicted"
 HOLDS = Bound(0.93, 1.0, "holds the truth at least 93 % of the time")
@@ -343,7 +343,7 @@ MARGINAL = (-MARGIN, *(0.0,) * 7)
 def _joint_cells() -> list[Cell]:
     """Families read jointly: do all simultaneous intervals hold, and is any pair that differs by the margin called equivalent?"""
     return [
-        Cell("joint", World(m, "one of eight worse by the margin", offsets=MARGINAL), g, JOINT, FEWER)
+        Cell("joint", World(m, "one of eight worse by the margin", offsets=MARGINAL), g, JOINT, FEW)
         for m, speakers in (("ua", (10, 20, 40, 90)), ("ccc", (20, 40)))
         for g in speakers
     ]
