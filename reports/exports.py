@@ -24,6 +24,11 @@ from reports.data.comparisons import TaskComparison
 from reports.data.private_words import without_private_words
 
 COLUMNS = (*(name for name in ScoreRow.model_fields if name not in ("notes", "population_lacking")), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
+PAIR_COLUMNS = (
+    "task", "protocol", "training", "condition", "track_a", "track_b", "system_a", "system_b", "view", "metric", "dimension",
+    "difference", "simultaneous_low", "simultaneous_high", "low", "high", "level", "p_value", "p_holm", "p_adjusted", "smallest_p",
+    "verdict", "decided_by", "margin", "equivalence_low", "equivalence_high", "family", "family_size", "clusters", "unit",
+)  # fmt: skip
 FACTS = ("corpus", "pool", "language", "contamination", "code_version", "matrix_hash")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TEX = {
@@ -41,7 +46,8 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
     """Write every form into ``out``; on one machine the same records give the same bytes.
 
     ``scores.csv``, ``scores.json``, ``scores.parquet`` (one row per score of every record), ``tables.tex`` (one table per comparison
-    and subject, with intervals and rank intervals), ``corpora.bib``, ``model-index/<system>.yaml``.
+    and subject, with intervals and rank intervals), ``pairs.csv`` (one row per tested pair, with the simultaneous interval that
+    decides), ``corpora.bib``, ``model-index/<system>.yaml``.
 
     Args:
         records: what is written out.
@@ -58,7 +64,8 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
     records = without_private_words(records, words)
     rows = [words.json(row) for row in score_rows(records)]
     paths = [
-        out / name for name in ("scores.csv", "scores.json", "scores.parquet", "tables.tex", "corpora.bib")
+        out / name
+        for name in ("scores.csv", "scores.json", "scores.parquet", "tables.tex", "pairs.csv", "corpora.bib")
     ]
     write_text(paths[0], csv_text(rows))
     write_text(
@@ -67,7 +74,8 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
     )
     _write_parquet(paths[2], rows)
     write_text(paths[3], words.page(latex_tables(comparisons)))
-    write_text(paths[4], words.page(bibtex(records)))
+    write_text(paths[4], words.page(csv_text(pair_rows(comparisons), PAIR_COLUMNS)))
+    write_text(paths[5], words.page(bibtex(records)))
     for system in sorted({r.system for r in records}):
         plain = re.sub(r"[^A-Za-z0-9._+-]", "_", system)[:100]
         if plain != system:
@@ -91,12 +99,23 @@ def score_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     return rows
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def pair_rows(comparisons: Iterable[TaskComparison]) -> list[dict[str, Any]]:
+    """One row per pair of a track that was tested, in every subject of its comparison."""
+    return [
+        p.as_json()
+        for comparison in comparisons
+        for subject in comparison.subjects
+        for track in comparison.tracks
+        for p in comparison.within(subject, track)
+    ]
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
     """Write rows as CSV; text that a spreadsheet would run as a formula gets an apostrophe in front."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+    writer.writerow(columns)
+    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
     return stream.getvalue()
 
 

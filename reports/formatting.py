@@ -273,12 +273,12 @@ def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
     sentences = f"{best.system} has the highest {what} of {len(members)} {track} systems: {figure}."
     seen = comparison.against(subject, track, best.system)
     groups = {
-        verdict: [m.system for m in members[1:] if m.system in seen and seen[m.system].verdict == verdict]
-        for verdict in ("better", "equivalent", CANNOT_SEPARATE)
+        kind: [m.system for m in members[1:] if m.system in seen and seen[m.system].kind == kind]
+        for kind in ("better", "equivalent", "cannot-separate")
     }
     if groups["better"]:
         rest = len(groups["better"]) == len(members) - 1 and len(members) > 2
-        named = [f"{s} (for these seeds only)" if seen[s].rests_on_seeds else s for s in groups["better"]]
+        named = [f"{s}{_limits(seen[s])}" for s in groups["better"]]
         sentences += f" It beats {'all the others: ' if rest else ''}{listed(named)}."
     if groups["equivalent"]:
         sentences += f" It is equivalent to {listed(groups['equivalent'])} within {margin_words(subject, comparison.plan.margin)}."
@@ -286,9 +286,22 @@ def lead(comparison: TaskComparison, subject: Subject, track: str) -> str:
         sentences += " The official split leaks: no verdict."
     if best.has_one_seed_of_many and (groups["better"] or groups["equivalent"]):
         sentences += f" Of {best.system} one seed is known, and not what others would give."
-    if groups[CANNOT_SEPARATE]:
-        sentences += f" This corpus cannot separate it from {listed(groups[CANNOT_SEPARATE])}."
+    if groups["cannot-separate"]:
+        sentences += f" This corpus cannot separate it from {listed(groups['cannot-separate'])}."
     return sentences
+
+
+def _limits(p: PairResult) -> str:
+    """What a verdict of better does not say, in brackets."""
+    limits = [
+        words
+        for words, holds in (
+            ("by less than the margin", "margin" in p.verdict),
+            ("for these seeds only", p.rests_on_seeds),
+        )
+        if holds
+    ]
+    return f" ({', '.join(limits)})" if limits else ""
 
 
 def leaders(comparison: TaskComparison, subject: Subject, track: str) -> list[Record]:
@@ -310,7 +323,7 @@ def _of_equals(comparison: TaskComparison, subject: Subject, track: str) -> str:
     told = []
     for leader in leaders(comparison, subject, track):
         seen = comparison.against(subject, track, leader.system)
-        beaten = sorted(s for s, p in seen.items() if p.verdict == "better")
+        beaten = sorted(s for s, p in seen.items() if p.kind == "better")
         told.append(f"{leader.system} beats {listed(beaten) if beaten else 'none of the others'}.")
     return " ".join(told)
 
@@ -329,15 +342,20 @@ def tally(pairings: Sequence[PairResult]) -> str:
     """
     if not pairings:
         return "No pair of systems was tested."
-    apart = sum(p.verdict in ("better", "worse") for p in pairings)
+    apart = sum(p.kind in ("better", "worse") for p in pairings)
+    little = sum("margin" in p.verdict for p in pairings)
     seeds = sum(p.rests_on_seeds for p in pairings)
-    once = sum(bool(p.one_seed) and p.verdict in ("better", "worse") for p in pairings)
+    once = sum(bool(p.one_seed) and p.kind in ("better", "worse") for p in pairings)
     limits = ", ".join(
         f"{count} {words}"
-        for count, words in ((seeds, "for these seeds only"), (once, "where a system has one seed"))
+        for count, words in (
+            (little, "by less than the margin"),
+            (seeds, "for these seeds only"),
+            (once, "where a system has one seed"),
+        )
         if count
     )
-    same = sum(p.verdict == "equivalent" for p in pairings)
+    same = sum(p.kind == "equivalent" for p in pairings)
     withheld = sum(p.verdict == NO_VERDICT for p in pairings)
     open_ = len(pairings) - apart - same - withheld
     return (

@@ -333,13 +333,17 @@ def compare(query: ResultsQuery, a: str, b: str, task: str | None, *, as_json: b
         print_table(
             f"{a} − {b} on {heading}",
             (
-                "view", "outside", "metric", "difference", f"{100 * pairings[0].level:g} % interval", "p", "p (max-T)",
+                "view", "outside", "metric", "difference", f"{100 * pairings[0].level:g} % simultaneous", "pair alone", "p", "p (max-T)",
                 "p (Holm)", "least p", "seen 4 in 5", "verdict", "family",
             ),
             [_comparison(p) for p in pairings if _heading(p) == heading],
             right=("difference", "p", "p (max-T)", "p (Holm)", "least p", "seen 4 in 5"),
         )  # fmt: skip
         console().print()
+    console().print(
+        "The simultaneous interval decides: it holds every pair of the family at once. The interval of the pair alone does not.",
+        soft_wrap=True,
+    )
     # The finest view first: later ones say the same of fewer classes.
     finest = {
         (p.task, p.protocol, p.training, p.condition): p for p in reversed(pairings) if p.metric == "ua"
@@ -411,7 +415,8 @@ def _comparison(p: PairResult) -> tuple[str, ...]:
         p.outside,
         p.metric if p.dimension is None else f"{p.metric} {p.dimension}",
         f"{p.difference:+.3f}",
-        f"[{p.low:+.3f}, {p.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}"),
+        _ends(p.simultaneous_low, p.simultaneous_high),
+        _ends(p.low, p.high),
         f"{p.p_value:.2g}",
         f"{p.p_adjusted:.2g}",
         f"{p.p_holm:.2g}",
@@ -420,6 +425,10 @@ def _comparison(p: PairResult) -> tuple[str, ...]:
         "cannot separate" if p.verdict == CANNOT_SEPARATE else p.verdict,
         f"{p.family} ({p.family_size})",
     )
+
+
+def _ends(low: float, high: float) -> str:
+    return f"[{low:+.3f}, {high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 LARGE_FOR_MAIL = 10_000_000

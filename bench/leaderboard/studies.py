@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, DataError
 from bench.leaderboard.evidence import STUDIES, publication_name, studies
+from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Publication
 from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.validation import Believed, BoardProblem
+from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.records import Record, read_facts
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet
 from bench.storage.hashing import hash_json
@@ -29,6 +31,8 @@ class Study:
     records: tuple[Record, ...]
     reasons: tuple[str, ...]
     """Why each record was retracted; blank where it stands."""
+    outcomes: tuple[RecordOutcome, ...] = ()
+    """What became of every record that it planned."""
 
     @property
     def codes(self) -> list[str]:
@@ -76,14 +80,19 @@ def check_studies(root: Path, cache: Path | None = None) -> CheckedStudies:
         except BenchError as error:
             problems.append(BoardProblem(publication_name(root, publication), "", str(error)))
             continue
+        plans = PublishedPlans(publication, described)
+        problems += [BoardProblem(publication_name(root, publication), "", fault) for fault in plans.faults]
         records: dict[str, Record] = {}
         for path in publication.record_paths():
             try:
                 records[path.stem] = _checked(path, described["matrix_hash"], believed)
+                plans.require(path, records[path.stem].facts)
             except BenchError as error:
                 problems.append(BoardProblem(publication_name(root, publication), path.stem, str(error)))
         problems += [BoardProblem(publication_name(root, publication), s, said) for s, said in superseded_faults(publication, believed.record)]  # fmt: skip
-        found.append(_study(publication, described, records, retracted))
+        outcomes = plans.outcomes([(r.facts, retracted.get(stem, "")) for stem, r in records.items()])
+        study = _study(publication, described, records, retracted)
+        found.append(replace(study, outcomes=tuple(outcomes)))
     return CheckedStudies(tuple(found), tuple(problems))
 
 

@@ -31,7 +31,7 @@ from bench.scoring.records import Record
 from bench.scoring.subgroups import gap_interval, gap_of
 from bench.scoring.subject import Subject
 from bench.statistics.additive import metric_named, value
-from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees
+from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, student_quantile
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from bench.statistics.resampling import Jackknifed
 
@@ -244,7 +244,10 @@ def _term(record: Record, subject: Subject) -> _Term | None:
         made = interval(subject.metric, block.averaged)
     except CannotSeparate:
         return _Term(record.task, pool, estimate, None, 1.0)
-    return _Term(record.task, pool, estimate, made.standard_error, max(made.effective_clusters - 1, 1.0))
+    degrees = max(made.effective_clusters - 1, 1.0)
+    # A perfect score has no jackknife error, and still an interval: half of it is what the error would have been.
+    least = (made.high - made.low) / 2 / student_quantile((1 + made.level) / 2, degrees)
+    return _Term(record.task, pool, estimate, made.standard_error or least, degrees)
 
 
 def _mean(terms: Sequence[_Term]) -> tuple[Jackknifed, float] | str:

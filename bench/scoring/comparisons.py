@@ -15,14 +15,15 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.errors import CannotSeparate, DataError, UsageError, nearest
 from bench.scoring.figures import COMPARED_METRICS, metrics_of
 from bench.scoring.records import Counts, CountsKey, Record, thin_classes
-from bench.scoring.wider_verdicts import wider_verdict
+from bench.scoring.wider_verdicts import WiderVerdict, wider_verdict
 from bench.statistics.additive import metric_named, value
-from bench.statistics.families import Comparison
+from bench.statistics.families import CANNOT_SEPARATE, OPPOSITE, Comparison
 from bench.statistics.intervals import difference_interval, occupied, t_degrees
 from bench.statistics.paired_tests import compare_family
 from bench.statistics.populations import SPEAKERS, population_words
 from bench.statistics.resampling import jackknife
 from bench.statistics.seed_variance import SeedVariance, redrawn_interval, seed_variance
+from bench.statistics.sign_flips import least_variance
 
 SUPERVISION = {
     "reference": "no learning",
@@ -39,6 +40,10 @@ ACROSS_TRACKS, ACROSS_PROTOCOLS = "across tracks", "across tracks and protocols"
 @dataclass(frozen=True)
 class PairResult:
     """Two systems on one task, view and metric, with the test's outcome; ``difference`` is A − B.
+
+    ``simultaneous_low`` to ``simultaneous_high`` decides better and worse, ``equivalence_low`` to ``equivalence_high`` equivalence within
+    ``margin`` (None: not asked for), as ``decided_by`` says in words; ``low`` to ``high`` is of the pair alone and decides
+    nothing (:mod:`bench.statistics.families`).
 
     All but ``redrawn_low`` and ``redrawn_high`` takes the trained weights as they are; these two are the interval with seeds
     drawn anew (:mod:`bench.statistics.seed_variance`), None where neither system has two seeds. ``one_seed`` names the systems of which nothing is
@@ -67,16 +72,20 @@ class PairResult:
     difference: float
     low: float
     high: float
+    simultaneous_low: float
+    simultaneous_high: float
     p_value: float
     p_holm: float
     p_adjusted: float
     smallest_p: float
     verdict: str
+    decided_by: str
     sentence: str
     family: str
     family_size: int
     clusters: int
     level: float
+    margin: float | None
     equivalence_low: float
     equivalence_high: float
     detectable_difference: float | None
@@ -101,13 +110,13 @@ class PairResult:
 
     def turned(self) -> PairResult:
         """The same pairing seen from B."""
-        opposite = {"better": "worse", "worse": "better"}
         swapped: dict[str, Any] = {
             "system_a": self.system_b, "system_b": self.system_a, "track_a": self.track_b, "track_b": self.track_a,
             "protocol_a": self.protocol_b, "protocol_b": self.protocol_a,
             "difference": -self.difference, "low": -self.high, "high": -self.low,
+            "simultaneous_low": -self.simultaneous_high, "simultaneous_high": -self.simultaneous_low,
             "equivalence_low": -self.equivalence_high, "equivalence_high": -self.equivalence_low,
-            "verdict": opposite.get(self.verdict, self.verdict),
+            "verdict": OPPOSITE.get(self.verdict, self.verdict),
             "seeds_a": self.seeds_b, "seeds_b": self.seeds_a,
             "redrawn_low": _negative(self.redrawn_high), "redrawn_high": _negative(self.redrawn_low),
             "population_low": _negative(self.population_high), "population_high": _negative(self.population_low),
@@ -116,9 +125,16 @@ class PairResult:
         return replace(result, sentence=sentence(result))
 
     @property
+    def kind(self) -> str:
+        """The verdict without its size: better, worse, equivalent, cannot-separate or no-verdict."""
+        if self.verdict == CANNOT_SEPARATE:
+            return "cannot-separate"
+        return self.verdict.partition(",")[0].replace(" ", "-")
+
+    @property
     def rests_on_seeds(self) -> bool:
         """Whether a verdict of better or worse, and its interval, hold with these seeds and not with any drawn anew."""
-        if self.verdict not in {"better", "worse"} or self.redrawn_low is None or self.redrawn_high is None:
+        if self.kind not in {"better", "worse"} or self.redrawn_low is None or self.redrawn_high is None:
             return False
         return self.redrawn_low <= 0 <= self.redrawn_high and not self.low <= 0 <= self.high
 
@@ -361,18 +377,22 @@ def _pairing(
         difference=c.difference,
         low=c.low,
         high=c.high,
+        simultaneous_low=c.simultaneous_low,
+        simultaneous_high=c.simultaneous_high,
         p_value=c.p_value,
         p_holm=c.p_holm,
         p_adjusted=c.p_adjusted,
         smallest_p=c.smallest_p,
         verdict=NO_VERDICT if leaking else wider.verdict,
+        decided_by=_decided_by(c, wider, leaking),
         sentence="",
         family=name,
         family_size=size,
         clusters=c.clusters,
         level=c.level,
-        equivalence_low=c.low_90,
-        equivalence_high=c.high_90,
+        margin=c.margin,
+        equivalence_low=c.equivalence_low,
+        equivalence_high=c.equivalence_high,
         detectable_difference=c.detectable_difference,
         seeds_a=len(blocks[c.a].values),
         seeds_b=len(blocks[c.b].values),
@@ -391,26 +411,36 @@ def _pairing(
     return replace(result, sentence=sentence(result))
 
 
+def _decided_by(c: Comparison, wider: WiderVerdict, leaking: str) -> str:
+    if leaking:
+        return f"the official split: it leaks {leaking}"
+    if wider.verdict != c.verdict:
+        return f"the interval over {population_words(wider.population, clusters='clusters')}"
+    return c.decided_by
+
+
 def sentence(p: PairResult) -> str:
     """Say a pairing's outcome in plain words, its difference in supervision included."""
     percent = p.metric != "ccc"
     unit = "points of " + p.metric.upper().replace("_", "-") if percent else f"of CCC ({p.dimension})"
     ahead, behind = (p.system_a, p.system_b) if p.difference >= 0 else (p.system_b, p.system_a)
-    low, high = (p.low, p.high) if p.difference >= 0 else (-p.high, -p.low)
     size = f"{difference_figure(abs(p.difference), percent)} {unit}"
-    spread = f"{100 * p.level:g} % interval {difference_figure(low, percent)} to {difference_figure(high, percent)}"
+    spread = _deciding(p, percent)
     test = f"adjusted p = {p.p_adjusted:.2g}"
-    if p.verdict in {"better", "worse"}:
-        outcome = f"{ahead} beats {behind} by {size}, {spread}, {test}"
+    if p.kind in {"better", "worse"}:
+        within = f", less than the margin of {_margin(p, percent)}" if "margin" in p.verdict else ""
+        outcome = f"{ahead} beats {behind} by {size}{within}, {spread}, {test}"
         if p.rests_on_seeds:
             outcome += f", for these seeds only: were {_whose_seeds(p)} drawn anew, the interval would be {_redrawn(p, percent)}"
-    elif p.verdict == "equivalent":
-        outcome = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin"
+    elif p.kind == "equivalent":
+        outcome = f"{ahead} and {behind} are equivalent: they differ by {size}, {spread}, inside the margin of {_margin(p, percent)}"
     elif p.verdict == NO_VERDICT:
         outcome = f"{p.notes[-1]} on {ahead} and {behind}, which differ by {size}, {spread}"
     else:
         outcome = f"this corpus cannot separate {ahead} and {behind}: the first is ahead by {size}, {spread}, {test}"
-    if p.one_seed and p.verdict in {"better", "worse", "equivalent"}:
+        if p.smallest_p > round(1 - p.level, 12):
+            outcome += f", and with {p.clusters} {p.unit} no p is below {p.smallest_p:.2g}"
+    if p.one_seed and p.kind in {"better", "worse", "equivalent"}:
         outcome += f". Of {' and '.join(p.one_seed)} one seed is known, and not what others would give"
     if p.track_a != p.track_b:
         a, b = (
@@ -441,6 +471,22 @@ def _whose_seeds(p: PairResult) -> str:
     """Seeds of which system are drawn anew: one of a single seed is taken as it is."""
     several = [s for s in (p.system_a, p.system_b) if s not in p.one_seed]
     return f"those of {' and '.join(several)}" if p.one_seed and several else "they"
+
+
+def _deciding(p: PairResult, percent: bool) -> str:
+    """Write the interval that the verdict rests on, seen from the system that is ahead."""
+    low, high, level = p.simultaneous_low, p.simultaneous_high, p.level
+    if p.kind == "equivalent" and p.family_size == 1:
+        low, high, level = p.equivalence_low, p.equivalence_high, 2 * p.level - 1
+    if p.difference < 0:
+        low, high = -high, -low
+    simultaneous = "" if p.family_size == 1 else "simultaneous "
+    return f"{simultaneous}{100 * level:g} % interval {difference_figure(low, percent)} to {difference_figure(high, percent)}"
+
+
+def _margin(p: PairResult, percent: bool) -> str:
+    margin = p.margin or 0.0
+    return f"{100 * margin:g}" if percent else f"{margin:g}"
 
 
 def _redrawn(p: PairResult, percent: bool) -> str:
@@ -493,10 +539,13 @@ def paired_difference(metric: str, a: Counts, b: Counts, level: float) -> Paired
         return None
     try:
         table = occupied(chosen, np.stack([first, second]))
-        jackknifed = jackknife(chosen, chosen.components(table[0]), chosen.components(table[1]))
+        components = chosen.components(table)
+        jackknifed = jackknife(chosen, components[0], components[1])
     except CannotSeparate as error:
         return PairedDifference(values[0] - values[1], None, None, f"none: {error}")
-    low, high = difference_interval(chosen, jackknifed, level, t_degrees(chosen, table[0]))
+    least = least_variance(chosen, components[0])
+    widened = replace(jackknifed, standard_error=math.hypot(jackknifed.standard_error, math.sqrt(least)))
+    low, high = difference_interval(chosen, widened, level, t_degrees(chosen, table[0]))
     return PairedDifference(
         jackknifed.estimate, low, high, f"jackknife-t over {len(table[0])} clusters, paired"
     )

@@ -20,6 +20,8 @@ OutcomeState = Literal[
 ]  # fmt: skip
 RecordPlace = tuple[str, str, str, str]
 """System, task, protocol with training, condition: what tells records apart."""
+_LONGEST = 120
+"""Characters of a reason in a sentence; the whole of it is for the list."""
 _SHOWN = 2
 """Systems that a count of outcomes names; of more it says how many."""
 
@@ -225,11 +227,14 @@ def outcome_words(outcomes: Sequence[RecordOutcome], done: str = "scored") -> st
 
 
 def _why(count: OutcomeCount) -> str:
-    """The one reason of a state, with its systems where these are few."""
+    """The one reason of a state in short, with its systems where these are few."""
     if not count.reason or count.state not in ("blocked", "refused", "retracted", "unscorable"):
         return ""
     named = count.systems if len(count.systems) <= _SHOWN else (f"{len(count.systems)} systems",)
-    return f" ({', '.join(named)}: {count.reason})"
+    first = count.reason.partition(": ")[0]
+    # What stands in the way comes first, then what to do; a lone word before the colon only names a task or a file.
+    told = first if " " in first else count.reason
+    return f" ({', '.join(named)}: {told if len(told) <= _LONGEST else told[:_LONGEST] + '…'})"
 
 
 _PATH = re.compile(r"(?<![\w/.:])~?(?:/[^\s/'\",;:()]+)+/(?=[^\s/])")

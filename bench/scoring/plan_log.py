@@ -225,7 +225,11 @@ def changes_between(
             continue  # a version that does not write it says nothing of it
         old, new = before.matrix[name], matrix[name]
         if _said_otherwise(old, new):
-            shown = (_counted(old), _counted(new)) if name == "entries" else (_value(old), _value(new))
+            shown = (
+                (_counted(old), f"{_counted(new)}, not the same")
+                if name == "entries"
+                else (_value(old), _value(new))
+            )
             found.append(LoggedChange(what=name, old=shown[0], new=shown[1]))
     gone, come = sorted(set(before.records) - set(records)), sorted(set(records) - set(before.records))
     if gone or come:
@@ -304,7 +308,7 @@ def _said_otherwise(old: Any, new: Any) -> bool:
 
 
 def _counted(entries: Any) -> str:
-    return f"{len(entries)} entries" if isinstance(entries, list) else _value(entries)
+    return str(len(entries)) if isinstance(entries, list) else _value(entries)
 
 
 def _value(value: Any) -> str:

@@ -13,8 +13,9 @@ That the two groups were chosen for being best and worst is thereby accounted fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -26,8 +27,10 @@ from bench.protocols import SAMPLE_RATE, Array
 from bench.scoring.record_schema import AxisDescription, CountedFacts, Gap, SubgroupScore
 from bench.scoring.records import Counts
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
+from bench.statistics.edges import edge_of
 from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife
+from bench.statistics.sign_flips import least_variance
 from bench.tasks import Task
 
 AXES = ("gender", "duration", "emotion", "speaker")
@@ -305,12 +308,39 @@ def _pair(metric: Metric, a: Array, b: Array, level: float) -> tuple[float, floa
     if crossed:
         either = present[0] | present[1]
         jackknifed, df = jackknife(metric, components[0][either], components[1][either]), min(degrees)
+        least = sum(least_variance(metric, c) for c in components) / 2
+        jackknifed = replace(
+            jackknifed, standard_error=math.hypot(jackknifed.standard_error, math.sqrt(least))
+        )
     else:
         first, second = (jackknife(metric, c[o]) for c, o in zip(components, present, strict=True))
         jackknifed, df = independent_difference((first, degrees[0]), (second, degrees[1]))
     if not np.isfinite([jackknifed.estimate, jackknifed.standard_error]).all():
         raise CannotSeparate("a group's value or its error is undefined")
-    return (*difference_interval(metric, jackknifed, level, df), crossed)
+    low, high = difference_interval(metric, jackknifed, level, df)
+    if not crossed:
+        open_low, open_high = _least_difference(
+            metric, [s[o] for s, o in zip((a, b), present, strict=True)], level
+        )
+        low, high = min(low, open_low), max(high, open_high)
+    return low, high, crossed
+
+
+def _least_difference(metric: Metric, groups: Sequence[Array], level: float) -> tuple[float, float]:
+    """What the errors of two groups, as few as they are, leave open of their difference, from statistics (clusters, …) each.
+
+    Each group's least interval ends l to u, their values v: v_a − v_b lies between v_a − v_b − √((v_a − l_a)² + (u_b − v_b)²) and the
+    same with the other ends (Newcombe, Statistics in Medicine 17, 1998, 873–890, method 10). Two groups without any error thus
+    have a gap that may be above 0.
+    """
+    ends = []
+    for group in groups:
+        found = jackknife(metric, metric.components(group))
+        edge = edge_of(metric, group, found.estimate, found.standard_error, level)
+        ends.append((found.estimate, found.estimate - edge.low, edge.high - found.estimate))
+    (first, below, above), (second, other_below, other_above) = ends
+    difference = first - second
+    return difference - math.hypot(below, other_above), difference + math.hypot(above, other_below)
 
 
 def independent_difference(

@@ -37,7 +37,7 @@ from bench.statistics.intervals import (
     require_level,
     t_degrees,
 )
-from bench.statistics.resampling import effective_clusters, jackknife
+from bench.statistics.resampling import LeftOut, effective_clusters, jackknifed, left_out
 from bench.statistics.sign_flips import least_variance
 from bench.statistics.swap_tests import SwapTests, swap_tests
 from bench.statistics.validation import is_real, real_array, require_sequence, require_whole_number, shown
@@ -52,6 +52,7 @@ class _Family:
 
     metric: Metric
     components: Array
+    systems: Sequence[LeftOut]
     pairs: tuple[tuple[int, int], ...]
     degrees: float
     effective_clusters: float
@@ -116,11 +117,13 @@ def infer_family(
     table = occupied(chosen, per_cluster(chosen, statistics, leading=1))
     _require_same_clips(chosen, table)
     components = chosen.components(table)
-    for system, own in enumerate(components):
-        require_defined(chosen, jackknife(chosen, own), f"system {system}")
+    systems = [left_out(chosen, own) for own in components]
+    for system, own in enumerate(systems):
+        require_defined(chosen, jackknifed(own), f"system {system}")
     family = _Family(
         metric=chosen,
         components=components,
+        systems=systems,
         pairs=_checked_pairs(pairs, len(table)),
         degrees=t_degrees(chosen, table[0]),
         effective_clusters=effective_clusters(chosen.sizes(table[0])),
@@ -192,11 +195,13 @@ def _comparison(
 ) -> Comparison:
     a, b = family.pairs[index]
     metric, margin = family.metric, family.margin
-    first, second = family.components[a], family.components[b]
-    found = jackknife(metric, first, second)
+    found = jackknifed(family.systems[a], family.systems[b])
     difference, joint_error = float(tests.difference[index]), float(tests.error[index])
     own = replace(
-        found, standard_error=math.hypot(found.standard_error, math.sqrt(least_variance(metric, first)))
+        found,
+        standard_error=math.hypot(
+            found.standard_error, math.sqrt(least_variance(metric, family.components[a]))
+        ),
     )
     low, high = difference_interval(metric, own, family.level, family.degrees)
     low_90, high_90 = difference_interval(metric, own, OWN_EQUIVALENCE_LEVEL, family.degrees)
@@ -207,7 +212,7 @@ def _comparison(
     verdict = verdict_of(
         higher_is_better=metric.higher_is_better, simultaneous=simultaneous, equivalent=equivalent
     )
-    clusters = len(first)
+    clusters = family.components.shape[1]
     return Comparison(
         difference=found.estimate,
         low=low,

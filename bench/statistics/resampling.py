@@ -78,25 +78,48 @@ def effective_clusters(sizes: Array) -> float:
     return float(1 / (shares**2).sum())
 
 
-def jackknife(metric: Metric, *systems: Array) -> Jackknifed:
+@dataclass(frozen=True)
+class LeftOut:
+    """A system's value, its clusters' influences on it (clusters,), and its value without each of them (clusters,)."""
+
+    estimate: float
+    influence: Array
+    without: Array
+
+
+def left_out(metric: Metric, components: Array) -> LeftOut:
+    """Leave each cluster out once, components (clusters, D); NaN where the metric is undefined without one."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = components.sum(axis=0)
+        return LeftOut(
+            float(metric.strict(total)),
+            components @ metric.gradient(total),
+            np.asarray(metric.strict(total - components)),
+        )
+
+
+def jackknifed(*systems: LeftOut) -> Jackknifed:
     """Estimate and exact delete-one-cluster standard error of one system's value, or of the difference of two.
 
-    se² = (G − 1)/G Σ_g (v_(−g) − mean)², components (clusters, D) per system. An undefined metric gives NaN.
+    se² = (G − 1)/G Σ_g (v_(−g) − mean)². An undefined metric gives NaN.
     """
-    signs = (1.0, -1.0)[: len(systems)]
-    estimate, influence, without = 0.0, np.zeros(len(systems[0])), np.zeros(len(systems[0]))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for sign, components in zip(signs, systems, strict=True):
-            total = components.sum(axis=0)
-            estimate += sign * float(metric.strict(total))
-            influence += sign * (components @ metric.gradient(total))
-            without += sign * metric.strict(total - components)
+    first, *others = systems
+    estimate, influence, without = first.estimate, first.influence, first.without
+    for other in others:
+        estimate = estimate - other.estimate
+        influence, without = influence - other.influence, without - other.without
     undefined = np.isnan(without)
-    without = np.where(undefined, estimate - influence, without)
+    if undefined.any():
+        without = np.where(undefined, estimate - influence, without)
     clusters = len(without)
     spread = float(((without - without.mean()) ** 2).sum())
     error = float(np.sqrt((clusters - 1) / clusters * spread))
     return Jackknifed(estimate, error if error > _ROUNDING else 0.0, int(undefined.sum()))
+
+
+def jackknife(metric: Metric, *systems: Array) -> Jackknifed:
+    """The same from components (clusters, D) per system; many pairs of few systems are sooner made of :func:`left_out`."""
+    return jackknifed(*(left_out(metric, components) for components in systems))
 
 
 def bootstrap_weights(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Array:

@@ -35,7 +35,7 @@ EXACT_CLUSTERS = 17
 """Up to this many clusters all 2^G sign patterns are taken."""
 MOST_THREADS = 4
 _BLOCK = 2**20
-"""Signs in a block: 8 MB of float64."""
+"""Half the signs in a block, which is 16 MB of float64."""
 _STRIP = 2**16
 """Entries of patterns × clusters that are worked on at a time: half a megabyte, which stays in the processor's cache."""
 WORTH_THREADS = 10**7
@@ -59,7 +59,7 @@ def sign_patterns(n_clusters: int, n_draws: int, seed: int, *, pairs: int = 1) -
         float64 (patterns, n_clusters) of ±1.
     """
     # A multiple of 32 patterns uses up whole words of the random stream, whatever the number of clusters.
-    rows = max(64, min(_BLOCK // n_clusters, 4 * _BLOCK // pairs) // 32 * 32)
+    rows = max(64, min(2 * _BLOCK // n_clusters, 4 * _BLOCK // pairs) // 32 * 32)
     if n_clusters <= EXACT_CLUSTERS:
         for start in range(0, 2 ** (n_clusters - 1), rows):
             code = np.arange(start, min(start + rows, 2 ** (n_clusters - 1)))[:, np.newaxis]
@@ -97,14 +97,25 @@ class SwappedPairs:
         self._systems = list(pairs)
 
     def observed(self) -> tuple[Array, Array]:
-        """Differences and their infinitesimal jackknife errors as the systems answered, (pairs,) each."""
-        unswapped = np.ones((1, self._components.shape[1]))
-        sums = self._components.sum(axis=1)
-        found = [
-            self._pair(a, b).difference_and_error(unswapped, ((sums[a] - sums[b]) / 2)[:, np.newaxis])
-            for a, b in self._systems
-        ]
-        return np.array([d[0] for d, _ in found]), np.array([e[0] for _, e in found])
+        """Differences and their infinitesimal jackknife errors as the systems answered, (pairs,) each.
+
+        Without a swap a cluster's influence on a difference is the difference of its influences on the two systems.
+        """
+        systems, clusters, _ = self._components.shape
+        totals = self._components.sum(axis=1)
+        slopes = self._metric.gradient(totals)
+        scores = self._metric.strict(totals)
+        rounding = ROUNDING * np.abs(slopes * totals).sum(axis=-1)
+        influence = [self._components[i] @ slopes[i] for i in range(systems)]
+        difference, error = np.empty(len(self._systems)), np.empty(len(self._systems))
+        for index, (a, b) in enumerate(self._systems):
+            apart = influence[a] - influence[b]
+            own = float(np.sqrt(clusters / (clusters - 1) * (apart @ apart)))
+            least = rounding[a] + rounding[b]
+            between = float(scores[a] - scores[b])
+            difference[index] = between if abs(between) > least else 0.0
+            error[index] = np.sqrt((own if own > least else 0.0) ** 2 + self._least)
+        return difference, error
 
     def differing(self) -> Array:
         """Clusters in which the components of a pair's systems differ, (pairs,)."""

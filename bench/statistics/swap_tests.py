@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.protocols import Array
 from bench.statistics.metric import Metric
+from bench.statistics.quadratic_swaps import QuadraticSwaps, is_worth
 from bench.statistics.resampling import one_blas_thread
 from bench.statistics.shared_swaps import WORTH_SHARING, SharedSwaps
 from bench.statistics.sign_flips import EXACT_CLUSTERS, SwappedPairs, divided, least_variance, sign_patterns
@@ -95,8 +96,8 @@ def swap_tests(
     clusters = components.shape[1]
     least = least_variance(metric, components[0])
     alone = SwappedPairs(metric, components, pairs, least_variance=least)
-    shared = metric.linear and len(pairs) >= WORTH_SHARING
-    swapped = SharedSwaps(metric, components, pairs, least_variance=least) if shared else alone
+    kind = _kind(metric, components, pairs)
+    swapped = alone if kind is SwappedPairs else kind(metric, components, pairs, least_variance=least)
     largest = list[Array]()
     with one_blas_thread():
         difference, error = alone.observed()
@@ -126,3 +127,14 @@ def swap_tests(
         smallest=max(1 / (patterns + 1), 2.0 ** (1 - clusters)) if drawn else 1 / patterns,
         patterns=words,
     )
+
+
+def _kind(
+    metric: Metric, components: Array, pairs: Sequence[tuple[int, int]]
+) -> type[SwappedPairs | SharedSwaps | QuadraticSwaps]:
+    """The shortest way to all pairs' studentised differences; each gives the same but for rounding."""
+    if len(pairs) < WORTH_SHARING:
+        return SwappedPairs
+    if metric.linear:
+        return SharedSwaps
+    return QuadraticSwaps if is_worth(metric, components) else SwappedPairs

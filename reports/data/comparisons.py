@@ -119,8 +119,8 @@ class TaskComparison:
         seen = self.against(subject, track, system)
         if len(seen) != n - 1:
             return None
-        ahead = sum(p.verdict == "worse" for p in seen.values())
-        behind = sum(p.verdict == "better" for p in seen.values())
+        ahead = sum(p.kind == "worse" for p in seen.values())
+        behind = sum(p.kind == "better" for p in seen.values())
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
 
 

@@ -70,9 +70,14 @@ def height_above(estimate: float, line: GuessLine | None) -> float:
 
 
 def standing(row: ScoreRow, line: GuessLine | None) -> Standing | None:
-    """Where a score stands; None without a line or an interval."""
-    if line is None or row.low is None or row.high is None:
+    """Where a score stands; None without a line or an interval.
+
+    A reference system that answers by rule has no interval where its score is constant by construction: then it is below where it is.
+    """
+    if line is None:
         return None
+    if row.low is None or row.high is None:
+        return "below" if row.track == "reference" and row.estimate < line.value - 1e-9 else None
     if row.low > line.value:
         return "above"
     return "below" if row.high < line.value else "not shown above"

@@ -154,6 +154,7 @@ def _decimals(s: ScoreRow) -> str:
 
 
 def _difference(p: PairResult) -> str:
-    points = f"{100 * p.difference:+.1f} ({100 * p.low:+.1f} to {100 * p.high:+.1f})".replace("-", "−")
+    low, high = p.simultaneous_low, p.simultaneous_high
+    points = f"{100 * p.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
     said = "not separated" if p.verdict == CANNOT_SEPARATE else p.verdict
     return f"{points}, adjusted p = {p.p_adjusted:.2g}: {said}"

@@ -93,7 +93,9 @@ class PairPage:
     def _verdicts(self) -> Mapping[str, str]:
         return {
             "better": f"{self.first} is better than {self.second}",
+            "better, by less than the margin": f"{self.first} is better than {self.second} by less than the margin",
             "worse": f"{self.second} is better than {self.first}",
+            "worse, by less than the margin": f"{self.second} is better than {self.first} by less than the margin",
             "equivalent": "The two are equivalent",
             CANNOT_SEPARATE: "They cannot be separated",
             NO_VERDICT: "There is no verdict",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.leaderboard.evidence import Cell
 from bench.leaderboard.history import CellHistory
 from bench.leaderboard.studies import Study
+from bench.scoring.outcomes import OutcomeCount, count_outcomes, outcome_words
+from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from reports.data.caution_badges import CautionBadge, caution_badges
@@ -37,6 +40,21 @@ class StudySection:
 
     study: Study
     rows: tuple[StudyRow, ...]
+
+    @property
+    def said(self) -> str:
+        """How much of what it planned is there, in words."""
+        return outcome_words(self.study.outcomes, "published")
+
+    @property
+    def missing(self) -> list[OutcomeCount]:
+        """What it planned and is not there, by reason."""
+        return count_outcomes(self.study.outcomes)
+
+    @property
+    def plans(self) -> list[tuple[str, int]]:
+        """What its records show of when their plan was made, and how many of them do."""
+        return Counter(plan_words(r.facts) for r in self.study.records).most_common()
 
 
 def study_sections(found: Sequence[Study]) -> list[StudySection]:

@@ -20,7 +20,7 @@ from bench.execution.prepared_run import RunSettings
 from bench.execution.progress import Reporter
 from bench.leaderboard import Board, Publication, add_run, validate
 from bench.leaderboard.outcomes import GONE
-from bench.leaderboard.registration import register_plan
+from bench.leaderboard.registration import Registrations, register_plan
 from bench.scoring.comparisons import run_family
 from bench.scoring.outcomes import outcome_words
 from bench.scoring.plan_log import PlanLogEntry, extend_plan_log, read_plan_log
@@ -515,10 +515,12 @@ def claim(run: Path, scored: str, answered: str | None = None) -> None:
 
 
 def badges(run: Path, board: Board, *, tables: bool = False) -> set[tuple[bool, str]]:
-    add_run(run, board, tables=tables)
-    found = validate(board)
-    assert found.problems == ()
-    return {(r.registration.shown, r.registration.words) for r in found.records}
+    """What the board would say of the run's records, were they published now."""
+    folder = RunFolder(run)
+    looked_up = Registrations(board.root)
+    at_hand = folder.tables if tables else folder.root / "not published"
+    found = (looked_up.of(read_facts(p), at_hand) for p in folder.records.glob("*.json"))
+    return {(f.shown, f.words) for f in found}
 
 
 def test_a_plan_is_pre_registered_only_where_git_shows_it(
@@ -526,7 +528,7 @@ def test_a_plan_is_pre_registered_only_where_git_shows_it(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook of another repository
     git(tmp_path, "init", "-q", "-b", "main")
-    (tmp_path / ".gitignore").write_text("run/\n")
+    (tmp_path / ".gitignore").write_text("run/\nresults/small/\n")
     before = commit(tmp_path, "Code")
     claim(run, before)
     assert badges(run, board) == {(False, "")}, "nobody registered anything"
@@ -547,6 +549,8 @@ def test_a_plan_is_pre_registered_only_where_git_shows_it(
     assert not shown, "cells that were answered before the plan are not made newer by scoring them again"
     claim(run, registered)
     assert badges(run, board) == {(True, "")}
+    add_run(run, board, tables=False)
+    assert {r.as_json()["pre_registered"] for r in validate(board).records} == {True}
     ((shown, words),) = badges(run, board, tables=True)
     assert not shown, "the tables say which code wrote them, and it is not known here"
     assert "not known in this repository" in words

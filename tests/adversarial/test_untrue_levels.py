@@ -118,6 +118,14 @@ def test_priors_that_run_against_the_test_side_are_named() -> None:
     row = row_of(record)
     assert row.standing == "below"
     assert row.against_priors
+    bare = tuple(s.model_copy(update={"low": None, "high": None}) for s in record.scores)
+    assert row_of(changed(record, scores=bare)).standing == "below", (
+        "a rule is below also where it has no interval"
+    )
+    assert (
+        row_of(changed(record, scores=tuple(s.model_copy(update={"track": "probed"}) for s in bare))).standing
+        is None
+    )
     learnt_line, blind = row.against_priors
     assert learnt_line.value < 0.1 < blind.value == pytest.approx(0.25)
 

@@ -94,7 +94,7 @@ class Claim:
     @property
     def confirmed(self) -> bool:
         """Whether the test bears the side out."""
-        return self.pairing is not None and self.pairing.verdict in ("better", "worse")
+        return self.pairing is not None and self.pairing.kind in ("better", "worse")
 
     @property
     def figures(self) -> frozenset[str]:

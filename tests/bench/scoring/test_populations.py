@@ -165,8 +165,8 @@ def test_a_record_whose_cells_do_not_add_up_is_refused(task: Task, tmp_path: Pat
 def made_pair(task: str, difference: float, p: float, **given: Any) -> PairResult:
     plain = PairResult(
         "a", "b", task, "within", "", "clean", "probed", "probed", "within", "within", "native", "wrong", "all", "ua", None,
-        difference, difference - 0.04, difference + 0.04, p, p, p, 0.001, "better" if p <= 0.05 else CANNOT_SEPARATE, "",
-        "track probed", 1, 12, 0.95, 0.06, 0.14, None, 1, 1, None, None, (), "clusters", (), 0.02,
+        difference, difference - 0.04, difference + 0.04, difference - 0.04, difference + 0.04, p, p, p, 0.001,
+        "better" if p <= 0.05 else CANNOT_SEPARATE, "", "", "track probed", 1, 12, 0.95, None, 0.06, 0.14, None, 1, 1, None, None, (), "clusters", (), 0.02,
     )  # fmt: skip
     return replace(plain, **given)
 

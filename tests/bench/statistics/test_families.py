@@ -15,6 +15,7 @@ from scipy.stats import norm
 from bench.statistics.additive import METRICS, value
 from bench.statistics.families import FamilyInference, better_or_worse
 from bench.statistics.paired_tests import compare_family, infer_family
+from bench.statistics.quadratic_swaps import QuadraticSwaps
 from bench.statistics.shared_swaps import SharedSwaps
 from bench.statistics.sign_flips import SwappedPairs, least_variance, sign_patterns
 from bench.statistics.swap_tests import swap_tests
@@ -224,6 +225,20 @@ def test_the_shared_products_give_what_each_pair_gives_alone(metric: str, cluste
     shared = SharedSwaps(chosen, components, pairs, least_variance=least)
     assert shared.studentised(signs, threads=1) == pytest.approx(alone, rel=1e-9, abs=1e-12)
     assert np.array_equal(shared.studentised(signs, threads=1), shared.studentised(signs, threads=3))
+
+
+@pytest.mark.parametrize("metric", [name for name, m in METRICS.items() if m.smooth])
+@pytest.mark.parametrize("clusters", [60, 240])
+def test_the_quadratic_products_give_what_each_pair_gives_alone(metric: str, clusters: int) -> None:
+    chosen = METRICS[metric]
+    components = chosen.components(example(metric, 8, 4, clusters))
+    pairs = [(0, 1), (3, 2), (1, 3)]
+    least = least_variance(chosen, components[0])
+    signs = next(sign_patterns(clusters, 200, 3))
+    alone = SwappedPairs(chosen, components, pairs, least_variance=least).studentised(signs)
+    found = QuadraticSwaps(chosen, components, pairs, least_variance=least)
+    assert found.studentised(signs, threads=1) == pytest.approx(alone, rel=1e-9, abs=1e-11)
+    assert np.array_equal(found.studentised(signs, threads=1), found.studentised(signs, threads=3))
 
 
 def test_a_family_of_identical_and_of_hopeless_systems_stays_finite() -> None:

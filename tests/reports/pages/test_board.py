@@ -185,7 +185,7 @@ def test_a_report_exports_its_scores(run: Path, tmp_path: Path) -> None:
         app, ["report", str(run), "-o", str(tmp_path / "r"), "--export", str(tmp_path / "e")]
     )
     assert done.exit_code == 0, done.output
-    assert {p.name for p in (tmp_path / "e").iterdir()} == {"scores.csv", "scores.json", "scores.parquet", "tables.tex", "corpora.bib", "model-index"}  # fmt: skip
+    assert {p.name for p in (tmp_path / "e").iterdir()} == {"scores.csv", "scores.json", "scores.parquet", "tables.tex", "pairs.csv", "corpora.bib", "model-index"}  # fmt: skip
 
 
 def test_an_imported_system_is_marked_wherever_it_stands_on_a_board(

@@ -387,9 +387,9 @@ def test_a_limited_run_says_so_on_every_page(story: Path, tmp_path: Path) -> Non
     assert "LIMITED: UA, %" in Page((tmp_path / "report" / "task-tones.ms.html").read_text()).text
 
 
-def test_a_score_without_spread_is_not_sold_as_certain(pages: dict[str, str]) -> None:
+def test_a_constant_score_is_not_sold_as_certain(pages: dict[str, str]) -> None:
     text = Page(pages["task-tones.ms.html"]).text
-    assert re.search(r"majority Majority class .*?25\.0 no spread", text)
+    assert re.search(r"majority Majority class .*?25\.0 no interval", text)
     assert "25.0 to 25.0" not in text
 
 

@@ -84,6 +84,9 @@ def fill(folder: Path, cells: Iterable[Cell], simulations: int) -> Results:
             continue
         done = measure(cell, planned(cell, simulations))
         _note_addition(found["about"], origin)
+        older = found["about"].get("older", {}).get("cells", [])
+        if cell.key in older:
+            older.remove(cell.key)
         found["cells"][cell.key] = _written(cell, done) | {"probe": probe}
         write_json(path, found)
         shares = ", ".join(f"{f.method} {100 * f.share:.1f} %" for f in done.figures)
