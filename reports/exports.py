@@ -17,9 +17,11 @@ from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
+from bench.storage.scrubbing import Scrubber
 from reports import formatting
 from reports.data.caution_badges import caution_badges
 from reports.data.comparisons import TaskComparison
+from reports.data.private_words import without_private_words
 
 COLUMNS = (*(name for name in ScoreRow.model_fields if name not in ("notes", "population_lacking")), "corpus", "pool", "language", "contamination", "imported", "code_version", "matrix_hash")  # fmt: skip
 PAIR_COLUMNS = (
@@ -58,7 +60,9 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
     Raises:
         BenchError: ``out`` cannot be written.
     """
-    rows = score_rows(records)
+    words = Scrubber.of_this_machine()
+    records = without_private_words(records, words)
+    rows = [words.json(row) for row in score_rows(records)]
     paths = [
         out / name
         for name in ("scores.csv", "scores.json", "scores.parquet", "tables.tex", "pairs.csv", "corpora.bib")
@@ -69,9 +73,9 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
         "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n",
     )
     _write_parquet(paths[2], rows)
-    write_text(paths[3], latex_tables(comparisons))
-    write_text(paths[4], csv_text(pair_rows(comparisons), PAIR_COLUMNS))
-    write_text(paths[5], bibtex(records))
+    write_text(paths[3], words.page(latex_tables(comparisons)))
+    write_text(paths[4], words.page(csv_text(pair_rows(comparisons), PAIR_COLUMNS)))
+    write_text(paths[5], words.page(bibtex(records)))
     for system in sorted({r.system for r in records}):
         plain = re.sub(r"[^A-Za-z0-9._+-]", "_", system)[:100]
         if plain != system:
@@ -79,7 +83,7 @@ def write_exports(records: Sequence[Record], comparisons: Sequence[TaskCompariso
         own = [r for r in records if r.system == system]
         path = out / "model-index" / f"{plain}.yaml"
         if text := model_index(system, own):
-            write_text(path, text)
+            write_text(path, words.page(text))
             paths.append(path)
     return paths
 

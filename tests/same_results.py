@@ -140,6 +140,8 @@ def record_facts(path: Path) -> dict[str, Any]:
     facts = {k: v for k, v in _json(path).items() if k not in CODE_FACTS}
     facts["tables"] = len(facts.get("tables", ()))
     facts["statistics"] = facts["statistics"]["file"]
+    if table := facts.pop("table", None):
+        facts["table"] = table["file"]
     facts["card"] = json.loads(without_code_names(json.dumps(facts["card"])))
     return facts
 
@@ -148,6 +150,8 @@ def table_facts(path: Path) -> dict[str, Any]:
     """Read what a prediction table says of itself, without what names code; of its variants the names."""
     identity = _identity(path)
     facts = {k: v for k, v in identity.items() if k not in CODE_IDENTITY}
+    if cells := facts.pop("cells", None):  # of a published record: all its cells in one table
+        facts["cells"] = [{k: v for k, v in cell.items() if k not in CODE_IDENTITY} for cell in cells]
     return facts | {"variants": sorted(identity.get("variants") or ())}
 
 

@@ -17,6 +17,9 @@ from bench.protocols import DIMENSIONS
 Scale = tuple[float, float]
 Protocol = Literal["within", "transfer", "zero-shot"]
 
+OPEN_LICENCES = ("cc0", "cc-by", "odbl", "pddl", "mit", "apache-2.0")
+"""How licences begin that let everybody pass on what they cover."""
+
 
 class Split(Strict):
     """How a corpus is split into folds that share no speaker, session or dialogue."""
@@ -60,6 +63,9 @@ class CorpusCard(Strict):
     split: Split = Split()
     licence: str = "unknown"
     access: Literal["open", "form", "private", "unknown"] = "unknown"
+    clip_names: Literal["keyed", "open"] = "keyed"
+    """What clips are called in published tables: a name that holders of the audio alone can make, or the file's own, which often
+    spells speaker and label and so needs a licence that lets everybody have it."""
     source: str = ""
     citation: str = ""
     verification: Literal["data", "layout", "described"] | None = None
@@ -79,6 +85,16 @@ class CorpusCard(Strict):
     def _layout_says_enough(self) -> CorpusCard:
         if self.layout is not None:
             self.layout.check(verification=self.verification, access=self.access)
+        return self
+
+    @model_validator(mode="after")
+    def _open_names_need_an_open_licence(self) -> CorpusCard:
+        stated = self.licence.strip().lower()
+        if self.clip_names == "open" and (self.access != "open" or not stated.startswith(OPEN_LICENCES)):
+            raise ValueError(
+                f"clip_names: open publishes the files' own names, so access must be open (it is {self.access}) and the licence one that "
+                f"lets everybody pass them on ({', '.join(OPEN_LICENCES)} …; it is {self.licence!r}); leave clip_names: keyed"
+            )
         return self
 
     @field_validator("labels", mode="before")

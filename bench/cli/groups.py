@@ -118,6 +118,18 @@ def verify(
     raise typer.Exit(corpora.verify(corpus, tuple(data or ()), as_json=json_))
 
 
+@corpus_app.command()
+def names(
+    corpus: Annotated[str, typer.Argument(help="A corpus by name, or a prepared folder.")],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Print what each clip and speaker is called in published tables, as CSV: holders of the audio alone can make it."""
+    from bench.cli import corpus_names
+
+    corpus_names.print_names(corpus, tuple(data or ()), as_json=json_)
+
+
 @board_app.command()
 def add(
     run: RunPath,
@@ -177,6 +189,14 @@ def attest_(
     from bench.cli import leaderboard
 
     leaderboard.vouch(tuple(records or ()), results, by, tuple(data or ()), as_json=json_)
+
+
+@board_app.command()
+def convert(results: Results = Path("results"), data: Data = None, json_: Json = False) -> None:
+    """Bring publications of earlier versions to the present schema, while their corpora are at hand."""
+    from bench.cli import converting
+
+    raise typer.Exit(converting.convert_publications(results, tuple(data or ()), as_json=json_))
 
 
 @board_app.command("validate")

@@ -49,7 +49,9 @@ def add(
         require_name(owner)
     from bench.cli.running import parse_only  # with all of the engine behind it
 
-    added = add_run(run, Board(results), name, tables=tables, only=parse_only([only]), owner=owner or "")
+    added = add_run(
+        run, Board(results), name, tables=tables, only=parse_only([only]), owner=owner or "", data=data
+    )
     attested: tuple[str, ...] = ()
     if attest_as is not None:
         made = attest(Board(results), attest_as, [added.publication.name], data)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.audio.store import AudioShard, DecodedClip, decode_shard, plan_shards, read_shard
 from bench.corpora.metadata import Metadata, read_metadata
+from bench.corpora.naming import CorpusNames
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import DataError
 
@@ -51,6 +53,14 @@ class CorpusTable:
                 DecodedClip(i, "", 0, 0, shard.samples_path, NOT_YET) for i in shard.clip_ids
             ]
         return clips
+
+    @functools.cached_property
+    def names(self) -> dict[str, CorpusNames]:
+        """Names under the key of all clips in one language, by language; every shard must be decoded."""
+        heard: dict[str, list[str]] = defaultdict(list)
+        for language, clip in zip(self.metadata.languages, self._whole, strict=True):
+            heard[language].append(clip.pcm_hash)
+        return {language: CorpusNames.of_audio(hashes) for language, hashes in heard.items()}
 
     @functools.cached_property
     def _whole(self) -> list[DecodedClip]:

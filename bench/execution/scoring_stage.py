@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.labels import label_table
+from bench.corpora.naming import CorpusNames
 from bench.errors import BenchError, DataError
 from bench.execution.inputs import GroupInputs
 from bench.execution.planning.matrix import Matrix
@@ -25,6 +26,7 @@ from bench.storage.journal import CellRow
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import RunFolder
 from bench.storage.source_code import package_hash
+from bench.tasks import Task
 
 SCORING_PACKAGES = ("bench.statistics", "bench.cards", "bench.tasks", "bench.scoring")
 """Code that a record follows from, once its cells are answered."""
@@ -60,6 +62,7 @@ def score_plan(
         seen = plan_seen(log, record.system.name, record.stem)
         inputs_hash = _inputs_hash(record, rows, plan.matrix, seen)
         current.add(path.stem)
+        keep_names(folder, record.task)
         if _is_current(path, inputs_hash):
             continue
         changed = inputs.changed(group_of[record.cells[0].key], record.condition)
@@ -81,6 +84,17 @@ def score_plan(
             f"{len(names)} record(s) of an earlier matrix, limit, data, weights or code set aside in {folder.superseded}, first "
             f"{names[0]}; their cells are kept and are scored again when those settings come back"
         )
+
+
+def keep_names(folder: RunFolder, task: Task) -> None:
+    """Keep the key of a task's names in the run, where publication finds it when the corpus is no longer at hand."""
+    path = folder.names / f"{task.corpus_language}.json"
+    try:
+        if CorpusNames.read(path) == task.names:
+            return
+    except DataError:
+        pass  # none yet, or damaged: write it
+    task.names.write(path)
 
 
 def _score_and_write(

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.cards.contamination import contamination
 from bench.errors import DataError
 from bench.leaderboard.card_identity import name_fault, weights_fault
-from bench.scoring.record_schema import RecordFacts
+from bench.scoring.record_schema import KEYED_SINCE, RecordFacts
 from bench.scoring.recording import publish_obstacles
 from bench.tasks import split_task_name
 from bench.tasks.names import record_stem, regime
@@ -45,7 +45,6 @@ def _doubled(path: Path, facts: RecordFacts) -> list[Doubled]:
         (("clusters", len(names)), ("the number of different ones", len(set(names)))),
         (("seeds", len(facts.seeds)), ("the number of different ones", len(set(facts.seeds)))),
         (("tested folds", tested), ("the number of folds, at most,", min(tested, facts.folds))),
-        (("tables", len(facts.tables)), ("folds times seeds", facts.folds * len(facts.seeds))),
         (("track (record)", facts.track), ("track on the system card", card.track)),
         (("family (record)", facts.family), ("family on the system card", card.family)),
         (("system", facts.system), ("the card's name", card.name)),
@@ -59,11 +58,19 @@ def _doubled(path: Path, facts: RecordFacts) -> list[Doubled]:
     known = {"official split"} | ({f"leaks {leaking}"} if leaking else set())
     badges = sorted(known & set(facts.badges))
     pairs.append((("badges", sorted(facts.badges)), ("those that a split gives", badges)))
-    pairs += _offered(facts)
+    pairs += [*_offered(facts), *_tables(facts)]
     for k in ("system", "task", "protocol", "track", "condition"):
         expected = (f"{k} of the record", getattr(facts, k))
         pairs += [((f"{k} in a score", getattr(r, k)), expected) for r in facts.scores]
     return pairs
+
+
+def _tables(facts: RecordFacts) -> list[Doubled]:
+    """Before schema 4 a table per cell; since then one, and nothing of those with clip ids that the run keeps."""
+    if facts.schema_version < KEYED_SINCE:
+        return [(("tables", len(facts.tables)), ("folds times seeds", facts.folds * len(facts.seeds)))]
+    private = ("tables of the run", bool(facts.tables or facts.inputs_hash))
+    return [(private, ("what a record says of them once serbench leaderboard add published it", False))]
 
 
 def _offered(facts: RecordFacts) -> list[Doubled]:

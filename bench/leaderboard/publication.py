@@ -48,7 +48,7 @@ class Submission(BaseModel):
 
 @dataclass(frozen=True)
 class Publication:
-    """One published run: ``records/``, ``tables/``, ``matrix.json`` with its plan log and outcomes, the seal, retractions."""
+    """One published run: ``records/``, ``tables/``, ``matrix.json`` with its plan log and outcomes, ``copies.json``, the seal, retractions."""
 
     folder: RunFolder
 
@@ -95,7 +95,13 @@ class Publication:
     def files(self) -> dict[str, str]:
         """Hash every file that the seal covers, by path within the publication."""
         root = self.folder.root
-        paths = [self.folder.matrix, self.folder.sidecar, self.folder.plan_log, self.outcomes_path]
+        paths = [
+            self.folder.matrix,
+            self.folder.sidecar,
+            self.folder.copies,
+            self.folder.plan_log,
+            self.outcomes_path,
+        ]
         for part in (self.folder.records, self.folder.tables):
             paths += sorted(part.glob("*")) if part.is_dir() else []
         # What was superseded has seals of its own: that one of them is gone shows here.
@@ -203,7 +209,8 @@ class Board:
                 f"{self.root}: no such folder; name the folder of published records with --results"
             )
         found = [
-            Publication(RunFolder(p)) for p in sorted(self.root.iterdir()) if (p / "records").is_dir() and not p.is_symlink()
+            Publication(RunFolder(p)) for p in sorted(self.root.iterdir())
+            if (p / "records").is_dir() and not p.is_symlink() and not p.name.startswith(".")  # one that is being written
         ]  # fmt: skip
         if not found and not empty:
             raise UsageError(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.corpora.copies import CopyMarks
+from bench.corpora.naming import read_marks, write_marks
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
+from bench.leaderboard.card_identity import owned
 from bench.leaderboard.newcomers import Newcomers, Taken, choose, owned_facts, stem_of
 from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
+from bench.leaderboard.published_record import write_publishable
+from bench.leaderboard.staging import (
+    copy_published,
+    is_published,
+    made_publishable,
+    require_published,
+    scrub_file,
+    staged,
+    write_beside,
+)
 from bench.leaderboard.superseding import keep_superseded
 from bench.scoring.outcomes import RecordOutcome, RecordPlace, place_of
 from bench.scoring.record_schema import RecordFacts
@@ -21,6 +33,7 @@ from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
 from bench.storage.atomic import clear_os_errors, write_json
 from bench.storage.run_folder import RunFolder
+from bench.storage.scrubbing import Scrubber
 
 
 @dataclass(frozen=True)
@@ -48,8 +61,12 @@ def add_run(
     only: Mapping[str, Sequence[str]] | None = None,
     owner: str = "",
     taken: Taken = "refuse",
+    data: Sequence[Path] = (),
 ) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
+
+    Clips, speakers and folds get the names that only holders of the corpus can make, the tables of a record become one, and what
+    must not leave this machine is taken out of all texts. The run itself stays as it is.
 
     Records that may not be published (synthetic, limited, under the coverage floor, of a name that is another's) stay behind, and are
     named with their reason, as are those that stand on the board already. A publication of the same name is replaced as a whole
@@ -63,13 +80,16 @@ def add_run(
         only: patterns by ``system``, ``task``, ``protocol``, ``condition``; the rest of the run is not looked at.
         owner: put before the names of systems that are not the suite's own.
         taken: what becomes of a shipped system's record whose place is taken by other answers.
+        data: folders of prepared corpora, for records of earlier schemas, whose names have to be made anew; else
+            SERBENCH_DATA, else where the run found them.
 
     Returns:
         What was published, and what was left out and why.
 
     Raises:
         UsageError: no run, or a name that another matrix has taken.
-        DataError: not one record may be published, or a place is taken.
+        DataError: not one record may be published, a place is taken, or a record holds what must not leave this machine and
+            cannot be taken out.
     """
     source = RunFolder(run)
     paths = record_paths(run)
@@ -95,18 +115,46 @@ def add_run(
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
-    unpublished = _unpublished(facts, found, owner)
     named = [owned_facts(f, owner) for f in facts.values()]
-    outcomes = outcomes_to_publish(source, described, named, unpublished)
-    with tempfile.TemporaryDirectory() as staged, clear_os_errors(target.folder.root):
-        fresh = _stage(found.chosen, Path(staged))
+    outcomes = outcomes_to_publish(source, described, named, _unpublished(facts, found, owner))
+    scrubber = Scrubber.of_this_machine([run.absolute()])
+    with clear_os_errors(target.folder.root), staged(target) as staging:
+        _write_records(found, source, staging, scrubber, owner=owner, tables=tables, data=data)
+        write_beside(source, staging, described, scrubber)
+        write_outcomes(Publication(staging), described["matrix_hash"], outcomes)
+        scrub_file(Publication(staging).outcomes_path, scrubber)
+        fresh = sorted(staging.records.glob("*.json"))
         superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
-        _copy(source, target, fresh, found.chosen.values(), tables=tables)
-        write_outcomes(target, described["matrix_hash"], outcomes)
-        _keep_attestations(target)
+    _keep_attestations(target)
     target.seal()
     published = tuple(p.stem for p in fresh)
     return Added(target, published, dict(found.left_out), dict(found.skipped), outcomes, superseded)
+
+
+def _write_records(
+    found: Newcomers,
+    source: RunFolder,
+    staging: RunFolder,
+    scrubber: Scrubber,
+    *,
+    owner: str,
+    tables: bool,
+    data: Sequence[Path],
+) -> None:
+    """Write the chosen records as they are published, and the marks of the corpora's copies."""
+    marks: dict[str, CopyMarks] = read_marks(source.copies) if source.copies.is_file() else {}
+    for path, named in found.chosen.items():
+        if is_published(named):
+            copy_published(path, named, f"{stem_of(named)}.json", source, staging, tables=tables)
+            continue
+        made = made_publishable(path, read_facts(path), source, data)
+        if owner:
+            made = replace(
+                made, facts=owned(made.facts, owner), path=path.with_name(f"{stem_of(named)}.json")
+            )
+        write_publishable(made, staging, scrubber, tables=tables)
+        marks[made.corpus_language] = made.names.marks
+    write_marks(staging.copies, marks)
 
 
 def _unpublished(facts: Mapping[Path, RecordFacts], found: Newcomers, owner: str) -> dict[RecordPlace, str]:
@@ -126,6 +174,7 @@ def _sealed_again(source: RunFolder, target: Publication, described: Mapping[str
             raise DataError(
                 f"{target.folder.root}: holds a record that may not be published: {path.stem}: {'; '.join(own.obstacles)}"
             )
+    require_published(list(facts), facts)
     outcomes = outcomes_to_publish(source, described, list(facts.values()), {})
     write_outcomes(target, described["matrix_hash"], outcomes)
     target.seal()
@@ -139,44 +188,6 @@ def _keep_attestations(target: Publication) -> None:
     shutil.rmtree(root / FOLDER, ignore_errors=True)
     for attester, made in kept.items():
         write_json(attestation_path(root, attester), made)
-
-
-def _stage(chosen: Mapping[Path, RecordFacts], folder: Path) -> list[Path]:
-    """Write records and statistics under the names that they will have."""
-    fresh = []
-    for path, facts in chosen.items():
-        made = folder / f"{stem_of(facts)}.json"
-        shutil.copyfile(path.with_suffix(".parquet"), made.with_suffix(".parquet"))
-        if made.stem == path.stem:
-            shutil.copyfile(path, made)
-        else:
-            write_json(made, facts.as_json())
-        fresh.append(made)
-    return fresh
-
-
-def _copy(
-    source: RunFolder, target: Publication, fresh: Sequence[Path], facts: Iterable[RecordFacts], *, tables: bool
-) -> None:  # fmt: skip
-    for part in (target.folder.records, target.folder.tables):
-        shutil.rmtree(part, ignore_errors=True)
-    target.folder.records.mkdir(parents=True)
-    cells: dict[str, None] = {}
-    for path in fresh:
-        shutil.copyfile(path, target.folder.records / path.name)
-        shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-    for own in facts:
-        cells |= dict.fromkeys(own.tables)
-    for path in (source.matrix, source.sidecar, source.plan_log):
-        (target.folder.root / path.name).unlink(missing_ok=True)
-        if path.is_file():
-            shutil.copyfile(path, target.folder.root / path.name)
-    if tables:
-        target.folder.tables.mkdir()
-        for cell in cells:
-            # The variants of a cell (prompts, orders) lie beside it, under its key.
-            for path in sorted(source.tables.glob(f"{cell}*.parquet")):
-                shutil.copyfile(path, target.folder.tables / path.name)
 
 
 def retract(board: Board, record: str, why: str) -> Publication:

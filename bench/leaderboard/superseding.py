@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, DataError
+from bench.leaderboard.nameless import drop_names
 from bench.leaderboard.publication import Publication
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts, statistics_path
@@ -70,6 +71,7 @@ def _keep(target: Publication, path: Path, statistics: Path, facts: RecordFacts,
     place.folder.records.mkdir(parents=True, exist_ok=True)
     for file in (path, statistics):
         shutil.copyfile(file, place.folder.records / file.name)
+    drop_names(place.folder.records / path.name)
     if target.folder.matrix.is_file():
         shutil.copyfile(target.folder.matrix, place.folder.matrix)
     if reason:

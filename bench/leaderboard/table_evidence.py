@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import DataError
 from bench.leaderboard.card_identity import bare_name
 from bench.leaderboard.fold_evidence import require_fold_answers
 from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.published_tables import published_cells
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.storage.bounded_files import require_bounded_parquet
@@ -43,12 +44,7 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     """
     facts = record.facts
     parts: dict[int, list[PredictionTable]] = {}
-    for cell, table_hash in facts.tables.items():
-        table = folder / f"{cell}.parquet"
-        require_bounded_parquet(table)
-        if hash_file(table) != table_hash:
-            raise DataError(f"{table}: is not the table that {path.name} was scored from")
-        read = read_table(table)
+    for read in _own_tables(path, facts, folder):
         for name in IDENTITY:
             own, wanted = read.identity.get(name), getattr(facts, name)
             # It was answered under the name that the system had where it ran.
@@ -56,7 +52,7 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
                 continue
             if name in read.identity and own != wanted:
                 raise DataError(
-                    f"{table}: was made with {name} {own!r}, but {path.name} says {wanted!r}; score the run again"
+                    f"{read.origin}: was made with {name} {own!r}, but {path.name} says {wanted!r}; score the run again"
                 )
         parts.setdefault(int(read.identity.get("seed", -1)), []).append(read)
     if sorted(parts) != sorted(facts.seeds):
@@ -67,6 +63,28 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     if answers_segments(facts):
         return  # put together before they were counted, and only the corpus says which belong to one clip
     _require_counts(path, record, parts)
+
+
+def _own_tables(path: Path, facts: RecordFacts, folder: Path) -> Iterator[PredictionTable]:
+    """The tables of a record's cells: from its one file, or from the file of each cell in what was published before schema 4."""
+    if facts.table is not None:
+        if facts.table.file != f"{path.stem}.parquet":
+            raise DataError(
+                f"{path}: names the table {facts.table.file!r}; its own is called {path.stem}.parquet"
+            )
+        require_bounded_parquet(folder / facts.table.file)
+        cells = [c for c in published_cells(path, facts, folder) if not c.variant]
+        if len(cells) != facts.folds * len(facts.seeds):
+            raise DataError(
+                f"{folder / facts.table.file}: holds {len(cells)} cells, the record has {facts.folds} fold(s) times {len(facts.seeds)} seed(s)"
+            )
+        yield from (c.table for c in cells)
+    for cell, table_hash in facts.tables.items():
+        table = folder / f"{cell}.parquet"
+        require_bounded_parquet(table)
+        if hash_file(table) != table_hash:
+            raise DataError(f"{table}: is not the table that {path.name} was scored from")
+        yield read_table(table)
 
 
 def _require_counts(path: Path, record: Record, parts: Mapping[int, Sequence[PredictionTable]]) -> None:

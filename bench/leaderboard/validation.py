@@ -19,6 +19,7 @@ from bench.leaderboard.outcomes import where_else
 from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
 from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
+from bench.leaderboard.same_names import naming_fault
 from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import answers_segments
 from bench.scoring.outcomes import RecordOutcome
@@ -325,7 +326,7 @@ def _check(
     require_consistent(path, facts)
     try:
         record = believed.record(path, facts)
-        if not publication.folder.tables.is_dir():
+        if not publication.folder.tables.is_dir() or not (facts.table or facts.tables):
             return record, "statistics"
         believed.require_tables(path, record, publication.folder.tables)
         if facts.corpus not in corpora:
@@ -357,6 +358,9 @@ def _crowding(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
                 f"{r.path}: {first.path} already has this system on this task; publish without it (serbench leaderboard add RUN --only system=…), retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
+        if fault := naming_fault(r.path, facts, first.path, first.record.facts):
+            yield BoardProblem(r.publication, r.path.stem, fault)
+            continue
         for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):
             if getattr(facts, name) != getattr(first.record.facts, name):
                 yield BoardProblem(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.labels import VIEWS, label_table
+from bench.corpora.naming import Naming
 from bench.errors import DataError
 from bench.protocols import DIMENSIONS, STATUSES, Array
 from bench.scoring.human_reference import human_references
@@ -28,7 +29,6 @@ from bench.statistics.additive import (
     soft_label_statistics,
 )
 from bench.statistics.calibration import FINE_EDGES
-from bench.storage.hashing import digest
 from bench.tasks import Task, recheck
 from bench.tasks.segments import scored
 
@@ -96,33 +96,34 @@ def count_all(
     plan: AnalysisPlan,
     *,
     by_clip: bool = False,
-    salt: str | None = None,
+    names: Naming | None = None,
 ) -> Counted:
     """Count a record: all of it, and its slices in the finest view it has and the plan's primary view.
 
-    Clusters are named by a hash with the task's content, so that records of the same clips pair up, whatever their
-    protocol.
+    Clusters are named under the key of the corpus's audio, so that records of the same corpus pair up, whatever their
+    protocol and split.
 
     Args:
         task: what was answered; segments are put together here.
         seeds: one table per seed over all test clips (:func:`whole_table`).
         plan: names the primary view.
         by_clip: make every clip a cluster of its own, for those who ask what that would say; no slices then.
-        salt: another hash to name clusters with; None for the task's content.
+        names: how clusters and speakers were named otherwise, in a record of an earlier schema; None: as they are named now.
 
     Returns:
         Statistics of the whole and of slices, and what they are counted over.
     """
-    task = scored(task)
-    names = [digest(salt or task.content_hash, c) for c in (task.clip_ids if by_clip else task.clusters)]
-    clusters = sorted(set(names))
+    task, naming = scored(task), names or task.names
+    units = task.clip_ids if by_clip else task.clusters
+    named = {unit: naming.cluster(unit) for unit in set(units)}
+    clusters = sorted(named.values())
     place = {name: i for i, name in enumerate(clusters)}
-    cluster_of = np.array([place[n] for n in names], dtype=np.intp)
+    cluster_of = np.array([place[named[unit]] for unit in units], dtype=np.intp)
     fold_of = np.zeros(len(clusters), dtype=np.intp)
     for f, part in enumerate(task.folds):
         fold_of[cluster_of[part.test]] = f
-    axes = () if by_clip else tuple(axes_of(task))
-    sentences = SentenceCells() if by_clip else sentence_cells(task, cluster_of, salt or task.content_hash)
+    axes = () if by_clip else tuple(axes_of(task, naming))
+    sentences = SentenceCells() if by_clip else sentence_cells(task, cluster_of, naming)
     views = {task.view, plan.primary_view}
     statuses = Counter(s for seed in seeds for s in seed.statuses)
     blocks = count(task, seeds, cluster_of, len(clusters))
@@ -141,7 +142,7 @@ def count_all(
         else tuple(
             count_slices(task, seeds, cluster_of, len(clusters), axes, views)
             + count_sentences(task, seeds, sentences, views)
-            + count_listeners(task, len(seeds), place, salt or task.content_hash)
+            + count_listeners(task, len(seeds), place, naming)
         ),
     )
 
@@ -329,14 +330,14 @@ def count_probabilities(
     return blocks
 
 
-def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str) -> list[Counts]:
+def count_listeners(task: Task, seeds: int, place: Mapping[str, int], names: Naming) -> list[Counts]:
     """Count what one listener answers where the others' majority, or the intended label, is the truth.
 
     Args:
         task: with its votes and ratings.
         seeds: how many the record has. None decides anything here: all hold the same.
         place: row of each hashed cluster.
-        salt: what cluster names are hashed with.
+        names: how clusters are named.
 
     Returns:
         Blocks on the axis :data:`LISTENER`, (seeds, clusters, …); none without votes and ratings.
@@ -344,7 +345,7 @@ def count_listeners(task: Task, seeds: int, place: Mapping[str, int], salt: str)
     blocks = []
     for human in human_references(task):
         values = np.zeros((len(place), *human.statistics.shape[1:]))
-        values[[place[digest(salt, c)] for c in human.clusters]] = human.statistics
+        values[[place[names.cluster(c)] for c in human.clusters]] = human.statistics
         blocks.append(
             Counts(
                 human.view, "wrong", "all", human.target, human.labels, np.repeat(values[np.newaxis], seeds, axis=0),

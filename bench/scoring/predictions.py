@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class PredictionTable:
     identity: Mapping[str, Any]
     origin: str = "a table in memory"
     """Where it was read from, for messages."""
+    beside: Mapping[str, PredictionTable] = field(default_factory=dict)
+    """Tables of its variants, by name, where they did not lie in files of their own."""
 
 
 def complete_answers(
@@ -230,11 +232,12 @@ def read_table(path: Path) -> PredictionTable:
         identity,
         str(path),
     )
-    _check_table(path, table)
+    check_table(path, table)
     return table
 
 
-def _check_table(path: Path, table: PredictionTable) -> None:
+def check_table(path: Path, table: PredictionTable) -> None:
+    """Raise :class:`DataError` naming file and clips where rows are none: a clip twice, an unknown status or label, numbers off."""
     clips = table.clip_ids
     times = Counter(clips)
     _require(path, clips, [times[c] == 1 for c in clips], "stands in it twice")

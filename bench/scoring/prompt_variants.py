@@ -105,11 +105,13 @@ def prompt_languages() -> Mapping[str, str]:
 
 
 def variant_table(table: PredictionTable, name: str) -> PredictionTable:
-    """Read the table of a variant beside a cell's own.
+    """Return the table of a variant beside a cell's own.
 
     Raises:
         DataError: it is missing, or is not the one that the cell was made with.
     """
+    if name in table.beside:
+        return table.beside[name]
     path = variant_path(Path(table.origin), name)
     expected = table.identity["variants"].get(name)
     if not path.is_file() or hash_file(path) != expected:

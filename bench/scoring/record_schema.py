@@ -38,6 +38,9 @@ classes (``chance``), and its cautions are plain text. Schema 5 added population
 the same."""
 PLAN_LOGGED_SINCE = 3
 """Schema from which a record of a run says when its plan was first seen."""
+KEYED_SINCE = 4
+"""Names of clusters and speakers are made under the key of the corpus's audio (:mod:`bench.corpora.naming`); before, guesses
+could be tried on them."""
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
@@ -64,7 +67,7 @@ class _Part(BaseModel):
 
 
 class ClusterFold(_Part):
-    """A cluster by its hashed name, and the fold it is tested in."""
+    """A cluster by its name under the corpus's key, and the fold it is tested in."""
 
     name: Hash
     fold: Word
@@ -86,6 +89,20 @@ class BlockDescription(_Part):
 
 class StatisticsFile(_Part):
     """The additive statistics beside a record."""
+
+    file: Word
+    hash: Hash
+
+
+class AudioCopy(_Part):
+    """The copy of the corpus that was scored: its different sounds, and a hash that only a holder of the same samples can make."""
+
+    clips: Count
+    commitment: Hash
+
+
+class PublishedTable(_Part):
+    """All prediction tables of a published record in one file (:mod:`bench.scoring.published_tables`)."""
 
     file: Word
     hash: Hash
@@ -330,9 +347,11 @@ class CountedFacts(_Part):
     """What is taken as independent; ``clip`` only where somebody asked what that would say, and never on disk."""
     clusters: Annotated[tuple[ClusterFold, ...], Field(min_length=1, max_length=200_000)]
     speaker_names: Annotated[tuple[Text, ...], Field(max_length=200_000)] = ()
-    """Hashed names of speakers, where they are not the clusters."""
+    """Names of speakers under the corpus's key, where they are not the clusters."""
+    audio: AudioCopy | None = None
+    """None in records of earlier schemas."""
     sentence_names: Annotated[tuple[Hash, ...], Field(max_length=200_000)] = ()
-    """Hashed names of sentences, where clusters say the same ones."""
+    """Names of sentences under the corpus's key, where clusters say the same ones."""
     sentence_cells: Annotated[tuple[tuple[Count, Count], ...], Field(max_length=1_000_000)] = ()
     """Cells of the axis sentence: places of a cluster and of a sentence."""
     sentences_absent: Text = ""
@@ -429,7 +448,7 @@ class CountedFacts(_Part):
         return max(self.plan.primary_view, self.learnt_view, key=VIEWS.index)
 
     def cluster_names(self, axis: str = "") -> tuple[str, ...]:
-        """Hashed names of the clusters of a block on this axis, in the order of its statistics."""
+        """Names of the clusters of a block on this axis, in the order of its statistics."""
         if axis == "sentence":
             # Cells have no names of their own: a place in ``sentence_cells``.
             return tuple(str(i) for i in range(len(self.sentence_cells)))
@@ -448,7 +467,9 @@ class ScoredFacts(CountedFacts):
     reference_levels: Annotated[tuple[GuessLevel, ...], Field(max_length=100)] = ()
     human: Annotated[tuple[ListenerScore, ...], Field(max_length=1000)] = ()
     tables: Annotated[dict[Hash, Hash], Field(min_length=1, max_length=100_000)] = {}
-    """Hash of each prediction table, by its cell; none where the tables were not kept."""
+    """Hash of each prediction table, by its cell, in a run and in what was published before schema 4."""
+    table: PublishedTable | None = None
+    """The one table of a published record, from schema 4 on; None in a run, or where it was not published."""
     inputs_hash: Hash | None = None
 
 

@@ -17,6 +17,7 @@ from bench.scoring.layer_curves import layer_facts
 from bench.scoring.prompt_variants import TablesBySeed, variant_facts
 from bench.scoring.record_schema import (
     SCHEMA_VERSION,
+    AudioCopy,
     CountedFacts,
     LeakDescription,
     PlanSeen,
@@ -145,6 +146,7 @@ def score_record(
         content_hash=task.content_hash,
         figures_code=figures_code(),
         notes=dict(notes),
+        audio=AudioCopy(clips=whole.names.marks.clips, commitment=whole.names.commitment),
         **stamp.known(),
         **counted.described(),
     )

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from bench.corpora.naming import HashedNames
 from bench.errors import DataError, UsageError
 from bench.scoring.counting import count_all, whole_table
 from bench.scoring.figures import Figures, chance_lines, figures
-from bench.scoring.predictions import PredictionTable, read_table
+from bench.scoring.predictions import PredictionTable
+from bench.scoring.published_tables import (
+    CellTable,
+    cells_of_run,
+    clip_namer,
+    published_cells,
+    with_clip_ids,
+)
 from bench.scoring.record_schema import (
+    KEYED_SINCE,
     ChanceLine,
     Gap,
     GuessLevel,
@@ -31,7 +40,7 @@ from bench.scoring.record_schema import (
 from bench.scoring.recording import figures_code
 from bench.scoring.records import Counts, Record, read_record
 from bench.scoring.reference_levels import learnt_labels
-from bench.storage.hashing import hash_file, hash_json
+from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
 from bench.tasks import Task
 from bench.tasks.rebuilding import RebuiltTasks
@@ -137,27 +146,65 @@ def from_tables(path: Path, folder: Path, tasks: RebuiltTasks, *, by_clip: bool 
     record = read_record(path)
     facts = record.facts
     task = rebuilt(path, facts, tasks)
-    parts: dict[int, list[PredictionTable]] = {s: [] for s in facts.seeds}
-    for cell, table_hash in facts.tables.items():
-        table = folder / f"{cell}.parquet"
-        if not table.is_file() or hash_file(table) != table_hash:
-            raise DataError(
-                f"{table}: {'changed since' if table.is_file() else 'missing, though'} {path.name} was scored from it; "
-                "restore it, or run the matrix again"
-            )
-        read = read_table(table)
-        parts.setdefault(int(read.identity["seed"]), []).append(read)
+    parts = tables_by_seed(facts, cells_with_clip_ids(path, facts, folder, task))
     seeds = [whole_table(task, facts.protocol, seed, own) for seed, own in parts.items()]
     if by_clip:
         counted = count_all(task, seeds, facts.plan, by_clip=True)
         own = facts.model_copy(update={**counted.described(), "cluster": "clip"})
         return Checked(path, Record(_with(own, figures(own, counted.blocks, ())), counted.blocks))
-    # Records of schema 1 named their clusters by the folds.
-    counted = count_all(task, seeds, facts.plan, salt=task.folds_hash if facts.schema_version == 1 else None)
+    counted = count_all(task, seeds, facts.plan, names=naming_of(facts))
+    if facts.table is not None:
+        published = task.names.folds([f.name for f in task.folds])
+        counted = replace(counted, folds=tuple(published[f] for f in counted.folds))
     for block in (*record.blocks, *record.slices):
         _require_same(path, block, (*counted.blocks, *counted.slices))
     whole = Record(facts.model_copy(update={**counted.described()}), counted.blocks, counted.slices)
     return _checked(path, whole, figures(whole.facts, whole.blocks, whole.slices))
+
+
+def naming_of(facts: RecordFacts) -> HashedNames | None:
+    """How a record of an earlier schema named clusters: by the folds (schema 1), or by the task's content; None: as they are now."""
+    if facts.schema_version >= KEYED_SINCE:
+        return None
+    return HashedNames(facts.folds_hash if facts.schema_version == 1 else facts.content_hash)
+
+
+def tables_by_seed(facts: RecordFacts, cells: Sequence[CellTable]) -> dict[int, list[PredictionTable]]:
+    """The cells' own tables by seed, each with the tables of its variants."""
+    parts: dict[int, list[PredictionTable]] = {s: [] for s in facts.seeds}
+    beside: dict[tuple[int, str], dict[str, PredictionTable]] = {}
+    for cell in cells:
+        if cell.variant:
+            beside.setdefault((cell.seed, cell.fold), {})[cell.variant] = cell.table
+    for cell in cells:
+        if not cell.variant:
+            own = beside.get((cell.seed, cell.fold), {})
+            identity = {**cell.table.identity, "variants": dict.fromkeys(own, "")}
+            parts.setdefault(cell.seed, []).append(replace(cell.table, identity=identity, beside=own))
+    return parts
+
+
+def cells_with_clip_ids(path: Path, facts: RecordFacts, folder: Path, task: Task) -> list[CellTable]:
+    """Read the tables of a record, run or published, with the corpus's own clip ids and fold names.
+
+    Args:
+        path: the record.
+        facts: what it says.
+        folder: where its prediction tables lie.
+        task: what was answered, with the key of its names.
+
+    Returns:
+        The tables of its cells and their variants.
+
+    Raises:
+        DataError: one is missing, changed, or answers clips that the task does not have.
+    """
+    if facts.table is None:
+        return cells_of_run(path, facts, folder)
+    namer = clip_namer(facts.corpus_card, task.names)
+    clip_of = {namer(c): c for c in task.tested.clip_ids}
+    fold_of = {own: name for name, own in task.names.folds([f.name for f in task.folds]).items()}
+    return with_clip_ids(published_cells(path, facts, folder), clip_of, fold_of)
 
 
 def _require_same(path: Path, stored: Counts, counted: Iterable[Counts]) -> None:
@@ -294,6 +341,7 @@ def rebuilt(path: Path, facts: RecordFacts, tasks: RebuiltTasks) -> Task:
         content_hash=facts.content_hash,
         folds_hash=facts.folds_hash,
         learnt=learnt,
+        commitment=facts.audio.commitment if facts.audio else None,
     )
 
 

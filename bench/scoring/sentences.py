@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.corpora.naming import Naming
 from bench.errors import DataError
 from bench.protocols import Array
 from bench.scoring.record_schema import CountedFacts
 from bench.scoring.records import SENTENCE, Counts
 from bench.statistics.two_way import CrossedTable
-from bench.storage.hashing import digest
 from bench.tasks import Task
 
 CROSSED_SHARE = 0.5
@@ -30,7 +30,7 @@ CROSSED_SHARE = 0.5
 class SentenceCells:
     """Which sentence each clip says, and who says it.
 
-    ``cells`` are (cluster, sentence) as places in the record's clusters and in ``names`` (hashed), sorted; ``codes`` (clips,) are
+    ``cells`` are (cluster, sentence) as places in the record's clusters and in ``names`` (those that are published), sorted; ``codes`` (clips,) are
     places in ``cells``. Without cells, ``absent`` says why.
     """
 
@@ -40,13 +40,13 @@ class SentenceCells:
     absent: str = ""
 
 
-def sentence_cells(task: Task, cluster_of: NDArray[np.intp], salt: str) -> SentenceCells:
+def sentence_cells(task: Task, cluster_of: NDArray[np.intp], names: Naming) -> SentenceCells:
     """Cross a task's clusters with what they say.
 
     Args:
         task: what was answered, segments put together.
         cluster_of: each clip's cluster, (clips,).
-        salt: what names are hashed with.
+        names: what sentences are called where they are published.
 
     Returns:
         The cells, or why there are none.
@@ -56,20 +56,21 @@ def sentence_cells(task: Task, cluster_of: NDArray[np.intp], salt: str) -> Sente
         return SentenceCells(absent="the corpus does not say which sentence a clip speaks")
     if blank:
         return SentenceCells(absent=f"{blank} of {len(task)} clips name no sentence")
-    hashed = [digest(salt, s) for s in task.scripts]
-    names = tuple(sorted(set(hashed)))
-    if len(names) < 2:
+    named = {s: names.sentence(s) for s in set(task.scripts)}
+    hashed = [named[s] for s in task.scripts]
+    known = tuple(sorted(named.values()))
+    if len(known) < 2:
         return SentenceCells(absent="all clips speak one sentence")
-    place = {name: i for i, name in enumerate(names)}
+    place = {name: i for i, name in enumerate(known)}
     pairs = np.stack([cluster_of, [place[h] for h in hashed]], axis=1)
     cells, codes = np.unique(pairs, axis=0, return_inverse=True)
-    speakers = np.bincount(cells[:, 1], minlength=len(names))
+    speakers = np.bincount(cells[:, 1], minlength=len(known))
     shared = float((speakers[pairs[:, 1]] > 1).mean())
     if shared < CROSSED_SHARE or len(set(cluster_of.tolist())) < 2:
         return SentenceCells(
             absent=f"{100 * shared:.0f} % of the clips speak a sentence that others speak too: too few to tell sentences from speakers"
         )
-    return SentenceCells(names, tuple((int(c), int(s)) for c, s in cells), codes.reshape(-1).astype(np.intp))
+    return SentenceCells(known, tuple((int(c), int(s)) for c, s in cells), codes.reshape(-1).astype(np.intp))
 
 
 def cells_of(block: Counts, sliced: Sequence[Counts]) -> Counts | None:

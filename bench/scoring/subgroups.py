@@ -21,6 +21,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.corpora.naming import Naming
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
 from bench.scoring.record_schema import AxisDescription, CountedFacts, Gap, SubgroupScore
@@ -30,7 +31,6 @@ from bench.statistics.edges import edge_of
 from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, t_degrees
 from bench.statistics.resampling import Jackknifed, jackknife
 from bench.statistics.sign_flips import least_variance
-from bench.storage.hashing import digest
 from bench.tasks import Task
 
 AXES = ("gender", "duration", "emotion", "speaker")
@@ -60,9 +60,9 @@ class SubgroupAxis:
         return AxisDescription(axis=self.name, groups=groups, edges_seconds=self.edges, absent=self.absent)
 
 
-def axes_of(task: Task) -> list[SubgroupAxis]:
-    """Sort a task's clips along every axis it has."""
-    return [_genders(task), _durations(task), _emotions(task), _speakers(task)]
+def axes_of(task: Task, names: Naming | None = None) -> list[SubgroupAxis]:
+    """Sort a task's clips along every axis it has; ``names`` says how speakers are named, None: as they are now."""
+    return [_genders(task), _durations(task), _emotions(task), _speakers(task, names or task.names)]
 
 
 def _genders(task: Task) -> SubgroupAxis:
@@ -91,12 +91,12 @@ def _emotions(task: Task) -> SubgroupAxis:
     return SubgroupAxis("emotion", task.labels, absent="" if task.labels else "the task has no categories")
 
 
-def _speakers(task: Task) -> SubgroupAxis:
+def _speakers(task: Task, names: Naming) -> SubgroupAxis:
     if not any(task.speakers):
         return SubgroupAxis("speaker", absent="the card and its manifest carry no speakers")
     if task.speakers == task.clusters:
         return SubgroupAxis("speaker")
-    hashed = [digest(task.content_hash, s) if s else "" for s in task.speakers]
+    hashed = [names.speaker(s) if s else "" for s in task.speakers]
     groups = tuple(sorted(set(hashed) - {""}))
     index_of = {name: i for i, name in enumerate(groups)}
     return SubgroupAxis("speaker", groups, np.array([index_of.get(h, -1) for h in hashed], dtype=np.intp))

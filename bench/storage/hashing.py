@@ -22,6 +22,25 @@ def digest(*parts: bytes | str, length: int = 16) -> str:
     return h.hexdigest()
 
 
+def keyed_digest(key: bytes, *parts: bytes | str, length: int = 16) -> str:
+    """Hash byte strings under a key: who does not have the key can neither make the hash nor try guesses against it.
+
+    Args:
+        key: at most 64 bytes.
+        parts: what is hashed, each with its length, as :func:`digest` does.
+        length: bytes of the hash.
+
+    Returns:
+        ``length`` bytes of keyed BLAKE2b (RFC 7693, section 2.9) as hexadecimal text.
+    """
+    h = hashlib.blake2b(key=key, digest_size=length)
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        h.update(len(raw).to_bytes(8, "little"))
+        h.update(raw)
+    return h.hexdigest()
+
+
 def hash_json(value: Any) -> str:
     """Hash a JSON value independently of the order of its keys."""
     return digest(

@@ -74,6 +74,16 @@ class RunFolder:
         return self.root / "data.json"
 
     @property
+    def names(self) -> Path:
+        """The keys under which names are published, a file per corpus and language; not for publication."""
+        return self.root / "names"
+
+    @property
+    def copies(self) -> Path:
+        """Of a publication: marks by which a holder learns in how many clips his copy of a corpus differs."""
+        return self.root / "copies.json"
+
+    @property
     def asked(self) -> Path:
         """How this run was asked for on this machine: where relative card paths start, parameters set, limit, data folders."""
         return self.root / "asked.json"

@@ -169,6 +169,7 @@ def build_task(
         leaks=split.leaks,
         left_out=nameless,
         limited=limit is not None,
+        audio_names=None if forecast else table.names[language],
     )
 
 

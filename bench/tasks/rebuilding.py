@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.cards.corpus import Protocol
 from bench.cards.labels import View
 from bench.corpora.decoded import decode_missing, open_table
+from bench.corpora.naming import known_marks, other_copy
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.errors import DataError
 from bench.storage.run_folder import RunFolder, cache_folder
@@ -29,6 +30,7 @@ class RebuiltTasks:
     def __init__(self, corpora: Sequence[PreparedCorpus], limit: int | None, *, decode: bool = True) -> None:
         self._corpora, self._limit, self._decode = {c.card.name: c for c in corpora}, limit, decode
         self._built: dict[tuple[str, str], Task] = {}
+        self._heard: dict[tuple[str, str], list[str]] = {}
 
     @classmethod
     def of_run(cls, path: Path, data: Sequence[Path] = (), *, decode: bool = True) -> RebuiltTasks:
@@ -58,6 +60,7 @@ class RebuiltTasks:
         content_hash: str,
         folds_hash: str,
         learnt: tuple[View, tuple[str, ...]] | None = None,
+        commitment: str | None = None,
     ) -> Task:
         """Return the task of the record at ``path``; it must be the very one that was scored.
 
@@ -69,6 +72,7 @@ class RebuiltTasks:
             content_hash: hash of the clips, labels and speakers that were scored.
             folds_hash: hash of the folds.
             learnt: the view that was learnt in with the labels on offer; None for the corpus's own classes.
+            commitment: to the samples of the whole corpus, from schema 4 on.
 
         Returns:
             The task with its labels.
@@ -86,9 +90,21 @@ class RebuiltTasks:
             if self._decode:
                 decode_missing(table)
             self._built[name, protocol] = build_task(table, name, protocol, limit=self._limit)
+            self._heard[name, protocol] = [
+                clip.pcm_hash
+                for language, clip in zip(table.metadata.languages, table.decoded(), strict=True)
+                if language == self._built[name, protocol].language
+            ]
         task = self._built[name, protocol]
         if learnt is not None:
             task = replace(task, view=learnt[0], offered=learnt[1])
+        if commitment is not None and task.names.commitment != commitment:
+            marks = known_marks(RunFolder(path.parent.parent), task.corpus_language)
+            heard = self._heard[name, protocol]
+            raise DataError(
+                f"{path}: was scored on other clips, labels or speakers of {name} than those in {self._corpora[corpus].folder} now, "
+                f"{other_copy(task.corpus_language, marks, heard)}; use the copy it was scored on, or --from records"
+            )
         for what, current, scored in (
             ("clips, labels or speakers", task.content_hash, content_hash),
             ("folds", task.folds_hash, folds_hash),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from bench.audio.store import DecodedClip
 from bench.cards.caution import Caution
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import View
+from bench.corpora.naming import CorpusNames
 from bench.protocols import Array
 from bench.tasks.folds import Fold, Leak
 
@@ -62,12 +63,24 @@ class Task:
     badges: tuple[str, ...] = ()
     leaks: tuple[Leak, ...] = ()
     limited: bool = False
+    audio_names: CorpusNames | None = field(default=None, repr=False)
+    """Names under the key of the whole corpus in this language; None only in tasks that were put together by hand."""
     left_out: tuple[str, ...] = ()
     """Clip ids that stand in no fold because nobody knows their speaker; part of ``content_hash``."""
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
     offered: tuple[str, ...] = ()
     """Labels on offer where they are not the corpus's own: in transfer, the classes of ``view`` that were learnt."""
+
+    @functools.cached_property
+    def names(self) -> CorpusNames:
+        """What clips, clusters and speakers are called where they are published."""
+        return self.audio_names or CorpusNames.of_audio([d.pcm_hash for d in self.decoded])
+
+    @property
+    def corpus_language(self) -> str:
+        """``<corpus>.<language>``: what the key of :attr:`names` belongs to, whatever the split variant."""
+        return f"{self.card.name}.{self.language}"
 
     @property
     def offered_labels(self) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from bench.scoring.plan_log import read_plan_log
 from bench.scoring.records import Record, read_records
 from bench.storage.journal import CellRow, Journal
 from bench.storage.run_folder import RunFolder, open_run
+from bench.storage.scrubbing import Scrubber
+from reports.data.private_words import without_private_words
 
 MACHINE_FACTS = {
     "processor": "processor",
@@ -97,7 +99,9 @@ def read_run_data(path: Path) -> RunData:
         raise DataError(
             f"{folder.matrix}: the matrix of this run is not one this version knows ({error.error_count()} problems); run the matrix again"
         ) from None
-    records = tuple(read_records(folder.records))
+    records = tuple(
+        without_private_words(read_records(folder.records), Scrubber.of_this_machine([path.absolute()]))
+    )
     with Journal(folder.journal) as journal:
         cells = list(journal.cells().values())
         machine = _machine(journal.sessions())

@@ -27,8 +27,10 @@ from bench.scoring.comparisons import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
+from bench.storage.scrubbing import Scrubber
 from bench.storage.source_code import package_hash
 from reports.data.comparisons import TestFamily
+from reports.data.private_words import without_private_words
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Missing, Site, missing_records, write_pages
@@ -158,7 +160,8 @@ def published_run(found: Validation, rules: BoardRules) -> RunData:
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
-    standing = tuple(_under(r, plan) for r in found.competing)
+    under_plan = (_under(r, plan) for r in found.competing)
+    standing = tuple(without_private_words(under_plan, Scrubber.of_this_machine()))
     return RunData(
         matrix=matrix,
         limit=None,

@@ -23,6 +23,7 @@ from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from bench.storage.atomic import clear_os_errors, write_text
 from bench.storage.hashing import hash_json
+from bench.storage.scrubbing import Scrubber
 from reports import formatting
 from reports.data.comparisons import (
     TRACKS,
@@ -105,7 +106,9 @@ def write_single_file(
         DataError: its plan or a record cannot be read.
         BenchError: ``path`` cannot be written.
     """
-    html = single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
+    html = Scrubber.of_this_machine().page(
+        single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
+    )
     write_text(path, html)
     return len(html.encode())
 
@@ -120,8 +123,9 @@ def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str
 
 def write_pages(pages: Mapping[str, str], out: Path) -> Path:
     """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
+    words = Scrubber.of_this_machine()
     for name, html in pages.items():
-        write_text(out / name, html)
+        write_text(out / name, words.page(html))
     _remove_stale(out, set(pages))
     return out / "index.html"
 

@@ -19,6 +19,7 @@ from bench.execution.planning.estimates import human_time
 from bench.scoring.comparisons import SUPERVISION
 from bench.statistics.populations import population_words
 from bench.storage.hashing import digest
+from bench.storage.scrubbing import Scrubber
 from bench.version import __version__
 from reports import formatting
 from reports.charts import geometry
@@ -55,15 +56,22 @@ def pair_page_name(a: str, b: str) -> str:
 
 
 def environment() -> Environment:
-    """Load templates from the package; escape everything, and fail on a name that does not exist."""
+    """Load templates from the package; escape everything, leave out what is private, and fail on a name that does not exist."""
     folder = files("reports").joinpath("templates")
+    words = Scrubber.of_this_machine()
+
+    def written(value: Any) -> Any:
+        """A value as it may stand on a page: nothing private in it, and nothing that hides."""
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return visible(words.text(value)) if plain else value
+
     made = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=visible,
+        finalize=written,
     )
     made.filters |= {
         "raw": _sortable,

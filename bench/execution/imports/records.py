@@ -21,7 +21,7 @@ from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.matrix import Matrix, read_matrix
 from bench.execution.planning.plan import Cell, RecordPlan
 from bench.execution.planning.systems import System
-from bench.execution.scoring_stage import score_planned
+from bench.execution.scoring_stage import keep_names, score_planned
 from bench.protocols import DIMENSIONS
 from bench.scoring.plan_log import read_plan_log
 from bench.scoring.plan_seen import plan_seen
@@ -101,6 +101,7 @@ def import_table(
     current = bool(log) and log[-1].matrix_hash == matrix.hash
     seen = plan_seen(log, card.name, plan.stem) if current else None
     facts, blocks = score_planned(plan, read, matrix, {}, seen=seen)
+    keep_names(folder, task)
     origin = ImportOrigin(table=table.name[:200], hash=source, rows=survey.rows)
     write_record(path, facts.model_copy(update={"imported": origin, "tables": hashes}), blocks)
     return Imported(path, read_record(path), survey.rows)
