@@ -308,10 +308,9 @@ def _pair(metric: Metric, a: Array, b: Array, level: float) -> tuple[float, floa
     if crossed:
         either = present[0] | present[1]
         jackknifed, df = jackknife(metric, components[0][either], components[1][either]), min(degrees)
-        least = sum(least_variance(metric, c) for c in components) / 2
-        jackknifed = replace(
-            jackknifed, standard_error=math.hypot(jackknifed.standard_error, math.sqrt(least))
-        )
+        if jackknifed.standard_error == 0.0:
+            least = sum(least_variance(metric, c) for c in components) / 2
+            jackknifed = replace(jackknifed, standard_error=math.sqrt(least))
     else:
         first, second = (jackknife(metric, c[o]) for c, o in zip(components, present, strict=True))
         jackknifed, df = independent_difference((first, degrees[0]), (second, degrees[1]))

@@ -118,12 +118,17 @@ class QuadraticSwaps:
 
     def _turned(self, signs: NDArray[Any], pairs: Sequence[tuple[int, int]]) -> NDArray[Any]:
         """N above its diagonal, (pairs, above, patterns)."""
-        above, below = self._above
+        above, _ = self._above
         columns = np.empty((len(pairs), len(above), signs.shape[1]), dtype=signs.dtype)
+        own = len(self._own)
         for place, (a, b) in enumerate(pairs):
             one, other = self._turning[a], self._turning[b]
-            np.multiply(one[above], other[below], out=columns[place])
-            columns[place] -= other[above] * one[below]
+            start = 0
+            for v in range(own - 1):
+                rows = columns[place, start : start + own - 1 - v]
+                np.multiply(other[v + 1 :], one[v], out=rows)
+                rows -= one[v + 1 :] * other[v]
+                start += own - 1 - v
         return np.asarray(columns.reshape(-1, signs.shape[1]) @ signs.T).reshape(
             len(pairs), len(above), len(signs)
         )
@@ -180,11 +185,14 @@ class QuadraticSwaps:
         weights[diagonal] /= 2
         cross = _dots(weights, products.inside)
         above, below = self._above
-        turning = both
+        turning: NDArray[Any] = both
         if products.straight is not None:
             cross += _dots(moved, products.straight)
             turning = both - self._still(a, b)[:, np.newaxis]
-        cross += _dots(turning[above] * moved[below] - turning[below] * moved[above], products.turned)
+        turning, moving = (x.astype(products.turned.dtype, copy=False) for x in (turning, moved))
+        weights = turning[above] * moving[below]
+        weights -= turning[below] * moving[above]
+        cross += _dots(weights, products.turned)
         cross /= 4
         weights = both[:, np.newaxis] * apart[self._shared][np.newaxis]
         cross += _dots(weights.reshape(len(products.mixed), both.shape[1]), products.mixed) / 2
