@@ -50,8 +50,7 @@ class PairResult:
     known but one seed, although another would answer differently; the interval takes them as they are.
 
     ``drawn`` says what clusters are (speakers, sessions, dialogues), ``population`` is what ``verdict`` speaks of. Where the plan asks for more than speakers, ``population_low`` and ``population_high`` are
-    the interval over as much of that as is known (``population_lacking`` says what is not), and a verdict stands only where it holds
-    there for all pairs of the family at once.
+    the simultaneous interval over as much of that as is known (``population_lacking`` says what is not): it decides the verdict there.
     """
 
     system_a: str
@@ -467,7 +466,7 @@ def sentence(p: PairResult) -> str:
             if p.difference >= 0
             else (-p.population_high, -p.population_low)
         )
-        outcome += f". Over this population its {100 * p.level:g} % interval is {difference_figure(low, percent)} to {difference_figure(high, percent)}"
+        outcome += f". Over this population the interval that decides is {difference_figure(low, percent)} to {difference_figure(high, percent)}"
     spoken = population_words(p.population, clusters=p.drawn)
     outcome += "".join(f". Not known: {text}" for text in p.population_lacking)
     return f"On {p.task} ({setting + '; ' if setting else ''}{p.clusters} {kind}; {spoken}), {outcome}."

@@ -23,7 +23,7 @@ from bench.statistics.two_way import CrossedTable, PopulationError, population_e
 
 @dataclass(frozen=True)
 class WiderVerdict:
-    """A verdict with the population it speaks of, and the interval of the difference there (None where it is speakers alone)."""
+    """A verdict with the population it speaks of, and the interval there that decides it (None where it is speakers alone)."""
 
     verdict: str
     population: str
@@ -31,6 +31,10 @@ class WiderVerdict:
     high: float | None
     lacking: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def decided_by(self, over_speakers: str) -> str:
+        """What decided the verdict: the population's interval where there is one, else what decided over speakers."""
+        return over_speakers if self.low is None else f"simultaneous interval over {self.population}"
 
 
 def wider_verdict(
@@ -57,7 +61,6 @@ def wider_verdict(
     if found.population == SPEAKERS:
         return WiderVerdict(c.verdict, SPEAKERS, None, None, found.lacking, c.notes)
     wide = _with_least_variance(c, found)
-    own = _ends(c, wide, c.level, (c.low, c.high))
     joint = _ends(c, wide, 1 - (1 - c.level) / pairs, (c.simultaneous_low, c.simultaneous_high))
     verdict = c.verdict
     if verdict != CANNOT_SEPARATE:
@@ -67,7 +70,7 @@ def wider_verdict(
             equivalent=_equivalent(c, wide, pairs),
         )
     notes = c.notes if verdict == c.verdict else (*c.notes, _given_up(c, found))
-    return WiderVerdict(verdict, found.population, *own, found.lacking, notes)
+    return WiderVerdict(verdict, found.population, *joint, found.lacking, notes)
 
 
 def _with_least_variance(c: Comparison, found: PopulationError) -> PopulationError:
