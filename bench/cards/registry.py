@@ -11,15 +11,16 @@ import inspect
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from bench.cards.parameters import check_parameters
 from bench.cards.probe_names import PROBES
 from bench.cards.system import SystemCard, SystemFile
-from bench.cards.typed_yaml import parse_typed, read_typed
+from bench.cards.typed_yaml import Strict, parse_typed, read_typed
 from bench.errors import CannotRun, UsageError, nearest
+from bench.storage.hashing import hash_json
 from bench.storage.source_code import split_dotted
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         return _of_file(chosen, path)
     files = system_card_files()
     # A model's file is called like the model; its systems are called like the file and one of its modes.
-    for stem in (s for s in files if name_or_path == s or name_or_path.startswith(f"{s}-")):
+    own_name = name_or_path.rpartition("/")[2]
+    for stem in (s for s in files if own_name == s or own_name.startswith(f"{s}-")):
         found = _cards_in(files[stem])
         if name_or_path in found:
             return found[name_or_path]
@@ -137,7 +139,7 @@ def _cards_in(path: Path) -> Mapping[str, SystemCard]:
 def _cards_of(path: Path, _written: int, _size: int) -> Mapping[str, SystemCard]:
     """The cards of a file as it is now: a listing asks for each of a file's systems in turn."""
     file = read_typed(path, SystemFile)
-    if file.name != path.stem:
+    if file.name.rpartition("/")[2] != path.stem:
         raise UsageError(
             f"{path}: name is {file.name!r}, but the file is called {path.name}; make them equal"
         )
@@ -225,6 +227,35 @@ def imported(dotted: str) -> Any:
     except AttributeError:
         public = [n for n in vars(module) if not n.startswith("_")]
         raise UsageError(f"{module_name} has no {name!r}; {nearest(name, public)}") from None
+
+
+def card_hash(card: SystemCard | CorpusCard) -> str:
+    """Hash what a card says: what it leaves at its default is left out, and so is a server's address, which each run sets.
+
+    So a card that a record keeps with every default written out hashes like the file that it was read from.
+    """
+    said = card.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"server"})
+    return hash_json(said)[:16]
+
+
+@functools.cache
+def card_versions(kind: Literal["systems", "corpora"]) -> Mapping[str, frozenset[str]]:
+    """Return, by name, the hash of every card that this suite ever shipped: a record made long ago carries the card of its day.
+
+    The lists lie beside the cards; ``python -m tests.card_versions`` writes them from the repository's history.
+    """
+    if kind == "corpora":
+        path = Path(str(files("tasks").joinpath("card_versions.yaml")))
+    else:
+        (own,) = importlib.metadata.entry_points(group=ENTRY_POINTS, name="builtin")
+        path = _module_folders(own.value)[0] / "card_versions.yaml"
+    return {name: frozenset(hashes) for name, hashes in read_typed(path, CardVersions).cards.items()}
+
+
+class CardVersions(Strict):
+    """What ``card_versions.yaml`` holds: hashes by a card's name."""
+
+    cards: dict[str, tuple[str, ...]]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from bench.cards.probe_names import FRAME_PROBES
-from bench.cards.typed_yaml import Name, Strict, as_text
+from bench.cards.typed_yaml import Strict, SystemName, as_text
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
@@ -19,6 +19,9 @@ class WeightsSpec(Strict):
     """Where pretrained weights come from: a folder of SERBENCH_WEIGHTS, else the hub at a pinned revision."""
 
     local: str
+    """Name of their folder; with ``package``, the folder inside that package ("." for its own)."""
+    package: str | None = None
+    """Installed package (its import name) that ships them; hashed there like anywhere else."""
     hub: str | None = None
     revision: str | None = None
     pickled: bool = False
@@ -138,7 +141,7 @@ class SystemCard(Strict):
     ``params`` are the predictor's or the probe's parameters, and part of its identity.
     """
 
-    name: Name
+    name: SystemName
     title: str = ""
     family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm"]
     track: Track
@@ -149,6 +152,8 @@ class SystemCard(Strict):
     packages: tuple[str, ...] = ()
     """Packages whose arithmetic decides its answers, beside those in every feature's key: their versions are part of its keys."""
     weights: WeightsSpec | None = None
+    """On a card, ``weights: none`` says that there are no pretrained weights (kept as ``weightless``)."""
+    weightless: bool = False
     server: str | None = None
     """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
     serve: ServerSpec | None = None
@@ -170,6 +175,20 @@ class SystemCard(Strict):
         if value is not None:
             split_dotted(value)
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_weights(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("weights") == "none":
+            return {**value, "weights": None, "weightless": True}
+        if isinstance(value, dict) and value.get("weightless") and value.get("weights"):
+            raise ValueError("says that it has no weights, and names some: keep one of the two")
+        return value
+
+    @property
+    def owner(self) -> str:
+        """Whose system it is; blank for one of the suite."""
+        return self.name.partition("/")[0] if "/" in self.name else ""
 
     @model_validator(mode="after")
     def _one_kind(self) -> SystemCard:

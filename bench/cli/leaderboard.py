@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
-from bench.leaderboard import Board, Validation, add_run, retract, validate
+from bench.leaderboard import Added, Board, Validation, add_run, attest, retract, submit, validate
+from bench.leaderboard.attesting import require_name
 from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.studies import check_studies
 from bench.leaderboard.validation import BADGES, BoardRecord
@@ -19,7 +20,18 @@ from bench.scoring.plan_seen import plan_words
 from bench.storage.run_folder import cache_folder
 
 
-def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bool) -> None:
+def add(
+    run: Path,
+    results: Path,
+    name: str | None,
+    *,
+    tables: bool,
+    only: str,
+    owner: str | None,
+    attest_as: str | None,
+    data: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Publish a run.
 
     Args:
@@ -27,9 +39,21 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
         results: folder of published records.
         name: folder among them; None: the run's own name.
         tables: publish the prediction tables, too.
+        only: which records, ``system=…,task=…``; blank for all.
+        owner: put before the names of systems that are not the suite's own.
+        attest_as: who vouches for the labels, where the corpora are at hand; None: nobody.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
         as_json: print JSON instead of tables.
     """
-    added = add_run(run, Board(results), name, tables=tables)
+    if owner is not None:
+        require_name(owner)
+    from bench.cli.running import parse_only  # with all of the engine behind it
+
+    added = add_run(run, Board(results), name, tables=tables, only=parse_only(only), owner=owner or "")
+    attested: tuple[str, ...] = ()
+    if attest_as is not None:
+        made = attest(Board(results), attest_as, [added.publication.name], data)
+        attested = made.records[added.publication.name]
     if as_json:
         print_json(
             {
@@ -37,13 +61,14 @@ def add(run: Path, results: Path, name: str | None, *, tables: bool, as_json: bo
                 "folder": str(added.publication.folder.root),
                 "published": list(added.published),
                 "left_out": added.left_out,
+                "skipped": added.skipped,
+                "attested": list(attested),
                 "outcomes": [vars(o) for o in added.outcomes],
                 "superseded": list(added.superseded),
             }
         )
         return
-    for stem, reason in sorted(added.left_out.items()):
-        print(f"not published: {stem}: {reason}", file=sys.stderr)
+    _print_kept_back(added)
     if added.superseded:
         console().print(
             f"{len(added.superseded)} earlier record(s) kept in {added.publication.folder.superseded}",
@@ -63,6 +88,106 @@ def _print_outcomes(outcomes: Sequence[RecordOutcome]) -> None:
     for c in count_outcomes(outcomes):
         if c.reason:
             console().print(f"  {c.records} {c.state}: {', '.join(c.systems)}: {c.reason}", soft_wrap=True)
+
+
+def _print_kept_back(added: Added) -> None:
+    for stem, reason in sorted(added.skipped.items()):
+        print(f"skipped: {stem}: {reason}", file=sys.stderr)
+    for stem, reason in sorted(added.left_out.items()):
+        print(f"not published: {stem}: {reason}", file=sys.stderr)
+
+
+def vouch(records: tuple[str, ...], results: Path, by: str, data: tuple[Path, ...], *, as_json: bool) -> None:
+    """Count published records again and vouch for those that hold.
+
+    Args:
+        records: ``NAME/RECORD`` or names of publications; all whose corpus is at hand without any.
+        results: folder of published records.
+        by: who vouches.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+    """
+    made = attest(Board(results), by, records, data)
+    if as_json:
+        print_json(
+            {"by": by, "attested": made.records, "files": list(map(str, made.paths)), "left_out": made.left_out}
+        )  # fmt: skip
+        return
+    for place, reason in sorted(made.left_out.items()):
+        print(f"not attested: {place}: {reason}", file=sys.stderr)
+    listed = Board(results).rules.attesters
+    console().print(
+        f"{sum(map(len, made.records.values()))} record(s) attested by {by} in {', '.join(map(str, made.paths))}"
+        + ("" if by in listed else f"; they count once board.yaml lists {by} under attesters"),
+        soft_wrap=True,
+    )
+
+
+def send(
+    run: Path,
+    results: Path,
+    by: str,
+    *,
+    name: str | None,
+    only: str,
+    link: str,
+    data: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Put a run's own records on the board of a checkout and print what is left to do.
+
+    Args:
+        run: folder of a run.
+        results: folder of published records, in the checkout.
+        by: who sends them.
+        name: of the publication; None: the sender's and the matrix's.
+        only: which records, ``system=…,task=…``; blank for all.
+        link: where more is told, https.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of tables.
+    """
+    from bench.cli.running import parse_only
+
+    sent = submit(
+        run,
+        Board(results),
+        by,
+        name=name,
+        only=parse_only(only),
+        link=link,
+        data=data,
+        cache=checked_folder(),
+    )
+    if as_json:
+        print_json(
+            {
+                "publication": sent.added.publication.name,
+                "published": list(sent.added.published),
+                "skipped": sent.added.skipped,
+                "left_out": sent.added.left_out,
+                "records": [r.as_json() for r in sent.records],
+                "attested": list(sent.attested),
+                "steps": list(sent.steps),
+            }
+        )
+        return
+    _print_kept_back(sent.added)
+    out = console()
+    for r in sent.records:
+        stands = (
+            "competes" if r.competes else "stands below the line until somebody the board accepts attests it"
+        )
+        out.print(
+            f"{r.record.system} on {r.record.task} ({r.record.regime}): {r.badge}, {stands}", soft_wrap=True
+        )
+    if sent.attested:
+        out.print(
+            f"you vouch for {len(sent.attested)} record(s): their labels were counted again here",
+            soft_wrap=True,
+        )
+    out.print("What is left to do:")
+    for step in sent.steps:
+        out.print(f"  {step}", soft_wrap=True)
 
 
 def check(results: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
@@ -125,9 +250,13 @@ def _print(found: Validation, studied: int) -> None:
 def remark(record: BoardRecord) -> str:
     """What must stand beside a record."""
     said = {
+        "below the line": not record.competes and not record.retracted,
         "imported": record.imported,
         PRE_REGISTERED: record.registration.shown,
         record.registration.words: record.registration.words,
+        f"attested by {', '.join(record.attested)}": record.attested,
+        f"sent by {record.submitted}": record.submitted,
+        f"code {record.record.facts.code_version}: {record.code}": record.code,
         f"retracted: {record.retracted}": record.retracted,
     }
     return ", ".join(words for words, applies in said.items() if applies)
@@ -193,7 +322,8 @@ def build(results: Path, out: Path, data: tuple[Path, ...], *, as_json: bool) ->
     index = write_board(found, board, out, tests, cache_folder() / "board" / "pages", studied.studies)
     if as_json:
         print_json(
-            {"index": str(index), "records": len(found.standing), "retracted": len(found.records) - len(found.standing),
+            {"index": str(index), "records": len(found.standing), "competing": len(found.competing), "below": len(found.below),
+             "retracted": len(found.records) - len(found.standing),
              "families_tested": tests.tested, "families_remembered": tests.remembered,
              "outcomes": [vars(o) for o in found.outcomes]}
         )  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from bench.cards.contamination import contamination
 from bench.errors import DataError
+from bench.leaderboard.card_identity import name_fault, weights_fault
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.recording import publish_obstacles
 from bench.tasks import split_task_name
-from bench.tasks.names import regime
+from bench.tasks.names import record_stem, regime
 
 Doubled = tuple[tuple[str, object], tuple[str, object]]
 """Something said in two places: what it is called and says here, and there."""
@@ -34,7 +35,7 @@ def _doubled(path: Path, facts: RecordFacts) -> list[Doubled]:
     card, corpus = facts.card, facts.corpus_card
     total = sum(facts.statuses.values())
     names = facts.cluster_names()
-    stem = f"{facts.system}__{facts.task}__{regime(facts.protocol, facts.training)}__{facts.condition}"
+    stem = record_stem(facts.system, facts.task, regime(facts.protocol, facts.training), facts.condition)
     tested = len({c.fold for c in facts.clusters})
     pairs: list[Doubled] = [
         (("the file name", path.stem), ("what its content names", stem)),
@@ -79,10 +80,9 @@ def _offered(facts: RecordFacts) -> list[Doubled]:
 def _require_cards(path: Path, facts: RecordFacts) -> None:
     """What follows from the cards: whether it may be published, and what had been seen of the corpus before."""
     card, corpus = facts.card, facts.corpus_card
-    if card.weights is not None and facts.weights_hash is None and card.weights.revision is None:
-        raise DataError(
-            f"{path}: nothing says which weights {card.name} had: neither a revision on its card nor a hash of their content"
-        )
+    for fault in (name_fault(facts), weights_fault(facts)):
+        if fault:
+            raise DataError(f"{path}: {fault}")
     obstacles = publish_obstacles(corpus, facts.limited, facts.coverage, facts.plan)
     if obstacles or facts.obstacles or not facts.publishable:
         reasons = obstacles or facts.obstacles or ["it says so itself"]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from bench.errors import UsageError
+from bench.leaderboard.attestations import read_attestations
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.superseding import superseded
 from bench.scoring.record_schema import RecordFacts, ScoreRow
@@ -69,6 +70,8 @@ def read_evidence(
 ) -> tuple[Evidence, ...]:
     """Read every record that was published in a folder of results.
 
+    What strangers sent speaks once somebody whom the board accepts has attested it: no claim rests on what nobody checked.
+
     Args:
         root: the folder: publications of the board in it, studies under ``studies/``.
         known: records that were read before, by path.
@@ -82,8 +85,22 @@ def read_evidence(
     """
     found: list[Evidence] = []
     for publication, standing in publications(root):
-        found += _records(publication, publication_name(root, publication), standing, known)
+        own = _records(publication, publication_name(root, publication), standing, known)
+        vouched = _vouched(root, publication) if standing == "board" else None
+        found += [e for e in own if vouched is None or e.path.stem in vouched or e.standing != "board"]
     return tuple(found)
+
+
+def _vouched(root: Path, publication: Publication) -> set[str] | None:
+    """Records of a publication that somebody sent whose labels a person whom the board accepts has checked.
+
+    None where it is the project's own, or the board asks for less: then all of them speak.
+    """
+    rules = Board(root).rules
+    if rules.competing != "labels" or publication.submission() is None:
+        return None
+    attested = read_attestations(publication.folder.root, {p.stem: p for p in publication.record_paths()})
+    return {stem for stem, by in attested.items() if set(by) & set(rules.attesters)}
 
 
 def publications(root: Path) -> list[tuple[Publication, Literal["board", "study"]]]:

@@ -21,6 +21,7 @@ from bench.scoring.outcomes import (
     RecordPlace,
     RunRemains,
     latest_cells,
+    owners,
     place_of,
     run_outcomes,
     texts,
@@ -34,7 +35,7 @@ from bench.storage.bounded_files import bounded_json
 from bench.storage.journal import CellRow, Journal
 from bench.storage.run_folder import RunFolder
 from bench.tasks import match_tasks
-from bench.tasks.names import regime, training_name
+from bench.tasks.names import record_stem, regime, training_name
 
 OUTCOMES_SCHEMA = 1
 GONE = "its record is not in the publication"
@@ -205,8 +206,9 @@ def require_outcomes(publication: Publication, described: Mapping[str, Any], ste
         )
     told = {"blocked": texts(described.get("blocked")), "refused": texts(described.get("refused"))}
     for n in noted:
-        stem = "__".join(n.place)
-        if n.state in told and not {n.system, stem} & set(told[n.state]):
+        stem, bare = record_stem(*n.place), n.system.rpartition("/")[2]
+        names = {n.system, stem, bare, record_stem(bare, n.task, n.protocol, n.condition)}
+        if n.state in told and not names & set(told[n.state]):
             raise DataError(
                 f"{path}: says that {stem} is {n.state}, {publication.folder.matrix.name} beside it does not; publish the run again"
             )
@@ -248,7 +250,9 @@ def published_outcomes(
     for place, n in noted.items():
         if known.get(place) is None or known[place].state not in ("scored", "retracted"):
             known[place] = _as_noted(n, n.planned)
-    for place in list(implied_places(described, known)):
+    owned = owners(records)
+    for system, task, how, condition in list(implied_places(described, known)):
+        place = (owned.get(system, system), task, how, condition)
         known.setdefault(place, RecordOutcome(*place, "not published", UNKNOWN))
     return [replace(known[p], publication=publication.name) for p in sorted(known)]
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import DataError, UsageError
+from bench.leaderboard.attestations import ATTESTER, FOLDER
 from bench.storage.atomic import write_json
 from bench.storage.bounded_files import bounded_json
 from bench.storage.hashing import hash_file
@@ -28,8 +29,21 @@ class BoardRules(Strict):
     title: str = "ser-bench leaderboard"
     address: str = ""
     """Where the repository is, for the links by which others publish; blank leaves them out."""
+    competing: Literal["statistics", "tables", "labels"] = "labels"
+    """What must have been checked of a record that is ranked and tested: its labels, unless somebody wants less. Others stand below the line."""
+    attesters: tuple[Annotated[str, Field(pattern=ATTESTER)], ...] = ()
+    """People whose attestations count: a record that one of them vouches for had its labels checked."""
     plan: AnalysisPlan = AnalysisPlan()
     """Its ``across_tracks`` is not asked for: pairs across tracks are those that the publications' own plans name."""
+
+
+class Submission(BaseModel):
+    """``submitted.json``: who sent a publication, and where more is told of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    by: Annotated[str, Field(pattern=ATTESTER)]
+    link: Annotated[str, Field(max_length=500, pattern=r"^(https://[^\s\"'<>\\]+)?$")] = ""
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,14 @@ class Publication:
             raise DataError(
                 f"{root}: cannot name a publication: small letters, digits and . _ + - only, starting with a letter or digit"
             )
-        for folder in (root, self.folder.records, self.folder.tables):
-            if link := next((p for p in sorted(folder.glob("*")) if p.is_symlink()), None):
+        for folder in (root, self.folder.records, self.folder.tables, root / FOLDER):
+            inside = sorted(folder.iterdir()) if folder.is_dir() else []
+            if link := next((p for p in inside if p.is_symlink()), None):
                 raise DataError(f"{link}: is a link; a publication holds its own files, put the file there")
+            if strange := next(
+                (p for p in inside if not p.is_file() and (folder != root or not p.is_dir())), None
+            ):
+                raise DataError(f"{strange}: expected a file, found another kind of thing; remove it")
 
     def record_paths(self) -> list[Path]:
         """Its records, sorted."""
@@ -106,6 +125,29 @@ class Publication:
                 more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
                 return f"{self.folder.root / sorted(names)[0]}: {what}{more}; publish with: {again}"
         return None
+
+    @property
+    def submission_path(self) -> Path:
+        """``submitted.json``: who sent it."""
+        return self.folder.root / "submitted.json"
+
+    def submission(self) -> Submission | None:
+        """Who sent it; None where nobody says so.
+
+        Raises:
+            DataError: the file is no such note.
+        """
+        path = self.submission_path
+        if not path.exists():
+            return None
+        try:
+            return Submission.model_validate(bounded_json(path, 1 << 16))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{path}: {where}: {first['msg']}; serbench submit writes what belongs here"
+            ) from None
 
     def retractions(self) -> dict[str, str]:
         """Why records were retracted, by file stem.
@@ -147,8 +189,11 @@ class Board:
         path = self.root / "board.yaml"
         return read_typed(path, BoardRules) if path.exists() else BoardRules()
 
-    def publications(self) -> list[Publication]:
+    def publications(self, *, empty: bool = False) -> list[Publication]:
         """Everything published here, by name: sub-folders that hold records.
+
+        Args:
+            empty: a folder in which nothing is published yet is no error.
 
         Raises:
             UsageError: the folder does not exist or holds nothing that was published.
@@ -160,7 +205,7 @@ class Board:
         found = [
             Publication(RunFolder(p)) for p in sorted(self.root.iterdir()) if (p / "records").is_dir() and not p.is_symlink()
         ]  # fmt: skip
-        if not found:
+        if not found and not empty:
             raise UsageError(
                 f"{self.root}: nothing is published here; add a finished run with: serbench leaderboard add RUN"
             )

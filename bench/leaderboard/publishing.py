@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.errors import DataError, UsageError, nearest
+from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
+from bench.leaderboard.newcomers import Newcomers, Taken, choose, owned_facts, stem_of
 from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.superseding import keep_superseded
-from bench.scoring.outcomes import RecordOutcome, place_of
+from bench.scoring.outcomes import RecordOutcome, RecordPlace, place_of
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import read_facts
 from bench.scoring.rescoring import record_paths
@@ -20,35 +25,51 @@ from bench.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Added:
-    """What was published, what could not be (file stems with the reason), and what became of all that was planned."""
+    """What was published, what was not (file stems with the reason), and what became of all that was planned.
+
+    ``left_out`` may not be published, ``skipped`` stands on the board already.
+    """
 
     publication: Publication
     published: tuple[str, ...]
     left_out: dict[str, str]
+    skipped: dict[str, str] = field(default_factory=dict)
     outcomes: tuple[RecordOutcome, ...] = ()
     superseded: tuple[str, ...] = ()
     """Records that were replaced, and are kept as the cell's history."""
 
 
-def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = True) -> Added:
+def add_run(
+    run: Path,
+    board: Board,
+    name: str | None = None,
+    *,
+    tables: bool = True,
+    only: Mapping[str, Sequence[str]] | None = None,
+    owner: str = "",
+    taken: Taken = "refuse",
+) -> Added:
     """Publish a run's records, with their prediction tables beside them, as ``<board>/<name>/``.
 
-    Records that may not be published (synthetic, limited, under the coverage floor) stay behind, and are named with their
-    reason. A publication of the same name is replaced as a whole when it came from the same matrix; its retractions stay, and
-    records that are replaced are kept under ``superseded/``.
+    Records that may not be published (synthetic, limited, under the coverage floor, of a name that is another's) stay behind, and are
+    named with their reason, as are those that stand on the board already. A publication of the same name is replaced as a whole
+    when it came from the same matrix; its retractions stay, and records that are replaced are kept under ``superseded/``.
 
     Args:
         run: folder of a finished run.
         board: where it is published.
         name: of the publication; blank for the matrix's.
         tables: whether prediction tables are published, too.
+        only: patterns by ``system``, ``task``, ``protocol``, ``condition``; the rest of the run is not looked at.
+        owner: put before the names of systems that are not the suite's own.
+        taken: what becomes of a shipped system's record whose place is taken by other answers.
 
     Returns:
         What was published, and what was left out and why.
 
     Raises:
         UsageError: no run, or a name that another matrix has taken.
-        DataError: not one record may be published.
+        DataError: not one record may be published, or a place is taken.
     """
     source = RunFolder(run)
     paths = record_paths(run)
@@ -63,45 +84,89 @@ def add_run(run: Path, board: Board, name: str | None = None, *, tables: bool = 
             f"{target.folder.root}: was published from another matrix; choose another --name, or retract its records first"
         )
     facts = {p: read_facts(p) for p in paths}
-    left_out = {p.stem: "; ".join(f.obstacles) for p, f in facts.items() if not f.publishable}
-    chosen = [p for p in paths if p.stem not in left_out]
-    if not chosen:
-        reasons = sorted(set(left_out.values())) or ["the run holds no record yet"]
-        raise DataError(f"{run}: nothing to publish: {reasons[0]}")
+    if run.resolve() == target.folder.root.resolve():
+        return _sealed_again(source, target, described, facts)
+    found = choose(facts, board, target, only=only, owner=owner, taken=taken)
+    if not found.chosen:
+        reasons = [*found.left_out.values(), *found.skipped.values()] or ["the run holds no record yet"]
+        raise DataError(f"{run}: nothing to publish: {'; '.join(list(dict.fromkeys(reasons))[:4])}")
     retracted = target.retractions() if target.retractions_path.exists() else {}
-    if lost := sorted(set(retracted) - {p.stem for p in chosen}):
+    if lost := sorted(set(retracted) - {stem_of(f) for f in found.chosen.values()}):
         raise UsageError(
             f"{target.folder.root}: {lost[0]} was retracted there and the run no longer has it, so it would vanish; choose another --name"
         )
-    unpublished = {place_of(facts[p]): left_out[p.stem] for p in paths if p.stem in left_out}
-    outcomes = outcomes_to_publish(source, described, list(facts.values()), unpublished)
-    if run.resolve() == target.folder.root.resolve():
-        if left_out:
-            raise DataError(
-                f"{run}: holds a record that may not be published: {min(left_out)}: {left_out[min(left_out)]}"
-            )
+    unpublished = _unpublished(facts, found, owner)
+    named = [owned_facts(f, owner) for f in facts.values()]
+    outcomes = outcomes_to_publish(source, described, named, unpublished)
+    with tempfile.TemporaryDirectory() as staged, clear_os_errors(target.folder.root):
+        fresh = _stage(found.chosen, Path(staged))
+        superseded = keep_superseded(target, fresh) if target.seal_path.is_file() else ()
+        _copy(source, target, fresh, found.chosen.values(), tables=tables)
         write_outcomes(target, described["matrix_hash"], outcomes)
-        target.seal()  # published folders that were made by copying
-        return Added(target, tuple(p.stem for p in chosen), {}, outcomes)
-    superseded = keep_superseded(target, chosen) if target.seal_path.is_file() else ()
-    with clear_os_errors(target.folder.root):
-        _copy(source, target, chosen, facts, tables=tables)
-        write_outcomes(target, described["matrix_hash"], outcomes)
+        _keep_attestations(target)
     target.seal()
-    return Added(target, tuple(p.stem for p in chosen), left_out, outcomes, superseded)
+    published = tuple(p.stem for p in fresh)
+    return Added(target, published, dict(found.left_out), dict(found.skipped), outcomes, superseded)
+
+
+def _unpublished(facts: Mapping[Path, RecordFacts], found: Newcomers, owner: str) -> dict[RecordPlace, str]:
+    """Why records of the run are not published, by what tells them apart."""
+    reasons = {**found.left_out, **found.skipped}
+    return {
+        place_of(owned_facts(own, owner)): reasons.get(path.stem, "left out (--only)")
+        for path, own in facts.items()
+        if path not in found.chosen
+    }
+
+
+def _sealed_again(source: RunFolder, target: Publication, described: Mapping[str, Any], facts: Mapping[Path, RecordFacts]) -> Added:  # fmt: skip
+    """Seal a published folder that was made by copying."""
+    for path, own in facts.items():
+        if not own.publishable:
+            raise DataError(
+                f"{target.folder.root}: holds a record that may not be published: {path.stem}: {'; '.join(own.obstacles)}"
+            )
+    outcomes = outcomes_to_publish(source, described, list(facts.values()), {})
+    write_outcomes(target, described["matrix_hash"], outcomes)
+    target.seal()
+    return Added(target, tuple(p.stem for p in facts), {}, {}, outcomes)
+
+
+def _keep_attestations(target: Publication) -> None:
+    """Keep what people vouched for and published again in the same bytes; the rest of their word is void."""
+    root = target.folder.root
+    kept = kept_attestations(root, {p.stem: p for p in target.record_paths()})
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    for attester, made in kept.items():
+        write_json(attestation_path(root, attester), made)
+
+
+def _stage(chosen: Mapping[Path, RecordFacts], folder: Path) -> list[Path]:
+    """Write records and statistics under the names that they will have."""
+    fresh = []
+    for path, facts in chosen.items():
+        made = folder / f"{stem_of(facts)}.json"
+        shutil.copyfile(path.with_suffix(".parquet"), made.with_suffix(".parquet"))
+        if made.stem == path.stem:
+            shutil.copyfile(path, made)
+        else:
+            write_json(made, facts.as_json())
+        fresh.append(made)
+    return fresh
 
 
 def _copy(
-    source: RunFolder, target: Publication, chosen: list[Path], facts: dict[Path, RecordFacts], *, tables: bool
+    source: RunFolder, target: Publication, fresh: Sequence[Path], facts: Iterable[RecordFacts], *, tables: bool
 ) -> None:  # fmt: skip
     for part in (target.folder.records, target.folder.tables):
         shutil.rmtree(part, ignore_errors=True)
     target.folder.records.mkdir(parents=True)
     cells: dict[str, None] = {}
-    for path in chosen:
+    for path in fresh:
         shutil.copyfile(path, target.folder.records / path.name)
         shutil.copyfile(path.with_suffix(".parquet"), target.folder.records / f"{path.stem}.parquet")
-        cells |= dict.fromkeys(facts[path].tables)
+    for own in facts:
+        cells |= dict.fromkeys(own.tables)
     for path in (source.matrix, source.sidecar, source.plan_log):
         (target.folder.root / path.name).unlink(missing_ok=True)
         if path.is_file():

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, DataError
+from bench.leaderboard.checking import Believed, check_ahead
 from bench.leaderboard.evidence import STUDIES, publication_name, studies
 from bench.leaderboard.plan_evidence import PublishedPlans
 from bench.leaderboard.publication import Publication
 from bench.leaderboard.superseding import superseded_faults
-from bench.leaderboard.validation import Believed, BoardProblem
+from bench.leaderboard.validation import BoardProblem
 from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.records import Record, read_facts
 from bench.storage.bounded_files import bounded_json, require_bounded_parquet
@@ -66,6 +67,8 @@ def check_studies(root: Path, cache: Path | None = None) -> CheckedStudies:
         The studies by name.
     """
     believed = Believed(cache)
+    if cache is not None:
+        check_ahead([(p, None) for study in studies(root) for p in study.record_paths()], cache)
     found: list[Study] = []
     problems: list[BoardProblem] = []
     for publication in studies(root):

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from bench.errors import DataError
+from bench.leaderboard.card_identity import bare_name
+from bench.leaderboard.fold_evidence import require_fold_answers
 from bench.scoring.predictions import PredictionTable, read_table
-from bench.scoring.records import LISTENER, Record
+from bench.scoring.record_schema import RecordFacts
+from bench.scoring.records import Record
 from bench.storage.bounded_files import require_bounded_parquet
 from bench.storage.hashing import hash_file
 
@@ -21,28 +22,16 @@ IDENTITY = (
 """What a table says of itself that must be what its record says."""
 
 
-def require_possible(path: Path, record: Record) -> None:
-    """Raise :class:`DataError` where additive statistics are none: not finite, negative counts, more clips than there are."""
-    for block in (*record.blocks, *record.slices):
-        where = " ".join(filter(None, (*block.key, block.axis, block.group)))
-        if not np.isfinite(block.values).all():
-            raise DataError(f"{path}: its statistics ({where}) hold a value that is no number")
-        if not block.categorical and "n" not in block.sums:
-            raise DataError(f"{path}: its statistics ({where}) do not say how many clips they sum over")
-        counts = block.values if block.categorical else block.values[..., block.sums.index("n")]
-        if (counts < 0).any():
-            raise DataError(f"{path}: its statistics ({where}) hold a negative count")
-        if block.axis != LISTENER and block.clips > record.facts.clips:
-            raise DataError(
-                f"{path}: its statistics ({where}) count {block.clips} clips, the task has {record.facts.clips}"
-            )
+def answers_segments(facts: RecordFacts) -> bool:
+    """Whether a record's tables answer segments of clips, so that counts follow from them only with the corpus."""
+    return "clips" in facts.task.partition("@")[2].split("@")
 
 
 def require_tables(path: Path, record: Record, folder: Path) -> None:
     """Raise :class:`DataError` unless a record's prediction tables are whole, its own, and agree with its statistics.
 
-    Labels are not needed: every clip is answered once per seed, statuses are as often as noted, and each answer is given
-    no more rarely than the confusion counts say.
+    Labels are not needed: every clip is answered once per seed, statuses are as often as noted, and whatever the statistics
+    hold that does not depend on the truth is what each fold answers (:func:`require_fold_answers`).
 
     Args:
         path: the record, for the sentences.
@@ -62,6 +51,9 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
         read = read_table(table)
         for name in IDENTITY:
             own, wanted = read.identity.get(name), getattr(facts, name)
+            # It was answered under the name that the system had where it ran.
+            if name == "system" and own == bare_name(str(wanted)):
+                continue
             if name in read.identity and own != wanted:
                 raise DataError(
                     f"{table}: was made with {name} {own!r}, but {path.name} says {wanted!r}; score the run again"
@@ -72,8 +64,8 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     clips = [sorted(c for t in own for c in t.clip_ids) for own in parts.values()]
     if any(own != clips[0] for own in clips) or len(set(clips[0])) != len(clips[0]):
         raise DataError(f"{path}: its tables do not answer the same clips once for every seed")
-    if "clips" in facts.task.partition("@")[2].split("@"):
-        return  # segments were put together before they were counted
+    if answers_segments(facts):
+        return  # put together before they were counted, and only the corpus says which belong to one clip
     _require_counts(path, record, parts)
 
 
@@ -82,14 +74,4 @@ def _require_counts(path: Path, record: Record, parts: Mapping[int, Sequence[Pre
     statuses = Counter(s for own in parts.values() for t in own for s in t.statuses)
     if dict(statuses) != {k: v for k, v in facts.statuses.items() if v}:
         raise DataError(f"{path}: says its statuses are {facts.statuses}, its tables hold {dict(statuses)}")
-    block = record.block(facts.learnt_view, "wrong", "all", "category")
-    if block is None:
-        return
-    for i, seed in enumerate(facts.seeds):
-        answers = Counter(a for t in parts[seed] for a in t.answers)
-        given = block.values[i].sum(axis=(0, 1))
-        for label, count in zip(block.labels, given, strict=False):
-            if count > answers[label] + 1e-9:
-                raise DataError(
-                    f"{path}: counts {count:g} answers {label!r} for seed {seed}, its tables hold {answers[label]}"
-                )
+    require_fold_answers(path, record, [t for own in parts.values() for t in own])

@@ -8,32 +8,43 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
+from bench.corpora.prepared import PreparedCorpus
 from bench.errors import BenchError, DataError
+from bench.leaderboard.attestations import Vouched, read_attestations
+from bench.leaderboard.card_identity import code_words, known_commits
+from bench.leaderboard.checking import Believed, bounded_facts, check_ahead
 from bench.leaderboard.consistency import require_consistent
-from bench.leaderboard.lazy_records import stored_record
+from bench.leaderboard.neighbours import disagreements
 from bench.leaderboard.outcomes import where_else
 from bench.leaderboard.plan_evidence import PublishedPlans
-from bench.leaderboard.publication import Board, Publication, plan_of
+from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
 from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
 from bench.leaderboard.superseding import superseded_faults
-from bench.leaderboard.table_evidence import require_possible, require_tables
+from bench.leaderboard.table_evidence import answers_segments
 from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import RecordFacts
-from bench.scoring.recording import figures_code
-from bench.scoring.records import Record, read_facts, read_record
-from bench.scoring.rescoring import Checked, from_record, from_tables
-from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
-from bench.storage.hashing import digest, hash_file, hash_json
+from bench.scoring.records import Record
+from bench.scoring.rescoring import from_tables
+from bench.storage.hashing import hash_json
 from bench.tasks.rebuilding import RebuiltTasks, corpora_at_hand
 
-Badge = Literal["statistics", "tables", "labels"]
+Badge = Literal["statistics", "tables", "attested", "labels"]
 BADGES: Mapping[Badge, str] = {
-    "statistics": "every score follows from the additive statistics in the record",
-    "tables": "every score follows from the statistics, and these agree with the prediction tables beside them",
-    "labels": "the statistics were counted again from the prediction tables and the labels of the corpus, and every score follows",
+    "statistics": "every score follows from the additive statistics in the record; nothing here says whether these are true",
+    "tables": "every score follows from the statistics, and these count what the prediction tables beside them answer, fold by fold; nobody who holds the corpus said whether the true labels are the corpus's",
+    "attested": "the same, and somebody this board accepts says that he counted the statistics again from the tables and the labels of the corpus; nobody did so here",
+    "labels": "the statistics were counted again here from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""
+TRUST: Mapping[Badge, int] = {"statistics": 0, "tables": 0, "attested": 1, "labels": 2}
+"""How sure it is that a record's true labels are the corpus's."""
+LEAST: Mapping[str, frozenset[Badge]] = {
+    "statistics": frozenset(BADGES),
+    "tables": frozenset(BADGES) - {"statistics"},
+    "labels": frozenset({"attested", "labels"}),
+}
+"""Badges with which a record competes, by the board's rule."""
 BINDING = ("primary_view", "primary_metric", "margin", "level", "coverage_floor", "population")
 """What a plan must have in common with the board's, or verdicts and intervals would not mean the same."""
 RESOLUTION = ("resamples", "permutations")
@@ -50,6 +61,14 @@ class BoardRecord:
     record: Record
     badge: Badge
     retracted: str = ""
+    attested: tuple[str, ...] = ()
+    """Everybody who vouches for its labels, accepted by the board or not."""
+    competes: bool = True
+    """Whether it is ranked and tested; else it stands below the line."""
+    submitted: str = ""
+    """Who sent it, where he says so."""
+    code: str = ""
+    """What must be said of its code version; blank where its commit is known here."""
     registration: RegistrationCheck = NOT_REGISTERED
 
     @property
@@ -57,16 +76,40 @@ class BoardRecord:
         """Whether the predictions were made elsewhere."""
         return self.record.facts.imported is not None
 
+    @property
+    def place(self) -> str:
+        """Publication and record, as ``retract`` and ``attest`` take them."""
+        return f"{self.publication}/{self.path.stem}"
+
+    @property
+    def trust(self) -> int:
+        """How sure its labels are: 2 checked here, 1 attested by somebody the board accepts, 0 neither."""
+        return TRUST[self.badge]
+
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         facts = self.record.facts
-        fields = ("system", "task", "protocol", "training", "track", "condition", "coverage", "matrix_hash")
+        fields = (
+            "system",
+            "task",
+            "protocol",
+            "training",
+            "track",
+            "condition",
+            "coverage",
+            "matrix_hash",
+            "code_version",
+        )
         return {
             "publication": self.publication,
             "record": self.path.stem,
             **{k: getattr(facts, k) for k in fields},
             "badge": self.badge,
+            "competes": self.competes,
+            "attested": list(self.attested),
             "imported": self.imported,
+            "submitted": self.submitted,
+            "code": self.code,
             "retracted": self.retracted,
             "pre_registered": self.registration.shown,
             "registration": self.registration.words,
@@ -101,39 +144,27 @@ class Validation:
         """Records that count: those that were not retracted."""
         return [r.record for r in self.records if not r.retracted]
 
+    @property
+    def competing(self) -> list[BoardRecord]:
+        """Those that are ranked and tested."""
+        return [r for r in self.records if r.competes and not r.retracted]
 
-class Believed:
-    """Remembers, in a folder of the cache, which record files were found to follow from their statistics."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def record(self, path: Path, facts: RecordFacts) -> Record:
-        """Read a record that says ``facts`` and check it, unless these very bytes were checked by this very code before."""
-        if self._folder is None:
-            return self._checked(path).record
-        mark = self._folder / digest(hash_file(path), hash_file(path.with_suffix(".parquet")), figures_code())
-        if mark.exists():
-            return stored_record(path, facts)
-        checked = self._checked(path)
-        if checked.note:
-            return checked.record
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        return stored_record(path, facts)
-
-    def _checked(self, path: Path) -> Checked:
-        require_possible(path, read_record(path))  # before anything is computed from it
-        return from_record(path)
+    @property
+    def below(self) -> list[BoardRecord]:
+        """Those that count and are neither ranked nor tested, because too little of them was checked."""
+        return [r for r in self.records if not r.competes and not r.retracted]
 
 
-def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = None) -> Validation:
+def validate(
+    board: Board, data: Sequence[Path] = (), *, cache: Path | None = None, labels: bool = True
+) -> Validation:
     """Check everything that is published.
 
     Args:
         board: folder of publications.
         data: folders of prepared corpora (else SERBENCH_DATA): records of these are counted again from their tables.
         cache: folder that holds which files were checked before; None checks all of them anew.
+        labels: look for corpora; without, as a machine sees the board that holds none.
 
     Returns:
         The records that passed, and a problem for each that did not.
@@ -142,43 +173,98 @@ def validate(board: Board, data: Sequence[Path] = (), *, cache: Path | None = No
         UsageError: nothing is published there, or ``board.yaml`` is not valid.
     """
     rules = board.rules
-    believed = Believed(cache)
-    records: list[BoardRecord] = []
-    problems: list[BoardProblem] = []
-    outcomes: list[RecordOutcome] = []
-    corpora = corpora_at_hand(board.root, data)
-    registrations = Registrations(board.root)
+    corpora = corpora_at_hand(board.root, data) if labels else []
+    if cache is not None:
+        check_ahead(
+            [(p, own.folder.tables) for own in board.publications() for p in own.record_paths()], cache
+        )
+    found = _Examined(board, rules, Believed(cache), corpora)
     for publication in board.publications():
         try:
-            publication.require_own_files()
-            described, retracted = _described(publication), publication.retractions()
-            plan_fault(plan_of(described, publication.folder.matrix), rules.plan, publication.folder.matrix)
+            found.examine(publication)
         except BenchError as error:
-            problems.append(BoardProblem(publication.name, "", str(error)))
-            continue
+            found.problems.append(BoardProblem(publication.name, "", str(error)))
+    standing = [r for r in found.records if not r.retracted]
+    problems = [*found.problems, *_crowding(standing)]
+    fallen: set[int] = set()
+    for record, sentence in disagreements(
+        [(r, r.record.facts) for r in standing], lambda r: found.believed.truth(r.path)
+    ):
+        problems.append(BoardProblem(record.publication, record.path.stem, f"{record.path}: {sentence}"))
+        fallen.add(id(record))
+    records = tuple(r for r in found.records if id(r) not in fallen)
+    return Validation(records, tuple(problems), tuple(where_else(found.outcomes)))
+
+
+class _Examined:
+    """Publications as they are examined, one after the other: what passed, and what did not."""
+
+    def __init__(
+        self, board: Board, rules: BoardRules, believed: Believed, corpora: Sequence[PreparedCorpus]
+    ) -> None:
+        self.rules, self.believed = rules, believed
+        self.records: list[BoardRecord] = []
+        self.problems: list[BoardProblem] = []
+        self.outcomes: list[RecordOutcome] = []
+        self._registrations = Registrations(board.root)
+        self._corpora, self._names = corpora, {c.card.name for c in corpora}
+        self._commits = known_commits(board.root.resolve())
+
+    def examine(self, publication: Publication) -> None:
+        """Check a publication and every record in it; raises :class:`BenchError` where the publication itself is none."""
+        publication.require_own_files()
+        described, retracted = _described(publication), publication.retractions()
+        plan_fault(plan_of(described, publication.folder.matrix), self.rules.plan, publication.folder.matrix)
+        submission = publication.submission()
+        paths = publication.record_paths()
+        vouched = read_attestations(publication.folder.root, {p.stem: p for p in paths})
         if fault := publication.broken_seal():
-            problems.append(BoardProblem(publication.name, "", fault))
+            self.problems.append(BoardProblem(publication.name, "", fault))
         plans = PublishedPlans(publication, described)
-        problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
-        problems += [BoardProblem(publication.name, stem, said) for stem, said in superseded_faults(publication, believed.record)]  # fmt: skip
-        tasks = RebuiltTasks(corpora, None)
-        for path in publication.record_paths():
+        self.problems += [BoardProblem(publication.name, "", fault) for fault in plans.faults]
+        earlier = superseded_faults(publication, self.believed.record)
+        self.problems += [BoardProblem(publication.name, stem, said) for stem, said in earlier]
+        tasks = RebuiltTasks(self._corpora, None)
+        for path in paths:
             try:
-                record, badge = _check(
-                    path, publication, described, believed, tasks, {c.card.name for c in corpora}
-                )
+                record, badge = _check(path, publication, described, self.believed, tasks, self._names)
                 plans.require(path, record.facts)
+                attested = vouched.get(path.stem, {})
+                _require_attested(path, record.facts, attested)
             except BenchError as error:
-                problems.append(BoardProblem(publication.name, path.stem, str(error)))
-            else:
-                registered = registrations.of(record.facts, publication.folder.tables)
-                why = retracted.get(path.stem, "")
-                records.append(BoardRecord(publication.name, path, record, badge, why, registered))
-        outcomes += plans.outcomes(
-            [(r.record.facts, r.retracted) for r in records if r.publication == publication.name]
-        )
-    problems += _disagreements(records)
-    return Validation(tuple(records), tuple(problems), tuple(where_else(outcomes)))
+                self.problems.append(BoardProblem(publication.name, path.stem, str(error)))
+                continue
+            if badge in ("statistics", "tables") and set(attested) & set(self.rules.attesters):
+                badge = "attested"
+            self.records.append(
+                BoardRecord(
+                    publication.name,
+                    path,
+                    record,
+                    badge,
+                    retracted.get(path.stem, ""),
+                    tuple(sorted(attested)),
+                    badge in LEAST[self.rules.competing],
+                    "" if submission is None else submission.by,
+                    code_words(record.facts.code_version, self._commits),
+                    self._registrations.of(record.facts, publication.folder.tables),
+                )
+            )
+        own = [r for r in self.records if r.publication == publication.name]
+        self.outcomes += plans.outcomes([(r.record.facts, r.retracted) for r in own])
+
+
+def _require_attested(path: Path, facts: RecordFacts, attested: Mapping[str, Vouched]) -> None:
+    for attester, vouched in attested.items():
+        if (vouched.content_hash, vouched.corpus, vouched.clips) != (
+            facts.content_hash,
+            facts.corpus,
+            facts.clips,
+        ):
+            raise DataError(
+                f"{path}: {attester} vouches for it on other clips or labels of {facts.corpus} than it names; let {attester} run "
+                "serbench leaderboard attest again"
+            )
 
 
 def _described(publication: Publication) -> Mapping[str, Any]:
@@ -229,8 +315,7 @@ def _check(
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
-    bounded_json(path)
-    facts = read_facts(path)
+    facts = bounded_facts(path)
     planned = plan_of(described, publication.folder.matrix)
     if facts.matrix_hash != described["matrix_hash"] or facts.plan != planned:
         raise DataError(
@@ -238,19 +323,14 @@ def _check(
             f"beside it ({described['matrix_hash']}); score the run again and publish it whole"
         )
     require_consistent(path, facts)
-    require_bounded_parquet(path.with_suffix(".parquet"))
-    require_bounded_statistics(
-        path,
-        seeds=len(facts.seeds),
-        blocks=[(len(facts.cluster_names(b.axis)), len(b.labels), len(b.sums or ())) for b in facts.blocks],
-    )
     try:
         record = believed.record(path, facts)
         if not publication.folder.tables.is_dir():
             return record, "statistics"
-        require_tables(path, record, publication.folder.tables)
+        believed.require_tables(path, record, publication.folder.tables)
         if facts.corpus not in corpora:
-            return record, "tables"
+            # Segments are put together with the corpus alone: without it their tables prove less.
+            return record, "statistics" if answers_segments(facts) else "tables"
         return from_tables(path, publication.folder.tables, tasks).record, "labels"
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, BenchError):
@@ -260,18 +340,21 @@ def _check(
         ) from None
 
 
-def _disagreements(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
-    """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task."""
+def _crowding(records: Sequence[BoardRecord]) -> Iterator[BoardProblem]:
+    """Records that cannot stand on one board: the same place taken twice, or other folds or clips of the same task.
+
+    What was checked best stands first, then what nobody sent: the newcomer is the one that is told what to do.
+    """
     places: dict[tuple[str, ...], BoardRecord] = {}
     splits: dict[tuple[str, str], BoardRecord] = {}
-    for r in (r for r in records if not r.retracted):
+    for r in sorted(records, key=lambda r: (-r.trust, bool(r.submitted))):
         facts = r.record.facts
         place = (r.record.system, r.record.task, r.record.regime, facts.condition)
         first = places.setdefault(place, r)
         if first is not r:
             yield BoardProblem(
                 r.publication, r.path.stem,
-                f"{r.path}: {first.path} already has this system on this task; retract one of the two, or give the system another name",
+                f"{r.path}: {first.path} already has this system on this task; publish without it (serbench leaderboard add RUN --only system=…), retract one of the two, or give the system another name",
             )  # fmt: skip
         first = splits.setdefault((r.record.task, facts.protocol), r)
         for name, what in (("content_hash", "clips, labels or speakers"), ("folds_hash", "folds")):

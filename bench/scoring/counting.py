@@ -303,7 +303,7 @@ def count_probabilities(
         calibration, agreement = [], []
         for seed in seeds:
             counted = _counted(seed, rows, places)
-            probabilities = _distributions(seed)
+            probabilities = distributions(seed)
             usable = counted & (truth >= 0)
             sums = np.zeros((n_places, len(CONFIDENCES), len(CALIBRATION_SUMS)))
             if usable.any():
@@ -430,7 +430,7 @@ def _confusions(
     truth = np.array([coded(e) for e in task.emotions])
     counted = (truth >= 0) & _counted(seed, rows, places)
     if outside == "masked":
-        answers = _masked(seed, coded, len(labels))
+        answers = masked_answers(seed, coded, len(labels))
     else:
         answers = np.array([coded(a) for a in seed.answers])
     counts = np.zeros((n_places, len(labels), len(labels) + 1))
@@ -446,8 +446,17 @@ def _counted(seed: PredictionTable, rows: str, places: ClipCodes) -> NDArray[np.
     return inside & np.array([s == "ok" for s in seed.statuses]) if rows == "ok" else inside
 
 
-def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> ClipCodes:
-    """Answer with the class of the view that holds the most probability; −1 where there is none."""
+def masked_answers(table: PredictionTable, coded: Callable[[str | None], int], k: int) -> ClipCodes:
+    """Answer with the class of the view that holds the most probability; −1 where there is none.
+
+    Args:
+        table: answers with probabilities.
+        coded: the place of a label in the view, −1 outside it.
+        k: how many classes the view has.
+
+    Returns:
+        A place per clip, (clips,).
+    """
     assert table.probabilities is not None
     mass = np.zeros((len(table.clip_ids), k))
     for column, label in enumerate(table.labels):
@@ -457,7 +466,7 @@ def _masked(table: PredictionTable, coded: Callable[[str | None], int], k: int) 
     return np.where(answered, np.nan_to_num(mass).argmax(axis=1), -1)
 
 
-def _distributions(seed: PredictionTable) -> Array:
+def distributions(seed: PredictionTable) -> Array:
     """Probabilities (clips, labels), NaN where the answer is not ok."""
     assert seed.probabilities is not None
     ok = np.array([s == "ok" for s in seed.statuses])

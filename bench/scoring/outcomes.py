@@ -107,6 +107,11 @@ def place_of(facts: CountedFacts) -> RecordPlace:
     return facts.system, facts.task, regime(facts.protocol, facts.training), facts.condition
 
 
+def owners(records: Iterable[CountedFacts]) -> dict[str, str]:
+    """What systems were called where they ran, and the names with an owner under which they were published."""
+    return {f.system.rpartition("/")[2]: f.system for f in records if "/" in f.system}
+
+
 def run_outcomes(run: RunRemains) -> tuple[RecordOutcome, ...]:
     """Say of every record that a run planned what became of it.
 
@@ -117,16 +122,22 @@ def run_outcomes(run: RunRemains) -> tuple[RecordOutcome, ...]:
         An outcome per record that was planned, at any time, and per record that is there, sorted.
     """
     scored = {place_of(f): f for f in run.records}
+    # A system that was published under its owner's name was planned, and ran, without it.
+    owned = owners(run.records)
     by_record: dict[RecordPlace, list[CellRow]] = defaultdict(list)
     for row in run.cells:
-        by_record[row.system, row.task, row.protocol, row.condition].append(row)
+        by_record[owned.get(row.system, row.system), row.task, row.protocol, row.condition].append(row)
     known = {row.system for row in run.cells} | {f.system for f in run.records} | {*run.blocked, *run.systems}
 
     def placed(reasons: Mapping[str, str]) -> dict[RecordPlace, str]:
-        return {split_stem(stem, known): reason for stem, reason in reasons.items()}
+        return {place(stem): reason for stem, reason in reasons.items()}
+
+    def place(stem: str) -> RecordPlace:
+        system, *rest = split_stem(stem, known)
+        return owned.get(system, system), *rest  # type: ignore[return-value]  # the other three parts of a place
 
     refused, unfit, dropped = placed(run.refused), placed(run.unscored), placed(run.dropped)
-    planned = {split_stem(s, known) for s in run.planned}
+    planned = {place(s) for s in run.planned}
     found = []
     for key in sorted(planned | set(dropped) | set(scored)):
         if key in scored:
@@ -171,9 +182,11 @@ def split_stem(stem: str, systems: Collection[str]) -> RecordPlace:
 
     >>> split_stem("my__svm__emodb.de__within__clean", {"my__svm"})
     ('my__svm', 'emodb.de', 'within', 'clean')
+    >>> split_stem("alice~svm__emodb.de__within__clean", set())[0]
+    'alice/svm'
     """
     rest, protocol, condition = ["", "", "", *stem.rsplit("__", 2)][-3:]
-    parts = rest.split("__")
+    parts = rest.replace("~", "/").split("__")
     splits = [("__".join(parts[:i]), "__".join(parts[i:])) for i in range(1, len(parts))]
     system, task = next((s for s in splits if s[0] in systems), splits[0] if splits else (rest, ""))
     return system, task, protocol, condition

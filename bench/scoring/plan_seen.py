@@ -28,7 +28,7 @@ def plan_seen(log: PlanLog, system: str, stem: str) -> PlanSeen | None:
         return None
     last = log[-1]
     first = next(e for e in log if follows(e, last))
-    place = stem.removeprefix(system)
+    place = stem.removeprefix(system.replace("/", "~"))
     return PlanSeen(
         plan_hash=last.plan_hash,
         cells=first.cells,

@@ -41,6 +41,8 @@ PLAN_LOGGED_SINCE = 3
 
 Hash = Annotated[str, Field(pattern=f"^{HASH.pattern}$")]
 Word = Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")]
+System = Annotated[str, Field(max_length=200, pattern=r"^([a-z0-9][a-z0-9-]{0,38}/)?[^/\\\x00-\x1f]+$")]
+"""A system's name, with its owner before it where it is not one of the suite."""
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -96,7 +98,7 @@ class ScoreRow(_Part):
     says how the interval was made or why there is none, ``notes`` what its reader should know.
     """
 
-    system: Word
+    system: System
     task: Word
     protocol: Protocol
     training: Text = ""
@@ -303,7 +305,7 @@ class CountedFacts(_Part):
     """Who answered what under which plan, and what was counted: everything that figures are computed from, and what explains them."""
 
     schema_version: Annotated[int, Field(validation_alias="schema", serialization_alias="schema", ge=1, le=SCHEMA_VERSION)]  # fmt: skip
-    system: Word
+    system: System
     task: Word
     protocol: Protocol
     training: Text = ""

@@ -110,9 +110,12 @@ def rescore(
     return [from_tables(p, tables, tasks, by_clip=by_clip) for p in paths]
 
 
-def from_record(path: Path) -> Checked:
-    """Compute a record again from the statistics beside it; raises :class:`DataError` where it says anything else."""
-    record = read_record(path)
+def from_record(path: Path, record: Record | None = None) -> Checked:
+    """Compute a record again from the statistics beside it; raises :class:`DataError` where it says anything else.
+
+    ``record`` is what ``path`` holds, for those who have read it.
+    """
+    record = read_record(path) if record is None else record
     return _checked(path, record, figures(record.facts, record.blocks, record.slices))
 
 

@@ -49,6 +49,24 @@ def training_name(training: str, view: str, train_condition: str) -> str:
     return "-".join(p for p in parts if p and p != "trained-clean")
 
 
+def record_stem(system: str, task: str, how: str, condition: str) -> str:
+    """Name the files of a record; the ``/`` of ``owner/name`` is written ``~``, which no name of a system holds.
+
+    Args:
+        system: its name.
+        task: its id.
+        how: protocol and what was learnt from, in one word (:func:`regime`).
+        condition: what was done to the test audio.
+
+    Returns:
+        The stem of ``.json`` and ``.parquet``.
+
+    >>> record_stem("alice/my-model", "indowave.id", "within", "clean")
+    'alice~my-model__indowave.id__within__clean'
+    """
+    return f"{system.replace('/', '~')}__{task}__{how}__{condition}"
+
+
 def regime(protocol: str, training: str) -> str:
     """Protocol and :func:`training_name` in one word, for file names.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
@@ -32,6 +32,7 @@ from reports.data.comparisons import TestFamily
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.report import Missing, Site, missing_records, write_pages
+from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
 from reports.sections.studies import Histories, study_sections
 
@@ -51,6 +52,8 @@ class PublishedPage:
     downloads: tuple[str, ...]
     missing: tuple[Missing, ...]
     """What the publications planned and does not stand here."""
+    below: tuple[BelowTheLine, ...] = ()
+    """Records that are neither ranked nor tested."""
 
     pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
 
@@ -96,6 +99,7 @@ def write_board(
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
+    below = below_the_line(found.below)
     _add_evidence(site, found, board.root, test, studies)
     if pages_made is None:
         downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
@@ -105,6 +109,7 @@ def write_board(
             site.run.matrix.hash,
             site.versions,
             rules.title,
+            [asdict(row) for row in below],
             site.histories.as_json(),
             [list(told) for _, told in site.claims],
             [s.study.name for s in site.studies],
@@ -117,7 +122,7 @@ def write_board(
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     missing = tuple(missing_records(found.outcomes))
-    page = PublishedPage(rules, found.records, reported_sources(), names, missing)
+    page = PublishedPage(rules, found.records, reported_sources(), names, missing, below)
     site.board = page
     pages = site.pages()
     if site.studies:
@@ -147,13 +152,13 @@ def _add_evidence(
 
 
 def published_run(found: Validation, rules: BoardRules) -> RunData:
-    """All standing records as one run under the board's plan, with every pair across tracks that their plans name."""
-    records = found.standing
+    """All competing records as one run under the board's plan, with every pair across tracks that their plans name."""
+    records = [r.record for r in found.competing]
     pairs = sorted({p for r in records for p in r.facts.plan.across_tracks})
     plan = rules.plan.model_copy(update={"across_tracks": tuple(pairs)})
     systems = tuple(sorted({r.system for r in records})) or ("none",)
     matrix = Matrix(name="leaderboard", description=rules.title, entries=(Entry(systems=systems),), plan=plan)
-    standing = tuple(_under(r, plan) for r in found.records if not r.retracted)
+    standing = tuple(_under(r, plan) for r in found.competing)
     return RunData(
         matrix=matrix,
         limit=None,

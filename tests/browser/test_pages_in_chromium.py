@@ -81,6 +81,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for path in (moved / "records").iterdir():
         if "__transfer-other-languages__" not in path.name:
             path.unlink()
+    (folder / "results/board.yaml").write_text("competing: statistics\n")
     board = Board(folder / "results")
     for publication in board.publications():
         publication.seal()

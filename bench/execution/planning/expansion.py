@@ -15,7 +15,7 @@ from bench.errors import UsageError, nearest
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.planning.systems import System, resolve_system
 from bench.tasks import match_tasks, split_task_name
-from bench.tasks.names import regime, training_name
+from bench.tasks.names import record_stem, regime, training_name
 from bench.tasks.transfer import trainings
 
 
@@ -45,7 +45,7 @@ class MatrixRow:
     def stem(self, condition: str) -> str:
         """File name of the record under a condition."""
         how = regime(self.protocol, self.training_name)
-        return f"{self.system.name}__{self.task}__{how}__{condition}"
+        return record_stem(self.system.name, self.task, how, condition)
 
 
 @dataclass(frozen=True)

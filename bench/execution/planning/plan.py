@@ -12,7 +12,7 @@ from bench.execution.planning.matrix import Matrix
 from bench.execution.planning.systems import System
 from bench.storage.hashing import hash_json
 from bench.tasks import Task
-from bench.tasks.names import regime, training_name
+from bench.tasks.names import record_stem, regime, training_name
 from bench.tasks.training_data import TrainingData, TrainingSource
 
 
@@ -99,7 +99,7 @@ class RecordPlan:
     def stem(self) -> str:
         """File name of the record, without ending."""
         how = regime(self.protocol, self.training_name)
-        return f"{self.system.name}__{self.task.name}__{how}__{self.condition}"
+        return record_stem(self.system.name, self.task.name, how, self.condition)
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,15 @@ def test_an_imported_record_goes_onto_the_board_marked(
     board = Board(tmp_path / "results")
     board.root.mkdir()
     (board.root / "board.yaml").write_text("plan: {resamples: 1000, permutations: 1000}\n")
-    add_run(run, board)
+    left_out = add_run(run, board).left_out["heard-elsewhere__tones.ms__zero-shot__clean"]
+    assert "was imported, so its name needs an owner before it" in left_out
+    add_run(run, board, owner="somebody")
     found = validate(board, [finished_run / "data"])
     assert found.problems == ()
     assert {r.record.system: r.imported for r in found.records} == {
         "chance": False,
         "majority": False,
-        "heard-elsewhere": True,
+        "somebody/heard-elsewhere": True,
     }
     assert {r.badge for r in found.records} == {"labels"}
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.cards.registry import card_versions
 from bench.errors import DataError
 from bench.leaderboard import Board, validate
+from bench.leaderboard.fold_evidence import require_fold_answers
+from bench.scoring.figures import figures
+from bench.scoring.predictions import read_table
 from bench.scoring.recording import figures_code
+from bench.scoring.records import read_record, write_record
 from bench.storage.bounded_files import require_bounded_parquet
-from bench.storage.hashing import hash_json
+from bench.storage.hashing import hash_file, hash_json
+from tests.card_versions import KINDS, hashes_of
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "egemaps-svm__indowave.id__within__clean.json"
@@ -201,3 +210,80 @@ def test_it_is_measured_in_little_memory(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert float(done.stdout) < 200
+
+
+def change_statistics(board: Board, change: Callable[[list[dict[str, Any]]], object]) -> str:
+    """Change the record's statistics, make all that follows from them agree, and return why it is refused."""
+    path = board.root / "quick" / "records" / RECORD
+    statistics = path.with_suffix(".parquet")
+    rows = pq.read_table(statistics).to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(statistics)), statistics)
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["statistics"]["hash"] = hash_file(statistics)
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    record = read_record(path)
+    computed = figures(record.facts, record.blocks, record.slices)
+    write_record(path, record.facts.model_copy(update=vars(computed)), [*record.blocks, *record.slices])
+    return refusal(board, lambda facts: None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "message"),
+    [
+        ({"target": "calibration", "moment": "right"}, 99.0, "hold a right that so many answers cannot have"),
+        ({"target": "calibration", "moment": "sum_brier"}, 1e3, "hold a sum_brier that so many answers"),
+        ({"axis": "gender", "target": "category"}, 40.0, "by gender .* count more than the whole"),
+        (
+            {"target": "category", "rows": "all", "axis": ""},
+            1.5,
+            "count 1.5 clips in one place; clips are counted whole",
+        ),
+    ],
+)
+def test_sums_that_no_answers_have_are_refused(
+    board: Board, wanted: dict[str, str], value: float, message: str
+) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        next(r for r in rows if all(r[k] == v for k, v in wanted.items()))["value"] = value
+
+    assert re.search(message, change_statistics(board, change))
+
+
+def test_confidences_are_those_of_the_tables(tmp_path: Path) -> None:
+    path = ROOT / "results/quick/records" / RECORD
+    record = read_record(path)
+    tables = [read_table(ROOT / f"results/quick/tables/{cell}.parquet") for cell in record.facts.tables]
+    require_fold_answers(path, record, tables)
+    record = replace(record, blocks=[b for b in record.blocks if b.target == "calibration"])
+    surer = [replace(t, probabilities=np.eye(len(t.labels))[np.zeros(len(t.clip_ids), dtype=int)]) for t in tables]  # fmt: skip
+    with pytest.raises(DataError, match="answers of one confidence"):
+        require_fold_answers(path, record, surer)
+    with pytest.raises(DataError, match="though its table gives no probabilities"):
+        require_fold_answers(path, record, [replace(t, probabilities=None) for t in tables])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"licence": "free to all"}, "its corpus card is not the one that this suite ships as 'indowave'"),
+        ({"speakers": 60}, "its corpus card is not the one that this suite ships as 'indowave'"),
+    ],
+)
+def test_a_shipped_corpus_has_a_shipped_card(board: Board, change: dict[str, Any], message: str) -> None:
+    assert message in refusal(board, lambda facts: facts["corpus_card"].update(change))
+
+
+def test_a_shipped_name_with_other_settings_is_another_system(board: Board) -> None:
+    """``serbench run --set`` changes parameters and keeps the name."""
+    found = refusal(board, lambda facts: facts["card"]["params"].update(c=[1.0]))
+    assert "its card is not the one that this suite ships as 'egemaps-svm' (params" in found
+
+
+def test_every_card_that_is_shipped_is_noted() -> None:
+    """``python -m tests.card_versions`` notes it: without, no record of a changed card could be published."""
+    for package, (folder, model) in KINDS.items():
+        known = card_versions("systems" if package == "adapters" else "corpora")
+        for path in sorted((ROOT / folder).glob("*.yaml")):
+            for name, value in hashes_of(path.read_text(encoding="utf-8"), str(path), model).items():
+                assert value in known[name], f"{path}: run python -m tests.card_versions"

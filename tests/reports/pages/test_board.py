@@ -33,6 +33,7 @@ def board(tmp_path: Path, cache: Path) -> Board:
     for path in (root / "quick/records").iterdir():
         if not any(f"__{task}__" in path.name for task in ("indowave.id", "emodb-4class.de")):
             path.unlink()
+    (root / "board.yaml").write_text("competing: statistics\n")
     board = Board(root)
     board.publications()[0].seal()
     return board

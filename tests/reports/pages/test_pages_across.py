@@ -147,6 +147,7 @@ def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path:
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
+    (root / "board.yaml").write_text("competing: statistics\n")
     board = Board(root)
     for publication in board.publications():
         publication.seal()
@@ -192,6 +193,7 @@ def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
+    (root / "board.yaml").write_text("competing: statistics\n")
     board = Board(root)
     for publication in board.publications():
         publication.seal()
@@ -414,6 +416,7 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__emodb-4class.de__transfer" not in path.name:
             path.unlink()
+    (tmp_path / "results/board.yaml").write_text("competing: statistics\n")
     board = Board(tmp_path / "results")
     for publication in board.publications():
         publication.seal()
@@ -442,6 +445,7 @@ def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__indowave.id__within" not in path.name or path.name.startswith("mfcc"):
             path.unlink()
+    (tmp_path / "results/board.yaml").write_text("competing: statistics\n")
     board = Board(tmp_path / "results")
     for publication in board.publications():
         publication.seal()
