@@ -11,7 +11,8 @@ gamma distribution; here to the beta distribution of Clopper and Pearson, whose 
     lower end of the rarer outcome   Beta(α/2; y²/v, y/v − y²/v + 1)
     upper end                        the same with 1 − α/2, after one more outcome of average weight: y + φ w̄, φ v + φ² mean(w²)
 
-(that average: Tiwari, Clegg and Zou). With equal classes, and for WA, this is Clopper and Pearson's interval of n/φ clips. φ is
+(that average: Tiwari, Clegg and Zou). Where one class is rare this spreads its doubt over all; so neither end lies further out than
+the ends of single classes, added as independent errors (Zou and Donner), have it. With equal classes, and for WA, this is Clopper and Pearson's interval of n/φ clips. φ is
 the design effect: the jackknife's variance over the binomial one, but at least 1 + 1/(1 + y²/v), since few outcomes cannot show
 how they crowd: 2 without any, 1.1 from nine on. What it covered: ``results/validity/README.md``.
 
@@ -19,7 +20,8 @@ A metric of another kind (CCC, Brier, …) varies between clusters unless its an
 that a share of at most ε = 1 − (α/2)^(φ/n) of clips is otherwise, φ = 2: the far end lies ε of the range away.
 
 Sources: Clopper and Pearson, Biometrika 26, 1934, 404–413; Fay and Feuer, Statistics in Medicine 16, 1997, 791–801; Tiwari,
-Clegg and Zou, Statistical Methods in Medical Research 15, 2006, 547–569; Korn and Graubard, Survey Methodology 24, 1998,
+Clegg and Zou, Statistical Methods in Medical Research 15, 2006, 547–569; Zou and Donner, Statistics in
+Medicine 27, 2008, 1693–1702; Korn and Graubard, Survey Methodology 24, 1998,
 193–201, for the design effect under a binomial bound.
 """
 
@@ -118,7 +120,34 @@ def _binomial(metric: Metric, table: Array, estimate: float, standard_error: flo
         share + effect * float(weights.mean()),
         effect * spread + effect**2 * float((weights**2).mean()),
     )
-    return Edge(1 - upper, 1 - lower) if few_errors else Edge(lower, upper)
+    together = Edge(1 - upper, 1 - lower) if few_errors else Edge(lower, upper)
+    if len(clips) == 1:
+        return together
+    apart = _class_by_class(clips / effect, hits / effect, estimate, tail)
+    return Edge(max(together.low, apart.low), min(together.high, apart.high))
+
+
+def _class_by_class(clips: Array, hits: Array, estimate: float, tail: float) -> Edge:
+    """Clopper and Pearson's ends of each class, whose distances from its recall add up as independent errors do.
+
+    A class of one clip leaves its own recall open, and nothing of the others'.
+
+    Args:
+        clips: (classes,) clips over the design effect.
+        hits: (classes,) right answers over the design effect.
+        estimate: the score that the ends are set around.
+        tail: probability beyond either end.
+
+    Returns:
+        The ends.
+    """
+    from scipy.special import betaincinv
+
+    wrong, recall = np.maximum(clips - hits, 0.0), hits / clips
+    low = np.where(hits > 0, betaincinv(np.maximum(hits, 1e-9), wrong + 1, tail), 0.0)
+    high = np.where(wrong > 0, betaincinv(hits + 1, np.maximum(wrong, 1e-9), 1 - tail), 1.0)
+    below, above = (float(np.sqrt((x**2).sum())) / len(clips) for x in (recall - low, high - recall))
+    return Edge(max(estimate - below, 0.0), min(estimate + above, 1.0))
 
 
 def _beta_quantile(probability: float, share: float, spread: float) -> float:

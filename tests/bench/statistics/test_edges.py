@@ -64,6 +64,19 @@ def test_an_error_in_a_rare_class_counts_for_what_it_weighs() -> None:
     assert found.low < even.low - 0.05
 
 
+def test_a_class_of_one_clip_leaves_its_own_recall_open_and_no_other() -> None:
+    clips = np.full((10, 3), 10.0)
+    hits = np.full((10, 3), 9.0)
+    hits[::2, :2] -= 1
+    clips[:, 2], hits[:, 2] = 0, 0
+    clips[0, 2] = 1
+    found = interval("ua", table(hits, clips))
+    assert found.estimate == pytest.approx(0.85 * 2 / 3)
+    # The one clip was missed: right always, it would bring a third.
+    assert found.estimate - 0.08 < found.low
+    assert found.estimate + 0.3 < found.high < found.estimate + 1 / 3 + 0.08
+
+
 @pytest.mark.parametrize(("speakers", "clips_per_class"), [(10, 6.0), (10, 1.5), (40, 1.5)])
 @pytest.mark.parametrize("true_ua", [0.97, 0.992, 0.997])
 def test_near_the_edge_intervals_hold_the_truth(
