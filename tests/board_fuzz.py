@@ -127,7 +127,7 @@ def changed_statistics(rng: random.Random, board: Board) -> str:
 
 def changed_tables(rng: random.Random, board: Board) -> str:
     """Change answers, or what the tables say of themselves."""
-    field = rng.choice(("status", "label", "clip_id", "probabilities", "valence", "reply", "identity"))
+    field = rng.choice(("status", "label", "clip", "probabilities", "valence", "reply", "identity"))
 
     def change(rows: list[dict[str, Any]], identity: dict[str, Any]) -> None:
         if field == "identity":

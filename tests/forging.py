@@ -148,17 +148,17 @@ def change_tables(
     """
     folder, path = sent(board).folder.tables, record_path(board)
     facts = json.loads(path.read_text())
-    for cell in facts["tables"]:
-        table = folder / f"{cell}.parquet"
-        arrow = pq.read_table(table)
-        rows, identity = arrow.to_pylist(), json.loads(arrow.schema.metadata[b"serbench"])
-        change(rows, identity)
-        schema = arrow.schema.with_metadata({b"serbench": json.dumps(identity).encode()})
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), table)
-        facts["tables"][cell] = hash_file(table)
+    table = folder / facts["table"]["file"]
+    arrow = pq.read_table(table)
+    rows, identity = arrow.to_pylist(), json.loads(arrow.schema.metadata[b"serbench"])
+    change(rows, identity)
+    schema = arrow.schema.with_metadata({b"serbench": json.dumps(identity).encode()})
+    own = folder / f"{path.stem}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), own)
+    facts["table"] = {"file": own.name, "hash": hash_file(own)}
     if not keep:
-        for table in folder.iterdir():
-            if table.stem not in facts["tables"]:
-                table.unlink()
+        for other in folder.iterdir():
+            if other != own:
+                other.unlink()
     path.write_text(json.dumps(facts))
     sent(board).seal()

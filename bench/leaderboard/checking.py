@@ -114,8 +114,10 @@ class Believed:
 
 def _unchanged(facts: RecordFacts, folder: Path) -> bool:
     """Whether the tables of a record are those that it names."""
-    tables = ((folder / f"{cell}.parquet", table_hash) for cell, table_hash in facts.tables.items())
-    return all(p.is_file() and hash_file(p) == table_hash for p, table_hash in tables)
+    tables = {f"{cell}.parquet": table_hash for cell, table_hash in facts.tables.items()}
+    if facts.table is not None:
+        tables[facts.table.file] = facts.table.hash
+    return all((folder / n).is_file() and hash_file(folder / n) == h for n, h in tables.items())
 
 
 def check_ahead(records: Sequence[tuple[Path, Path | None]], cache: Path) -> None:

@@ -67,7 +67,7 @@ def _doubled(path: Path, facts: RecordFacts) -> list[Doubled]:
 
 def _tables(facts: RecordFacts) -> list[Doubled]:
     """Before schema 4 a table per cell; since then one, and nothing of those with clip ids that the run keeps."""
-    if facts.schema_version < KEYED_SINCE:
+    if facts.schema_version < KEYED_SINCE and facts.table is None:
         return [(("tables", len(facts.tables)), ("folds times seeds", facts.folds * len(facts.seeds)))]
     private = ("tables of the run", bool(facts.tables or facts.inputs_hash))
     return [(private, ("what a record says of them once serbench leaderboard add published it", False))]

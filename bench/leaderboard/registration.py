@@ -21,6 +21,7 @@ from bench.cards.registry import match_systems
 from bench.cards.typed_yaml import Name, Strict
 from bench.errors import DataError
 from bench.scoring.predictions import read_identity
+from bench.scoring.published_tables import published_identities
 from bench.scoring.record_schema import CodeVersion, Hash, RecordFacts
 from bench.storage.atomic import write_json
 from bench.storage.bounded_files import bounded_json
@@ -208,8 +209,13 @@ def _unknown(why: str) -> RegistrationCheck:
 
 def _answered_by(facts: RecordFacts, tables: Path) -> set[str]:
     """Versions of the code that the prediction tables at hand were written by."""
-    paths = (tables / f"{cell}.parquet" for cell in facts.tables)
-    return {str(read_identity(p).get("code_version")) for p in paths if p.is_file()}
+    if facts.table is not None:
+        path = tables / facts.table.file
+        cells = published_identities(path) if path.is_file() else []
+    else:
+        paths = [tables / f"{cell}.parquet" for cell in facts.tables]
+        cells = [read_identity(p) for p in paths if p.is_file()]
+    return {str(cell.get("code_version")) for cell in cells}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -84,7 +84,17 @@ def scrubbed_matrix(path: Path, described: Mapping[str, Any], scrubber: Scrubber
 
 
 def made_publishable(path: Path, facts: RecordFacts, source: RunFolder, data: Sequence[Path]) -> Publishable:
-    """A run's record, ready to be published; one of an earlier schema is scored again for its names."""
+    """A run's record, ready to be published; one of an earlier schema is scored again for its names.
+
+    Args:
+        path: the record.
+        facts: what it says.
+        source: the run.
+        data: folders of prepared corpora, for records of earlier schemas.
+
+    Raises:
+        DataError: the key of the names is missing, or of another copy of the corpus.
+    """
     if facts.schema_version < KEYED_SINCE:
         return rescored(path, source.tables, RebuiltTasks.of_run(source.root, data))
     names = names_of_run(source, f"{facts.corpus}.{facts.language}")
@@ -100,7 +110,17 @@ def made_publishable(path: Path, facts: RecordFacts, source: RunFolder, data: Se
 def write_beside(
     source: RunFolder, staging: RunFolder, described: Mapping[str, Any], scrubber: Scrubber
 ) -> None:
-    """Write what lies beside the records: the matrix, times and hardware, and the log of its plans, which is as it is or not at all."""
+    """Write what lies beside the records: the matrix, times and hardware, and the log of its plans, which is as it is or not at all.
+
+    Args:
+        source: the run.
+        staging: where it goes.
+        described: the run's ``matrix.json``.
+        scrubber: knows what must not leave this machine.
+
+    Raises:
+        DataError: the matrix or the log holds what must not leave this machine.
+    """
     write_json(staging.matrix, scrubbed_matrix(source.matrix, described, scrubber))
     if source.sidecar.is_file():
         write_json(staging.sidecar, scrubber.json(bounded_json(source.sidecar)))

@@ -201,6 +201,20 @@ def published_cells(path: Path, facts: RecordFacts, folder: Path) -> list[CellTa
     return read_published(table)
 
 
+def published_identities(path: Path) -> list[dict[str, Any]]:
+    """Read what each cell of a published record's table says of itself; the rows are not looked at.
+
+    Raises:
+        DataError: not such a table.
+    """
+    try:
+        noted = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY])
+        common = {k: v for k, v in noted.items() if k not in ("labels", "cells")}
+        return [common | dict(cell) for cell in noted["cells"]]
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not the table of a published record ({error})") from None
+
+
 def read_published(path: Path) -> list[CellTable]:
     """Read and check the table of a published record: its cells, variants among them, with published names as clip ids.
 

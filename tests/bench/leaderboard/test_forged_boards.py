@@ -5,6 +5,7 @@ The board holds two honest records that its owner attested, and a stranger's rec
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -14,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from bench.corpora.naming import names_of_run
 from bench.errors import DataError, UsageError
 from bench.leaderboard import Board, attest, validate
 from bench.scoring.comparisons import run_family
 from bench.storage.hashing import hash_file
+from bench.storage.run_folder import RunFolder
 from reports.pages.board import write_board
 from tests.forging import (
     HONEST,
@@ -52,6 +55,11 @@ def board(made: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SERBENCH_CACHE", str(finished_run / "cache"))
     monkeypatch.delenv("SERBENCH_DATA", raising=False)
     shutil.copytree(made, tmp_path / "results")
+    names = names_of_run(RunFolder(made.parent / "run"), "tones.ms")
+    assert names is not None
+    with (finished_run / "data" / "tones" / "metadata.csv").open(encoding="utf-8") as table:
+        truth = {names.clip(row["file_name"]): row["emotion"] for row in csv.DictReader(table)}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
     return Board(tmp_path / "results")
 
 
@@ -177,11 +185,12 @@ def forget_tables(board: Board) -> None:
 
 
 def right_answers(board: Board) -> None:
-    """The tables answer what the clips' names spell, and the statistics follow: without the corpus nobody can tell."""
+    """The tables answer what the labels say, since this forger holds the corpus, and the statistics follow: without it nobody can tell."""
+    truth = json.loads((board.root.parent / "truth.json").read_text())
 
     def answer(rows: Rows, identity: dict[str, Any]) -> None:
         for row in rows:
-            row["label"] = row["clip_id"].split("-")[1]
+            row["label"] = truth[row["clip"]]
             row["probabilities"] = [float(x == row["label"]) for x in identity["labels"]]
 
     change_tables(board, answer)

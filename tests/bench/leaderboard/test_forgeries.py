@@ -22,7 +22,7 @@ from bench.errors import DataError
 from bench.leaderboard import Board, validate
 from bench.leaderboard.fold_evidence import require_fold_answers
 from bench.scoring.figures import figures
-from bench.scoring.predictions import read_table
+from bench.scoring.published_tables import published_cells
 from bench.scoring.recording import figures_code
 from bench.scoring.records import read_record, write_record
 from bench.scoring.rescoring import from_record
@@ -257,7 +257,9 @@ def test_sums_that_no_answers_have_are_refused(
 def test_confidences_are_those_of_the_tables(tmp_path: Path) -> None:
     path = ROOT / "results/quick/records" / RECORD
     record = read_record(path)
-    tables = [read_table(ROOT / f"results/quick/tables/{cell}.parquet") for cell in record.facts.tables]
+    tables = [
+        c.table for c in published_cells(path, record.facts, ROOT / "results/quick/tables") if not c.variant
+    ]
     require_fold_answers(path, record, tables)
     record = replace(record, blocks=[b for b in record.blocks if b.target == "calibration"])
     surer = [replace(t, probabilities=np.eye(len(t.labels))[np.zeros(len(t.clip_ids), dtype=int)]) for t in tables]  # fmt: skip
