@@ -159,10 +159,17 @@ class _Sentence:
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
     def _opens_with_reason(self) -> bool:
-        """Whether the text opens with an emotion word and then gives the reason for it ("Sad, because …")."""
-        if self.number or not self.places or re.search(r"\w", self.text[: self.places[0][0]]):
+        """Whether the text opens with an emotion word and then gives the reason for it or weighs another against it ("Sad, because …")."""
+        if self.number or not self.places:
             return False
-        end = self.places[0][1]
+        start, end = self.places[0]
+        weights = [e for s, e in self._cues("primary") if not re.search(r"\w", self.text[:s])]
+        if re.search(r"\w", self.text[max(weights, default=0) : start]):
+            return False
+        after = self.text[end:].lstrip("\"'* ")
+        traces = any(s >= end for s, _ in self._cues("minor") + self._cues("primary_after"))
+        if after[:1] in (",", "(", ";") and traces:
+            return True  # "Mostly disgust, with a faint trace of anger"
         gap = re.compile(r"[\W_]{0,6}").match(self.text, end)
         return bool(gap and cue_pattern("reasons", self.languages).match(self.text, gap.end()))
 
