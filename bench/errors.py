@@ -64,3 +64,13 @@ def nearest(name: str, known: Iterable[str], *, shown: int = 12) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
     return (f"did you mean {close[0]!r}? " if close else "") + f"Known: {listed or 'none'}"
+
+
+def quoted(value: object) -> str:
+    """A value from a stranger's file as a sentence quotes it: its beginning.
+
+    >>> quoted("a"), len(quoted("a" * 1000))
+    ("'a'", 81)
+    """
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

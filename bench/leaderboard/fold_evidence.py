@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.labels import label_table
-from bench.errors import DataError
+from bench.errors import DataError, quoted
 from bench.leaderboard.own_evidence import CLOSE, name_of
 from bench.protocols import DIMENSIONS, Array
 from bench.scoring.counting import MID_SCALE, distributions, masked_answers
@@ -59,12 +59,12 @@ def require_fold_answers(path: Path, record: Record, tables: Sequence[Prediction
     for table in tables:
         fold, seed = str(table.identity.get("fold")), int(table.identity.get("seed", -1))
         if fold not in own:
-            raise DataError(f"{path}: tests no cluster in fold {fold!r}, which {table.origin} answers")
+            raise DataError(f"{path}: tests no cluster in fold {quoted(fold)}, which {table.origin} answers")
         i, read = record.facts.seeds.index(seed), _Fold.of(table)
         for block in record.blocks:
             for fault in _faults(block, block.values[i][own[fold]], read):
                 raise DataError(
-                    f"{path}: its statistics ({name_of(block)}) count {fault} in fold {fold!r}, seed {seed}"
+                    f"{path}: its statistics ({name_of(block)}) count {fault} in fold {quoted(fold)}, seed {seed}"
                 )
 
 

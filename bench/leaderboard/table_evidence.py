@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.errors import DataError
+from bench.errors import DataError, quoted
 from bench.leaderboard.card_identity import bare_name
 from bench.leaderboard.fold_evidence import require_fold_answers
 from bench.scoring.predictions import PredictionTable, read_table
@@ -52,7 +52,7 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
                 continue
             if name in read.identity and own != wanted:
                 raise DataError(
-                    f"{read.origin}: was made with {name} {shown(own)}, but {path.name} says {wanted!r}; score the run again"
+                    f"{read.origin}: was made with {name} {quoted(own)}, but {path.name} says {wanted!r}; score the run again"
                 )
         parts.setdefault(int(read.identity.get("seed", -1)), []).append(read)
     if sorted(parts) != sorted(facts.seeds):
@@ -63,12 +63,6 @@ def require_tables(path: Path, record: Record, folder: Path) -> None:
     if answers_segments(facts):
         return  # put together before they were counted, and only the corpus says which belong to one clip
     _require_counts(path, record, parts)
-
-
-def shown(value: object) -> str:
-    """A value from a stranger's file as a sentence quotes it: its beginning."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _own_tables(path: Path, facts: RecordFacts, folder: Path) -> Iterator[PredictionTable]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bench.cards.corpus import CorpusCard
 from bench.corpora.naming import CorpusNames
-from bench.errors import DataError
+from bench.errors import DataError, quoted
 from bench.protocols import DIMENSIONS
 from bench.scoring.predictions import METADATA_KEY, PredictionTable, check_table, read_table, variant_path
 from bench.scoring.record_schema import RecordFacts
@@ -296,7 +296,7 @@ def with_clip_ids(
     for cell in cells:
         if strange := [c for c in cell.table.clip_ids if c not in clip_of]:
             raise DataError(
-                f"{cell.table.origin}: answers {strange[0]!r}, which is the published name of no test clip of its task "
+                f"{cell.table.origin}: answers {quoted(strange[0])}, which is the published name of no test clip of its task "
                 f"({len(strange)} such clips)"
             )
         fold = fold_of.get(cell.fold, cell.fold)
