@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Metadata:
     """Length per clip by a column of the table (:data:`LENGTH_COLUMNS`), None where it says nothing."""
     notes: tuple[IdentityNote, ...] = ()
     """Names that were read otherwise than they are written."""
+    carried: frozenset[str] = frozenset()
+    """Our columns that the table has, whether or not it says anything in them."""
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -104,7 +106,27 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         ratings=_ratings(cells("ratings"), card, path),
         seconds=_seconds(rows),
         notes=tuple(notes),
+        carried=frozenset(columns),
     )
+
+
+def why_unknown(what: str, column: str, carried: Collection[str]) -> str:
+    """Say why nothing is known of some clips: no column was carried over, or the one that was tells nothing of them.
+
+    Args:
+        what: what is not known, like ``gender``.
+        column: our column for it.
+        carried: our columns that the table has.
+
+    >>> why_unknown("gender", "gender", {"speaker"})
+    'the card and its manifest carry no gender'
+    >>> why_unknown("gender", "gender", {"speaker", "gender"})
+    "gender is not known for these clips: the manifest has a column 'gender', which tells nothing of any of them"
+    """
+    if column not in carried:
+        return f"the card and its manifest carry no {what}"
+    verb = "are" if what.endswith("s") else "is"
+    return f"{what} {verb} not known for these clips: the manifest has a column {column!r}, which tells nothing of any of them"
 
 
 def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:

@@ -21,6 +21,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.corpora.metadata import why_unknown
 from bench.corpora.naming import Naming
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
@@ -69,7 +70,7 @@ def _genders(task: Task) -> SubgroupAxis:
     names = [g or UNKNOWN for g in task.genders]
     groups = tuple(sorted(set(names), key=lambda g: (g == UNKNOWN, g)))
     if groups == (UNKNOWN,):
-        return SubgroupAxis("gender", absent="the card and its manifest carry no gender")
+        return SubgroupAxis("gender", absent=why_unknown("gender", "gender", task.carried))
     return SubgroupAxis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
 
 
@@ -93,7 +94,7 @@ def _emotions(task: Task) -> SubgroupAxis:
 
 def _speakers(task: Task, names: Naming) -> SubgroupAxis:
     if not any(task.speakers):
-        return SubgroupAxis("speaker", absent="the card and its manifest carry no speakers")
+        return SubgroupAxis("speaker", absent=why_unknown("speakers", "speaker", task.carried))
     if task.speakers == task.clusters:
         return SubgroupAxis("speaker")
     hashed = [names.speaker(s) if s else "" for s in task.speakers]

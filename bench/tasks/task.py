@@ -67,6 +67,8 @@ class Task:
     """Names under the key of the whole corpus in this language; None only in tasks that were put together by hand."""
     left_out: tuple[str, ...] = ()
     """Clip ids that stand in no fold because nobody knows their speaker; part of ``content_hash``."""
+    carried: frozenset[str] = frozenset()
+    """Columns that the corpus's table has: what it lacks is not carried, what it leaves blank is not known."""
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
     offered: tuple[str, ...] = ()

@@ -18,10 +18,12 @@ from bench.errors import CannotSeparate
 from bench.execution.scoring_stage import score_planned
 from bench.protocols import SAMPLE_RATE
 from bench.scoring.record_schema import Gap, SubgroupScore
+from bench.scoring.sentences import sentence_cells
 from bench.scoring.subgroups import axes_of, gap_interval
 from bench.statistics.additive import METRICS, confusion_statistics
 from bench.tasks import Task
 from tests.bench.scoring.test_scoring import record_plan, tables
+from tests.conftest import rewrite as set_columns
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -110,6 +112,26 @@ def test_what_a_corpus_does_not_tell_is_said_rather_than_left_out(tmp_path: Path
     assert axes["gender"] == "the card and its manifest carry no gender"
     assert "too alike in length (0.40 to 0.40 s)" in axes["duration"]
     assert axes["emotion"] == axes["speaker"] == ""
+    task = load_task("tones.ms", data=[folder])
+    absent = sentence_cells(task, np.zeros(len(task), dtype=np.intp), task.names).absent
+    assert absent == "the card and its manifest carry no sentences"
+
+
+@pytest.mark.parametrize("nobody", ["", "unknown", "n/a"])
+def test_a_column_that_tells_nothing_is_another_thing_than_no_column(
+    tmp_path: Path, cache: Path, nobody: str
+) -> None:
+    folder = write_tone_corpus(tmp_path / "tones", labels=LABELS)
+    set_columns(folder, gender=nobody, script=nobody)
+    task = load_task("tones.ms", data=[folder])
+    (gender,) = [a.absent for a in axes_of(task) if a.name == "gender"]
+    assert gender == (
+        "gender is not known for these clips: the manifest has a column 'gender', which tells nothing of any of them"
+    )
+    cells = sentence_cells(task, np.zeros(len(task), dtype=np.intp), task.names)
+    assert cells.absent.startswith(
+        "sentences are not known for these clips: the manifest has a column 'script'"
+    )
 
 
 def test_a_group_that_lacks_a_class_is_scored_and_kept_out_of_the_gap(task: Task) -> None:
