@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,12 @@ Protocol = Literal["within", "transfer", "zero-shot"]
 
 OPEN_LICENCES = ("cc0", "cc-by", "odbl", "pddl", "mit", "apache-2.0")
 """How licences begin that let everybody pass on what they cover."""
+OTHER_AXES = frozenset(
+    {"gender", "duration", "emotion", "speaker", "sentence", "listener", "language", "condition"}
+)
+"""What scores are sliced by without being asked, or by other means: no further column may be called so."""
+MOST_GROUPS = 20
+"""How many groups a further column may sort clips into."""
 
 
 class Split(Strict):
@@ -59,6 +67,8 @@ class CorpusCard(Strict):
     """Lowest and highest value of the raw dimension scale, for all three or by dimension."""
     columns: dict[str, str] = {}
     """Our column → the column of ``metadata.csv`` that holds it, e.g. ``script: sentence_id``."""
+    slices: dict[str, tuple[float, ...]] = {}
+    """Further columns of ``metadata.csv`` to score groups of clips by: edges of bands for numbers, none for a group per value."""
     cluster: Literal["speaker", "session", "dialogue"] = "speaker"
     split: Split = Split()
     licence: str = "unknown"
@@ -135,6 +145,23 @@ class CorpusCard(Strict):
                 raise ValueError(f"{dimension!r} is no dimension; {nearest(dimension, DIMENSIONS)}")
             if not low < high:
                 raise ValueError(f"{dimension}: the scale must run from low to high, found {low} to {high}")
+        return value
+
+    @field_validator("slices")
+    @classmethod
+    def _sound_slices(cls, value: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        for column, edges in value.items():
+            if not re.fullmatch(r"[^\W\d][\w -]{0,59}", column) or column.casefold() in OTHER_AXES:
+                raise ValueError(
+                    f"{column!r} cannot be sliced by: name a further column of metadata.csv, of letters, digits, '_', '-' and spaces, "
+                    f"other than {', '.join(sorted(OTHER_AXES))}"
+                )
+            ascending = all(a < b for a, b in itertools.pairwise(edges))
+            if not ascending or not all(map(math.isfinite, edges)) or len(edges) >= MOST_GROUPS:
+                raise ValueError(
+                    f"{column}: edges of bands must be fewer than {MOST_GROUPS} numbers that rise, like [30, 45, 60]; found "
+                    f"{', '.join(f'{e:g}' for e in edges[:MOST_GROUPS])}"
+                )
         return value
 
     @field_validator("languages", "accents")

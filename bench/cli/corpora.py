@@ -162,7 +162,7 @@ def _facts(report: CorpusReport) -> Iterator[tuple[str, str]]:
     each = f", {spread[0]} to {spread[1]} clips each" if spread else ""
     yield "speakers", f"{report.speakers}{_promise(report.promised_speakers)}{each}"
     yield "languages", _counts(report.languages)
-    yield "genders (clips)", _counts(report.genders) or "unknown"
+    yield "genders (clips)", _counts(report.genders) or _silence(report, "gender")
     counted = (("session", report.sessions), ("dialogue", report.dialogues), ("script", report.scripts))
     yield "structure", ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counted)
     if report.votes is not None:
@@ -170,6 +170,13 @@ def _facts(report: CorpusReport) -> Iterator[tuple[str, str]]:
             "votes",
             f"{report.votes.clips} clips with {report.votes.fewest:g} to {report.votes.most:g} votes",
         )
+    if report.not_carried:
+        yield (
+            "not carried",
+            f"{', '.join(report.not_carried)}: no such columns here, whatever the owner knows",
+        )
+    if report.not_known:
+        yield "not known", f"{', '.join(report.not_known)}: columns that tell nothing of any clip"
     for source in report.sources:
         channels = {1: "mono", 2: "stereo"}.get(source.channels, f"{source.channels} channels")
         yield "files", f"{source.clips} × {source.suffix} {source.rate} Hz {channels}"
@@ -178,6 +185,11 @@ def _facts(report: CorpusReport) -> Iterator[tuple[str, str]]:
         if task.left_out:
             outlook += f" over {task.clips - task.left_out}, {task.left_out} without a speaker left out"
         yield "task", f"{task.name}: {task.clips} clips, {task.speakers} speakers, {outlook}"
+
+
+def _silence(report: CorpusReport, column: str) -> str:
+    """Why a column gives nothing to count."""
+    return "not carried" if column in report.not_carried else "not known"
 
 
 def _promise(promised: int | None) -> str:

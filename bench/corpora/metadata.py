@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.cards.corpus import CorpusCard, check_language
 from bench.cards.labels import label_table
+from bench.corpora.further_groups import further_groups
 from bench.corpora.identities import IdentityNote, blank_nobody, read_names
 from bench.corpora.prepared import COLUMNS, METADATA, PreparedCorpus
 from bench.errors import DataError, UsageError, nearest
@@ -50,6 +51,10 @@ class Metadata:
     """Length per clip by a column of the table (:data:`LENGTH_COLUMNS`), None where it says nothing."""
     notes: tuple[IdentityNote, ...] = ()
     """Names that were read otherwise than they are written."""
+    sliced: tuple[tuple[str, ...], ...] = ()
+    """Per clip its groups by the card's ``slices``, in their order; "" where it tells none."""
+    carried: frozenset[str] = frozenset()
+    """Our columns that the table has, whether or not it says anything in them."""
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -87,6 +92,11 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
     session_scope = speakers if card.split.session_scope == "speaker" else pools
     sessions = _scoped(named("session"), session_scope)
     dialogue_scope = {"corpus": pools, "speaker": speakers, "session": sessions}[card.split.dialogue_scope]
+    further = {c: next((h for h in rows[0] if _folded(h) == _folded(c)), None) for c in card.slices}
+    groups = [
+        further_groups([r[source] for r in rows] if source else [""] * len(rows), card.slices[c])
+        for c, source in further.items()
+    ]
     return Metadata(
         clip_ids=clip_ids,
         speakers=speakers,
@@ -104,7 +114,28 @@ def read_metadata(corpus: PreparedCorpus) -> Metadata:
         ratings=_ratings(cells("ratings"), card, path),
         seconds=_seconds(rows),
         notes=tuple(notes),
+        sliced=tuple(zip(*groups, strict=True)) if groups else ((),) * len(rows),
+        carried=frozenset(columns) | {c for c, source in further.items() if source},
     )
+
+
+def why_unknown(what: str, column: str, carried: Collection[str]) -> str:
+    """Say why nothing is known of some clips: no column was carried over, or the one that was tells nothing of them.
+
+    Args:
+        what: what is not known, like ``gender``.
+        column: our column for it.
+        carried: our columns that the table has.
+
+    >>> why_unknown("gender", "gender", {"speaker"})
+    'the card and its manifest carry no gender'
+    >>> why_unknown("gender", "gender", {"speaker", "gender"})
+    "gender is not known for these clips: the manifest has a column 'gender', which tells nothing of any of them"
+    """
+    if column not in carried:
+        return f"the card and its manifest carry no {what}"
+    verb = "are" if what.endswith("s") else "is"
+    return f"{what} {verb} not known for these clips: the manifest has a column {column!r}, which tells nothing of any of them"
 
 
 def read_rows(path: Path, card: CorpusCard) -> tuple[dict[str, str], list[dict[str, str]]]:

@@ -78,7 +78,7 @@ def truth_of(record: Record) -> Truth:
         "clips, speakers and clusters": _digests([(facts.clips, facts.speakers, facts.cluster, len(facts.clusters))]),
         "names of clusters": _digests([(c.name,) for c in facts.clusters], named=True),
         f"clusters of each fold of {facts.folds_hash}": _digests([(c.name, c.fold) for c in facts.clusters], named=True),
-        "groups of clips": _digests([(a.axis, a.groups, a.absent) for a in facts.axes]) if facts.axes else ("", ""),
+        **{f"groups of clips by {_sorted_by(a.axis, facts)}": _digests([("", a.groups, bool(a.absent))]) for a in facts.axes},
     }  # fmt: skip
     rated: dict[str, Array] = {}
     for block in (*record.blocks, *record.slices):
@@ -111,7 +111,13 @@ def _truth_name(block: Counts, facts: RecordFacts) -> str:
             what += ", where there are votes"
     if block.labels and block.target == "category":
         what += f" of {', '.join(block.labels)}"
-    return what + (f" by {block.axis} {block.group}" if block.axis else "")
+    return what + (f" by {_sorted_by(block.axis, facts)} {block.group}" if block.axis else "")
+
+
+def _sorted_by(axis: str, facts: RecordFacts) -> str:
+    """An axis, of a further column with its edges: cards that draw other bands contradict nobody."""
+    edges = facts.corpus_card.slices.get(axis, ())
+    return axis + (f" at {', '.join(f'{e:.12g}' for e in edges)}" if edges else "")
 
 
 def _digests(rows: Sequence[tuple[Any, ...]], *, named: bool = False) -> tuple[str, str]:

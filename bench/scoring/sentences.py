@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.corpora.metadata import why_unknown
 from bench.corpora.naming import Naming
 from bench.errors import DataError
 from bench.protocols import Array
@@ -53,7 +54,7 @@ def sentence_cells(task: Task, cluster_of: NDArray[np.intp], names: Naming) -> S
     """
     blank = sum(not s for s in task.scripts)
     if blank == len(task.scripts):
-        return SentenceCells(absent="the corpus does not say which sentence a clip speaks")
+        return SentenceCells(absent=why_unknown("sentences", "script", task.carried))
     if blank:
         return SentenceCells(absent=f"{blank} of {len(task)} clips name no sentence")
     named = {s: names.sentence(s) for s in set(task.scripts)}

@@ -21,6 +21,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.corpus import MOST_GROUPS
+from bench.corpora.further_groups import bands
+from bench.corpora.metadata import why_unknown
 from bench.corpora.naming import Naming
 from bench.errors import CannotSeparate
 from bench.protocols import SAMPLE_RATE, Array
@@ -37,7 +40,7 @@ AXES = ("gender", "duration", "emotion", "speaker")
 DURATIONS = ("short", "middle", "long")
 """Terciles of the task's clip lengths."""
 UNKNOWN = "unknown"
-"""The group of clips whose gender the corpus leaves blank; it is scored, and takes no part in the gap."""
+"""The group of clips whose gender, or what else the card slices by, the corpus leaves blank; it is scored, and takes no part in the gap."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,29 @@ class SubgroupAxis:
 
 def axes_of(task: Task, names: Naming | None = None) -> list[SubgroupAxis]:
     """Sort a task's clips along every axis it has; ``names`` says how speakers are named, None: as they are now."""
-    return [_genders(task), _durations(task), _emotions(task), _speakers(task, names or task.names)]
+    known = [_genders(task), _durations(task), _emotions(task), _speakers(task, names or task.names)]
+    return [*known, *(_further(task, k) for k in range(len(task.card.slices)))]
+
+
+def _further(task: Task, place: int) -> SubgroupAxis:
+    """Groups by one of the columns that the card names under ``slices``: bands in their order, else values in alphabetical order."""
+    column, edges = list(task.card.slices.items())[place]
+    names = [groups[place] or UNKNOWN for groups in task.sliced]
+    order = [*(bands(edges) or sorted(set(names) - {UNKNOWN})), UNKNOWN]
+    groups = tuple(g for g in order if g in set(names))
+    if groups in ((), (UNKNOWN,)):
+        return SubgroupAxis(column, absent=why_unknown(column, column, task.carried))
+    if len(groups) > MOST_GROUPS:
+        why = f"{column} has {len(groups)} values, more than {MOST_GROUPS} groups; give edges of bands on the card"
+        return SubgroupAxis(column, absent=why)
+    return SubgroupAxis(column, groups, np.array([groups.index(g) for g in names], dtype=np.intp))
 
 
 def _genders(task: Task) -> SubgroupAxis:
     names = [g or UNKNOWN for g in task.genders]
     groups = tuple(sorted(set(names), key=lambda g: (g == UNKNOWN, g)))
     if groups == (UNKNOWN,):
-        return SubgroupAxis("gender", absent="the card and its manifest carry no gender")
+        return SubgroupAxis("gender", absent=why_unknown("gender", "gender", task.carried))
     return SubgroupAxis("gender", groups, np.array([groups.index(g) for g in names], dtype=np.intp))
 
 
@@ -93,7 +111,7 @@ def _emotions(task: Task) -> SubgroupAxis:
 
 def _speakers(task: Task, names: Naming) -> SubgroupAxis:
     if not any(task.speakers):
-        return SubgroupAxis("speaker", absent="the card and its manifest carry no speakers")
+        return SubgroupAxis("speaker", absent=why_unknown("speakers", "speaker", task.carried))
     if task.speakers == task.clusters:
         return SubgroupAxis("speaker")
     hashed = [names.speaker(s) if s else "" for s in task.speakers]

@@ -168,6 +168,8 @@ def build_task(
         badges=badges,
         leaks=split.leaks,
         left_out=nameless,
+        sliced=pick(metadata.sliced),
+        carried=metadata.carried,
         limited=limit is not None,
         audio_names=None if forecast else table.names[language],
     )

@@ -18,7 +18,7 @@ from bench.corpora.decoded import CorpusTable, decode_missing, open_table
 from bench.corpora.draft_card import draft_card
 from bench.corpora.duplicates import Duplicate, shared_with_others
 from bench.corpora.metadata import Metadata, number_of, read_rows
-from bench.corpora.prepared import METADATA, PreparedCorpus, card_of, open_corpus
+from bench.corpora.prepared import COLUMNS, METADATA, PreparedCorpus, card_of, open_corpus
 from bench.corpora.soundness import (
     ClipFinding,
     ClipSound,
@@ -127,6 +127,10 @@ class CorpusReport:
     unlabelled: int
     dimensions: tuple[DimensionRange, ...]
     votes: Votes | None
+    not_carried: tuple[str, ...]
+    """Our columns that the table lacks: whether their owner knows more is not said."""
+    not_known: tuple[str, ...]
+    """Our columns that the table has and leaves blank for every clip."""
     sources: tuple[SourceFormat, ...]
     lengths: tuple[Lengths, ...]
     length_label_share: float | None
@@ -203,6 +207,8 @@ def describe_corpus(
         unlabelled=sum(e is None for e in metadata.emotions),
         dimensions=_dimensions(raw, metadata.dimensions, card),
         votes=_votes(metadata),
+        not_carried=tuple(c for c in COLUMNS if c not in metadata.carried),
+        not_known=_blank_columns(metadata),
         sources=_sources(formats),
         lengths=_lengths(audible_seconds),
         length_label_share=share,
@@ -243,6 +249,24 @@ def _raw_cells(corpus: PreparedCorpus) -> dict[str, list[str]]:
     return {
         c: [(row[columns[c]] or "").strip() if c in columns else "" for row in rows] for c in columns_read
     }
+
+
+def _blank_columns(metadata: Metadata) -> tuple[str, ...]:
+    """Columns that are there and tell nothing of any clip; labels and languages have lines of their own."""
+    columns: dict[str, Sequence[object]] = {
+        "speaker": metadata.speakers,
+        **{d: np.isfinite(x).tolist() for d, x in zip(DIMENSIONS, metadata.dimensions.T, strict=True)},
+        "transcript": metadata.transcripts,
+        "gender": metadata.genders,
+        "soft_votes": metadata.votes,
+        "session": metadata.sessions,
+        "dialogue": metadata.dialogues,
+        "script": metadata.scripts,
+        "parent": metadata.parents,
+        "split": metadata.splits,
+        "ratings": metadata.ratings,
+    }
+    return tuple(c for c, values in columns.items() if c in metadata.carried and not any(values))
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -105,6 +105,7 @@ def clips_of_segments(task: Task) -> Task:
         votes=tuple(_votes([task.votes[i] for i in rows]) for rows in groups),
         ratings=(None,) * len(groups),
         parents=tuple(names),
+        sliced=tuple(zip(*map(common, zip(*task.sliced, strict=True)), strict=True)) or ((),) * len(groups),
     )
 
 

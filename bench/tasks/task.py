@@ -67,6 +67,10 @@ class Task:
     """Names under the key of the whole corpus in this language; None only in tasks that were put together by hand."""
     left_out: tuple[str, ...] = ()
     """Clip ids that stand in no fold because nobody knows their speaker; part of ``content_hash``."""
+    sliced: tuple[tuple[str, ...], ...] = ()
+    """Per clip its groups by the card's ``slices``, in their order; "" where unknown."""
+    carried: frozenset[str] = frozenset()
+    """Columns that the corpus's table has: what it lacks is not carried, what it leaves blank is not known."""
     view: View = "native"
     """Finest label space that answers are given and scored in; ``seven`` or ``four`` in transfer."""
     offered: tuple[str, ...] = ()
@@ -160,6 +164,6 @@ class Task:
 
 ROW_COLUMNS = (
     "emotions", "speakers", "clusters", "genders", "transcripts", "decoded", "languages", "sessions", "dialogues",
-    "scripts", "splits", "votes", "ratings", "parents",
+    "scripts", "splits", "votes", "ratings", "parents", "sliced",
 )  # fmt: skip
 """Fields of a task that hold one entry per clip, beside ``dimensions``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.audio.conditions import CLEAN
 from bench.cards.labels import VIEWS
@@ -33,6 +33,8 @@ class Transferred:
     guess: float | None
     """What a guess over the labels on offer scores, where the column has no one value."""
     above_guess: bool | None
+    as_above: bool = False
+    """Whether both rules learnt from the same corpora here, so that the row above holds the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _matrix(
         # Where no two corpora share a language, the two rules are one, and so are their scores.
         rows[BOTH_RULES] = rows.pop(RULES[OTHER_LANGUAGES])
         del rows[RULES[OTHER_POOLS]]
+    same = {t for t, learnt in _learnt_by_task(languages).items() if _learnt_by_task(pools).get(t) == learnt}
     ordered = sorted(rows, key=lambda t: (t != OWN, t in (*RULES.values(), BOTH_RULES), t == NOWHERE, t))
     return LanguageMatrix(
         own[0],
@@ -121,7 +124,12 @@ def _matrix(
             Learnt(
                 t,
                 tuple(
-                    _cell(rows[t][task], subject, told=task in one_guess) if task in rows[t] else None
+                    replace(
+                        _cell(rows[t][task], subject, told=task in one_guess),
+                        as_above=t == RULES[OTHER_LANGUAGES] and task in same,
+                    )
+                    if task in rows[t]
+                    else None
                     for task in tasks
                 ),
             )

@@ -79,7 +79,7 @@ def slice_tables(records: Sequence[Record], subject: Subject) -> tuple[list[Slic
         if name == "emotion":
             continue
         if axis.absent:
-            absent.append(f"{TITLES.get(name, name)}: {_NOT_CARRIED.sub(_CARRIES, axis.absent)}")
+            absent.append(f"{TITLES.get(name, name.capitalize())}: {_NOT_CARRIED.sub(_CARRIES, axis.absent)}")
             continue
         if (table := _table(records, subject, axis)) is not None:
             tables.append(table)
@@ -104,7 +104,7 @@ def _table(records: Sequence[Record], subject: Subject, axis: AxisDescription) -
         )
         for r, slices, gaps in own
     )
-    return SliceTable(name, TITLES.get(name, name), subject, scale, groups, rows, _notes(own))
+    return SliceTable(name, TITLES.get(name, name.capitalize()), subject, scale, groups, rows, _notes(own))
 
 
 def _of(subject: Subject, axis: str, rows: Sequence[Row]) -> list[Row]:

@@ -118,7 +118,7 @@ class _Survey:
 
 def _survey(table: Path) -> _Survey:
     rows, seeds, clips = 0, set[int](), set[str]()
-    for row in read_rows(table):
+    for row in read_rows(table, own=None):
         rows += 1
         seeds.add(row.seed)
         if len(seeds) > MOST_SEEDS:
@@ -191,7 +191,7 @@ def _tables(origin: Path, task: Task, plan: RecordPlan) -> list[tuple[Cell, Pred
     fold_of = {task.clip_ids[i]: f for f, fold in enumerate(task.folds) for i in fold.test.tolist()}
     offered = set(task.offered_labels)
     placed: dict[tuple[int, int], dict[str, ImportedRow]] = {(c.seed, c.fold): {} for c in plan.cells}
-    for row in read_rows(origin):
+    for row in read_rows(origin, task.card.classes):
         if row.clip_id not in fold_of:
             raise DataError(f"{row.place}: {row.clip_id[:120]!r} is no test clip of {task.name}")
         fold = fold_of[row.clip_id]

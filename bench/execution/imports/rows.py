@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.cards.labels import label_table
+from bench.cards.labels import fold_name, label_table
 from bench.corpora.metadata import plain_path
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS, STATUSES
@@ -31,7 +31,7 @@ ENDINGS = (".csv", ".jsonl", ".ndjson", ".parquet")
 
 @dataclass(frozen=True)
 class ImportedRow:
-    """One answer, with canonical label names; ``place`` says where it stood, for messages.
+    """One answer, its labels by canonical name or the corpus's own class; ``place`` says where it stood, for messages.
 
     ``probabilities`` by label, None where none were given; ``dimensions`` in 0..1 with NaN for no answer.
     """
@@ -47,11 +47,16 @@ class ImportedRow:
     fold: str | None
 
 
-def read_rows(path: Path) -> Iterator[ImportedRow]:
+def read_rows(path: Path, own: Sequence[str] | None = ()) -> Iterator[ImportedRow]:
     """Yield the rows of a table, bounded in memory whatever the file says of itself.
 
     Columns: ``clip_id`` (or ``file_name``), ``label``, and where there are any ``status``, ``probabilities`` (an object of label
     → share, as JSON text in CSV) or ``p_<label>``, ``valence``, ``arousal``, ``dominance`` (0..1), ``reply``, ``seed``, ``fold``.
+
+    Args:
+        path: the table.
+        own: class names that the corpus's card declares beside the label table's; None while the corpus is not known yet: names
+            are then taken as they are written.
 
     Raises:
         UsageError: no file, or a format that is not read.
@@ -65,7 +70,7 @@ def read_rows(path: Path) -> Iterator[ImportedRow]:
     for count, (place, cells) in enumerate(readers.get(path.suffix.lower(), _json_lines)(path)):
         if count >= MOST_ROWS:
             raise DataError(f"{path}: more than {MOST_ROWS:,} rows; import one task at a time")
-        yield _row(f"{path}, {place}", cells)
+        yield _row(f"{path}, {place}", cells, own)
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -143,30 +148,30 @@ def _json(place: str, text: str | bytes) -> Any:
         raise DataError(f"{place}: not JSON ({str(error)[:120]})") from None
 
 
-def _row(place: str, cells: Mapping[str, Any]) -> ImportedRow:
-    own = dict(cells)
-    if "file_name" in own:
-        own.setdefault("clip_id", own.pop("file_name"))
-    shares = {k.removeprefix(SHARE): own.pop(k) for k in list(own) if str(k).startswith(SHARE)}
-    if strange := sorted(str(k) for k in own if k not in COLUMNS):
+def _row(place: str, given: Mapping[str, Any], own: Sequence[str] | None) -> ImportedRow:
+    cells = dict(given)
+    if "file_name" in cells:
+        cells.setdefault("clip_id", cells.pop("file_name"))
+    columns = {k.removeprefix(SHARE): cells.pop(k) for k in list(cells) if str(k).startswith(SHARE)}
+    if strange := sorted(str(k) for k in cells if k not in COLUMNS):
         raise DataError(
             f"{place}: unknown column {strange[0][:60]!r}; {nearest(strange[0][:60], [*COLUMNS, 'p_happy'])}"
         )
-    clip, reply, fold = (_text(place, name, own.get(name)) for name in ("clip_id", "reply", "fold"))
+    clip, reply, fold = (_text(place, name, cells.get(name)) for name in ("clip_id", "reply", "fold"))
     if not clip:
         raise DataError(f"{place}: names no clip (column clip_id)")
-    dimensions = tuple(_share(place, d, own[d]) if d in own else math.nan for d in DIMENSIONS)
-    label = _label(place, _text(place, "label", own.get("label")))
+    dimensions = tuple(_share(place, d, cells[d]) if d in cells else math.nan for d in DIMENSIONS)
+    label = _label(place, _text(place, "label", cells.get("label")), own)
     answered = label is not None or not all(map(math.isnan, dimensions))
-    status = _text(place, "status", own.get("status")) or ("ok" if answered else "failed")
+    status = _text(place, "status", cells.get("status")) or ("ok" if answered else "failed")
     if status not in STATUSES:
         raise DataError(f"{place}: status {status[:60]!r}; {nearest(status[:60], STATUSES)}")
     if status == "ok" and not answered:
         raise DataError(
             f"{place}: status ok, and neither a label nor a dimension; say unparsed, refused or failed"
         )
-    given = own.get("probabilities", shares or None)
-    if given and not answered and "status" not in own:
+    shares = cells.get("probabilities", columns or None)
+    if shares and not answered and "status" not in cells:
         raise DataError(
             f"{place}: has probabilities and no label; write the label it answers, or say in status why it answers none"
         )
@@ -175,10 +180,10 @@ def _row(place: str, cells: Mapping[str, Any]) -> ImportedRow:
         clip_id=plain_path(clip),
         label=label,
         status=status,
-        probabilities=_probabilities(place, given),
+        probabilities=_probabilities(place, shares, own),
         dimensions=(dimensions[0], dimensions[1], dimensions[2]),
         reply=reply,
-        seed=_seed(place, own.get("seed", 0)),
+        seed=_seed(place, cells.get("seed", 0)),
         fold=fold,
     )
 
@@ -198,13 +203,18 @@ def _text(place: str, name: str, value: Any) -> str | None:
     return text
 
 
-def _label(place: str, raw: str | None) -> str | None:
+def _label(place: str, raw: str | None, own: Sequence[str] | None) -> str | None:
     if raw is None or not raw.strip():
         return None
-    known = label_table().canonical(raw)
+    if own is None:
+        return raw
+    folded = fold_name(raw)
+    known = label_table().canonical(raw) or next((x for x in own if fold_name(x) == folded), None)
     if known is None:
+        beside = " and which is no class of this corpus's own" if own else ""
         raise DataError(
-            f"{place}: {raw[:60]!r} is no emotion the label table knows; leave the label blank and say status unparsed, or {label_table().near(raw[:60])}"
+            f"{place}: {raw[:60]!r} is no emotion the label table knows{beside}; leave the label blank and say status unparsed, or "
+            f"{label_table().near(raw[:60], own)}"
         )
     return known
 
@@ -235,7 +245,7 @@ def _seed(place: str, value: Any) -> int:
     return int(number)
 
 
-def _probabilities(place: str, given: Any) -> dict[str, float] | None:
+def _probabilities(place: str, given: Any, own: Sequence[str] | None) -> dict[str, float] | None:
     if isinstance(given, str):
         given = _json(f"{place}: probabilities", given)
     if isinstance(given, list) and all(isinstance(p, tuple) and len(p) == 2 for p in given):
@@ -248,7 +258,7 @@ def _probabilities(place: str, given: Any) -> dict[str, float] | None:
         )
     found: dict[str, float] = {}
     for raw, value in given.items():
-        name = _label(place, str(raw))
+        name = _label(place, str(raw), own)
         if name is None or name in found:
             raise DataError(f"{place}: probabilities name {str(raw)[:60]!r} twice, or nothing")
         found[name] = _share(place, f"the probability of {name}", 0.0 if value is None else value)

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from bench.audio.decoding import decode, pcm_hash
 from bench.cards.corpus import CorpusCard, Split
 from bench.cards.typed_yaml import read_typed
+from bench.cli.app import app
 from bench.corpora.confounds import between_share
 from bench.corpora.decoded import open_table
 from bench.corpora.draft_card import draft_card, usual_scale, write_draft
@@ -23,7 +25,7 @@ from bench.corpora.prepared import PreparedCorpus, open_corpus
 from bench.corpora.verification import Verification, verify_corpus
 from bench.errors import UsageError
 from bench.tasks.corpus_report import CorpusReport, describe_corpus
-from tests.conftest import write_tone_corpus
+from tests.conftest import rewrite, write_tone_corpus
 
 
 def written(folder: Path, rows: list[dict[str, str]], card: str | None = None) -> Path:
@@ -301,3 +303,15 @@ def test_the_shared_corpora_are_what_their_source_pages_say(
         }
     if name == "indowave":
         assert any("clip length tells part of the label" in w for w in report.warnings)
+
+
+def test_what_the_table_lacks_is_told_from_what_it_leaves_blank(tone_corpus: Path, cache: Path) -> None:
+    rewrite(tone_corpus, gender="unknown", soft_votes="", transcript="None")
+    report = describe(tone_corpus, cache)
+    assert report.not_known == ("gender", "soft_votes")
+    assert {"valence", "ratings", "session", "script"} <= set(report.not_carried)
+    assert not {"gender", "soft_votes", "speaker", "emotion", "transcript"} & set(report.not_carried)
+    said = " ".join(CliRunner().invoke(app, ["corpus", "describe", str(tone_corpus)]).output.split())
+    assert "genders (clips) not known" in said
+    assert "not known gender, soft_votes: columns that tell nothing of any clip" in said
+    assert "ratings: no such columns here, whatever the owner knows" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,54 @@ def test_the_command_prints_the_score(run: Path, finished_run: Path, card: Path,
     assert said["scores"][0]["system"] == "heard-elsewhere"
     done = CliRunner().invoke(app, ["score", str(run), "--json"])
     assert "heard-elsewhere" in done.output
+
+
+@pytest.fixture
+def own_classes(finished_run: Path, tmp_path: Path) -> Path:
+    """The corpus with two classes that no label table has."""
+    data = tmp_path / "own"
+    shutil.copytree(finished_run / "data", data)
+    (data / "tones/card.yaml").write_text(
+        "name: tones\nlanguages: [ms]\nscale: [1, 5]\nclasses: [drawling, clipped-short]\n"
+        "labels: {happy: drawling, sad: clipped-short, angry: angry}\n"
+    )
+    return data
+
+
+OWN = {"happy": "Drawling", "sad": "clipped_short", "angry": "Anger"}
+
+
+def own_rows(finished_run: Path) -> list[dict[str, Any]]:
+    return [{"clip_id": c["file_name"], "label": OWN[c["emotion"]]} for c in clips(finished_run)]
+
+
+def test_classes_that_only_the_corpus_has_are_answers_like_any_other(
+    run: Path, finished_run: Path, own_classes: Path, card: Path, tmp_path: Path
+) -> None:
+    rows = own_rows(finished_run)
+    shares = [{**r, **{f"p_{x}": 0.8 if r["label"] == x else 0.1 for x in OWN.values()}} for r in rows]
+    nested = [
+        {**r, "probabilities": {x: 0.8 if r["label"] == x else 0.1 for x in OWN.values()}} for r in rows
+    ]
+    for path, said in (("said.csv", shares), ("said.jsonl", nested)):
+        made = import_table(run, write(tmp_path / path, said), card, data=[own_classes])
+        scores = {s.metric: s.estimate for s in made.record.scores if s.view == "native"}
+        assert scores["ua"] == 1.0
+        assert scores["brier"] == pytest.approx(0.2**2 + 2 * 0.1**2)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("drawlin", r"line 6: 'drawlin' .*no class of this corpus's own; .*did you mean 'drawling'"),
+        ("gladd", r"line 6: 'gladd' .*did you mean 'glad' \(our 'happy'\)"),
+        ("happy", r"line 6: 'happy' was not on offer in tones.ms \(angry, clipped-short, drawling\)"),
+    ],
+)
+def test_a_label_that_is_neither_canonical_nor_the_corpus_own_is_met_with_a_near_name(
+    run: Path, finished_run: Path, own_classes: Path, card: Path, tmp_path: Path, label: str, said: str
+) -> None:
+    rows = own_rows(finished_run)
+    rows[4]["label"] = label
+    with pytest.raises(DataError, match=said):
+        import_table(run, write(tmp_path / "said.csv", rows), card, data=[own_classes])

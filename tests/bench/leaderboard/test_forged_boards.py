@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 from bench.corpora.naming import names_of_run
 from bench.errors import DataError, UsageError
 from bench.leaderboard import Board, attest, validate
+from bench.leaderboard.neighbours import Truth, truth_of
 from bench.scoring.comparisons import run_family
+from bench.scoring.record_schema import AxisDescription
+from bench.scoring.records import read_record
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import RunFolder
 from reports.pages.board import write_board
@@ -402,3 +406,29 @@ def test_a_corpus_of_one_class_is_shown_without_dividing_by_nothing(board: Board
     assert found.problems == ()
     assert any(level.ua == 1 for level in found.competing[0].record.facts.reference_levels)
     assert write_board(found, board, tmp_path / "site", run_family).exists()
+
+
+def test_other_words_for_what_is_not_known_and_other_bands_contradict_nobody(finished_run: Path) -> None:
+    record = read_record(finished_run / "run/records/majority__tones.ms__within__clean.json")
+
+    def told(**axes: Any) -> Truth:
+        facts = record.facts
+        card = facts.corpus_card.model_copy(update={"slices": axes.pop("slices", {})})
+        known = tuple(a for a in facts.axes if a.axis not in axes)
+        own = tuple(
+            AxisDescription(axis=n, edges_seconds=(), groups=g, absent=a) for n, (g, a) in axes.items()
+        )
+        changed = facts.model_copy(update={"corpus_card": card, "axes": (*known, *own)})
+        return truth_of(replace(record, facts=changed))
+
+    usual = told(gender=((), "the corpus names no gender"))
+    assert not usual.difference(told(gender=((), "gender is not known for these clips")))
+    assert usual.difference(told(gender=(("female",), ""))) == "groups of clips by gender"
+    young = {"age": (("under 30",), "")}
+    assert not usual.difference(told(**young, slices={"age": (30.0,)}))
+    assert not told(**young, slices={"age": (30.0,)}).difference(
+        told(age=(("under 40",), ""), slices={"age": (40.0,)})
+    )
+    assert told(**young, slices={"age": (30.0,)}).difference(
+        told(age=(("30 and over",), ""), slices={"age": (30.0,)})
+    ) == ("groups of clips by age at 30")

@@ -100,7 +100,7 @@ def test_a_plan_that_asks_for_speakers_has_no_wider_interval(task: Task, tmp_pat
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("", "does not say which sentence"),
+        ("", "the manifest has a column 'script', which tells nothing"),
         ("one", "all clips speak one sentence"),
         (lambda row: row["file_name"], "too few to tell sentences from speakers"),
         (lambda row: "" if row["speaker"] == "00" else "x", "name no sentence"),

@@ -14,14 +14,18 @@ from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from bench import load_task
-from bench.errors import CannotSeparate
+from bench.cards.corpus import CorpusCard
+from bench.cards.typed_yaml import parse_typed
+from bench.errors import CannotSeparate, UsageError
 from bench.execution.scoring_stage import score_planned
 from bench.protocols import SAMPLE_RATE
 from bench.scoring.record_schema import Gap, SubgroupScore
-from bench.scoring.subgroups import axes_of, gap_interval
+from bench.scoring.sentences import sentence_cells
+from bench.scoring.subgroups import UNKNOWN, axes_of, gap_interval
 from bench.statistics.additive import METRICS, confusion_statistics
 from bench.tasks import Task
 from tests.bench.scoring.test_scoring import record_plan, tables
+from tests.conftest import rewrite as set_columns
 from tests.conftest import write_tone_corpus
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -110,6 +114,26 @@ def test_what_a_corpus_does_not_tell_is_said_rather_than_left_out(tmp_path: Path
     assert axes["gender"] == "the card and its manifest carry no gender"
     assert "too alike in length (0.40 to 0.40 s)" in axes["duration"]
     assert axes["emotion"] == axes["speaker"] == ""
+    task = load_task("tones.ms", data=[folder])
+    absent = sentence_cells(task, np.zeros(len(task), dtype=np.intp), task.names).absent
+    assert absent == "the card and its manifest carry no sentences"
+
+
+@pytest.mark.parametrize("nobody", ["", "unknown", "n/a"])
+def test_a_column_that_tells_nothing_is_another_thing_than_no_column(
+    tmp_path: Path, cache: Path, nobody: str
+) -> None:
+    folder = write_tone_corpus(tmp_path / "tones", labels=LABELS)
+    set_columns(folder, gender=nobody, script=nobody)
+    task = load_task("tones.ms", data=[folder])
+    (gender,) = [a.absent for a in axes_of(task) if a.name == "gender"]
+    assert gender == (
+        "gender is not known for these clips: the manifest has a column 'gender', which tells nothing of any of them"
+    )
+    cells = sentence_cells(task, np.zeros(len(task), dtype=np.intp), task.names)
+    assert cells.absent.startswith(
+        "sentences are not known for these clips: the manifest has a column 'script'"
+    )
 
 
 def test_a_group_that_lacks_a_class_is_scored_and_kept_out_of_the_gap(task: Task) -> None:
@@ -221,3 +245,58 @@ def test_speakers_of_a_corpus_clustered_by_session_are_sliced_too(tmp_path: Path
     assert len(facts.speaker_names) == 8
     assert not any(s in str(facts.speaker_names) for s in task.speakers)
     assert any(b.axis == "speaker" for b in blocks)
+
+
+SLICED = "name: tones\nlanguages: [ms]\nslices: {age: [30, 45], race: [], dialect: []}\n"
+
+
+def test_a_card_slices_by_further_columns(tmp_path: Path, cache: Path) -> None:
+    folder = write_tone_corpus(tmp_path / "tones", speakers=9, labels=LABELS)
+    ages = ("29.9", "30", "44", "45", "61", "unknown", "old", "18", "33,5")
+    race = ("b", "a", "a", "b", "n/a", "a", "b", "b", "a")
+    set_columns(folder, Age=lambda r: ages[int(r["speaker"])], race=lambda r: race[int(r["speaker"])])
+    (folder / "card.yaml").write_text(SLICED)
+    task = load_task("tones.ms", data=[folder])
+    axes = {a.name: a for a in axes_of(task)}
+    assert axes["age"].groups == ("under 30", "30 to under 45", "45 and over", UNKNOWN)
+    assert axes["race"].groups == ("a", "b", UNKNOWN)
+    assert axes["dialect"].absent == "the card and its manifest carry no dialect"
+    record, matrix = record_plan(task)
+    answers = noisy(task)
+    facts, blocks = score_planned(record, tables(task, record, answers), matrix, {})
+    truth, predicted = np.array(task.emotions), np.array(answers)
+    band_of = {"/".join(("tones", f"0{i}")): b for i, b in enumerate((0, 1, 1, 2, 2, 3, 3, 0, 1))}
+    places = np.array([band_of[s] for s in task.speakers])
+    for k, group in enumerate(axes["age"].groups):
+        row = find(facts.slices, axis="age", group=group, view="native", metric="ua")
+        assert row.clips == (places == k).sum()
+        assert row.estimate == pytest.approx(
+            balanced_accuracy_score(truth[places == k], predicted[places == k]), abs=1e-12
+        )
+    assert (find(facts.gaps, axis="age", view="native", metric="ua").groups) == 3
+    assert {b.group for b in blocks if b.axis == "race"} == {"a", "b", UNKNOWN}
+    assert [x.groups for x in (task, task.tested) for x in axes_of(x) if x.name == "race"] == [
+        ("a", "b", UNKNOWN)
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("slices", "said"),
+    [
+        ("{speaker: []}", "'speaker' cannot be sliced by"),
+        ("{a/b: []}", "'a/b' cannot be sliced by"),
+        ("{age: [30, 30]}", r"age: edges of bands must be .* that rise, like \[30, 45, 60\]; found 30, 30"),
+        ("{age: [.nan]}", "age: edges of bands must be"),
+    ],
+)
+def test_a_card_that_cannot_slice_is_refused(slices: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_typed(f"name: c\nslices: {slices}\n", "c", CorpusCard)
+
+
+def test_a_column_of_too_many_values_makes_no_groups(tmp_path: Path, cache: Path) -> None:
+    folder = write_tone_corpus(tmp_path / "tones", labels=LABELS)
+    set_columns(folder, town=lambda r: r["file_name"])
+    (folder / "card.yaml").write_text("name: tones\nlanguages: [ms]\nslices: {town: []}\n")
+    (town,) = [a for a in axes_of(load_task("tones.ms", data=[folder])) if a.name == "town"]
+    assert town.absent == "town has 48 values, more than 20 groups; give edges of bands on the card"

@@ -261,6 +261,30 @@ def test_two_rules_that_learn_from_the_same_corpora_are_one_row() -> None:
     assert {r.title for r in found.systems[0].rows} == set(RULES.values())
 
 
+def test_where_two_rules_meet_on_one_task_its_numbers_stand_once() -> None:
+    """A corpus in two languages makes the rules differ on one task and agree on another."""
+    records = published("quick", "whisper-tiny.en-superb__*__within__clean")
+    by_task = {r.task: r for r in records}
+    first, second = by_task["indowave.id"], by_task["emodb-4class.de"]
+    both, other = ("nemo-subset.pl",), ("nemo-subset.pl", "pair.id")
+    moved = [
+        transferred(first, "other-languages", both),
+        transferred(first, "other-pools", both),
+        transferred(second, "other-languages", both),
+        transferred(second, "other-pools", other),
+    ]
+    (found,) = cross_lingual(compare_systems(moved))
+    told = {
+        row.title: {task: c.as_above for (task, *_), c in zip(found.tasks, row.cells, strict=True) if c}
+        for row in found.systems[0].rows
+    }
+    assert told == {
+        RULES["other-pools"]: {"indowave.id": False, "emodb-4class.de": False},
+        RULES["other-languages"]: {"indowave.id": True, "emodb-4class.de": False},
+    }
+    assert list(told) == [RULES["other-pools"], RULES["other-languages"]]
+
+
 @pytest.fixture(scope="module")
 def paged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("across")
