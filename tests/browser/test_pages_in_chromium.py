@@ -70,14 +70,18 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A published board with degraded audio and a hostile reason, and the catalogue with a hostile card."""
     folder = tmp_path_factory.mktemp("others")
     for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, folder / "results" / name, ignore=shutil.ignore_patterns("tables"))
+        shutil.copytree(
+            RESULTS / name, folder / "results" / name, ignore=shutil.ignore_patterns("tables", "attested")
+        )
         for path in (folder / "results" / name / "records").iterdir():
             if not re.search(
                 r"(egemaps-linear|egemaps-svm|whisper-tiny.en-superb)__indowave.id__within", path.name
             ):
                 path.unlink()
     moved = folder / "results" / "moved"
-    shutil.copytree(RESULTS / "studies" / "proposed", moved, ignore=shutil.ignore_patterns("tables"))
+    shutil.copytree(
+        RESULTS / "studies" / "proposed", moved, ignore=shutil.ignore_patterns("tables", "attested")
+    )
     for path in (moved / "records").iterdir():
         if "__transfer-other-languages__" not in path.name:
             path.unlink()

@@ -38,7 +38,7 @@ SPLIT = {"kind": "speaker", "count": 2, "fold": "official", "first": "x", "sides
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     folder = tmp_path / "results" / "quick"
-    shutil.copytree(ROOT / "results/quick", folder, ignore=shutil.ignore_patterns("tables"))
+    shutil.copytree(ROOT / "results/quick", folder, ignore=shutil.ignore_patterns("tables", "attested"))
     for path in (folder / "records").iterdir():
         if path.stem != RECORD.removesuffix(".json"):
             path.unlink()

@@ -143,7 +143,7 @@ def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path:
     """A visitor of a robustness run sees clean audio, then conditions from mild to severe; fits and confusions once each."""
     root = tmp_path / "results"
     for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables"))
+        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables", "attested"))
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
@@ -189,7 +189,7 @@ def transferred(record: Record, training: str, sources: tuple[str, ...]) -> Reco
 def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     root = tmp_path / "results"
     for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables"))
+        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables", "attested"))
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
@@ -435,7 +435,9 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
     """Trained on the other languages with three seeds, the probe reached 30 to 64 % on German."""
     name = "proposed"
     shutil.copytree(
-        RESULTS / "studies" / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables")
+        RESULTS / "studies" / name,
+        tmp_path / "results" / name,
+        ignore=shutil.ignore_patterns("tables", "attested"),
     )
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__emodb-4class.de__transfer" not in path.name:
@@ -465,7 +467,9 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
 
 def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
     name = "quick"
-    shutil.copytree(RESULTS / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables"))
+    shutil.copytree(
+        RESULTS / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables", "attested")
+    )
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__indowave.id__within" not in path.name or path.name.startswith("mfcc"):
             path.unlink()
