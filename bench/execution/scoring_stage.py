@@ -65,7 +65,10 @@ def score_plan(
         keep_names(folder, record.task)
         if _is_current(path, inputs_hash):
             continue
-        changed = inputs.changed(group_of[record.cells[0].key], record.condition)
+        group = group_of.get(
+            record.cells[0].key
+        )  # none where its system cannot run now, though its cells are finished
+        changed = inputs.changed(group, record.condition) if group is not None else None
         error = _score_and_write(record, rows, plan.matrix, folder, inputs_hash, seen=seen, changed=changed)
         if error is not None:
             cause = str(error) if isinstance(error, BenchError) else _unexpected(error, path.stem, folder)

@@ -62,7 +62,7 @@ def shared_line(subject: Subject, records: Sequence[Record]) -> GuessLine | None
 def height_above(estimate: float, line: GuessLine | None) -> float:
     """How far a score stands above a line on the way to a perfect one, 0..1; where guessing is always right, nothing is shown.
 
-    >>> height_above(0.6, GuessLine(0.2, "")), height_above(1.0, GuessLine(1.0, "")), height_above(0.3, None)
+    >>> round(height_above(0.6, GuessLine(0.2, "")), 9), height_above(1.0, GuessLine(1.0, "")), height_above(0.3, None)
     (0.5, 0.0, 0.3)
     """
     floor = line.value if line is not None else 0.0

@@ -42,6 +42,9 @@ def planted(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SERVICE_PASSWORD", SECRETS["password"])
     monkeypatch.setenv("ANYTHING", SECRETS["variable"])
     monkeypatch.setattr("socket.gethostname", lambda: SECRETS["host"])
+    # The secrets stand on the cards of shipped systems here, which a board would refuse for that before anything is written.
+    for room in ("newcomers", "consistency"):
+        monkeypatch.setattr(f"bench.leaderboard.{room}.name_fault", lambda facts: "")
     for path in (run / "records").glob("*.json"):
         facts = json.loads(path.read_text().replace(".dirty", ""))
         facts["notes"] = {"fold 0 seed 0": {"log": [EVERYTHING], "HF_TOKEN": "x", EVERYTHING: 1}}

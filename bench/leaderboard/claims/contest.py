@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.cards.analysis_plan import AnalysisPlan
-from bench.leaderboard.claims.rules import ClaimRules, Question
+from bench.leaderboard.claims.rules import ClaimQuestion, ClaimRules
 from bench.leaderboard.evidence import Cell, Evidence
 from bench.leaderboard.history import same_clips
 from bench.leaderboard.validation import BINDING
@@ -43,7 +43,7 @@ def standing_version(versions: Iterable[Evidence]) -> Evidence | None:
     return min(able, key=lambda e: (e.standing != "board", -len(e.facts.seeds), e.publication), default=None)
 
 
-def speaks_to(e: Evidence, question: Question) -> bool:
+def speaks_to(e: Evidence, question: ClaimQuestion) -> bool:
     """Whether a record may speak to a question: its setting, or no training at all; nothing generated, nothing unpublishable."""
     facts = e.facts
     if facts.synthetic or facts.limited or not facts.publishable or facts.condition != question.condition:
@@ -57,7 +57,7 @@ def speaks_to(e: Evidence, question: Question) -> bool:
 
 
 def rival_groups(
-    question: Question, own: Evidence, cells: Sequence[Sequence[Evidence]]
+    question: ClaimQuestion, own: Evidence, cells: Sequence[Sequence[Evidence]]
 ) -> dict[str, list[Sequence[Evidence]]]:
     """Cells of rivals by track.
 
@@ -85,7 +85,7 @@ def rival_groups(
     return {t: [kept for c in others if (kept := [e for e in c if e.facts.track == t])] for t in tracks}
 
 
-def score_asked(question: Question, own: Evidence, plan: AnalysisPlan) -> tuple[str, str, str]:
+def score_asked(question: ClaimQuestion, own: Evidence, plan: AnalysisPlan) -> tuple[str, str, str]:
     """What a question compares in.
 
     Args:

@@ -19,7 +19,7 @@ from bench.leaderboard.claims.contest import (
     standing_version,
     unpaired,
 )
-from bench.leaderboard.claims.rules import ClaimRules, Question, read_rules
+from bench.leaderboard.claims.rules import ClaimQuestion, ClaimRules, read_rules
 from bench.leaderboard.evidence import Cell, Evidence, by_cell, read_evidence
 from bench.leaderboard.history import EXACT, VersionPair, VersionSpread, version_spread
 from bench.leaderboard.lazy_records import stored_record
@@ -59,7 +59,7 @@ class Claim:
     """
 
     id: str
-    question: Question
+    question: ClaimQuestion
     task: str
     pool: str
     track: str
@@ -195,7 +195,11 @@ def _require_untouched(e: Evidence) -> None:
 
 
 def _answers(
-    question: Question, rules: ClaimRules, evidence: Sequence[Evidence], plan: AnalysisPlan, test: RunFamily
+    question: ClaimQuestion,
+    rules: ClaimRules,
+    evidence: Sequence[Evidence],
+    plan: AnalysisPlan,
+    test: RunFamily,
 ) -> list[Claim]:
     cells = by_cell([e for e in evidence if speaks_to(e, question)])
     claims = []
@@ -219,7 +223,7 @@ def _answers(
 
 def _claim(
     name: str,
-    question: Question,
+    question: ClaimQuestion,
     track: str,
     own: Evidence,
     versions: Sequence[Evidence],

@@ -20,7 +20,7 @@ RIVAL_WORDS: dict[Rivals, str] = {
 }
 
 
-class Question(Strict):
+class ClaimQuestion(Strict):
     """How the proposed systems stand to the strongest of some rivals, task by task."""
 
     id: Name
@@ -129,7 +129,7 @@ class ClaimRules(Strict):
 
     proposed: Annotated[tuple[str, ...], Field(min_length=1)]
     """Patterns of the names of the systems that the project proposes."""
-    questions: Annotated[tuple[Question, ...], Field(min_length=1)]
+    questions: Annotated[tuple[ClaimQuestion, ...], Field(min_length=1)]
     pages: tuple[str, ...] = ("README.md", "docs/*.md")
     """Markdown files, relative to the folder that holds the results."""
     spoken: SpokenNames = SpokenNames()

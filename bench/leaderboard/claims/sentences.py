@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Contestant
-from bench.leaderboard.claims.rules import RIVAL_WORDS, Question
+from bench.leaderboard.claims.rules import RIVAL_WORDS, ClaimQuestion
 
 NOTHING = "No published record speaks to this question."
 MOST_NAMED = 3
@@ -66,7 +66,7 @@ def _scope(claim: Claim) -> str:
     return _scope_words(claim.question, claim.track)
 
 
-def _scope_words(question: Question, track: str) -> str:
+def _scope_words(question: ClaimQuestion, track: str) -> str:
     setting = (
         ""
         if question.protocol == "within"

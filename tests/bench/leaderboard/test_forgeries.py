@@ -143,7 +143,9 @@ def test_numbers_on_cards_are_numbers_of_something(board: Board, card: str, chan
 
 @pytest.mark.parametrize("ua", [0.01, 0.9])
 def test_a_forged_chance_line_is_refused(board: Board, ua: float) -> None:
-    assert f"chance of native is {ua} (ua)" in refusal(board, lambda facts: facts["chance"][0].update(ua=ua))
+    said = refusal(board, lambda facts: facts["reference_levels"][0].update(ua=ua))
+    assert "the level of uniform guessing in view native" in said
+    assert str(ua) in said
 
 
 def test_a_score_that_stands_twice_is_refused(board: Board) -> None:

@@ -26,11 +26,12 @@ def results(tmp_path: Path, cache: Path) -> Path:
     root = tmp_path / "results"
     for name, systems in KEPT.items():
         folder = root / name
-        shutil.copytree(PUBLISHED / name, folder, ignore=shutil.ignore_patterns("tables"))
+        shutil.copytree(PUBLISHED / name, folder, ignore=shutil.ignore_patterns("tables", "attested"))
         for path in (folder / "records").iterdir():
             if not any(path.name.startswith(f"{s}__{TASK}__within") for s in systems):
                 path.unlink()
     shutil.copyfile(PUBLISHED / "claims.yaml", root / "claims.yaml")
+    (root / "board.yaml").write_text("competing: statistics\n")
     Board(root).publications()[0].seal()
     return root
 
