@@ -29,6 +29,15 @@ def _first_folder(variable: str) -> Path:
     pytest.skip(reason)
 
 
+def require_folder(folder: Path) -> Path:
+    """Return a folder beside the real corpora; without it, skip, or fail where real data were promised."""
+    if not folder.is_dir():
+        if os.environ.get("SERBENCH_REQUIRE_REAL"):
+            pytest.fail(f"{folder} is not here, and SERBENCH_REQUIRE_REAL asks for it")
+        pytest.skip(f"{folder} is not here")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_corpora() -> Path:
     """The folder that holds the prepared real corpora."""
@@ -44,10 +53,7 @@ def real_weights() -> Path:
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
     """Small inputs like those of public bug reports, which lie beside the real corpora."""
-    folder = _first_folder("SERBENCH_DATA").parent / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not here")
-    return folder
+    return require_folder(_first_folder("SERBENCH_DATA").parent / "cases")
 
 
 @pytest.fixture

@@ -402,7 +402,7 @@ def test_blocked_refused_and_failed_keep_their_reasons_without_this_machines_fol
     (run / "plan_log.json").unlink()
     with sqlite3.connect(run / "journal.sqlite") as journal:
         journal.execute(
-            "UPDATE cells SET state='failed', error='no /tmp/secret/file here' WHERE system='chance'"
+            "UPDATE cells SET state='failed', error='no /nowhere/secret/file here' WHERE system='chance'"
         )
     added = add_run(run, board)
     assert {(o.state, o.reason) for o in added.outcomes} == {

@@ -29,6 +29,7 @@ from bench.errors import DataError
 from bench.tasks import build_task
 from bench.tasks.folds import find_leaks
 from tests.bench.corpora.test_identities import opened
+from tests.conftest import require_folder
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 40044\n"
 CARD = r"""
@@ -297,9 +298,7 @@ def test_a_clone_without_lfs_is_refused(case: str, shared_cases: Path, tmp_path:
 
 def test_the_shipped_card_makes_the_perceived_crema_d(shared_cases: Path, tmp_path: Path) -> None:
     shared = shared_cases.parent
-    ready = shared / "corpora-large/crema-d-perceived"
-    if not ready.is_dir():
-        pytest.skip(f"{ready} is not here")
+    ready = require_folder(shared / "corpora-large/crema-d-perceived")
     wanted = {r["file_name"]: r for r in csv.DictReader((ready / "metadata.csv").open(encoding="utf-8"))}
     chosen = sorted(wanted)[::60]
     (tmp_path / "download/AudioWAV").mkdir(parents=True)
