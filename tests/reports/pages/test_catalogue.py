@@ -89,12 +89,12 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(
     assert serbench("list", "systems", "--html", out).code == 2
 
 
-def test_the_readme_holds_the_table_of_the_shipped_cards() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_tasks_holds_the_table_of_the_shipped_cards() -> None:
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- tasks:catalogue -->\n(.*?)<!-- /tasks:catalogue -->", text, re.DOTALL)
     assert found is not None
     assert found[1] == markdown_table(catalogue(shipped_only=True)), (
-        "renew it with: serbench list tasks --markdown README.md"
+        "renew it with: serbench list tasks --markdown docs/tasks.md"
     )
 
 
