@@ -17,8 +17,9 @@ from bench.scoring.figures import COMPARED_METRICS, metrics_of
 from bench.scoring.records import Counts, CountsKey, Record, thin_classes
 from bench.scoring.wider_verdicts import WiderVerdict, wider_verdict
 from bench.statistics.additive import metric_named, value
+from bench.statistics.degrees import t_degrees
 from bench.statistics.families import CANNOT_SEPARATE, OPPOSITE, Comparison
-from bench.statistics.intervals import difference_interval, occupied, t_degrees
+from bench.statistics.intervals import difference_interval, occupied
 from bench.statistics.paired_tests import compare_family
 from bench.statistics.populations import SPEAKERS, population_words
 from bench.statistics.resampling import jackknife
