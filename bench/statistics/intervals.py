@@ -1,7 +1,7 @@
 """Confidence intervals over clusters, from additive statistics.
 
 The default is the exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1: the
-same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
+same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one (fewer where few hold a class: :mod:`bench.statistics.degrees`). What it and its rivals covered
 on simulated corpora is in ``results/validity/README.md``.
 """
 

@@ -54,7 +54,7 @@ _SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _Screened:
     """What a pair keeps under every pattern: numbers, both₀ (own,), Σ H Hᵀ (own, own), Σ M Mᵀ (weighed, weighed), and the summed
     magnitudes of its columns (weighed,)."""
 
@@ -152,7 +152,7 @@ class ScreenedSwaps:
 
     def _products(
         self, rows: slice, narrow: NDArray[np.float32]
-    ) -> list[tuple[int, _Pair, NDArray[np.float32]]]:
+    ) -> list[tuple[int, _Screened, NDArray[np.float32]]]:
         """Pairs of some rows with their signed columns Σ_g s_g (both₀·H_g) M_gw, (weighed, patterns)."""
         chosen = range(*rows.indices(len(self._pairs)))
         columns = np.empty((len(chosen), len(self._weighed), self._clusters), dtype=np.float32)
@@ -167,13 +167,13 @@ class ScreenedSwaps:
         signed = (columns.reshape(-1, self._clusters) @ narrow).reshape(len(chosen), len(self._weighed), -1)
         return list(zip(chosen, pairs, signed, strict=True))
 
-    def _kept(self, a: int, b: int, still: Array, magnitudes: Array) -> _Pair:
+    def _kept(self, a: int, b: int, still: Array, magnitudes: Array) -> _Screened:
         crossed = self._gram[a, b] + self._gram[a, b].T
         alike = self._gram[a, a] + self._gram[b, b]
         inner = np.ix_(self._inner, self._inner)
-        return _Pair(a, b, still, (alike - crossed)[inner] / 4, (alike + crossed) / 4, magnitudes)
+        return _Screened(a, b, still, (alike - crossed)[inner] / 4, (alike + crossed) / 4, magnitudes)
 
-    def _bounds(self, pair: _Pair, sums: Array, product: NDArray[np.float32]) -> tuple[Array, Array]:
+    def _bounds(self, pair: _Screened, sums: Array, product: NDArray[np.float32]) -> tuple[Array, Array]:
         """Least and largest absolute studentised difference, (patterns,) each; 0 and infinity where nothing is known."""
         mean, half = (
             (self._totals[pair.a] + self._totals[pair.b]) / 2,

@@ -164,7 +164,16 @@ class SwappedPairs:
         return found
 
     def tally(self, signs: Array, bars: Array, *, threads: int | None = None) -> Tally:
-        """Tally all pairs under signs (patterns, clusters) against bars (pairs,)."""
+        """Count the patterns in which each pair reaches its bar, and find each pattern's largest value.
+
+        Args:
+            signs: (patterns, clusters) of ±1.
+            bars: (pairs,) absolute studentised differences.
+            threads: None takes the processor's cores, four at most.
+
+        Returns:
+            Counts (pairs,) and largest values (patterns,).
+        """
         return tallied(self.studentised(signs, threads=threads), bars)
 
     def exactly(self, index: int, signs: Array, swapped: Array) -> Array:

@@ -420,7 +420,7 @@ def _task_cells() -> list[Cell]:
         for g in FACTOR_SPEAKERS
     ]
     return cells + [
-        Cell("power", World(m, f"better by {100 * d:g} points", offsets=(d, 0.0)), g, ("swap test",), OFTEN)
+        Cell("power", World(m, f"better by {100 * d:g} points", offsets=(d, 0.0)), g, ("swap test",), OFTEN if m == "ua" else FEWER)
         for m, d, g in (
             ("ua", 0.12, 10), ("ua", 0.08, 20), ("ua", 0.06, 40), ("wa", 0.08, 20), ("macro_f1", 0.08, 20),
             ("ccc", 0.12, 20), ("ccc", 0.08, 40),
