@@ -18,7 +18,7 @@ the design effect, the larger one of two:
 * the jackknife's variance over the binomial one, times 1 + (z² + 1)/2 · (1/h − 1/h₀), where the outcomes lie in h = (Σ_g e_g)² / Σ_g e_g²
   clusters and so many would have lain in h₀ by chance, 1/h₀ = 1/G + (1 − 1/G) v/y²: to first order what Student's t on h clusters
   has more than on h₀;
-* 1 + max(1, 0.1 (m − 1)) / (1 + y²/2v): few outcomes cannot show how they crowd. m clips of a cluster count as m / (1 + 0.1 (m − 1)) ones
+* 1 + 1/(1 + k) + (0.1 (m − 1) − 1)₊ (1 − k/30)₊ / (1 + k/2) with k = y²/v outcomes: few cannot show how they crowd. m clips of a cluster count as m / (1 + 0.1 (m − 1)) ones
   at an intraclass correlation of 0.1 (Kish), which nineteen of twenty tables of the published records stay below; the more
   outcomes there are, the less is supposed.
 
@@ -49,6 +49,8 @@ NO_VARIATION_EFFECT = 2.0
 LIKELY_CORRELATION = 0.1
 """Intraclass correlation of errors within clusters that is supposed where few errors show none: of 2,016 tables of the published
 records it was .013 in the middle, .072 in one of ten and .108 in one of twenty."""
+ENOUGH_OUTCOMES = 30
+"""From so many on, the jackknife's variance is taken as it is: they show how they crowd."""
 ROUNDING = 1e-9
 """A score this close to an end of its range lies on it."""
 
@@ -165,7 +167,9 @@ def _unsure(where: Array, outcomes: float, clusters: float, tail: float) -> floa
 
 def _supposed(clips: float, outcomes: float) -> float:
     """Design effect that is supposed of clusters of so many clips as long as few outcomes show another."""
-    return 1 + max(NO_VARIATION_EFFECT - 1, LIKELY_CORRELATION * (clips - 1)) / (1 + outcomes / 2)
+    crowded = max(0.0, LIKELY_CORRELATION * (clips - 1) - (NO_VARIATION_EFFECT - 1))
+    still = max(0.0, 1 - outcomes / ENOUGH_OUTCOMES) / (1 + outcomes / 2)
+    return 1 + (NO_VARIATION_EFFECT - 1) / (1 + outcomes) + crowded * still
 
 
 def _class_by_class(clips: Array, hits: Array, estimate: float, tail: float) -> Edge:

@@ -40,7 +40,7 @@ def test_a_perfect_score_and_its_opposite_have_an_interval(metric: str, method: 
 
 
 def test_wa_is_clopper_and_pearsons_interval_of_fewer_clips() -> None:
-    """Errors that spread as independent ones do: the design effect is 1 + 1/(1 + errors / 2), nearly none with 40."""
+    """Errors that spread as independent ones do: the design effect is 1 + 1/(1 + errors), nearly none with 40."""
     for errors in (1, 3, 40):
         clips = np.ones((400, 1))
         hits = clips.copy()
@@ -48,7 +48,7 @@ def test_wa_is_clopper_and_pearsons_interval_of_fewer_clips() -> None:
         share = errors / 400
         error = np.sqrt((1 - share) * share / 399)
         found = edge_of(METRICS["wa"], table(hits, clips), 1 - share, error, 0.95)
-        effect = max(1 + 1 / (1 + errors / 2), 400 / 399)
+        effect = max(1 + 1 / (1 + errors), 400 / 399)
         low = beta.ppf(0.025, (400 - errors) / effect, errors / effect + 1)
         high = beta.ppf(0.975, (400 - errors) / effect + 1, errors / effect)
         assert (found.low, found.high) == pytest.approx((low, high))
