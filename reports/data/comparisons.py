@@ -14,12 +14,12 @@ from bench.protocols import DIMENSIONS
 from bench.scoring.comparisons import (
     ACROSS_PROTOCOLS,
     ACROSS_TRACKS,
-    PairResult,
     comparable,
     families,
     families_across_protocols,
     run_family,
 )
+from bench.scoring.pair_results import PairResult
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import CountsKey, Record
 from bench.scoring.subject import Subject

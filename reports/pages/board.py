@@ -23,7 +23,7 @@ from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.reported_figures import ReportedSource, reported_sources
 from bench.leaderboard.studies import Study
 from bench.leaderboard.validation import BADGES, BoardRecord, Validation
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json

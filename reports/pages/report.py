@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
-from bench.scoring.comparisons import PairResult, run_family
+from bench.scoring.comparisons import run_family
 from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
+from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject

@@ -16,7 +16,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.execution.planning.estimates import human_time
-from bench.scoring.comparisons import SUPERVISION
+from bench.scoring.pair_results import SUPERVISION
 from bench.statistics.populations import population_words
 from bench.storage.hashing import digest
 from bench.storage.scrubbing import Scrubber

@@ -12,7 +12,8 @@ from urllib.parse import unquote
 import pytest
 
 from bench.leaderboard import Board, validate
-from bench.scoring.comparisons import paired_difference, run_family
+from bench.scoring.comparisons import run_family
+from bench.scoring.paired_differences import paired_difference
 from bench.scoring.record_schema import SourceDescription
 from bench.scoring.records import Record, read_record, read_records
 from bench.scoring.subject import Subject
