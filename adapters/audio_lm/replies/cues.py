@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,10 @@ class Cues(Strict):
     answer_keys: tuple[str, ...] = ()
     final_keys: tuple[str, ...] = ()
     answer_words: tuple[str, ...] = ()
+    copulas: tuple[str, ...] = ()
+    yeas: tuple[str, ...] = ()
+    nays: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     @field_validator("*", mode="after")
     @classmethod
@@ -145,7 +150,7 @@ def cue_pattern(kind: str, languages: frozenset[str]) -> CuePattern:
 def _compiled(kind: str, languages: frozenset[str]) -> re.Pattern[str] | None:
     table = cue_table()
     parts = [
-        _bounded(language, pattern)
+        _bounded(language, unicodedata.normalize("NFKC", pattern))  # as the text is: NFKC parts Thai "ำ"
         for language in sorted(languages)
         for pattern in sorted(getattr(table[language], kind), key=len, reverse=True)
     ]

@@ -23,6 +23,8 @@ _LIST_FILLER = re.compile(
 _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+_THAI_BREAK = re.compile(r"(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])")
+"""Thai puts a space where other scripts put a comma."""
 _SHORT_WORDS = 4
 """Words beside the emotion words (two characters of an unspaced script count as one) of a sentence that is all answer."""
 _NEAR = 28
@@ -76,6 +78,7 @@ def read_passage(text: str, words: Lexicon, languages: frozenset[str]) -> Passag
         words: names of emotions, each with the label on offer that it stands for.
         languages: whose cues are read.
     """
+    text = _THAI_BREAK.sub(",", text)
     mentions = words.mentions(text)
     idioms = _spans("idioms", text, languages)
     ignored = _spans("ignored", text, languages)
@@ -125,13 +128,13 @@ class _Sentence:
     def _turns(self) -> Spans:
         """Where the sentence starts afresh.
 
-        At a contrast; at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
+        At a contrast or a conclusion ("if …, so the answer is sad"); at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
         of "less angry than sad"; at a colon or dash before a last word that is all answer ("neither happy nor sad: neutral").
         """
         self.opening = 0
         if not self.places:
             return []
-        turns = list(self._cues("contrast"))
+        turns = self._cues("contrast") + self._cues("conclusion")
         blank = len(self.text) - len(self.text.lstrip())
         opening = cue_pattern("concessive", self.languages).match(self.text, blank)
         self.opening = opening.end() if opening else 0
