@@ -115,9 +115,10 @@ class CuePattern:
         found = [m for part in self.parts if (m := part.search(text, start, stop))]
         return min(found, key=lambda m: m.start(), default=None)
 
-    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
-        """Return the match at ``start``."""
-        return next((m for part in self.parts if (m := part.match(text, start))), None)
+    def match(self, text: str, start: int = 0, end: int | None = None) -> re.Match[str] | None:
+        """Return the match at ``start``, of which nothing lies beyond ``end``."""
+        stop = len(text) if end is None else end
+        return next((m for part in self.parts if (m := part.match(text, start, stop))), None)
 
     def fullmatch(self, text: str) -> re.Match[str] | None:
         """Return the match of the whole text."""

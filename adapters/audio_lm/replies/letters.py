@@ -80,12 +80,13 @@ def stated_letters(text: str, options: Sequence[str], languages: frozenset[str])
 
 @functools.lru_cache(maxsize=64)
 def _said_in(languages: frozenset[str]) -> re.Pattern[str]:
-    """Return the pattern of "jawapannya ialah (B)" in these languages: an answer key, a copula, a letter."""
+    """Return the pattern of "jawapannya ialah (B)" or "saya pilih B" in these languages."""
     keys = "|".join(cue_pattern(kind, languages).pattern for kind in ("final_keys", "answer_keys"))
-    copulas = cue_pattern("copulas", languages).pattern
+    copulas, chosen = (cue_pattern(kind, languages).pattern for kind in ("copulas", "conclusion"))
     return re.compile(
-        rf"(?i:{keys})(?:nya)?[^\S\n]{{0,3}}(?:\w{{2,12}}\s){{0,3}}(?i:{copulas})\W{{0,3}}"
-        r"(?:(?i:option|pilihan|huruf|opsi|letra|lựa chọn|ตัวเลือก|ข้อ|选项?)\W{0,3})?(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])"
+        rf"(?:(?i:{keys})(?:nya)?[^\S\n]{{0,3}}(?:\w{{2,12}}\s){{0,3}}(?i:{copulas})|(?i:{chosen}))\W{{0,3}}"
+        r"(?:(?i:option|pilihan|huruf|opsi|letra|lựa chọn|phương án|ตัวเลือก|ข้อ|选项?|ang)\W{0,3})?"
+        r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])"
     )
 
 

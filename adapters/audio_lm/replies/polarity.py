@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
-from adapters.audio_lm.replies.cues import cue_pattern
+from adapters.audio_lm.replies.cues import CuePattern, cue_pattern
 from adapters.audio_lm.replies.mentions import Lexicon, Mention
 
 Standing = Literal["stated", "denied", "possible", "void"]
@@ -113,17 +113,25 @@ class _Sentence:
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
         self.turns = self._turns()
-        self.anchored = self._short() or bool(self._cues("anchors")) or self._opens_with_reason()
+        self.anchored = self._short(0, len(text)) or bool(self._cues("anchors")) or self._opens_with_reason()
 
     def _cues(self, kind: str) -> Spans:
-        """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安)."""
+        """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安), but for what stands before it (ไม่|มีความสุข)."""
         if kind not in self._found:
-            self._found[kind] = [
-                (s, e)
-                for s, e in _spans(kind, self.text, self.languages)
-                if not any(s < right and left < e for left, right in self.places)
-            ]
+            pattern = cue_pattern(kind, self.languages)
+            spans = (self._beside_words(span, pattern) for span in _spans(kind, self.text, self.languages))
+            self._found[kind] = [span for span in spans if span is not None]
         return self._found[kind]
+
+    def _beside_words(self, span: tuple[int, int], pattern: CuePattern) -> tuple[int, int] | None:
+        """Return a cue's span, cut where an emotion word begins in it; None where no cue is left."""
+        start, end = span
+        overlapped = [(left, right) for left, right in self.places if start < right and left < end]
+        if not overlapped:
+            return span
+        left = overlapped[0][0]
+        shorter = pattern.match(self.text, start, left) if start < left else None
+        return shorter.span() if shorter else None
 
     def _turns(self) -> Spans:
         """Where the sentence starts afresh.
@@ -149,8 +157,8 @@ class _Sentence:
             turns.append(restated.span())
         return sorted(turns)
 
-    def _short(self) -> bool:
-        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something.
+    def _short(self, left: int, right: int) -> bool:
+        """Whether next to nothing stands beside the emotion words of a part: an answer rather than a sentence about something.
 
         Words of weight ("mostly happy with a touch of surprise") belong to the emotion words.
         """
@@ -158,7 +166,7 @@ class _Sentence:
         weights = self._cues("primary") + self._cues("minor")
         for s, e in sorted({*self.places, *weights}, reverse=True):
             rest = rest[:s] + " " * (e - s) + rest[e:]
-        words = [w for w in rest.split() if re.search(r"\w", w)]
+        words = [w for w in rest[left:right].split() if re.search(r"\w", w)]
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
     def _opens_with_reason(self) -> bool:
@@ -218,7 +226,7 @@ class _Sentence:
             return True
         if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
             return True
-        return not self.anchored
+        return not (self.anchored or (turn and self._short(turn, following)))
 
     def _hedged(self, start: int, turn: int) -> bool:
         return any(turn <= s and e <= start for s, e in self._cues("hedges"))

@@ -41,9 +41,10 @@ def stem(word: str) -> str:
     """Return the sounds that every inflection begins with.
 
     >>> stem("kobam"), stem("viyappu")
-    ('kob', 'viyapu')
+    ('kob', 'viyap')
     """
-    return sounds(word).removesuffix("am")
+    heard = sounds(word)
+    return heard[:-2] if heard.endswith("am") else heard.removesuffix("u")
 
 
 def forms(word: str) -> str:
@@ -53,7 +54,10 @@ def forms(word: str) -> str:
     [True, True, True, True, False]
     """
     spelled = "".join(_SPELLINGS.get(c, f"{re.escape(c)}{{1,2}}") for c in stem(word))
-    return spelled + (_ENDING_AM if sounds(word).endswith("am") else _ENDING_VOWEL)
+    heard = sounds(word)
+    if heard.endswith("am"):
+        return spelled + _ENDING_AM
+    return spelled + (rf"(?:(?:u{{1,2}}|oo){_ENDING_VOWEL}|{_CASE})" if heard.endswith("u") else _ENDING_VOWEL)
 
 
 def denies(form: str) -> bool:
