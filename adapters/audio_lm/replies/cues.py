@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -150,19 +151,28 @@ def cue_pattern(kind: str, languages: frozenset[str]) -> CuePattern:
 @functools.cache
 def _compiled(kind: str, languages: frozenset[str]) -> re.Pattern[str] | None:
     table = cue_table()
-    parts = [
-        _bounded(language, unicodedata.normalize("NFKC", pattern))  # as the text is: NFKC parts Thai "ำ"
+    cues = [
+        (
+            _edges(language, pattern),
+            unicodedata.normalize("NFKC", pattern),
+        )  # as the text is: NFKC parts Thai "ำ"
         for language in sorted(languages)
         for pattern in sorted(getattr(table[language], kind), key=len, reverse=True)
+    ]
+    # Neighbours with the same edges share them: looked at once for all, and compiled once.
+    parts = [
+        f"(?:{before}(?:{'|'.join(pattern for _, pattern in group)}){after})"
+        for (before, after), group in itertools.groupby(cues, key=lambda cue: cue[0])
     ]
     return re.compile("|".join(parts)) if parts else None
 
 
-def _bounded(language: str, pattern: str) -> str:
+def _edges(language: str, pattern: str) -> tuple[str, str]:
+    """Return what must stand before and behind a cue: scripts without spaces know no words."""
     if language in ("zh", "th"):
-        return f"(?:{pattern})"
+        return "", ""
     if language == "ta" and not re.search(
         r"(?<!\\)[a-z]{3}", pattern
     ):  # romanised cues stand for whole words
-        return rf"(?:(?<![\u0b80-\u0bff])(?:{pattern})(?![\u0b80-\u0bff]))"
-    return rf"(?:(?<!(?:{WORD}))(?:{pattern})(?!{WORD}))"
+        return r"(?<![\u0b80-\u0bff])", r"(?![\u0b80-\u0bff])"
+    return f"(?<!(?:{WORD}))", f"(?!{WORD})"

@@ -57,7 +57,9 @@ def forms(word: str) -> str:
     heard = sounds(word)
     if heard.endswith("am"):
         return spelled + _ENDING_AM
-    return spelled + (rf"(?:(?:u{{1,2}}|oo){_ENDING_VOWEL}|{_CASE})" if heard.endswith("u") else _ENDING_VOWEL)
+    return spelled + (
+        rf"(?:(?:u{{1,2}}|oo){_ENDING_VOWEL}|{_CASE})" if heard.endswith("u") else _ENDING_VOWEL
+    )
 
 
 def denies(form: str) -> bool:
