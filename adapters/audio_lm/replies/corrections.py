@@ -9,7 +9,7 @@ from adapters.audio_lm.replies.cues import cue_pattern
 
 _BEFORE = r"(?:\.{2,}|[.?!,;。\n—–]|\s-\s)"
 """A nay counts between two breaks only; a colon before it makes it a verdict ("angry: no, sad: yes")."""
-_AFTER = r"(?:\s*(?:\.{2,}|[,.;:!。\n—–]|-\s|\Z)|(?<=\s)-)"
+_AFTER = r"(?:\s*(?:\.{2,}|[,.;:!。\n—–]|-\s|\Z)|(?<=\s)-|(?<=[\u0e00-\u0e7f])\s(?=[\u0e00-\u0e7f]))"
 
 
 def after_correction(text: str, languages: frozenset[str]) -> tuple[str, str] | None:

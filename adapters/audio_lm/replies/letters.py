@@ -19,7 +19,7 @@ _BEHIND = re.compile(r"\s*([^()\[\]]{2,60}?)\s*(?:\(([A-Z])\)|\[([A-Z])\])\W*")
 _NOUN = r"(?:answer|option|choice|letter|label|emotion)"
 _SAID = re.compile(
     rf"\b{_NOUN}\W{{0,3}}(?:(?:is|would be)\W{{0,3}}{_NOUN}?)?\W{{0,3}}"
-    r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])|(?:选项?|选择|答案是?|答案为)\W{0,3}([A-Z])(?![A-Za-z])",
+    r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])|(?:选项?|选择|答案是?|答案为)\W{0,3}([A-Z])(?![A-Za-z])|(?<![A-Za-z])([A-Z])\W{0,2}(?:选项|選項)",
     re.IGNORECASE,
 )
 _LINE_ENDS = re.compile(r"[.!\"')*]{0,3}[ \t]*(?:\n|\Z)")

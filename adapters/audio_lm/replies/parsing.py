@@ -222,7 +222,9 @@ class _ReplyReader:
         answers = [v for k, v in fields if is_answer_key(k, self.languages)]
         if answers:
             return self._agree(self._value(v, depth) for v in answers)
-        inner = [list(v) for _, v in fields if is_object(v) and isinstance(v, list)]
+        inner = [
+            o for _, v in fields if isinstance(v, list) for o in ([v] if is_object(v) else v) if is_object(o)
+        ]
         return self._objects(inner, depth + 1) if inner else self._scores(fields)
 
     def _value(self, value: object, depth: int) -> Reading:

@@ -226,7 +226,12 @@ class _Sentence:
             return True
         if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
             return True
-        return not (self.anchored or (turn and self._short(turn, following)))
+        if self.anchored or (turn and self._short(turn, following)):
+            return False
+        return (
+            right < len(self.text.rstrip())
+            or re.search(r"\w", self.text[left:start] + self.text[end:right]) is not None
+        )
 
     def _hedged(self, start: int, turn: int) -> bool:
         return any(turn <= s and e <= start for s, e in self._cues("hedges"))
