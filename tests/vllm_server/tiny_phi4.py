@@ -128,6 +128,7 @@ def _conformer() -> dict[str, Any]:
         "nemo_conv_settings": {"conv_channels": 128},
         "relative_attention_bias_args": {"t5_bias_max_distance": 500, "type": "t5"},
         "time_reduction": 8,
+        "encoder_embedding_config": {"input_size": MELS},
     }
 
 
