@@ -105,6 +105,8 @@ def write_qwen3_omni(folder: Path) -> None:
         "num_heads": 2,
         "out_hidden_size": 128,
         "deepstack_visual_indexes": [0],
+        "image_size": 768,
+        "apply_vit_abs_pos_embed": True,
     }
     text = text_sizes(ids, model_type="qwen3_omni_moe_text", head_dim=64, rope_scaling=rope, **experts)
     audio = encoder_sizes(output_dim=128, downsample_hidden_size=32)
