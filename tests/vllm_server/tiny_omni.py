@@ -108,7 +108,14 @@ def write_qwen3_omni(folder: Path) -> None:
         "image_size": 768,
         "apply_vit_abs_pos_embed": True,
     }
-    text = text_sizes(ids, model_type="qwen3_omni_moe_text", head_dim=64, rope_scaling=rope, **experts)
+    text = text_sizes(
+        ids,
+        model_type="qwen3_omni_moe_text",
+        head_dim=64,
+        rope_scaling=rope,
+        tie_word_embeddings=False,
+        **experts,
+    )
     audio = encoder_sizes(output_dim=128, downsample_hidden_size=32)
     thinker = {
         "model_type": "qwen3_omni_moe_thinker",
