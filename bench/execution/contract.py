@@ -211,6 +211,7 @@ class TestBed:
                 workdir=Path(workdir),
                 features=self.features,
                 feature_params=system.feature_params,
+                server=system.card.server,
             )
             data = own_training_data(task)
             predictor.fit(data.examples(fold.train), data.examples(fold.dev), context)
