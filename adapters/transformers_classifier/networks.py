@@ -198,7 +198,15 @@ class SpectrogramHead:
 
 
 def windows(waveform: Waveform, longest: int | None, shortest: int) -> list[Waveform]:
-    """Cut into windows of near-equal length, at most ``longest`` samples each; below ``shortest`` they are padded with silence.
+    """Cut into windows of near-equal length.
+
+    Args:
+        waveform: (samples,).
+        longest: samples of a window at most; None: the clip stays whole.
+        shortest: samples below which a window is padded with silence.
+
+    Returns:
+        One window or more, (samples,) each.
 
     >>> [len(w) for w in windows(np.zeros(70_000, np.float32), 32_000, 400)]
     [23334, 23333, 23333]
