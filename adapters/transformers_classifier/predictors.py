@@ -231,7 +231,7 @@ class TransformersClassifier:
         )
         if offered is None or places is None or self._outside == "masked":
             return answers
-        taken = places.any(axis=1)
+        taken = np.asarray(places.any(axis=1))
         labels = tuple(
             label if status == "ok" and taken[int(row.argmax())] else None
             for status, label, row in zip(answers.statuses, answers.labels, own, strict=True)
