@@ -21,12 +21,12 @@ from bench.cards.probe_names import PROBES
 from bench.cards.system import SystemCard, SystemFile, WeightsSpec
 from bench.cards.typed_yaml import Strict, parse_typed, read_typed
 from bench.errors import CannotRun, UsageError, nearest
-from bench.protocols import Weights
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import split_dotted
 
 if TYPE_CHECKING:
     from bench.cards.corpus import CorpusCard
+    from bench.protocols import Weights
 
 ENTRY_POINTS = "serbench.adapters"
 GIVEN = ("weights", "device")
