@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from bench.cards.code_beside import make_importable
 from bench.cards.parameters import check_parameters
 from bench.cards.probe_names import PROBES
-from bench.cards.system import SystemCard, SystemFile
+from bench.cards.system import SystemCard, SystemFile, WeightsSpec
 from bench.cards.typed_yaml import Strict, parse_typed, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.storage.hashing import hash_json
@@ -25,6 +26,7 @@ from bench.storage.source_code import split_dotted
 
 if TYPE_CHECKING:
     from bench.cards.corpus import CorpusCard
+    from bench.protocols import Weights
 
 ENTRY_POINTS = "serbench.adapters"
 GIVEN = ("weights", "device")
@@ -125,6 +127,7 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
 
 
 def _of_file(card: SystemCard, path: Path) -> SystemCard:
+    make_importable(card, path)
     if card.weights is None:
         return card
     return card.model_copy(update={"weights": card.weights.of_card(path)})
@@ -189,6 +192,29 @@ def _taken(dotted: str | None) -> list[str]:
     return [
         p.name for p in taken if p.name not in GIVEN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+
+
+def given_weights(dotted: str, weights: Weights | None, spec: WeightsSpec | None) -> dict[str, Weights]:
+    """What an adapter or encoder gets of its weights, as keyword arguments.
+
+    Weights inside a package are loaded by that package as it likes: they are hashed, and given only to whoever takes them.
+
+    Args:
+        dotted: ``package.module:Name``.
+        weights: as found; None where the card names none.
+        spec: as the card names them.
+
+    Raises:
+        CannotRun: the code is not installed.
+        UsageError: no such name.
+    """
+    if weights is None:
+        return {}
+    if spec is not None and spec.package is not None:
+        taken = inspect.signature(imported(dotted)).parameters.values()
+        if not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in taken):
+            return {}
+    return {"weights": weights}
 
 
 def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:

@@ -331,6 +331,8 @@ def _weights_command(card: SystemCard) -> str:
     spec = card.weights
     if spec is None:
         return f"serbench check {card.name}"
+    if spec.package is not None:
+        return f"install the package that Python imports as {spec.package}"
     root = os.environ.get("SERBENCH_WEIGHTS", "").split(os.pathsep)[0] or "weights"
     if spec.hub is None:
         return f"mkdir -p {root}/{spec.local}, put the weights there, export SERBENCH_WEIGHTS={root}"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.parameters import check_parameters
-from bench.cards.registry import build, imported
+from bench.cards.registry import build, given_weights, imported
 from bench.errors import CannotRun, DataError, UsageError
 from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
 from bench.execution.planning.plan import Cell, Group
@@ -89,7 +89,7 @@ def stored_features(system: System, cache: Path) -> StoredFeatures | None:
 def build_predictor(system: System) -> Predictor:
     """Build a system's predictor from its card; one for every fit."""
     assert system.card.adapter is not None
-    weights = {"weights": system.weights} if system.weights else {}
+    weights = given_weights(system.card.adapter, system.weights, system.card.weights)
     predictor: Predictor = build(system.card.adapter, system.card.params | weights)
     return predictor
 

@@ -104,7 +104,9 @@ class PreparedRun:
             synthetic=tuple(name for synthetic, name in offered if synthetic),
         )
         everything = expand(self.matrix, tasks, base=self.base, settings=self.settings.settings, fetch=fetch)
-        self.notes += [n for n in dead_patterns(self.matrix, tasks) if n not in self.notes]
+        unsaid = {row.system.name: row.system.card.unsaid_weights for row in everything}
+        said = [*dead_patterns(self.matrix, tasks), *filter(None, unsaid.values())]
+        self.notes += [n for n in said if n not in self.notes]
         for system in {row.system.name: row.system for row in everything}.values():
             if (
                 system.name in self.settings.settings

@@ -19,6 +19,7 @@ PUBLIC = {
     "adapters.audio_lm": ("parse_reply", "Reply"),
     "adapters.audio_lm.model": ("AudioLanguageModel",),
     "adapters.transformers_encoder": ("TransformersEncoder", "RandomEncoder"),
+    "adapters.transformers_classifier": ("TransformersClassifier", "TransformersRegressor"),
     "adapters.s3prl_upstream": ("S3PRLUpstreamEncoder",),
     "adapters.emotion2vec": ("Emotion2vecEncoder", "Emotion2vecClassifier"),
     "adapters.acoustic": ("OpenSmile",),
