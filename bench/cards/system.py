@@ -143,7 +143,8 @@ class SystemCard(Strict):
 
     name: SystemName
     title: str = ""
-    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm"]
+    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm", "service"]
+    """``service``: a commercial service, whose model nobody outside knows; such systems are imported."""
     track: Track
     adapter: str | None = None
     features: FeatureSpec | None = None

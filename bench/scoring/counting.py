@@ -247,7 +247,9 @@ def count(
         Blocks whose values are (seeds, n_places, K, K + 1) for K classes, (seeds, n_places, 6) for a dimension.
     """
     blocks: list[Counts] = []
-    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
+    # Likewise below: who answers in dimensions alone has no score in classes, rather than that of one who is always wrong.
+    asked_for = () if _names_no_class(seeds) else VIEWS[VIEWS.index(task.view) :]
+    for view in (v for v in asked_for if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
             continue
@@ -265,6 +267,12 @@ def count(
                 values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
                 blocks.append(Counts("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
     return blocks
+
+
+def _names_no_class(seeds: Sequence[PredictionTable]) -> bool:
+    """Whether every answer that is one does without a class; where nothing was answered at all, none was withheld."""
+    answered = [a for s in seeds for a, status in zip(s.answers, s.statuses, strict=True) if status == "ok"]
+    return bool(answered) and all(a is None for a in answered)
 
 
 def count_probabilities(
