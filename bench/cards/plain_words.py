@@ -141,7 +141,7 @@ def place_in(data: Any, location: Sequence[str | int]) -> Place:
         if (isinstance(at, Mapping) and part in at) or (
             isinstance(at, list | tuple) and isinstance(part, int) and 0 <= part < len(at)
         ):
-            at = at[part]
+            at = at[part]  # type: ignore[index]  # a key of a table, or a number of a list
         elif (
             position == len(location) - 1
             and isinstance(at, Mapping)

@@ -51,12 +51,14 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
     """Find a local copy: beside the card's own file, else among the SERBENCH_WEIGHTS folders; None when there is none."""
+    folder = local_folder(spec)
+    return None if folder is None else _found(folder, spec)
+
+
+def local_folder(spec: WeightsSpec) -> Path | None:
+    """Where a local copy lies, which is neither read nor hashed; None when there is none."""
     roots = _package_folders(spec.package) if spec.package else (*spec.beside, *weight_roots())
-    for root in roots:
-        folder = root / spec.local
-        if folder.is_dir():
-            return _found(folder, spec)
-    return None
+    return next((folder for root in roots if (folder := root / spec.local).is_dir()), None)
 
 
 def _package_folders(package: str) -> tuple[Path, ...]:

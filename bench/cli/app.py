@@ -422,8 +422,17 @@ def check(
 
 
 @app.command()
-def doctor(data: Data = None, json_: Json = False) -> None:
-    """Say what is installed, what is missing, and the command that mends it."""
+def doctor(
+    data: Data = None,
+    systems: Annotated[
+        bool,
+        typer.Option(
+            "--systems", help="Import everything, resolve every system as a run does, and name each."
+        ),
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Say what is wrong, what is missing, and the command that mends it; then what is installed."""
     from bench.cli import doctor
 
-    raise typer.Exit(doctor.diagnose(tuple(data or ()), as_json=json_))
+    raise typer.Exit(doctor.diagnose(tuple(data or ()), thorough=systems, as_json=json_))

@@ -61,7 +61,7 @@ def suggested_columns(given: Iterable[str], having: Container[str]) -> str:
     """The end of a sentence: what ``--columns`` could say of columns that go by other names; blank where nothing comes to mind."""
     names = [str(n) for n in given]
     folded = {fold_column(n) for n in names}
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for name in names:
         own = fold_column(name)
         if own in COLUMNS or own == "file_name" or own.startswith(SHARE):

@@ -73,7 +73,7 @@ def require_something_to_score(survey: TableSurvey, task: Task, table: Path) -> 
         raise DataError(
             f"{table}: answers nothing: no row has a label, a probability, a dimension or a status that says why"
         )
-    rated = {d for d, x in zip(DIMENSIONS, np.isfinite(task.dimensions).any(axis=0), strict=True) if x}
+    rated = {d for i, d in enumerate(DIMENSIONS) if np.isfinite(task.dimensions[:, i]).any()}
     if not survey.statuses and not (labelled and task.offered_labels) and not survey.dimensions & rated:
         asked = " and ".join([*(["categories"] if task.offered_labels else []), *sorted(rated)])
         given = " and ".join([*(["categories"] if labelled else []), *sorted(survey.dimensions)])

@@ -49,7 +49,7 @@ def table_template(
     if protocol == "transfer":
         raise UsageError("predictions are imported under the protocols within and zero-shot")
     task = load_task(name, data=data_folders(data), protocol=protocol)
-    rated = tuple(d for d, x in zip(DIMENSIONS, np.isfinite(task.dimensions).any(axis=0), strict=True) if x)
+    rated = tuple(d for i, d in enumerate(DIMENSIONS) if np.isfinite(task.dimensions[:, i]).any())
     folds = protocol == "within"
     columns = [
         "clip_id",
