@@ -67,7 +67,16 @@ def survey_table(table: Path, rules: ReadingRules) -> TableSurvey:
 
 
 def require_something_to_score(survey: TableSurvey, task: Task, table: Path) -> None:
-    """Raise :class:`DataError` where nothing that the table answers is asked by the task."""
+    """See that something which the table answers is asked by the task.
+
+    Args:
+        survey: which kinds of answers the table has.
+        task: what is asked.
+        table: for the sentences.
+
+    Raises:
+        DataError: the table answers nothing, or only what the task does not ask.
+    """
     labelled = survey.labels or survey.probabilities
     if not labelled and not survey.dimensions and not survey.statuses:
         raise DataError(
