@@ -114,33 +114,46 @@ def test_a_run_and_a_doctor_go_on_beside_a_bad_system_card(
     assert "family: 3 is not allowed" in wrong[0]["found"]
 
 
-@pytest.mark.parametrize("kind", ["unknown key", "no YAML", "empty", "wrong kinds", "not UTF-8"])
-def test_a_bad_corpus_card_is_one_warning(serbench: Command, tmp_path: Path, kind: str) -> None:
-    data = tmp_path / "data"
+@pytest.fixture
+def two_corpora(tmp_path: Path) -> Path:
+    """A folder of two prepared corpora, ``good`` and ``broken``."""
     for name in ("good", "broken"):
-        write_tone_corpus(data / name, speakers=5, clips=1)
-    write(data / "broken/card.yaml", kind)
-    for what in ("corpora", "tasks"):
-        listed = serbench("list", what, "--data", data, "--json")
-        assert listed.code == 0
-        assert any(str(x["name"]).startswith("good") for x in listed.json)
-        assert listed.err.count("warning: ") == 1
-        assert str(data / "broken/card.yaml") in listed.err
-    assert serbench("corpus", "describe", "good", "--data", data).code == 0
-    assert str(data / "broken/card.yaml") in serbench("corpus", "describe", "broken", "--data", data).sentence
+        write_tone_corpus(tmp_path / "data" / name, speakers=5, clips=1)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("kind", ["unknown key", "no YAML", "empty", "wrong kinds", "not UTF-8"])
+def test_a_bad_corpus_card_is_one_warning(serbench: Command, two_corpora: Path, kind: str) -> None:
+    write(two_corpora / "broken/card.yaml", kind)
+    listed = serbench("list", "corpora", "--data", two_corpora, "--json")
+    assert listed.code == 0
+    assert "good" in {x["name"] for x in listed.json}
+    assert listed.err.count("warning: ") == 1
+    assert str(two_corpora / "broken/card.yaml") in listed.err
+
+
+def test_everything_else_goes_on_beside_a_bad_corpus_card(
+    serbench: Command, two_corpora: Path, tmp_path: Path
+) -> None:
+    card = two_corpora / "broken/card.yaml"
+    write(card, "wrong kinds")
+    listed = serbench("list", "tasks", "--data", two_corpora, "--json")
+    assert (listed.code, listed.err.count("warning: "), str(card) in listed.err) == (0, 1, True)
+    assert "good.ms" in {x["name"] for x in listed.json}
+    assert serbench("corpus", "describe", "good", "--data", two_corpora).code == 0
+    assert str(card) in serbench("corpus", "describe", "broken", "--data", two_corpora).sentence
     matrix = tmp_path / "small.yaml"
     matrix.write_text(MATRIX)
-    done = serbench("run", matrix, "--data", data, "--dry-run")
+    done = serbench("run", matrix, "--data", two_corpora, "--dry-run")
     assert done.code == 0
     assert "broken is left out" in done.out
-    alone = serbench("run", matrix, "--data", data / "broken", "--dry-run")
-    assert str(data / "broken/card.yaml") in alone.sentence
+    assert str(card) in serbench("run", matrix, "--data", two_corpora / "broken", "--dry-run").sentence
 
 
-def test_a_corpus_whose_table_cannot_be_read_is_one_warning(serbench: Command, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for name in ("good", "broken"):
-        write_tone_corpus(data / name, speakers=5, clips=1)
+def test_a_corpus_whose_table_cannot_be_read_is_one_warning(
+    serbench: Command, two_corpora: Path, tmp_path: Path
+) -> None:
+    data = two_corpora
     (data / "broken/metadata.csv").write_text("nothing\n")
     listed = serbench("list", "tasks", "--data", data, "--json")
     assert listed.code == 0

@@ -236,7 +236,7 @@ def _require_once(path: Path, names: Sequence[str], where: str) -> None:
 def _json_rows(path: Path, encoding: str) -> Iterator[tuple[str, Cells]]:
     with path.open("rb") as stream:
         begins = stream.read(HEAD).decode(encoding, errors="replace").lstrip()[:1]
-    if path.suffix.lower() == ".json" and begins == "[":
+    if begins == "[":
         yield from _json_list(path, encoding)
     else:
         yield from _json_lines(path, encoding)

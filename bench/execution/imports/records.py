@@ -220,7 +220,7 @@ def _offered(row: ImportedRow, task: Task, remarks: Remarks) -> ImportedRow:
             f"{row.place}: {row.label!r} {named}; leave the label blank and say status unparsed, or map it with --map-labels "
             f"{row.label}=LABEL"
         )
-    outside = sorted(set(row.probabilities or ()) - set(offered))
+    outside = sorted(x for x, share in (row.probabilities or {}).items() if share > 0 and x not in offered)
     if outside:
         raise DataError(
             f"{row.place}: {outside[0]!r} {named}, yet it has a probability; leave that column out and let the others sum to one, "

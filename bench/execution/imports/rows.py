@@ -223,12 +223,16 @@ class _RowReader:
         if isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()):
             self._remarks.note("decimal commas are read as points", short)
             value = value.replace(",", ".")
+        scale = 1.0
+        if isinstance(value, str) and value.strip().endswith("%"):
+            self._remarks.note("values with a per cent sign are divided by 100", short)
+            value, scale = value.strip().removesuffix("%"), 100.0
         nothing = str(value).strip().casefold() in NO_ANSWERS
         if nothing and self._rules.missing == "failed":
             self._remarks.note('cells that say "None", NaN or the like count as no answer')
             return None
         try:
-            number = math.nan if isinstance(value, bool) else float(value)
+            number = math.nan if isinstance(value, bool) else float(value) / scale
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
@@ -303,7 +307,7 @@ def _rounding(values: Any) -> float:
     for value in values:
         text = str(value).strip().replace(",", ".")
         try:
-            exponent = Decimal(text).as_tuple().exponent
+            exponent = Decimal(f"{text[:-1].strip()}e-2" if text.endswith("%") else text).as_tuple().exponent
         except InvalidOperation:
             continue
         digits.append(max(0, -exponent) if isinstance(exponent, int) else 0)

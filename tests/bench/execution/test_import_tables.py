@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import BenchError, DataError, UsageError
-from bench.execution.imports import Imported, ReadingRules, import_table
+from bench.execution.imports import Imported, ReadingRules, import_table, read_rows
 from bench.execution.imports.clip_names import ClipNames
 from bench.execution.imports.columns import parse_columns, parse_labels
 from bench.execution.imports.rows import NO_ANSWERS
@@ -195,6 +196,9 @@ WAYS: dict[str, tuple[str | bytes, str, str]] = {
     "capital endings": (table(clip="AUDIO/{stem}.WAV"), "said.csv", "other capitals"),
     "synonyms": (table().replace("happy\n", "Happiness\n"), "said.csv", ""),
     "a JSON list": (json.dumps([{"clip_id": c, "label": c.rpartition("_")[2][:-4]} for c in CLIPS]), "said.json", ""),
+    "a JSON list called jsonl": (json.dumps([{"clip_id": c, "label": c.rpartition("_")[2][:-4]} for c in CLIPS], indent=1), "said.jsonl", ""),
+    "per cent signs": (table(head="clip_id,label,p_angry,p_happy,p_sad", more="{label},34 %,33%,33%"), "said.csv", "values with a per cent sign are divided by 100 (54 times"),
+    "no chance for what was not offered": (table(head="clip_id,label,p_angry,p_happy,p_sad,p_bored", more="{label},0.4,0.3,0.3,0"), "said.csv", ""),
     "JSON lines called json": ("".join(json.dumps({"file_name": c, "label": c.rpartition("_")[2][:-4]}) + "\n" for c in CLIPS), "said.json", ""),
     "JSON lines with a mark": (b"\xef\xbb\xbf" + "".join(json.dumps({"clip_id": c, "label": c.rpartition("_")[2][:-4]}) + "\n" for c in CLIPS).encode(), "said.jsonl", ""),
     "decimal commas": (table(separator=";", head="clip_id,label,p_angry,p_happy,p_sad", more="{label},0#4,0#3,0#3").replace("#", ","), "said.csv", "between semicolons"),
@@ -258,11 +262,13 @@ def test_what_can_mean_several_things_is_refused(read: Read, kind: str) -> None:
 
 
 @pytest.mark.parametrize("word", sorted(NO_ANSWERS))
-def test_a_word_for_nothing_is_no_label_and_fails_where_that_is_said(read: Read, word: str) -> None:
-    text = table().replace("s3_sad.wav,sad", f"s3_sad.wav,{word.upper()}")
+def test_a_word_for_nothing_is_no_label_and_fails_where_that_is_said(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "said.csv"
+    path.write_text(table().replace("s3_sad.wav,sad", f"s3_sad.wav,{word.upper()}"))
     with pytest.raises(DataError, match=r"line 9: label .* is no answer"):
-        read(text)
-    assert read(text, FAILED).record.facts.statuses == {"ok": 17, "failed": 1}
+        list(read_rows(path))
+    statuses = Counter(row.status for row in read_rows(path, rules=FAILED))
+    assert statuses == {"ok": 17, "failed": 1}
 
 
 def test_labels_are_mapped_and_probabilities_with_them(read: Read) -> None:
