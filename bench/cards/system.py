@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from bench.cards.probe_names import FRAME_PROBES
 from bench.cards.typed_yaml import Strict, SystemName, as_text
+from bench.errors import UsageError
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
@@ -56,6 +57,15 @@ class WeightsSpec(Strict):
         return () if self._card is None else (self._card.parent, self._card.parent.parent)
 
 
+def _code(dotted: str) -> str:
+    """The same name of code; a fault is told with its line and key, like every other of a card."""
+    try:
+        split_dotted(dotted)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return dotted
+
+
 class FeatureSpec(Strict):
     """A frozen encoder and what is kept of it: the mean of each layer (pooled) or frames."""
 
@@ -68,8 +78,7 @@ class FeatureSpec(Strict):
     @field_validator("encoder")
     @classmethod
     def _dotted(cls, value: str) -> str:
-        split_dotted(value)
-        return value
+        return _code(value)
 
 
 class TrainingCorpus(Strict):
@@ -159,7 +168,8 @@ class SystemCard(Strict):
 
     name: SystemName
     title: str = ""
-    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm"]
+    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm", "service"]
+    """``service``: a commercial service, whose model nobody outside knows; such systems are imported."""
     track: Track
     adapter: str | None = None
     features: FeatureSpec | None = None
@@ -192,9 +202,7 @@ class SystemCard(Strict):
     @field_validator("adapter")
     @classmethod
     def _dotted(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_dotted(value)
-        return value
+        return value if value is None else _code(value)
 
     @model_validator(mode="before")
     @classmethod

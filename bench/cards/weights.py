@@ -49,11 +49,17 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
     """Find a local copy: beside the card's own file, else among the SERBENCH_WEIGHTS folders; None when there is none."""
+    folder = local_folder(spec)
+    return None if folder is None else _found(folder, spec)
+
+
+def local_folder(spec: WeightsSpec) -> Path | None:
+    """Where a local copy lies, which is neither read nor hashed; None when there is none."""
     roots = _package_folders(spec.package) if spec.package else (*spec.beside, *weight_roots())
     for root in roots:
         folder = root / spec.local
         if (folder / spec.file).exists() if spec.file else folder.is_dir():
-            return _found(folder, spec)
+            return folder
     return None
 
 
