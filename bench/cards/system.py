@@ -154,6 +154,8 @@ class SystemCard(Strict):
     weights: WeightsSpec | None = None
     """On a card, ``weights: none`` says that there are no pretrained weights (kept as ``weightless``)."""
     weightless: bool = False
+    parts: dict[str, WeightsSpec] = {}
+    """Further pretrained weights that the system is put together from, by the name that its adapter gives them."""
     server: str | None = None
     """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
     serve: ServerSpec | None = None
@@ -184,6 +186,11 @@ class SystemCard(Strict):
         if isinstance(value, dict) and value.get("weightless") and value.get("weights"):
             raise ValueError("says that it has no weights, and names some: keep one of the two")
         return value
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether an Audio-LLM is put together or trained here, from weights at hand, and served by its own adapter."""
+        return self.adapter is not None and "tuning" in self.params
 
     @property
     def owner(self) -> str:

