@@ -12,7 +12,6 @@ import json
 import os
 import string
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ import torch
 from adapters.audio_lm.model import AudioLanguageModel
 from adapters.audio_lm.replies.parsing import parse_reply
 from adapters.audio_lm.requests.option_orders import option_orders
-from adapters.audio_lm.requests.prompts import label_word, prompt
+from adapters.audio_lm.requests.prompts import Form, label_word, prompt
 from adapters.audio_lm.tuning.lessons import Teacher
 from adapters.audio_lm.tuning.network import load_model
 from adapters.audio_lm.tuning.recipe import recipe_of
 from bench.cards.registry import load_system
 from bench.execution.in_process import load_task
 from bench.execution.vllm_server import PYTHON_VARIABLE, Server, serving_of
-from bench.protocols import SAMPLE_RATE, Answers, Clips, Examples, FitContext, Weights
+from bench.protocols import SAMPLE_RATE, Answers, Array, Clips, Examples, FitContext, Weights
 from bench.storage.atomic import write_json
 
 TOLERANCE = 1e-3
@@ -56,6 +55,7 @@ class Plain:
         from transformers import AutoProcessor
 
         self.model = load_model(folder, torch.float32)
+        self.model.model.audio_tower = RememberedTower(self.model.model.audio_tower)
         self.extractor = AutoProcessor.from_pretrained(folder).feature_extractor
         self.teacher = Teacher(folder, asked.labels, recipe_of({"longest_answer": TOKENS}))
         self.tokenizer = self.teacher._tokenizer
@@ -63,22 +63,17 @@ class Plain:
         texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
         self.texts: list[str] = list(texts)
 
-    def answers(self, mode: str, index: int) -> tuple[str | None, Any]:
-        """The label and what it follows from: the letters' probabilities, or the words."""
+    def answers(self, index: int) -> dict[str, tuple[str | None, Any]]:
+        """By mode: the label, and what it follows from: the letters' probabilities, or the words."""
         heard = self._heard(self.asked.clips.read(index))
-        form = "lettered" if mode == "likelihood" else "plain"
-        rows = int(((heard["feature_attention_mask"].sum() - 1) // 2 + 1 - 2) // 2 + 1)
-        tokens = list(self.teacher.prompt_tokens(self.prompt, form, self.asked.labels, rows))
-        if mode == "likelihood":
-            letters = string.ascii_uppercase[: len(self.asked.labels)]
-            ids = [self.tokenizer(x, add_special_tokens=False)["input_ids"][0] for x in letters]
-            shares = self._next(tokens, heard)[ids].double().softmax(dim=0).numpy()
-            return self.asked.labels[int(shares.argmax())], shares
         words = {label_word(x, self.prompt): x for x in self.asked.labels}
-        said = self._said(tokens, heard, list(words) if mode == "choice" else None)
-        if mode == "choice":
-            return words.get(said), said
-        return parse_reply(said, self.asked.labels, language=self.prompt.language).label, said
+        chosen, free = self._said(heard, list(words)), self._said(heard, None)
+        shares = self._shares(heard)
+        return {
+            "likelihood": (self.asked.labels[int(shares.argmax())], shares),
+            "choice": (words.get(chosen), chosen),
+            "free": (parse_reply(free, self.asked.labels, language=self.prompt.language).label, free),
+        }
 
     def _heard(self, wave: Any) -> dict[str, Any]:
         made = self.extractor(
@@ -90,32 +85,66 @@ class Plain:
         )
         return {"input_features": made["input_features"], "feature_attention_mask": made["attention_mask"]}
 
-    def _next(self, tokens: Sequence[int], heard: dict[str, Any]) -> torch.Tensor:
-        with torch.inference_mode():
-            logits: torch.Tensor = self.model(input_ids=torch.tensor([tokens]), **heard).logits[0, -1]
-        return logits
+    def _begun(self, heard: dict[str, Any], form: Form) -> Any:
+        """Read the question, log-mel of the padded window and all."""
+        frames = int(heard["feature_attention_mask"].sum())
+        rows = ((frames - 1) // 2 + 1 - 2) // 2 + 1
+        tokens = self.teacher.prompt_tokens(self.prompt, form, self.asked.labels, rows)
+        return self.model(input_ids=torch.tensor([tokens]), use_cache=True, **heard)
 
-    def _said(self, tokens: list[int], heard: dict[str, Any], choices: list[str] | None) -> str:
+    def _shares(self, heard: dict[str, Any]) -> Array:
+        letters = string.ascii_uppercase[: len(self.asked.labels)]
+        ids = [self.tokenizer(x, add_special_tokens=False)["input_ids"][0] for x in letters]
+        with torch.inference_mode():
+            shares: Array = self._begun(heard, "lettered").logits[0, -1][ids].double().softmax(dim=0).numpy()
+        return shares
+
+    def _said(self, heard: dict[str, Any], choices: list[str] | None) -> str:
         """Say the likeliest token again and again; with choices, the likeliest that goes on to one of them."""
         said, end = "", self.teacher.answer_tokens("x")[-1]
-        for _ in range(TOKENS):
-            logits = self._next(tokens, heard)
-            if choices is not None:
-                allowed = [
-                    i
-                    for i, text in enumerate(self.texts)
-                    if text and any(c.startswith(said + text) for c in choices)
-                ]
-                allowed += [end] if said in choices else []
-                mask = torch.full_like(logits, -torch.inf)
-                mask[allowed] = 0
-                logits = logits + mask
-            token = int(logits.argmax())
-            if token == end:
-                break
-            tokens = [*tokens, token]
-            said += self.texts[token]
+        with torch.inference_mode():
+            output = self._begun(heard, "plain")
+            for _ in range(TOKENS):
+                token = int(self._allowed(output.logits[0, -1], said, choices, end).argmax())
+                if token == end:
+                    break
+                said += self.texts[token]
+                output = self.model(
+                    input_ids=torch.tensor([[token]]), past_key_values=output.past_key_values, use_cache=True
+                )
         return said
+
+    def _allowed(self, logits: torch.Tensor, said: str, choices: list[str] | None, end: int) -> torch.Tensor:
+        if choices is None:
+            return logits
+        going_on = {
+            i for i, text in enumerate(self.texts) if text and any(c.startswith(said + text) for c in choices)
+        }
+        if said in choices:
+            going_on.add(end)
+        masked = torch.full_like(logits, -torch.inf)
+        masked[sorted(going_on)] = logits[sorted(going_on)]
+        return masked
+
+
+class RememberedTower(torch.nn.Module):
+    """The network's own tower, whose last output is kept: three questions about one clip hear it once."""
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.own, self._last = own, (None, None)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("own"), name)
+
+    def forward(self, input_features: torch.Tensor, **given: Any) -> Any:
+        """What the tower gives, computed where the log-mel is another than before."""
+        if self._last[0] is not input_features:
+            self._last = (input_features, self.own(input_features, **given))
+        return self._last[1]
 
 
 def served(card: Any, asked: Asked, address: str, mode: str, folder: Path) -> Answers:
@@ -154,8 +183,8 @@ def compare(folder: Path, task_name: str, count: int, prompt_name: str, scratch:
     plain = Plain(folder, asked)
     here: dict[str, list[tuple[str | None, Any]]] = {mode: [] for mode in MODES}
     for index in range(count):
-        for mode in MODES:
-            here[mode].append(plain.answers(mode, index))
+        for mode, answer in plain.answers(index).items():
+            here[mode].append(answer)
         print(f"{index + 1} of {count}", end="\r", file=sys.stderr)
     shares = np.array([shares for _, shares in here["likelihood"]])
     given = there["likelihood"].probabilities

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.cards.registry import load_system, shipped_files, with_settings
+from bench.cards.registry import imported, load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
@@ -165,6 +165,38 @@ def train(
         text = _card(config, card, training, kept=kept, parameters=notes.get("parameters"), folder=out)
         write_text(out / CARD, text)
     return KeptTraining(out, card=out / CARD, clips=clips, notes=notes, left_out=unused)
+
+
+def forecast(config_path: Path, *, data: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Say what a training would take, without weights, encoder or device; audio is decoded for its length.
+
+    Args:
+        config_path: a config file, or the name of a shipped one.
+        data: folders of prepared corpora; SERBENCH_DATA when empty.
+
+    Returns:
+        What the adapter's ``forecast`` says, by name.
+
+    Raises:
+        UsageError: the config does not validate, or its system's adapter makes no forecast.
+        DataError: nothing to learn from.
+    """
+    config_path = find_config(config_path)
+    config, card = _read_config(config_path)
+    assert card.adapter is not None
+    told = getattr(imported(card.adapter), "forecast", None)
+    if told is None or card.parameters is None:
+        lacks = (
+            "adapter makes no forecast" if told is None else "card does not say how many parameters it has"
+        )
+        raise UsageError(f"{config_path}: {card.name}'s {lacks}; leave --dry-run out")
+    system = replace(resolve_system(card, fetch=False, answers=False), blocked=None)
+    training = TrainOn(config.tasks, config.view, data)
+    group = group_of(system, (), cache=cache_folder(), training=training, seed=config.seed)
+    fold = group.data.folds[0]
+    train, dev = (group.data.clips(rows) for rows in (fold.train, fold.dev))
+    found: dict[str, Any] = told(card.params, card.parameters, train, dev)
+    return {"system": card.name, "weights_at_hand": system.weights is not None} | found
 
 
 def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:

@@ -75,6 +75,56 @@ def products_per_second(model: Any, device: str) -> float:
     return _rate(text.hidden_size, text.intermediate_size, dtype, device, time.monotonic() // 600)
 
 
+PROMPT_TOKENS = 80
+"""Tokens of a question with its options and of the answer, about: for forecasts, where no tokenizer is at hand."""
+ROWS_PER_SECOND, LONGEST_SECONDS = 25, 30.0
+H200_PRODUCTS = 4e14
+"""bf16 operations a second of one 80-GiB GPU or larger, at 40 % of an H100's 989 TFLOP/s: what such a training may reach, not
+measured here."""
+GIB = 2.0**30
+
+
+def forecast(
+    recipe: TuningRecipe, parameters: int, seconds: Sequence[float], dev_seconds: Sequence[float]
+) -> dict[str, Any]:
+    """Say what a training will take, from the number of parameters alone: before weights are at hand.
+
+    A decoder of width h with h/128 layers has about 12·h²·h/128 parameters (Kaplan et al. 2020); a token's activations take about
+    34·h bytes a layer in 16 bits without recomputing (Korthikanti et al. 2022), and 2·h with.
+
+    Args:
+        recipe: how it is trained.
+        parameters: of the model.
+        seconds: length of each clip that is learnt from.
+        dev_seconds: of those that epochs are judged on.
+
+    Returns:
+        Clips, updates, tokens, operations, memory in GiB and hours; all of it about.
+    """
+    width = (parameters * 128 / 12) ** (1 / 3)
+    layers = width / 128
+    tokens = sum(PROMPT_TOKENS + ROWS_PER_SECOND * min(s, LONGEST_SECONDS) for s in seconds)
+    longest = PROMPT_TOKENS + ROWS_PER_SECOND * min(max(seconds, default=0.0), LONGEST_SECONDS)
+    judged = sum(PROMPT_TOKENS + ROWS_PER_SECOND * min(s, LONGEST_SECONDS) for s in dev_seconds)
+    bytes_each = 2 if recipe.precision == "bf16" else 4
+    learning = layers * 2 * width * recipe.lora_rank * len(recipe.lora_targets) + 2e3 * width
+    per_token = (2 if recipe.checkpointing else 34) * width * layers * bytes_each / 2
+    passes = 5 if recipe.checkpointing else 4
+    operations = recipe.epochs * parameters * (passes * tokens + 2 * judged)
+    return {
+        "clips": len(seconds),
+        "epochs": recipe.epochs,
+        "updates": recipe.epochs * -(-len(seconds) // recipe.batch),
+        "tokens_per_clip": round(tokens / max(1, len(seconds))),
+        "learning_parameters": round(learning),
+        "petaflop": round(operations / 1e15, 3),
+        "gib_weights": round(parameters * bytes_each / GIB, 1),
+        "gib_learning": round(learning * 16 / GIB, 2),
+        "gib_activations": round(recipe.batch * longest * per_token / GIB, 1),
+        "hours_at_400_tflops": round(operations / H200_PRODUCTS / 3600, 3),
+    }
+
+
 @functools.lru_cache(maxsize=8)
 def _rate(hidden: int, inner: int, dtype: torch.dtype, device: str, _every_ten_minutes: float) -> float:
     rows = 1024

@@ -75,6 +75,9 @@ class TunedNetwork(nn.Module):
         UsageError: LoRA on layers that the language model has not.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, folder: Path, recipe: TuningRecipe, device: str = "cpu") -> None:
         super().__init__()
         self._folder, self._recipe = folder, recipe
@@ -132,17 +135,17 @@ class TunedNetwork(nn.Module):
 
     def learnt(self) -> dict[str, Tensor]:
         """Return copies of all that was learnt, on the CPU, by name."""
-        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        own |= {MEAN: self.mean, DEVIATION: self.deviation}
-        return {name: t.detach().cpu().clone() for name, t in own.items()}
+        return {name: t.detach().cpu().clone() for name, t in self._learning().items()}
 
     def take(self, learnt: dict[str, Tensor]) -> None:
         """Put back what :meth:`learnt` returned."""
-        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        own |= {MEAN: self.mean, DEVIATION: self.deviation}
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in self._learning().items():
                 tensor.copy_(learnt[name])
+
+    def _learning(self) -> dict[str, Tensor]:
+        own: dict[str, Tensor] = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return own | {MEAN: self.mean, DEVIATION: self.deviation}
 
     def answer_losses(self, batch: LessonBatch) -> Tensor:
         """Return −log p(answer | question) of each lesson (lessons,): summed over the tokens of the answer and its end."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from adapters.audio_lm.model import AudioLanguageModel
 from adapters.audio_lm.requests.prompts import TEXT_SLOT
+from adapters.audio_lm.tuning.budget import forecast
 from adapters.audio_lm.tuning.fits import TunedFit, fit_once, stored_fit
 from adapters.audio_lm.tuning.lessons import Teacher, prompt_for
 from adapters.audio_lm.tuning.loop import TaughtClips, TuningRun, tune, updates_per_epoch
@@ -104,6 +105,22 @@ class TunedAudioLM:
         if self._recipe.epochs and self._recipe.dev == "select" and not len(self._judging):
             raise DataError("dev: select needs clips of dev speakers, and there are none; use dev: train")
         self._fitted = self._fit(context) if self._recipe.epochs else None
+
+    @staticmethod
+    def forecast(params: Mapping[str, Any], parameters: int, train: Clips, dev: Clips) -> dict[str, Any]:
+        """Say what a training will take; needs neither weights nor features.
+
+        Args:
+            params: of the card.
+            parameters: of the model.
+            train: clips to learn from.
+            dev: clips that epochs are judged on.
+        """
+        recipe = recipe_of(params.get("tuning", {}))
+        learnt, judged = train.seconds.tolist(), dev.seconds.tolist()
+        if recipe.dev == "train":
+            learnt, judged = learnt + judged, []
+        return forecast(recipe, parameters, learnt, judged)
 
     @property
     def notes(self) -> dict[str, Any]:

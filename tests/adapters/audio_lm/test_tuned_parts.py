@@ -71,11 +71,9 @@ def test_parts_that_do_not_fit_are_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(parts, "_read_llama", lambda folder: (llama, tokenizer))
     with pytest.raises(CannotRun, match=r"audio tower has heads of 16 values, which vLLM does not serve"):
         parts.write_model(tmp_path / "made", tiny_whisper(tmp_path / "narrow", heads=8), tmp_path)
-    with pytest.raises(
-        CannotRun, match=r"holds no configuration|'wav2vec2' model; its audio tower is not known"
-    ):
-        (tmp_path / "other").mkdir()
-        (tmp_path / "other" / "config.json").write_text('{"model_type": "wav2vec2"}')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "wav2vec2"}')
+    with pytest.raises(CannotRun, match=r"'wav2vec2' model; its audio tower is not known here"):
         parts.write_model(tmp_path / "made", tmp_path / "other", tmp_path)
 
 
