@@ -12,6 +12,7 @@ import json
 import os
 import string
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from adapters.audio_lm.tuning.lessons import Teacher
 from adapters.audio_lm.tuning.network import load_model
 from adapters.audio_lm.tuning.recipe import recipe_of
 from bench.cards.registry import load_system
+from bench.cards.weights import folder_hash
 from bench.execution.in_process import load_task
 from bench.execution.vllm_server import PYTHON_VARIABLE, Server, serving_of
 from bench.protocols import SAMPLE_RATE, Answers, Array, Clips, Examples, FitContext, Weights
@@ -147,19 +149,30 @@ class RememberedTower(torch.nn.Module):
         return self._last[1]
 
 
-def served(card: Any, asked: Asked, address: str, mode: str, folder: Path) -> Answers:
-    """What the server says, through the suite's own client and parser."""
+def served(card: Any, weights: Weights, asked: Asked, address: str, mode: str, folder: Path) -> Answers:
+    """What the server says, through the suite's own client and parser; replies are stored under the model's content."""
     params = dict(card.params) | {
         "mode": mode,
         "prompts": [asked.prompt_name],
         "orders": 1,
         "max_tokens": TOKENS,
     }
-    model = AudioLanguageModel(**params)
+    model = AudioLanguageModel(**params, weights=weights)
     context = FitContext(labels=asked.labels, dimensions=False, seed=0, workdir=folder, server=address)
     nothing = Examples(Clips((), (), np.zeros(0), (), asked.clips.read), (), np.zeros((0, 3)), ())
     model.fit(nothing, nothing, context)
     return model.predict(asked.clips)
+
+
+def _here(folder: Path, asked: Asked) -> dict[str, list[tuple[str | None, Any]]]:
+    """Answers of transformers, by mode."""
+    plain = Plain(folder, asked)
+    found: dict[str, list[tuple[str | None, Any]]] = {mode: [] for mode in MODES}
+    for index in range(len(asked.clips)):
+        for mode, answer in plain.answers(index).items():
+            found[mode].append(answer)
+        print(f"transformers: {index + 1} of {len(asked.clips)}", file=sys.stderr, flush=True)
+    return found
 
 
 def compare(folder: Path, task_name: str, count: int, prompt_name: str, scratch: Path) -> dict[str, Any]:
@@ -176,16 +189,14 @@ def compare(folder: Path, task_name: str, count: int, prompt_name: str, scratch:
         read=lambda i: decoded[chosen[i]].read(),
     )
     asked = Asked(clips, tuple(option_orders(task.labels, 1)[0]), prompt_name)
-    serving = serving_of(card, Weights(folder, "parity"))
+    weights = Weights(folder, folder_hash(folder))
+    serving = serving_of(card, weights)
     assert serving is not None
-    with Server.start(serving, scratch / "server.log") as server:
-        there = {mode: served(card, asked, server.address, mode, scratch) for mode in MODES}
-    plain = Plain(folder, asked)
-    here: dict[str, list[tuple[str | None, Any]]] = {mode: [] for mode in MODES}
-    for index in range(count):
-        for mode, answer in plain.answers(index).items():
-            here[mode].append(answer)
-        print(f"{index + 1} of {count}", end="\r", file=sys.stderr)
+    with ThreadPoolExecutor(1) as beside:
+        computed = beside.submit(_here, folder, asked)
+        with Server.start(serving, scratch / "server.log") as server:
+            there = {mode: served(card, weights, asked, server.address, mode, scratch) for mode in MODES}
+        here = computed.result()
     shares = np.array([shares for _, shares in here["likelihood"]])
     given = there["likelihood"].probabilities
     assert given is not None

@@ -147,6 +147,8 @@ def test_serbench_train_keeps_an_audio_lm_that_is_served_like_any_other(
     assert serving is not None
     assert Path(serving.model) == home / "kept"
     (home / "kept.yaml").write_text(yaml.safe_dump(config | {"system": "meralion-ser-logmel"}))
+    unforeseen = serbench("train", str(home / "kept.yaml"), "--dry-run")
+    assert unforeseen.code == 2
     refused = serbench("train", str(home / "kept.yaml"))
     assert refused.code == 2
     assert "family is audio-lm, and meralion-ser-logmel is of family trained" in refused.err
@@ -203,6 +205,42 @@ def examples(speakers: str) -> Examples:
     return Examples(
         clips, ("happy", "sad") * len(speakers), np.full((len(ids), 3), np.nan), tuple(i[0] for i in ids)
     )
+
+
+def test_what_a_training_takes_is_told_before_weights_are_at_hand(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SERBENCH_WEIGHTS")
+    serbench = command(monkeypatch, capsys)
+    config = {
+        "name": "large",
+        "family": "audio-lm",
+        "system": "qwen2-audio-7b-tuned",
+        "tasks": ["tones.ms"],
+        "view": "four",
+    }
+    (home / "large.yaml").write_text(yaml.safe_dump(config))
+    data = str(home / "data" / "tones")
+    done = serbench("train", str(home / "large.yaml"), "--dry-run", "--data", data, "--json")
+    assert done.code == 0, done.err
+    said = done.json
+    assert not said["weights_at_hand"]
+    assert 6 <= said["clips"] <= 9
+    assert 15 < said["gib_weights"] < 16, "8.4 billion parameters in bf16"
+    assert said["updates"] == said["epochs"] == 3
+    config |= {"name": "longer", "params": {"tuning": {"epochs": 30, "batch": 1}}}
+    (home / "large.yaml").write_text(yaml.safe_dump(config))
+    longer = serbench("train", str(home / "large.yaml"), "--dry-run", "--data", data, "--json").json
+    assert longer["updates"] == 30 * longer["clips"]
+    assert longer["gib_weights"] > 31, "float32"
+    told = serbench("train", str(home / "large.yaml"), "--dry-run", "--data", data)
+    assert "gib weights" in told.out
+    (home / "large.yaml").write_text(
+        yaml.safe_dump(config | {"system": "meralion-ser-logmel", "family": "trained", "params": {}})
+    )
+    refused = serbench("train", str(home / "large.yaml"), "--dry-run", "--data", data)
+    assert refused.code == 2
+    assert "adapter makes no forecast; leave --dry-run out" in refused.err
 
 
 @pytest.mark.parametrize(
