@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.audio_lm.tuning.budget import Products, epoch_products, products_per_second
+from adapters.audio_lm.tuning.budget import Products, epoch_products, products_per_second, seconds_of
 from adapters.audio_lm.tuning.lessons import Lesson, Teacher
 from adapters.audio_lm.tuning.network import LessonBatch, TunedNetwork
 from adapters.audio_lm.tuning.recipe import TuningRecipe
@@ -146,7 +145,7 @@ def _epoch(run: TuningRun, session: TrainingSession, optimiser: torch.optim.Opti
     peaks = [group["lr"] for group in network.groups()]
     network.train()
     network.model.model.audio_tower.eval()
-    started, products, losses = time.perf_counter(), Products(), []
+    started, products, losses = seconds_of(run.device), Products(), []
     for step, chosen in enumerate(_batches(run, session.rng)):
         lessons = [_lesson(run, i, session.rng) for i in chosen]
         share = rate_share(session.epoch * per_epoch + step, recipe.epochs * per_epoch, recipe.warmup)
@@ -158,14 +157,15 @@ def _epoch(run: TuningRun, session: TrainingSession, optimiser: torch.optim.Opti
     session.losses.append(sum(losses) / len(losses))
     session.epoch += 1
     session.epochs_in_stage += 1
-    _tell(run, session, time.perf_counter() - started, products)
+    _tell(run, session, seconds_of(run.device) - started, products)
 
 
 def _tell(run: TuningRun, session: TrainingSession, seconds: float, products: Products) -> None:
     """Say what the epoch cost beside its matrix products alone, at the rate of this machine, measured now."""
+    unit = " of processor time" if run.device == "cpu" else ""
     bound = products.forward_backward / products_per_second(run.network.model, run.device)
     print(
-        f"epoch {session.epoch}: loss {session.losses[-1]:.4f}, {seconds:.1f} s; its matrix products alone, "
+        f"epoch {session.epoch}: loss {session.losses[-1]:.4f}, {seconds:.1f} s{unit}; its matrix products alone, "
         f"{products.forward_backward / 1e12:.2f} TFLOP, take {bound:.1f} s here: {seconds / bound:.2f} times",
         file=sys.stderr,
         flush=True,
