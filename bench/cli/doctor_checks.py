@@ -326,7 +326,7 @@ def _system(name: str) -> Finding:
 
 
 def _weights_command(card: SystemCard) -> str:
-    if card.family == "audio-llm" and card.server is None:
+    if card.family == "audio-llm" and card.server is None and not card.trained_here:
         return f"serbench run MATRIX --set {card.name}:server=http://HOST:PORT/v1"
     spec = card.weights
     if spec is None:

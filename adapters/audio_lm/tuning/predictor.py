@@ -93,6 +93,11 @@ class TunedAudioLM:
         """
         if not context.labels:
             raise DataError("an Audio-LLM is taught names of emotions, and the task has none on offer")
+        if context.server not in (None, STORED):
+            raise CannotRun(
+                f"{self._asking['model']} is trained here and served from what was learnt; the server at {context.server} cannot know it: "
+                "leave --set …:server= out, or keep it with serbench train and ask that"
+            )
         self._context = context
         self._learning = _taught(train, context, "all" if self._recipe.epochs else "none")
         self._judging = _taught(dev, context, "all" if self._recipe.epochs else "none")
@@ -146,6 +151,14 @@ class TunedAudioLM:
             asked.fit(nothing, nothing, dataclasses.replace(self._context, server=self._serving()))
             answers = asked.predict(clips)
         return dataclasses.replace(answers, notes=answers.notes | {"tuning": self.notes})
+
+    def sent_for_one_clip(self, context: FitContext) -> str:
+        """Return the messages of a clip's first question, as JSON: in English where the prompts are those of the clips' language.
+
+        Args:
+            context: labels on offer and the seed of the options' order.
+        """
+        return self._asked("en", revision=None).sent_for_one_clip(context)
 
     def save(self, folder: Path) -> str:
         """Write the trained model, LoRA merged; return the adapter that asks it.

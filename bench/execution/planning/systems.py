@@ -13,7 +13,7 @@ from bench.cards.weights import find_weights, local_weights
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.vllm_server import PYTHON_VARIABLE, vllm_python
 from bench.features.store import feature_identity, pooled_identity
-from bench.protocols import Weights
+from bench.protocols import STORED, Weights
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import adapter_hash, closure_hash
 
@@ -74,7 +74,7 @@ def resolve_system(
     parts: dict[str, Weights] = {}
     if card.family == "audio-llm" and card.trained_here:
         weights, parts, blocked = _tuned_weights(card, fetch)
-        blocked = blocked or (_without_vllm(card) if answers else None)
+        blocked = blocked or (_without_vllm(card) if answers and card.server != STORED else None)
     elif card.family == "audio-llm":
         # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
         weights = local_weights(card.weights) if card.weights else None

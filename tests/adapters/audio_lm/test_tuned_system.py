@@ -107,6 +107,8 @@ def test_without_vllm_or_a_part_it_is_skipped_with_one_sentence(
     monkeypatch.delenv("SERBENCH_VLLM_PYTHON")
     assert "SERBENCH_VLLM_PYTHON" in str(resolve_system(card).blocked)
     assert resolve_system(card, answers=False).blocked is None, "a training needs no server"
+    stored = card.model_copy(update={"server": STORED})
+    assert resolve_system(stored).blocked is None, "nor do replies that are read again"
     parts = {"language_model": {"local": ".", "package": "no_such_package"}}
     lacking = SystemCard.model_validate(card.model_dump() | {"parts": parts})
     assert resolve_system(lacking).blocked == (
@@ -174,7 +176,12 @@ def test_one_training_serves_all_ways_of_asking_and_stored_replies_are_no_reason
     }
     with pytest.raises(CannotRun, match="trained weights of this fit are not stored"):
         TunedAudioLM(mode="choice", **settings).fit(train, dev, context)
+    with pytest.raises(CannotRun, match=r"the server at http://elsewhere/v1 cannot know it"):
+        TunedAudioLM(mode="choice", **settings).fit(
+            train, dev, dataclasses.replace(context, server="http://elsewhere/v1")
+        )
     first = TunedAudioLM(mode="choice", **settings)
+    assert "Happy" in first.sent_for_one_clip(context)
     first.fit(train, dev, dataclasses.replace(context, server=None))
     again = TunedAudioLM(mode="free", orders=2, **settings)
     again.fit(train, dev, context)
