@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "serbench.adapters"
 PATTERN = frozenset("*?[")
 """Characters that make a pattern of a system's name."""
-GIVEN = ("weights", "device")
+GIVEN = ("weights", "parts", "serve", "device")
 """Parameters of adapters and encoders that no card names: found for them by the suite."""
 
 
@@ -162,9 +162,9 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
 
 def _of_file(card: SystemCard, path: Path) -> SystemCard:
     make_importable(card, path)
-    if card.weights is None:
-        return card
-    return card.model_copy(update={"weights": card.weights.of_card(path)})
+    weights = None if card.weights is None else card.weights.of_card(path)
+    parts = {name: part.of_card(path) for name, part in card.parts.items()}
+    return card.model_copy(update={"weights": weights, "parts": parts})
 
 
 def _cards_in(path: Path) -> Mapping[str, SystemCard]:

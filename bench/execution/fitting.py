@@ -89,8 +89,10 @@ def stored_features(system: System, cache: Path) -> StoredFeatures | None:
 def build_predictor(system: System) -> Predictor:
     """Build a system's predictor from its card; one for every fit."""
     assert system.card.adapter is not None
-    weights = given_weights(system.card.adapter, system.weights, system.card.weights)
-    predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+    given: dict[str, Any] = dict(given_weights(system.card.adapter, system.weights, system.card.weights))
+    if system.card.trained_here:
+        given |= {"parts": system.parts, "serve": system.card.serve}
+    predictor: Predictor = build(system.card.adapter, system.card.params | given)
     return predictor
 
 

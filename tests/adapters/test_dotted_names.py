@@ -18,6 +18,8 @@ PUBLIC = {
     "adapters.meralion_ser.encoder": ("MeralionEncoder",),
     "adapters.audio_lm": ("parse_reply", "Reply"),
     "adapters.audio_lm.model": ("AudioLanguageModel",),
+    "adapters.audio_lm.tuning.predictor": ("TunedAudioLM",),
+    "adapters.audio_lm.tuning.tower": ("AudioTower",),
     "adapters.transformers_encoder": ("TransformersEncoder", "RandomEncoder"),
     "adapters.transformers_classifier": ("TransformersClassifier", "TransformersRegressor"),
     "adapters.s3prl_upstream": ("S3PRLUpstreamEncoder",),
