@@ -21,12 +21,15 @@ BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL)
 TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 
 
-def single_file(pages: Mapping[str, str]) -> str:
+def single_file(made: Mapping[str, str]) -> str:
     """Join pages (file name → HTML) into one; the first is what one sees first, and keeps its ids and its script.
+
+    The script file beside the first page goes in as data, which needs nobody's leave to run: it does not.
 
     Raises:
         ValueError: there is no page.
     """
+    pages = {name: html for name, html in made.items() if name.endswith(".html")}
     if not pages:
         raise ValueError("no page to put into a single file")
     numbers = {name: f"p{i}" for i, name in enumerate(pages)}
@@ -43,11 +46,19 @@ def single_file(pages: Mapping[str, str]) -> str:
             '<main id="main">',
             *sections,
             "</main>",
+            *(_data(text) for name, text in made.items() if name not in pages),
             script.strip(),
             "</body>",
             "</html>",
             "",
         ]
+    )
+
+
+def _data(script: str) -> str:
+    """The JSON that a script file sets a variable to."""
+    return (
+        f'<script type="application/json" id="rows">{script.partition("=")[2].strip().rstrip(";")}</script>'
     )
 
 

@@ -114,22 +114,30 @@ def environment() -> Environment:
         "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    style, pages, catalogue, script = (
+    style, pages, index, catalogue, script, overview, tasks = (
         squeezed(made.get_template(name).render())
-        for name in ("style.css", "pages.css", "catalogue.css", "boards.js")
-    )
+        for name in (
+            "style.css", "pages.css", "index.css", "catalogue.css", "boards.js", "overview.js", "catalogue.js",
+        )
+    )  # fmt: skip
     made.globals |= {
         "STYLE": Markup(style + pages),
+        "INDEX_STYLE": Markup(style + pages + index),
         "CATALOGUE_STYLE": Markup(style + catalogue),
         "SCRIPT": Markup(script),
+        "INDEX_SCRIPT": Markup(script + overview),
+        "CATALOGUE_SCRIPT": Markup(script + tasks),
         "POLICY": policy(style + pages, script),
-        "CATALOGUE_POLICY": policy(style + catalogue),
+        "INDEX_POLICY": policy(style + pages + index, script + overview, loads=True),
+        "CATALOGUE_POLICY": policy(style + catalogue, script + tasks),
     }
     return made
 
 
-def policy(style: str, script: str | None = None) -> Markup:
+def policy(style: str, script: str | None = None, *, loads: bool = False) -> Markup:
     """The Content-Security-Policy of a page: this style, this script and pictures written into it, and nothing else.
+
+    With ``loads``, what this script itself asks for may run too; a script tag that stands in the page may not.
 
     >>> made = policy("p {}")
     >>> made.startswith("default-src 'none'; style-src 'sha256-"), "unsafe" in made, "script" in made
@@ -143,7 +151,7 @@ def policy(style: str, script: str | None = None) -> Markup:
         "form-action 'none'",
     ]
     if script is not None:
-        parts.insert(1, f"script-src {_source(script)}")
+        parts.insert(1, f"script-src {_source(script)}" + (" 'strict-dynamic'" if loads else ""))
     # No quotation mark in it that could end the attribute it stands in.
     return Markup("; ".join(parts))
 
