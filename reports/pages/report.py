@@ -35,7 +35,7 @@ from reports.pages.overview_rows import rows_script
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import task_sections
-from reports.pages.templating import GENERATOR, environment, page_name, pair_page_name, squeezed
+from reports.pages.templating import GENERATOR, bound, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
 from reports.sections.clip_errors import ClipReader
 from reports.sections.cross_lingual import OWN, cross_lingual
@@ -297,7 +297,7 @@ class Site:
         html = self._templates.get_template(template).render(
             site=self, run=self.run, versions=self.versions, **context
         )
-        return squeezed(html)
+        return bound(squeezed(html))
 
     def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
         """Gather the sentences of one comparison."""

@@ -90,6 +90,7 @@ def environment() -> Environment:
         "listed": formatting.listed,
         "size": formatting.size,
         "plain": lambda value: fits.note(value).text,
+        "spaced": spaced,
     }
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
@@ -163,6 +164,24 @@ def _source(text: str) -> str:
 def squeezed(text: str) -> str:
     """Without the blank lines that template statements leave behind."""
     return re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
+
+
+def spaced(text: str) -> str:
+    """Part figures from their per cent signs, as everywhere on the pages.
+
+    >>> spaced("36% of it")
+    '36 % of it'
+    """
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
+def bound(html: str) -> str:
+    """Keep figures and their per cent signs on one line.
+
+    >>> bound("a 95 % interval") == "a 95" + chr(0xA0) + "% interval"
+    True
+    """
+    return re.sub(r"(?<=\d) %", "\u00a0%", html)
 
 
 def depth(share: float) -> str:

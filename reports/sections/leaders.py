@@ -12,6 +12,7 @@ from reports.charts.geometry import PlotAxis, marker_path
 from reports.data.caution_badges import CautionBadge, caution_badges
 from reports.data.reference_lines import shared_line
 from reports.sections.family_answers import FAMILIES
+from reports.sections.folds import split_words
 from reports.sections.forest_boards import ScoreCell, score_of
 from reports.sections.task_columns import TaskColumn, is_clean
 
@@ -48,6 +49,8 @@ class LeaderRow:
     right: float
     """Ends of the scale, px."""
     badges: tuple[CautionBadge, ...]
+    split: str
+    """How its clips were split, where not as usual."""
 
 
 def axis_of(column: TaskColumn) -> PlotAxis:
@@ -89,6 +92,7 @@ def _row(column: TaskColumn, number: int) -> LeaderRow:
         round(axis.x(axis.low)),
         round(axis.x(axis.high)),
         tuple(caution_badges(column.facts)),
+        split_words(column.task) if "@" in column.task else "",
     )
 
 

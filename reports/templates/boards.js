@@ -25,6 +25,23 @@
     });
     said();
   }
+  // Folded parts print as their headings: all are opened on request.
+  const folded = [...document.querySelectorAll("main details:not(.more)")];
+  const toc = document.querySelector("ul.toc");
+  if (folded.length > 1 && toc) {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "unfold-all";
+    button.textContent = "unfold all";
+    button.addEventListener("click", () => {
+      const open = folded.some((d) => !d.open);
+      for (const d of folded) d.open = open;
+      button.textContent = open ? "fold all" : "unfold all";
+    });
+    item.append(button);
+    toc.append(item);
+  }
   // A term says what it means where it stands; without this script it leads to the words at the end of the page.
   let tip = null;
   const close = (focus) => {

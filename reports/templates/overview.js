@@ -372,9 +372,9 @@
       });
       own.cells[1].replaceChildren(svg);
       own.cells[2].replaceChildren(
-        ...ordered.map((cell) => {
+        ...ordered.flatMap((cell) => {
           const s = data.systems[cell[0]];
-          return make("span", { class: "leads" }, make("span", { class: "nb" }, mark(s[3]), make("a", { href: s[10] }, s[0])), " ", make("b", null, cell[1]), " ", make("span", { class: "ci" }, cell[2]));
+          return [make("span", { class: "leads" }, make("span", { class: "nb" }, mark(s[3]), make("a", { href: s[10] }, s[0])), " ", make("b", null, cell[1]), " ", make("span", { class: "ci" }, cell[2])), " "];
         }),
       );
     }
