@@ -96,18 +96,13 @@ class _Term:
         return replace(self, estimate=weight * self.estimate, error=error)
 
 
-def by_language(
-    records: Iterable[Record], only: Subject | None = None
-) -> tuple[list[Macro], list[AcrossGap]]:
-    """Average every system's scores by language and over languages, per protocol, training, condition, view, metric.
-
-    ``only`` asks for one view and metric, or one dimension, instead of all that the records have.
-    """
+def by_language(records: Iterable[Record]) -> tuple[list[Macro], list[AcrossGap]]:
+    """Average every system's scores by language and over languages, per protocol, training, condition, view, metric."""
     macros: list[Macro] = []
     gaps: list[AcrossGap] = []
     for key, members in _grouped(records, ("system", "track", "protocol", "training", "condition")).items():
         level = members[0].facts.plan.level
-        for subject in _subjects(members) if only is None else (only,):
+        for subject in _subjects(members):
             spoken = _languages(members, subject)
             macros += [_macro(key, name, subject, terms, level, 1) for name, terms in spoken.items()]
             if len(spoken) > 1:

@@ -64,7 +64,7 @@ def rows_json(
             for k, c in enumerate(table.columns)
         ],
         "means": [
-            [place[s], condition, language, *_figures(m.estimate, m.low, m.high, table), len(m.tasks)]
+            [place[s], condition, language, *_figures(m.estimate, m.low, m.high, table), m.tasks]
             for (s, condition, language), m in sorted(table.means.items())
         ],
         "languages": [

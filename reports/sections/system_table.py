@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bench.scoring.aggregates import ALL_LANGUAGES, Macro, by_language
-from bench.scoring.record_schema import RecordFacts
-from bench.scoring.records import Record
+from bench.scoring.record_schema import RecordFacts, ScoreRow
+from bench.statistics.recovered_intervals import Part, interval_of_mean
 from reports import formatting
 from reports.data.reference_lines import guess_line, height_above
 from reports.sections.forest_boards import ScoreCell, score_of
-from reports.sections.task_columns import PLAIN, TaskColumn
+from reports.sections.task_columns import TaskColumn
 
 MET = ("seen", "same corpus", "undisclosed", "unseen")
 """What a system had met of a task, worst first."""
@@ -21,6 +20,19 @@ _FREE = re.compile(r"\b(apache|mit|bsd|cc0|cc-by|isc|unlicen[cs]e|0bsd)\b", re.I
 _BOUND = re.compile(
     r"non-?commercial|\bnc\b|research|academic|closed|proprietary|gated|personal", re.IGNORECASE
 )
+
+
+ALL_LANGUAGES = "all"
+
+
+@dataclass(frozen=True)
+class MeanScore:
+    """A system's mean score: over tasks of one pool, then over a language's pools, then over languages."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    tasks: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class SystemTable:
     main: tuple[TaskColumn, ...]
     shown: tuple[TaskColumn, ...]
     rows: tuple[TableRow, ...]
-    means: Mapping[tuple[str, str, str], Macro]
+    means: Mapping[tuple[str, str, str], MeanScore]
     """(system, condition, language or ``all``) → mean over pools and languages."""
 
     @property
@@ -148,27 +160,40 @@ def system_table(
     return SystemTable(tuple(columns), tuple(main), tuple(shown), tuple(sorted(rows, key=place)), means)
 
 
-def _means(columns: Sequence[TaskColumn], main: Sequence[TaskColumn]) -> dict[tuple[str, str, str], Macro]:
+def _means(
+    columns: Sequence[TaskColumn], main: Sequence[TaskColumn]
+) -> dict[tuple[str, str, str], MeanScore]:
+    """Average by (system, condition, language), and over all languages, from the records' own scores and intervals."""
     if not main:
         return {}
-    subject = main[0].subject
-    records: dict[int, Record] = {}
+    spoken: dict[tuple[str, str], dict[str, dict[str, list[ScoreRow]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for column in columns:
-        if column.plain and column.subject == subject:
-            records |= {id(r): r for r in column.records.values()}
-    found: dict[tuple[str, str, str], Macro] = {}
-    for macro in by_language(records.values(), subject)[0]:
-        if macro.protocol in PLAIN:
-            found.setdefault((macro.system, macro.condition, macro.language), macro)
-    # The mean of one task is that task's score, with the interval that it has everywhere else.
-    of_task = {(r.system, r.facts.condition, r.task): r for r in records.values()}
-    for key, macro in found.items():
-        if len(macro.tasks) == 1 and (row := subject.row(of_task[*key[:2], macro.tasks[0]])) is not None:
-            found[key] = replace(macro, low=row.low, high=row.high)
-    # A system with one language has no mean over several: that language's stands for it.
-    for (system, condition, _), macro in list(found.items()):
-        found.setdefault((system, condition, ALL_LANGUAGES), macro)
+        if column.plain and column.subject == main[0].subject:
+            for system, record in column.records.items():
+                if (row := column.subject.row(record)) is not None:
+                    spoken[system, column.condition][column.language][record.facts.pool].append(row)
+    found = {}
+    for (system, condition), languages in spoken.items():
+        for language, pools in languages.items():
+            found[system, condition, language] = _mean(_parts(pools, 1.0))
+        share = 1 / len(languages)
+        parts = [p for pools in languages.values() for p in _parts(pools, share)]
+        found[system, condition, ALL_LANGUAGES] = _mean(parts)
     return found
+
+
+def _parts(pools: Mapping[str, Sequence[ScoreRow]], weight: float) -> list[Part]:
+    return [
+        Part(row.estimate, row.low, row.high, weight / len(pools) / len(rows), pool)
+        for pool, rows in pools.items()
+        for row in rows
+    ]
+
+
+def _mean(parts: Sequence[Part]) -> MeanScore:
+    return MeanScore(*interval_of_mean(parts), len(parts))
 
 
 def _row(
@@ -176,7 +201,7 @@ def _row(
     facts: RecordFacts,
     columns: Sequence[TaskColumn],
     main: Sequence[TaskColumn],
-    means: Mapping[tuple[str, str, str], Macro],
+    means: Mapping[tuple[str, str, str], MeanScore],
     seconds: float | None,
 ) -> TableRow:
     own = [c for c in main if system in c.records]
@@ -187,7 +212,7 @@ def _row(
         system=system,
         facts=facts,
         commercial=may_be_sold(facts.card.licence),
-        mean=macro_cell(mean, percent=percent) if mean else None,
+        mean=mean_cell(mean, percent=percent) if mean else None,
         mean_estimate=mean.estimate if mean else None,
         tasks=len(own),
         rank=None if facts.track == "reference" else _mean_rank(system, own),
@@ -198,7 +223,7 @@ def _row(
     )
 
 
-def macro_cell(mean: Macro, *, percent: bool) -> ScoreCell:
+def mean_cell(mean: MeanScore, *, percent: bool) -> ScoreCell:
     """Write a mean with its interval."""
     return ScoreCell(
         formatting.number(mean.estimate, percent=percent),

@@ -145,8 +145,13 @@
       const first = HEADS[key] || "descending";
       const other = first === "descending" ? "ascending" : "descending";
       if (state.sort === key && state.order === other) state.sort = "";
-      else state.order = state.sort === key ? other : first, (state.sort = key);
-      show();
+      else {
+        state.order = state.sort === key ? other : first;
+        state.sort = key;
+      }
+      const chosen = read();
+      fillTable(select(chosen));
+      address(chosen);
       table.tHead.querySelector(`[data-key="${key}"] button`)?.focus();
     });
     if (key[0] === "c" && key.length < 6 && /^c\d+$/.test(key)) {

@@ -21,10 +21,10 @@ from reports.data.comparisons import compare_systems
 from reports.data.reference_lines import guess_line, human_line
 from reports.sections.cross_lingual import cross_lingual
 from reports.sections.forest_boards import BoardRow, task_board
-from reports.sections.system_table import system_table
-from reports.sections.task_columns import main_columns, task_columns
 from reports.sections.reference_levels import absent_listeners
 from reports.sections.reference_levels import reference_levels as held_against
+from reports.sections.system_table import system_table
+from reports.sections.task_columns import main_columns, task_columns
 from tests.adversarial.forged import SEVEN, answered, changed, published
 
 UA = Subject("seven", "wrong", "ua")
