@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Part:
+class PartOfMean:
     """One part of a mean; ``low`` and ``high`` are None where it has no interval."""
 
     estimate: float
@@ -31,7 +31,7 @@ class Part:
     """What it is not independent within: the pool of recordings that its task is cut from."""
 
 
-def interval_of_mean(parts: Sequence[Part]) -> tuple[float, float | None, float | None]:
+def interval_of_mean(parts: Sequence[PartOfMean]) -> tuple[float, float | None, float | None]:
     """Add up parts, with the limits that follow from theirs.
 
     Args:
@@ -40,7 +40,7 @@ def interval_of_mean(parts: Sequence[Part]) -> tuple[float, float | None, float 
     Returns:
         Estimate, low and high in the parts' unit; no limits where a part has none.
 
-    >>> found = interval_of_mean([Part(0.6, 0.5, 0.7, 0.5, "a"), Part(0.8, 0.7, 0.9, 0.5, "b")])
+    >>> found = interval_of_mean([PartOfMean(0.6, 0.5, 0.7, 0.5, "a"), PartOfMean(0.8, 0.7, 0.9, 0.5, "b")])
     >>> [round(x, 3) for x in found if x is not None]
     [0.7, 0.629, 0.771]
     """

@@ -72,7 +72,13 @@ class Chart:
             self.paths.append((style, "M" + "L".join(placed)))
 
     def dots(self, style: str, points: Iterable[tuple[float, float]], name: str = "") -> None:
-        """Draw points: the style's round line ends make them visible. ``name`` says whose they are."""
+        """Draw points: the style's round line ends make them visible.
+
+        Args:
+            style: classes of the style sheet.
+            points: (x, y) in the data's units.
+            name: whose they are, where a page may fade them.
+        """
         if name:
             self.names[len(self.paths)] = name
         self.paths.append((style, "".join(f"M{self.x(x):g} {self.y(y):g}h0" for x, y in points)))

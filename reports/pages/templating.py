@@ -138,7 +138,13 @@ def environment() -> Environment:
 def policy(style: str, script: str | None = None, *, loads: bool = False) -> Markup:
     """The Content-Security-Policy of a page: this style, this script and pictures written into it, and nothing else.
 
-    With ``loads``, what this script itself asks for may run too; a script tag that stands in the page may not.
+    Args:
+        style: the page's style sheet.
+        script: its script, if it has one.
+        loads: whether what this script itself asks for may run too; a script tag that stands in the page may not.
+
+    Returns:
+        The policy, without a quotation mark that could end the attribute it stands in.
 
     >>> made = policy("p {}")
     >>> made.startswith("default-src 'none'; style-src 'sha256-"), "unsafe" in made, "script" in made

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.scoring.record_schema import RecordFacts, ScoreRow
-from bench.statistics.recovered_intervals import Part, interval_of_mean
+from bench.statistics.recovered_intervals import PartOfMean, interval_of_mean
 from reports import formatting
 from reports.data.reference_lines import guess_line, height_above
 from reports.sections.forest_boards import ScoreCell, score_of
@@ -184,15 +184,15 @@ def _means(
     return found
 
 
-def _parts(pools: Mapping[str, Sequence[ScoreRow]], weight: float) -> list[Part]:
+def _parts(pools: Mapping[str, Sequence[ScoreRow]], weight: float) -> list[PartOfMean]:
     return [
-        Part(row.estimate, row.low, row.high, weight / len(pools) / len(rows), pool)
+        PartOfMean(row.estimate, row.low, row.high, weight / len(pools) / len(rows), pool)
         for pool, rows in pools.items()
         for row in rows
     ]
 
 
-def _mean(parts: Sequence[Part]) -> MeanScore:
+def _mean(parts: Sequence[PartOfMean]) -> MeanScore:
     return MeanScore(*interval_of_mean(parts), len(parts))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.scoring.aggregates import Macro, by_language
 from bench.scoring.records import read_records
-from bench.statistics.recovered_intervals import Part, interval_of_mean
+from bench.statistics.recovered_intervals import PartOfMean, interval_of_mean
 from reports.data.comparisons import compare_systems
 from reports.sections.system_table import ALL_LANGUAGES, system_table
 from reports.sections.task_columns import main_columns, task_columns
@@ -19,11 +19,11 @@ QUICK = Path(__file__).resolve().parents[3] / "results/quick/records"
 
 
 def test_one_part_keeps_its_interval_and_none_leaves_the_range() -> None:
-    assert interval_of_mean([Part(0.9, 0.6, 0.95, 1.0, "a")]) == pytest.approx((0.9, 0.6, 0.95))
+    assert interval_of_mean([PartOfMean(0.9, 0.6, 0.95, 1.0, "a")]) == pytest.approx((0.9, 0.6, 0.95))
     rng = np.random.default_rng(0)
     for _ in range(200):
         ends = np.sort(rng.random((5, 3)), axis=1)
-        parts = [Part(e, low, high, 0.2, int(rng.integers(3))) for low, e, high in ends.tolist()]
+        parts = [PartOfMean(e, low, high, 0.2, int(rng.integers(3))) for low, e, high in ends.tolist()]
         mean, low, high = interval_of_mean(parts)
         assert low is not None
         assert high is not None
@@ -31,12 +31,12 @@ def test_one_part_keeps_its_interval_and_none_leaves_the_range() -> None:
 
 
 def test_parts_of_one_group_are_no_independent_evidence_and_a_part_without_interval_leaves_none() -> None:
-    parts = [Part(0.5, 0.4, 0.6, 0.25, g) for g in "aabc"]
+    parts = [PartOfMean(0.5, 0.4, 0.6, 0.25, g) for g in "aabc"]
     _, low, high = interval_of_mean(parts)
     assert (low, high) == pytest.approx(
         (0.5 - 0.1 * np.sqrt(0.25 + 2 / 16), 0.5 + 0.1 * np.sqrt(0.25 + 2 / 16))
     )
-    assert interval_of_mean([*parts, Part(0.5, None, None, 0.0, "d")])[1:] == (None, None)
+    assert interval_of_mean([*parts, PartOfMean(0.5, None, None, 0.0, "d")])[1:] == (None, None)
 
 
 def test_it_covers_as_often_as_it_says_with_few_clusters() -> None:
@@ -50,7 +50,7 @@ def test_it_covers_as_often_as_it_says_with_few_clusters() -> None:
     covered = 0
     for m, r in zip(means, reach, strict=True):
         parts = [
-            Part(x, x - y, x + y, 1 / 3, i)
+            PartOfMean(x, x - y, x + y, 1 / 3, i)
             for i, (x, y) in enumerate(zip(m.tolist(), r.tolist(), strict=True))
         ]
         _, low, high = interval_of_mean(parts)
