@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from html import escape, unescape
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import unquote
 
 IDS = ("id", "for", "aria-labelledby", "aria-describedby", "aria-controls", "headers", "list")
@@ -46,7 +47,7 @@ def single_file(made: Mapping[str, str]) -> str:
             '<main id="main">',
             *sections,
             "</main>",
-            *(_data(text) for name, text in made.items() if name not in pages),
+            *(_data(text, numbers) for name, text in made.items() if name not in pages),
             script.strip(),
             "</body>",
             "</html>",
@@ -55,11 +56,20 @@ def single_file(made: Mapping[str, str]) -> str:
     )
 
 
-def _data(script: str) -> str:
-    """The JSON that a script file sets a variable to."""
-    return (
-        f'<script type="application/json" id="rows">{script.partition("=")[2].strip().rstrip(";")}</script>'
-    )
+def _data(script: str, numbers: Mapping[str, str]) -> str:
+    """The JSON that a script file sets a variable to, addresses of pages as their places in this file."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, str):
+            number = numbers.get(unquote(value))
+            return value if number is None else f"#{number}"
+        if isinstance(value, dict):
+            return {k: inside(v) for k, v in value.items()}
+        return [inside(v) for v in value] if isinstance(value, list) else value
+
+    data = inside(json.loads(script.partition("=")[2].strip().rstrip(";")))
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" id="rows">{text}</script>'
 
 
 def _title(html: str) -> str:

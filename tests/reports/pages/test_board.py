@@ -158,9 +158,9 @@ def test_the_first_page_of_a_big_board_carries_the_first_systems_and_its_script_
     write_board(found, board, tmp_path / "cut", run_family)
     whole, cut = ((tmp_path / name / "index.html").read_text() for name in ("whole", "cut"))
     assert "further system" not in whole
-    assert "6 further systems: on the task pages" in cut
     rows = [re.findall(r'<tr data-system="([^"]+)"', html) for html in (whole, cut)]
     assert rows[1] == rows[0][:3]
+    assert f"{len(rows[0]) - 3} further systems: on the task pages" in cut
     assert len(cut) < len(whole)
     data = [(tmp_path / name / "rows.js").read_text() for name in ("whole", "cut")]
     assert data[0] == data[1]
