@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 
 
 def main() -> None:
@@ -32,4 +32,4 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)

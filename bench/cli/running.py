@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.cards.registry import load_system
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.errors import UsageError
+from bench.errors import UsageError, printable
 from bench.execution.driver import run_matrix
 from bench.execution.planning.estimates import human_bytes, human_time
 from bench.execution.planning.forecast import Forecast, forecast
@@ -191,11 +191,11 @@ def _print_summary(summary: RunSummary) -> None:
             right=(metric, "speakers", "seeds"),
         )
     for reason in dict.fromkeys(summary.refused.values()):
-        out.print(f"not run: {reason}", soft_wrap=True)
+        out.print(f"not run: {printable(reason)}", soft_wrap=True)
     for name, reason in summary.blocked.items():
-        out.print(f"skipped: {name}: {reason}", soft_wrap=True)
+        out.print(f"skipped: {name}: {printable(reason)}", soft_wrap=True)
     for line in failures(summary.failed):
-        out.print(line, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
     out.print(
         f"{summary.computed} cells computed, {summary.kept} kept, {len(summary.failed)} failed, "
         f"in {human_time(summary.wall_seconds)}; run: {summary.folder.root}",

@@ -96,10 +96,7 @@ class Journal:
         """Return all cells by key."""
         columns = _CELL_COLUMNS if self._says_transient else _CELL_COLUMNS.replace(",transient", ",NULL")
         rows = self._read(f"SELECT {columns} FROM cells")
-        return {
-            key: CellRow(key, *rest, transient=None if transient is None else bool(transient))
-            for key, *rest, transient in rows
-        }
+        return {row[0]: CellRow(*row[:-1], *_said(row[-1])) for row in rows}
 
     def record(self, cells: Iterable[CellRow], job: JobRow) -> None:
         """Write the outcome of one job: all its cells, or none."""
@@ -173,3 +170,8 @@ class Journal:
             raise BenchError(
                 f"the journal cannot be written ({error}): is the disk full or the folder read-only? What is finished is kept; run the same command again"
             ) from None
+
+
+def _said(flag: int | None) -> list[bool | None]:
+    """The last column of a cell: yes, no, or nothing said."""
+    return [None if flag is None else bool(flag)]

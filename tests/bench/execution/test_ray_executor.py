@@ -1,0 +1,85 @@
+"""A Ray cluster of two nodes on this machine gives what one machine gives, though a node goes away in the middle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from bench.errors import BenchError
+from bench.execution.driver import run_matrix
+from bench.execution.progress import Reporter
+from bench.storage.journal import Journal
+from bench.storage.run_folder import RunFolder
+from tests.slow_runs import prepare, records, settings, tables, write_card
+
+
+@pytest.fixture
+def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return prepare(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that takes no job, and two nodes with room for one each."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    made.add_node(num_cpus=1)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+class Watch(Reporter):
+    def __init__(self, when: int, action: object) -> None:
+        self.notes: list[str] = []
+        self._ended, self._when, self._action = 0, when, action
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def finished(self, slot: int, name: str, seconds: float, left: float) -> None:
+        self._ended += 1
+        if self._ended == self._when:
+            threading.Thread(target=self._action).start()  # type: ignore[arg-type]
+
+
+def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(bench_dir: Path, cluster: Cluster) -> None:
+    write_card(bench_dir, wait=0.5)
+    on_ray = replace(
+        settings(bench_dir, "ray"),
+        executor="ray",
+        ray_address=cluster.address,
+        shared_files=False,
+        workers=None,
+    )
+    victim = cluster.list_all_nodes()[-1]
+    watch = Watch(6, lambda: cluster.remove_node(victim))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERBENCH_CACHE", str(bench_dir / "cold"))
+        summary = run_matrix(on_ray, watch)
+    assert summary.failed == ()
+    assert any("2 worker(s)" in n for n in watch.notes), watch.notes
+    assert any(n.startswith("begun again: ") for n in watch.notes), watch.notes
+    with Journal(RunFolder(bench_dir / "ray").journal) as journal:
+        fits = [j.name for j in journal.jobs() if j.kind == "fit"]
+    assert len(fits) == len(set(fits)) == summary.computed
+    assert run_matrix(settings(bench_dir, "local"), Reporter()).failed == ()
+    assert records(bench_dir / "ray") == records(bench_dir / "local")
+    assert tables(bench_dir / "ray") == tables(bench_dir / "local")
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(bench_dir: Path) -> None:
+    started = time.monotonic()
+    asked = replace(settings(bench_dir, "none"), executor="ray", ray_address="127.0.0.1:1")
+    with pytest.raises(BenchError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
+        run_matrix(asked, Reporter())
+    assert time.monotonic() - started < 60
