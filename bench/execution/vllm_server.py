@@ -25,6 +25,7 @@ from pathlib import Path
 
 from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
+from bench.execution.executors.warden import kept
 from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json
@@ -161,7 +162,7 @@ class Server:
         with log.open("ab") as stream:
             try:
                 process = subprocess.Popen(
-                    serving.command(interpreter, port),
+                    kept(serving.command(interpreter, port)),  # it ends with this process, however that ends
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,

@@ -27,6 +27,8 @@ _START = (
 )
 MEASURE_SECONDS = 1.0
 """How often a worker's memory is looked at."""
+TIMED = ("encode", "fit")
+"""Kinds of job that run adapters' code; what the suite itself does to audio ends."""
 DIED = "the worker process died (killed, out of memory, or crashed in native code{how}); see run.log"
 
 
@@ -100,6 +102,7 @@ class WorkerProcess:
         if isinstance(message, Ready):
             self.pid = message.pid
             if self._unsent is not None:
+                self._began, self._began_clock = self._sign, time.time()  # starting is no part of the job
                 self._send(self._unsent)
                 self._unsent = None
             return None
@@ -123,7 +126,8 @@ class WorkerProcess:
     def over(self, limits: Limits) -> JobOutcome | None:
         """Kill a worker that takes more than it may; the outcome of its job, or None."""
         taken = time.monotonic() - self._began
-        if limits.job_seconds is not None and taken > limits.job_seconds:
+        timed = self.job is not None and self.job.kind in TIMED and self._unsent is None
+        if timed and limits.job_seconds is not None and taken > limits.job_seconds:
             return self.ended(
                 f"took longer than --job-timeout allows ({human_time(limits.job_seconds)}) and was stopped; give it more time, and "
                 "--retry-failed",

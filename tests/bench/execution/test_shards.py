@@ -62,21 +62,21 @@ def jobs(run: Path) -> list[tuple[str, int]]:
 
 def test_merged_shards_are_the_whole_run_byte_for_byte(made: Path, tmp_path: Path) -> None:
     summary = merge_shards(parts(made)[::-1], tmp_path / "merged", Reporter())
-    assert (summary.computed, summary.failed, summary.kept) == (0, (), 35)
+    assert (summary.computed, summary.failed, summary.kept) == (0, (), 25)
     assert tables(tmp_path / "merged") == tables(made / "whole")
     assert records(tmp_path / "merged") == records(made / "whole")
     assert (tmp_path / "merged" / "matrix.json").read_bytes() == (made / "whole" / "matrix.json").read_bytes()
     (entry,) = read_plan_log(tmp_path / "merged" / "plan_log.json")
-    assert (entry.cells, entry.of) == (0, 35)
+    assert (entry.cells, entry.of) == (0, 25)
     # Nothing was done twice, an encoder's pass for two systems included, and every shard had something to do.
     encoded = [clips for part in parts(made) for key, clips in jobs(part) if key.startswith("encode")]
     assert sum(encoded) == 36
     assert all(tables(part) for part in parts(made))
-    assert sum(len(tables(part)) for part in parts(made)) == 35
+    assert sum(len(tables(part)) for part in parts(made)) == 25
     # Merging again changes nothing, and the run goes on as any run.
     before = len(jobs(tmp_path / "merged"))
     again = merge_shards(parts(made), tmp_path / "merged", Reporter())
-    assert (again.kept, len(jobs(tmp_path / "merged"))) == (35, before)
+    assert (again.kept, len(jobs(tmp_path / "merged"))) == (25, before)
     whole = replace(settings(made, "whole"), out=tmp_path / "merged", workers=1)
     assert run_matrix(whole, Reporter()).computed == 0
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_merged_is_told_in_one_sentence(
     assert "\n" not in str(error.value)
     if out.exists() and out != made / "part-2":
         with Journal(RunFolder(out).journal) as journal:
-            assert len(journal.cells()) < 35
+            assert len(journal.cells()) < 25
 
 
 def spoil(run: Path, what: str, other: Path) -> None:
