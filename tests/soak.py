@@ -83,11 +83,8 @@ class Soak:
 
     def environment(self) -> dict[str, str]:
         """Of a run: a cache of its own, one thread."""
-        own = {
-            "SERBENCH_CACHE": str(self.folder / "cache"),
-            "PYTHONPATH": str(self.folder),
-            "OMP_NUM_THREADS": "1",
-        }
+        path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
+        own = {"SERBENCH_CACHE": str(self.folder / "cache"), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return {k: v for k, v in os.environ.items() if k != "SERBENCH_DATA"} | own
 
     def start(self, out: str, executor: str = "local") -> subprocess.Popen[bytes]:
