@@ -19,8 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,9 +194,11 @@ class Soak:
         return [p for p in psutil.Process().children(recursive=True) if p.pid != process.pid]
 
     def _replace_node(self) -> bool:
+        from tests.ray_clusters import add_node
+
         nodes = [n for n in self.cluster.list_all_nodes() if n is not self.cluster.head_node]
         self.cluster.remove_node(self.rng.choice(nodes))
-        self.cluster.add_node(num_cpus=1)
+        add_node(self.cluster)
         return True
 
     def _ended(self, process: subprocess.Popen[bytes], family: list[psutil.Process]) -> float:
@@ -301,20 +302,6 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-@contextmanager
-def ray_cluster() -> Iterator[Any]:
-    """A head without room for jobs, and two nodes with room for one each."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
 def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
     """Soak one executor.
 
@@ -336,7 +323,9 @@ def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
             raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
         if executor == "local":
             return run.soak(kills)
-        with ray_cluster() as cluster:
+        from tests.ray_clusters import two_nodes
+
+        with two_nodes() as cluster:
             run.cluster, run.address = cluster, cluster.address
             return run.soak(kills)
 

@@ -77,6 +77,14 @@ def test_a_disk_that_is_full_is_one_sentence_and_the_same_command_goes_on(bench_
     assert tables(bench_dir / "one") == tables(bench_dir / "whole")
 
 
+@pytest.mark.parametrize("place", ["/proc/none/run", "/dev/null/run", "a-file/run"])
+def test_a_place_that_cannot_be_written_is_one_sentence(bench_dir: Path, place: str) -> None:
+    (bench_dir / "a-file").write_text("")
+    with pytest.raises(BenchError, match="cannot be written, ") as error:
+        run_matrix(settings(bench_dir, place), Reporter())
+    assert "\n" not in str(error.value)
+
+
 def test_a_journal_with_a_damaged_page_is_one_sentence_whose_advice_helps(bench_dir: Path) -> None:
     assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
     before, path = records(bench_dir / "one"), RunFolder(bench_dir / "one").journal

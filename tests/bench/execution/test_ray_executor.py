@@ -17,6 +17,7 @@ from bench.execution.driver import run_matrix
 from bench.execution.progress import Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
+from tests.ray_clusters import two_nodes
 from tests.slow_runs import prepare, records, settings, tables, write_card
 
 
@@ -27,15 +28,11 @@ def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head that takes no job, and two nodes with room for one each."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    made.add_node(num_cpus=1)
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
+    with two_nodes() as made:
+        try:
+            yield made
+        finally:
+            ray.shutdown()
 
 
 class Watch(Reporter):

@@ -14,6 +14,7 @@ import pytest
 from bench.errors import BenchError, UsageError
 from bench.execution.driver import run_matrix
 from bench.execution.merging import merge_shards
+from bench.execution.planning.forecast import forecast
 from bench.execution.planning.shards import Shard, parse_shard
 from bench.execution.progress import Reporter
 from bench.scoring.plan_log import read_plan_log
@@ -68,6 +69,11 @@ def test_merged_shards_are_the_whole_run_byte_for_byte(made: Path, tmp_path: Pat
     assert (tmp_path / "merged" / "matrix.json").read_bytes() == (made / "whole" / "matrix.json").read_bytes()
     (entry,) = read_plan_log(tmp_path / "merged" / "plan_log.json")
     assert (entry.cells, entry.of) == (0, 25)
+    # What was forecast of the shards is the whole, too.
+    dealt = [
+        forecast(replace(settings(made, "none"), shard=Shard(n, PARTS))).cells for n in range(1, PARTS + 1)
+    ]
+    assert (sum(dealt), forecast(settings(made, "none")).cells) == (25, 25)
     # Nothing was done twice, an encoder's pass for two systems included, and every shard had something to do.
     encoded = [clips for part in parts(made) for key, clips in jobs(part) if key.startswith("encode")]
     assert sum(encoded) == 36
