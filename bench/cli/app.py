@@ -115,7 +115,7 @@ def run(
 ) -> None:
     """Run a matrix, or go on with it: nothing that is finished is computed twice."""
     from bench.cli import running
-    from bench.execution.executors.interface import Limits
+    from bench.execution.executors.interface import WorkerLimits
     from bench.execution.planning.shards import parse_shard
     from bench.execution.prepared_run import RunSettings
 
@@ -133,7 +133,7 @@ def run(
         executor=executor,
         ray_address=ray_address,
         shared_files=shared_files,
-        limits=Limits(job_timeout, None if worker_memory is None else worker_memory * 2**30),
+        limits=WorkerLimits(job_timeout, None if worker_memory is None else worker_memory * 2**30),
         shard=None if shard is None else parse_shard(shard),
         retry_failed=retry_failed,
     )

@@ -14,7 +14,7 @@ from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_dup
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import DataError, UsageError
-from bench.execution.executors.interface import Limits
+from bench.execution.executors.interface import WorkerLimits
 from bench.execution.fitting import check_buildable
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import (
@@ -56,7 +56,7 @@ class RunSettings:
     """Of a Ray cluster; None: the one that this machine belongs to, else a cluster of this machine alone."""
     shared_files: bool = True
     """Whether the nodes of the Ray cluster see the run's folder, the cache and the weights under the driver's paths."""
-    limits: Limits = field(default_factory=Limits)
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
     """Beyond which a worker is stopped."""
     shard: Shard | None = None
     """Of the matrix, the part that is computed here; the rest is computed elsewhere and merged."""

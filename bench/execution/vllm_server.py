@@ -25,7 +25,7 @@ from pathlib import Path
 
 from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
-from bench.execution.executors.warden import kept
+from bench.execution.keeper import kept
 from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json

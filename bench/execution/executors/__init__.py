@@ -8,14 +8,14 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from bench.execution.executors.interface import Executor as Executor
-    from bench.execution.executors.interface import Limits as Limits
+    from bench.execution.executors.interface import WorkerLimits as WorkerLimits
     from bench.execution.executors.local import LocalExecutor as LocalExecutor
     from bench.execution.executors.ray_cluster import RayExecutor as RayExecutor
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "interface": ["Executor", "Limits"],
+        "interface": ["Executor", "WorkerLimits"],
         "local": ["LocalExecutor"],
         "ray_cluster": ["RayExecutor"],
     },

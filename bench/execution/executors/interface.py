@@ -13,7 +13,7 @@ from bench.execution.vllm_server import Serving
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """How much a worker may take before it is stopped; None: as much as it likes."""
 
     job_seconds: float | None = None

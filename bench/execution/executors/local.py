@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from bench.execution.executors.interface import Executor, Limits, WorkerSight
+from bench.execution.executors.interface import Executor, WorkerLimits, WorkerSight
 from bench.execution.executors.processes import WorkerProcess
 from bench.execution.executors.worker_process import Moved
 from bench.execution.jobs import Job, JobOutcome
@@ -32,11 +32,11 @@ class LocalExecutor(Executor):
         devices: Sequence[str],
         log: Path,
         batch_seconds: float | None = None,
-        limits: Limits | None = None,
+        limits: WorkerLimits | None = None,
     ) -> None:
         quiet_single_thread()
         self._devices, self._log, self._batch_seconds = tuple(devices), log, batch_seconds
-        self._limits = limits or Limits()
+        self._limits = limits or WorkerLimits()
         self._workers: dict[int, WorkerProcess] = {}
         self._moved: list[tuple[int, float, float]] = []
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from bench.errors import BenchError
-from bench.execution.executors.interface import Limits, WorkerSight
+from bench.execution.executors.interface import WorkerLimits, WorkerSight
 from bench.execution.executors.worker_process import Message, Moved, Ready
 from bench.execution.jobs import Job, JobOutcome
 from bench.execution.planning.estimates import human_bytes, human_time
@@ -123,7 +123,7 @@ class WorkerProcess:
             transient=transient,
         )
 
-    def over(self, limits: Limits) -> JobOutcome | None:
+    def over(self, limits: WorkerLimits) -> JobOutcome | None:
         """Kill a worker that takes more than it may; the outcome of its job, or None."""
         taken = time.monotonic() - self._began
         timed = self.job is not None and self.job.kind in TIMED and self._unsent is None

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import BenchError, CannotRun, UsageError
 from bench.execution.devices import WORKER_MEMORY
-from bench.execution.executors.interface import Executor, Limits, WorkerSight
+from bench.execution.executors.interface import Executor, WorkerLimits, WorkerSight
 from bench.execution.executors.parcels import FileMark, Roots, files_of, mark, take_in
 from bench.execution.executors.ray_host import (
     Delivery,
@@ -91,7 +91,7 @@ class RayExecutor(Executor):
         device: str = "auto",
         workers: int | None = None,
         batch_seconds: float | None = None,
-        limits: Limits | None = None,
+        limits: WorkerLimits | None = None,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
@@ -100,7 +100,7 @@ class RayExecutor(Executor):
             )
         quiet_single_thread()
         self._place, self._device, self._most = place, device, workers
-        self._batch_seconds, self._limits, self._note = batch_seconds, limits or Limits(), note
+        self._batch_seconds, self._limits, self._note = batch_seconds, limits or WorkerLimits(), note
         self._roots = Roots([*place.roots, Path("/")])
         self._seats: dict[int, _Seat] = {}
         self._stored: dict[FileMark, Any] = {}

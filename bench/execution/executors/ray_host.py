@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.execution.executors.interface import Limits, WorkerSight
+from bench.execution.executors.interface import WorkerLimits, WorkerSight
 from bench.execution.executors.local import LocalExecutor
 from bench.execution.executors.parcels import FileMark, MadeFile, Mirror
 from bench.execution.jobs import Job, JobOutcome
@@ -34,7 +34,7 @@ class HostOrder:
     slot: int
     device: str
     batch_seconds: float | None
-    limits: Limits
+    limits: WorkerLimits
     path: tuple[str, ...]
     """The driver's module search path."""
     environment: Mapping[str, str]

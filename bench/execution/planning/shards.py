@@ -70,23 +70,23 @@ def cells_of_shard(records: Iterable[RecordPlan], shard: Shard) -> set[str]:
 
 
 @dataclass
-class _Part:
+class _Share:
     """What must stay in one shard."""
 
     seconds: float
     cells: set[str]
 
 
-def _parts(records: Iterable[RecordPlan]) -> dict[str, _Part]:
+def _parts(records: Iterable[RecordPlan]) -> dict[str, _Share]:
     """The smallest parts of a plan, by a name that is the same on every machine."""
     joined = _Joined()
     members: dict[str, list[tuple[RecordPlan, list[Any]]]] = {}
     for record in records:
         for name, cells in _units(record, joined):
             members.setdefault(name, []).append((record, cells))
-    parts: dict[str, _Part] = {}
+    parts: dict[str, _Share] = {}
     for name, found in members.items():
-        part = parts.setdefault(joined.root(name), _Part(0.0, set()))
+        part = parts.setdefault(joined.root(name), _Share(0.0, set()))
         for record, cells in found:
             part.cells |= {c.key for c in cells}
             rate = _SECONDS_PER_CLIP.get(record.system.card.family, _OTHER)

@@ -19,7 +19,7 @@ from rich.console import Console
 from bench.execution import heartbeat
 from bench.execution.driver import run_matrix
 from bench.execution.executors import warden
-from bench.execution.executors.interface import Limits
+from bench.execution.executors.interface import WorkerLimits
 from bench.execution.progress import ProgressLines, Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
@@ -110,16 +110,16 @@ def gone(mark: str) -> bool:
 @pytest.mark.parametrize(
     ("way", "said", "limits", "again"),
     [
-        ("interrupt", "KeyboardInterrupt", Limits(), False),
-        ("generator", "GeneratorExit: odd", Limits(), False),
-        ("hang", "--job-timeout allows (2 s)", Limits(job_seconds=2), False),
-        ("eat", "--worker-memory allows", Limits(worker_bytes=6e8), True),
-        ("leave", "SIGSEGV", Limits(), True),
-        ("once", "ConnectionError: the server is away", Limits(), True),
+        ("interrupt", "KeyboardInterrupt", WorkerLimits(), False),
+        ("generator", "GeneratorExit: odd", WorkerLimits(), False),
+        ("hang", "--job-timeout allows (2 s)", WorkerLimits(job_seconds=2), False),
+        ("eat", "--worker-memory allows", WorkerLimits(worker_bytes=6e8), True),
+        ("leave", "SIGSEGV", WorkerLimits(), True),
+        ("once", "ConnectionError: the server is away", WorkerLimits(), True),
     ],
 )
 def test_whatever_an_adapter_does_fails_its_own_cell_alone(
-    bench_dir: Path, way: str, said: str, limits: Limits, again: bool
+    bench_dir: Path, way: str, said: str, limits: WorkerLimits, again: bool
 ) -> None:
     mark = f"3{os.getpid()}"
     behave(bench_dir, way, mark)
@@ -169,7 +169,7 @@ def test_a_job_that_says_nothing_is_named_and_can_be_seen_from_outside(
     mark = f"4{os.getpid()}"
     behave(bench_dir, "hang", mark)
     notes = Notes()
-    asked = replace(settings(bench_dir, "one"), limits=Limits(job_seconds=6), workers=1)
+    asked = replace(settings(bench_dir, "one"), limits=WorkerLimits(job_seconds=6), workers=1)
     run_matrix(asked, notes)
     silent = [n for n in notes.lines if n.startswith("no sign of progress")]
     assert 1 <= len(silent) <= 3
