@@ -102,7 +102,7 @@ def driver_figures(folder: Path, jobs: int = 2000) -> list[Row]:
         lengths = {id(s.job): length * (0.5 + (i % 11) / 10) for i, s in enumerate(steps)}
         executor = SimulatedExecutor(workers, lengths)
         with Journal(folder / f"journal-{workers}.sqlite") as journal:
-            began = time.monotonic()
+            began, cpu = time.monotonic(), time.process_time()
             numbers = iter(range(len(steps)))
 
             def on_done(
@@ -110,10 +110,11 @@ def driver_figures(folder: Path, jobs: int = 2000) -> list[Row]:
             ) -> None:
                 journal.record([_cell(str(next(numbers)), "0")], _job(outcome))
 
-            run_steps(steps, executor, Reporter(), title="", on_done=on_done)
-            wall = time.monotonic() - began
+            run_steps(steps, executor, Reporter(), title="", on_done=on_done, together=journal.together)
+            wall, cpu = time.monotonic() - began, time.process_time() - cpu
         if workers == 1:
             rows.append((what, (1000 * wall / len(steps),), "ms", target))
+            rows.append(("of that, time on the processor", (1000 * cpu / len(steps),), "ms", ""))
         else:
             rows.append((what, (100 * executor.busy / (wall * workers),), "%", target))
     return rows
@@ -145,15 +146,15 @@ def plan_figures(folder: Path, cells: int) -> list[Row]:
     asked = RunSettings(str(folder / "m.yaml"), data=(folder / "data",), out=folder / "run", workers=1)
     first = replace(asked, only={"system": ["s0"], "task": ["tones0.ms"]})
     run_matrix(first, Reporter())  # decodes
-    began = time.perf_counter()
+    began = time.process_time()
     prepared = PreparedRun(asked)
     rows, _ = prepared.matrix_rows(fetch=False)
     plan = prepared.plan(rows)
-    planned = time.perf_counter() - began
+    planned = time.process_time() - began
     keys = [c.key for r in plan.records for c in r.cells]
-    began = time.perf_counter()
+    began = time.process_time()
     cells_of_shard(plan.records, Shard(1, 100))
-    dealt = time.perf_counter() - began
+    dealt = time.process_time() - began
     run = RunFolder(folder / "full")
     pattern = next((folder / "run" / "tables").glob("*.parquet"))
     run.tables.mkdir(parents=True)
@@ -162,9 +163,9 @@ def plan_figures(folder: Path, cells: int) -> list[Row]:
         (run.tables / f"{key}.parquet").write_bytes(content)
     with Journal(run.journal) as journal:
         journal.adopt([_cell(key, digest) for key in keys], [], [])
-        began = time.perf_counter()
+        began = time.process_time()
         done = finished_cells(journal, run, plan)
-        found = time.perf_counter() - began
+        found = time.process_time() - began
     assert len(done) == len(keys)
     size = sum(len(content) for _ in keys) + run.journal.stat().st_size
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -175,8 +176,13 @@ def plan_figures(folder: Path, cells: int) -> list[Row]:
             "s",
             "under 5 s for 10,000",
         ),
-        (f"dealing {len(keys):,} cells to 100 shards", (dealt,), "s", ""),
-        (f"finding {len(keys):,} cells finished, every table hashed", (found,), "s", "under 5 s for 10,000"),
+        (f"dealing {len(keys):,} cells to 100 shards", (dealt,), "CPU s", ""),
+        (
+            f"finding {len(keys):,} cells finished, every table hashed",
+            (found,),
+            "CPU s",
+            "under 5 s for 10,000",
+        ),
         (f"tables and journal of {len(keys):,} cells", (size / 2**20,), "MiB", ""),
         ("most memory of this process", (peak,), "MiB", "500 MiB for 10,000"),
     ]

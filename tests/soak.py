@@ -60,6 +60,7 @@ class Tally:
         """JSON values."""
         return {
             "executor": self.executor,
+            "code_version": code_version(),
             "kills": sum(self.kills.values()),
             "by_target_and_signal": dict(sorted(self.kills.items())),
             "runs_ended_and_compared": self.rounds,
@@ -331,12 +332,10 @@ def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
 
 
 def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
-    """Soaks of other executors that the same code did already; the two may be run side by side."""
+    """Soaks of other executors that were made before; each says of which code it is."""
     if not out.exists():
         return []
     before = json.loads(out.read_text(encoding="utf-8"))
-    if before["code_version"] != code_version():
-        return []
     return [s for s in before["soaks"] if s["executor"] not in executors]
 
 
@@ -358,7 +357,6 @@ def main() -> int:
                 fault = f"{executor}: {error}"
     result = {
         "what": "a matrix of 15 cells on generated tones, killed at random moments until it had ended, and compared byte for byte",
-        "code_version": code_version(),
         "processor": processor_name(),
         "cores": psutil.cpu_count(),
         "seed": asked.seed,

@@ -157,7 +157,8 @@ def _adopt(shards: Sequence[ShardRun], prepared: PreparedRun, plan: RunPlan, jou
                         f"{before[0].name} and {shard.name} overlap: both hold {_words(row)}, and their answers differ; remove one of "
                         "the two folders and compute that shard anew"
                     )
-    logs = {s.name: read_plan_log(s.folder.plan_log) for s in shards}
+    log = joined_plan_logs({s.name: read_plan_log(s.folder.plan_log) for s in shards})
+    write_plan_log(folder, log)
     for shard in shards:
         with Journal(shard.folder.journal) as theirs:
             rows = theirs.cells()
@@ -168,7 +169,6 @@ def _adopt(shards: Sequence[ShardRun], prepared: PreparedRun, plan: RunPlan, jou
             journal.adopt(mine, theirs.jobs(), theirs.sessions())
         for path in sorted(shard.folder.names.glob("*.json")):
             _copy(path, folder.names / path.name)
-    write_plan_log(folder, joined_plan_logs(logs))
 
 
 def _require_complete(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from bench.execution.executors.interface import Executor
@@ -31,6 +32,7 @@ class Step:
 
 OnDone = Callable[[Job, JobOutcome], None]
 """Is called in the driver with every job that ended, and what came of it."""
+Together = Callable[[], AbstractContextManager[None]]
 
 
 def run_steps(
@@ -41,6 +43,7 @@ def run_steps(
     title: str,
     on_done: OnDone,
     heartbeat: Heartbeat | None = None,
+    together: Together = nullcontext,
 ) -> None:
     """Run steps to the end. A step whose needed step failed is not run: it ends with that step's error.
 
@@ -51,8 +54,9 @@ def run_steps(
         title: of the stage, for the reporter.
         on_done: called for every step, in the order in which they end.
         heartbeat: looks at the workers now and then.
+        together: makes a context in which several jobs that ended at once are passed on.
     """
-    stage = _Stage(steps, executor, reporter, on_done)
+    stage = _Stage(steps, executor, reporter, on_done, together)
     reporter.stage(title, stage.left / executor.workers)
     while stage.unfinished:
         stage.hand_out()
@@ -65,8 +69,14 @@ class _Stage:
     """The steps of a stage: which are ready, which wait for whom, and how far it is."""
 
     def __init__(
-        self, steps: Sequence[Step], executor: Executor, reporter: Reporter, on_done: OnDone
+        self,
+        steps: Sequence[Step],
+        executor: Executor,
+        reporter: Reporter,
+        on_done: OnDone,
+        together: Together,
     ) -> None:
+        self._together = together
         self._steps, self._executor, self._reporter, self._on_done = steps, executor, reporter, on_done
         self._number = {id(step.job): i for i, step in enumerate(steps)}
         self._waiting_for = [set(step.needs) for step in steps]
@@ -112,14 +122,16 @@ class _Stage:
     def collect(self) -> None:
         """Wait a moment for jobs to end, and pass on what came of them."""
         slots = {id(job): slot for slot, job in self._executor.running.items()}
-        for job, outcome in self._executor.finished(timeout=0.1):
-            i, slot = self._number[id(job)], slots[id(job)]
-            if outcome.lost and self._begun[i] < TRIES:
-                self._reporter.finished(slot, job.name, 0.0, self._time_left())
-                self._reporter.note(f"begun again: {job.name}: {outcome.error}")
-                heapq.heappush(self._ready, (_priority(self._steps[i], i), i))
-            else:
-                self._end(i, outcome, slot)
+        ended = list(self._executor.finished(timeout=0.1))
+        with self._together() if ended else nullcontext():
+            for job, outcome in ended:
+                i, slot = self._number[id(job)], slots[id(job)]
+                if outcome.lost and self._begun[i] < TRIES:
+                    self._reporter.finished(slot, job.name, 0.0, self._time_left())
+                    self._reporter.note(f"begun again: {job.name}: {outcome.error}")
+                    heapq.heappush(self._ready, (_priority(self._steps[i], i), i))
+                else:
+                    self._end(i, outcome, slot)
         for slot, amount, total in self._executor.progress():
             self._reporter.moved(slot, amount, total)
 

@@ -151,7 +151,13 @@ class RunStages:
     def _run(self, title: str, steps: Sequence[Step], on_done: OnDone) -> None:
         if steps:
             run_steps(
-                steps, self.executor, self.reporter, title=title, on_done=on_done, heartbeat=self.heartbeat
+                steps,
+                self.executor,
+                self.reporter,
+                title=title,
+                on_done=on_done,
+                heartbeat=self.heartbeat,
+                together=self.journal.together,
             )
 
     def _fit_job(self, group: Group, inputs: GroupInputs) -> FitJob:

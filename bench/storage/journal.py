@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _CELL_COLUMNS = "cell,system,task,protocol,condition,fold,seed,state,table_hash,
 _JOB_COLUMNS = "session,kind,name,key,clips,seconds,work_seconds,started,error"
 _PUT_CELL = f"INSERT OR REPLACE INTO cells ({_CELL_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_JOB = f"INSERT INTO jobs ({_JOB_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"
+_Statement = tuple[str, list[tuple[Any, ...]]]
 _MOVE_AWAY = (
     "move journal.sqlite out of the run's folder, and run the same command again: finished tables are then predicted again, and "
     "nothing else is lost"
@@ -85,6 +87,7 @@ class Journal:
             self._db.close()
             raise BenchError(f"{path}: the journal is damaged ({' '.join(str(found).split())}); {_MOVE_AWAY}")
         self._says_transient = "transient" in named
+        self._gathered: list[_Statement] | None = None
 
     def __enter__(self) -> Journal:
         return self
@@ -101,9 +104,29 @@ class Journal:
     def record(self, cells: Iterable[CellRow], job: JobRow) -> None:
         """Write the outcome of one job: all its cells, or none."""
         self._make_room()
-        self._write(
-            (_PUT_CELL, [tuple(vars(c).values()) for c in cells]), (_PUT_JOB, [tuple(vars(job).values())])
+        statements = (
+            (_PUT_CELL, [tuple(vars(c).values()) for c in cells]),
+            (_PUT_JOB, [tuple(vars(job).values())]),
         )
+        if self._gathered is None:
+            self._write(*statements)
+        else:
+            self._gathered += statements
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is recorded inside the block as one transaction: syncing a disk may take longer than a short job.
+
+        What was recorded when something goes wrong in the block is written all the same.
+        """
+        self._make_room()
+        self._gathered = []
+        try:
+            yield
+        finally:
+            gathered, self._gathered = self._gathered, None
+            if gathered:
+                self._write(*gathered)
 
     def begin(self, session: str, workers: int, facts: str) -> None:
         """Note that a driver starts, now.
@@ -161,7 +184,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise BenchError(f"the journal cannot be read ({error}); {_MOVE_AWAY}") from None
 
-    def _write(self, *statements: tuple[str, list[tuple[Any, ...]]]) -> None:
+    def _write(self, *statements: _Statement) -> None:
         try:
             with self._db:
                 for sql, rows in statements:
