@@ -141,8 +141,9 @@ class Soak:
             tally.resumed += 1
             if kills <= 0:
                 process.wait(timeout=900)
+            _wait_for_handlers(process.pid)
             # From before the first job to after the last: starting takes as long as all the work here.
-            pause = self.rng.uniform(0.5, 2.0) if self.rng.random() < 0.3 else self.rng.uniform(2.0, 14.0)
+            pause = self.rng.uniform(0.0, 1.5) if self.rng.random() < 0.3 else self.rng.uniform(2.0, 14.0)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=pause)
             while process.poll() is None:
@@ -266,6 +267,18 @@ class Soak:
     def _said(self, out: str, *, whole: bool = False) -> str:
         said = (self.folder / f"{out}.said").read_text(encoding="utf-8", errors="replace")
         return said if whole else said[-500:]
+
+
+def _wait_for_handlers(pid: int) -> None:
+    """Wait until a run has told the system what a signal means to it: before, Python itself is still starting."""
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+            caught = next((int(x.split()[1], 16) for x in lines if x.startswith("SigCgt")), 0)
+            if caught >> (signal.SIGTERM - 1) & 1:
+                return
+        time.sleep(0.05)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

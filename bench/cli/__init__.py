@@ -20,11 +20,28 @@ def main() -> None:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say("stopped; what is finished is kept, the same command goes on from there")
-        sys.exit(130)
+        _stop()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        if not _stopped(error):
+            raise
+        _stop()
+
+
+def _stop() -> None:
+    _say("stopped; what is finished is kept, the same command goes on from there")
+    sys.exit(130)
+
+
+def _stopped(error: BaseException) -> bool:
+    """Whether an error is what became of an interrupt: one that comes while a module is imported may be told as another."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        if isinstance(before, KeyboardInterrupt):
+            return True
+        error = before
+    return False
 
 
 def _interrupt(_number: int, _frame: object) -> None:
