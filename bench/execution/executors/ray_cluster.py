@@ -105,6 +105,7 @@ class RayExecutor(Executor):
         self._seats: dict[int, _Seat] = {}
         self._stored: dict[FileMark, Any] = {}
         self._capacity = _Capacity()
+        self._leaves = True
         self._pinned: str | None = None
         """The node of the server that is running: it listens on that node's loopback alone."""
 
@@ -114,7 +115,10 @@ class RayExecutor(Executor):
         except ImportError:
             raise UsageError("--executor ray needs Ray: pip install 'ser-bench[ray]'") from None
         self._ray = ray
+        self._leaves = not ray.is_initialized()  # a program that uses Ray itself goes on with it
         try:
+            if not self._leaves:
+                return self._entered()
             _require_listening(self._place.address)
             ray.init(
                 address=self._place.address,
@@ -128,6 +132,9 @@ class RayExecutor(Executor):
                 f"no Ray cluster answers at {self._place.address or 'this machine'} ({said}); start one with 'ray start --head', and name "
                 "it with --ray-address HOST:6379"
             ) from None
+        return self._entered()
+
+    def _entered(self) -> RayExecutor:
         self._look()
         nodes = len(self._capacity.nodes)
         self._note(f"Ray: {self._capacity.hosts} worker(s) on {nodes} node(s)")
@@ -136,7 +143,8 @@ class RayExecutor(Executor):
     def __exit__(self, *exc: object) -> None:
         self._leave_seats()
         self._stored.clear()
-        self._ray.shutdown()
+        if self._leaves:
+            self._ray.shutdown()
 
     @property
     def workers(self) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
 from bench.errors import BenchError
@@ -17,6 +17,7 @@ from bench.execution.driver import run_matrix
 from bench.execution.progress import Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
+from tests.adapters.audio_lm.pretend_vllm import write_python
 from tests.ray_clusters import two_nodes
 from tests.slow_runs import prepare, records, settings, tables, write_card
 
@@ -26,13 +27,10 @@ def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return prepare(tmp_path, monkeypatch)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with two_nodes() as made:
-        try:
-            yield made
-        finally:
-            ray.shutdown()
+        yield made
 
 
 class Watch(Reporter):
@@ -47,6 +45,43 @@ class Watch(Reporter):
         self._ended += 1
         if self._ended == self._when:
             threading.Thread(target=self._action).start()  # type: ignore[arg-type]
+
+
+ASKED = """
+name: one
+family: audio-llm
+track: released
+adapter: adapters.audio_lm.model:AudioLanguageModel
+params: {{model: one, mode: choice, orders: 1, request_seconds: 5}}
+serve: {{engine: vllm, model: anything, ready_minutes: 1, environment: {{PRETEND_STARTS: '{starts}'}}}}
+seeds: false
+"""
+
+
+def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
+    bench_dir: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(bench_dir)))
+    (bench_dir / "one.yaml").write_text(ASKED.format(starts=bench_dir / "starts"))
+    (bench_dir / "kill.yaml").write_text(
+        "name: asked\nentries:\n  - {systems: [./one.yaml, majority], protocol: zero-shot}\n"
+    )
+    here = settings(bench_dir, "local")
+    assert run_matrix(here, Reporter()).failed == ()
+    monkeypatch.setenv("SERBENCH_CACHE", str(bench_dir / "cold"))
+    there = replace(
+        here, out=bench_dir / "ray", executor="ray", ray_address=cluster.address, shared_files=False
+    )
+    assert run_matrix(there, Reporter()).failed == ()
+    assert tables(bench_dir / "ray") == tables(bench_dir / "local")
+    assert records(bench_dir / "ray") == records(bench_dir / "local")
+    starts = [line.split() for line in (bench_dir / "starts").read_text().splitlines()]
+    assert [name for name, _ in starts] == ["one", "one"]
+    assert not any(psutil.pid_exists(int(pid)) for _, pid in starts)
+    # The replies came back to the driver's cache: nothing is asked again.
+    again = replace(here, out=bench_dir / "again")
+    assert run_matrix(again, Reporter()).failed == ()
+    assert len((bench_dir / "starts").read_text().splitlines()) == 2
 
 
 def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(bench_dir: Path, cluster: Cluster) -> None:
