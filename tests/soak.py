@@ -117,10 +117,10 @@ class Soak:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
-    def soak(self, kills: int) -> Tally:
-        """Kill so many times; compare at every end."""
+    def soak(self, kills: int, minutes: float) -> Tally:
+        """Kill so many times, or begin no further run when the time is up; compare at every end."""
         tally, began = Tally(self.executor), time.monotonic()
-        while sum(tally.kills.values()) < kills:
+        while sum(tally.kills.values()) < kills and time.monotonic() - began < 60 * minutes:
             out = f"killed-{tally.rounds}"
             left = kills - sum(tally.kills.values())
             self._round(out, min(left, ROUND_KILLS), tally)
@@ -316,7 +316,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
+def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6, minutes: float = float("inf")) -> Tally:
     """Soak one executor.
 
     Args:
@@ -324,6 +324,7 @@ def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
         kills: how many.
         seed: of the moments, targets and signals.
         wait: seconds that a fit takes, beside its work.
+        minutes: after which no further run is begun.
 
     Raises:
         Fault: something was lost, computed twice, or left.
@@ -336,12 +337,12 @@ def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6) -> Tally:
         if run.start("undisturbed").wait(timeout=900) != 0:
             raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
         if executor == "local":
-            return run.soak(kills)
+            return run.soak(kills, minutes)
         from tests.ray_clusters import two_nodes
 
         with two_nodes() as cluster:
             run.cluster, run.address = cluster, cluster.address
-            return run.soak(kills)
+            return run.soak(kills, minutes)
 
 
 def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
@@ -357,6 +358,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--local", type=int, default=120, help="kills under the local executor")
     parser.add_argument("--ray", type=int, default=80, help="kills under Ray")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of each soak, at most about")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/soak.json"))
     asked = parser.parse_args()
@@ -365,7 +367,7 @@ def main() -> int:
     for executor, kills in (("local", asked.local), ("ray", asked.ray)):
         if kills and fault is None:
             try:
-                tallies.append(soak(executor, kills, asked.seed).as_json())
+                tallies.append(soak(executor, kills, asked.seed, minutes=asked.minutes).as_json())
             except Fault as error:
                 fault = f"{executor}: {error}"
     result = {
