@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from bench.errors import CannotSeparate
-from bench.protocols import Array
 from bench.scoring.record_schema import (
     ChanceLine,
     CountedFacts,
@@ -127,11 +126,12 @@ def score_block(
     if block.clips == 0:
         return None
     averaged = block.averaged
-    estimate = float(value(computed, averaged.sum(axis=0)))
+    # The mean of folds (secondary): each fold over the classes it holds.
+    folded = [averaged[np.array(fold_of) == f].sum(axis=0) for f in sorted(set(fold_of))]
+    sums = [averaged.sum(axis=0), *folded, *block.values.sum(axis=1)]
+    estimate, *others = value(computed, np.stack(sums)).tolist()
     if not np.isfinite(estimate):
         return None
-    # The mean of folds (secondary): each fold over the classes it holds.
-    folded = np.stack([averaged[np.array(fold_of) == f].sum(axis=0) for f in sorted(set(fold_of))])
     low: float | None = None
     high: float | None = None
     try:
@@ -148,8 +148,7 @@ def score_block(
         method = f"none: {error}"
     if computed in ("ua", "macro_f1") and facts.cluster != "clip":
         notes += thin_classes(block, f"{facts.cluster}s")
-    per_seed = _finite(value(computed, block.values.sum(axis=1)))
-    by_fold = _finite(value(computed, folded))
+    by_fold, per_seed = _finite(others[: len(folded)]), _finite(others[len(folded) :])
     return ScoreRow(
         system=facts.system,
         task=facts.task,
@@ -274,5 +273,5 @@ def chance_lines(blocks: Sequence[Counts]) -> list[ChanceLine]:
     ]
 
 
-def _finite(values: Array) -> list[float]:
-    return [float(v) for v in values if np.isfinite(v)]
+def _finite(values: Sequence[float]) -> list[float]:
+    return [v for v in values if np.isfinite(v)]

@@ -179,13 +179,13 @@ def _slices(
     axis: str, whole: Counts, metric: str, groups: Mapping[str, Array], level: float
 ) -> list[SubgroupScore]:
     chosen = _computed(metric)
-    scores = []
-    for name, statistics in groups.items():
+    scores: list[SubgroupScore] = []
+    if not groups:
+        return scores
+    estimates = value(chosen, np.stack([s.sum(axis=0) for s in groups.values()])).tolist()
+    for (name, statistics), estimate in zip(groups.items(), estimates, strict=True):
         clips = chosen.sizes(statistics)
-        if clips.sum() == 0:
-            continue
-        estimate = float(value(chosen, statistics.sum(axis=0)))
-        if not np.isfinite(estimate):
+        if clips.sum() == 0 or not np.isfinite(estimate):
             continue
         low: float | None = None
         high: float | None = None

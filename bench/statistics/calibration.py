@@ -145,14 +145,14 @@ def _ece_components(sums: Array) -> Array:
 
 
 def _ece_parts(c: Array) -> Array:
-    n, gap = np.split(c, 2, axis=-1)
+    n, gap = c[..., : c.shape[-1] // 2], c[..., c.shape[-1] // 2 :]
     gaps = np.abs(np.diff(_Cut(n, BINS).cumulated(gap), axis=-1)).sum(axis=-1, keepdims=True)
     return ratio(gaps, n.sum(axis=-1, keepdims=True))
 
 
 def _ece_gradient(c: Array) -> Array:
     """Away from the kinks (a bin exactly on the diagonal): a gap moves its bin, a count moves the cuts above it."""
-    n, gap = np.split(c, 2, axis=-1)
+    n, gap = c[..., : c.shape[-1] // 2], c[..., c.shape[-1] // 2 :]
     cut, total = _Cut(n, BINS), n.sum(axis=-1, keepdims=True)
     cumulated, below = cut.cumulated(gap), cut.below()
     sign = np.sign(np.diff(cumulated, axis=-1))

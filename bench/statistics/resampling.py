@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -80,11 +80,18 @@ def effective_clusters(sizes: Array) -> float:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A system's value, its clusters' influences on it (clusters,), and its value without each of them (clusters,)."""
+    """A system's value, and its value without each of its clusters (clusters,)."""
 
     estimate: float
-    influence: Array
     without: Array
+    metric: Metric = field(repr=False)
+    components: Array = field(repr=False)
+
+    @functools.cached_property
+    def influence(self) -> Array:
+        """The clusters' influences on the value (clusters,); few ask, and they cost as much as the rest."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.components @ self.metric.gradient(self.components.sum(axis=0))
 
 
 def left_out(metric: Metric, components: Array) -> LeftOut:
@@ -93,8 +100,9 @@ def left_out(metric: Metric, components: Array) -> LeftOut:
         total = components.sum(axis=0)
         return LeftOut(
             float(metric.strict(total)),
-            components @ metric.gradient(total),
             np.asarray(metric.strict(total - components)),
+            metric,
+            components,
         )
 
 
@@ -104,12 +112,14 @@ def jackknifed(*systems: LeftOut) -> Jackknifed:
     se² = (G − 1)/G Σ_g (v_(−g) − mean)². An undefined metric gives NaN.
     """
     first, *others = systems
-    estimate, influence, without = first.estimate, first.influence, first.without
+    estimate, without = first.estimate, first.without
     for other in others:
-        estimate = estimate - other.estimate
-        influence, without = influence - other.influence, without - other.without
+        estimate, without = estimate - other.estimate, without - other.without
     undefined = np.isnan(without)
     if undefined.any():
+        influence = first.influence
+        for other in others:
+            influence = influence - other.influence
         without = np.where(undefined, estimate - influence, without)
     clusters = len(without)
     spread = float(((without - without.mean()) ** 2).sum())

@@ -216,8 +216,8 @@ def without_answer(rows: Any) -> NDArray[np.bool_]:
 
 def ratio(above: Array, below: Array) -> Array:
     """Divide, NaN where ``below`` is not positive."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(below > 0, above / below, np.nan))
+    undefined = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
+    return np.asarray(np.divide(above, below, out=undefined, where=below > 0))
 
 
 def rectangle(name: str, rows: Any) -> Array:

@@ -94,7 +94,7 @@ class Task:
     def __len__(self) -> int:
         return len(self.decoded)
 
-    @property
+    @functools.cached_property
     def clip_ids(self) -> tuple[str, ...]:
         """Clip ids in row order."""
         return tuple(d.clip_id for d in self.decoded)
