@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,28 +65,42 @@ class Rude:
     def predict(self, clips):
         return Answers(("ok",) * len(clips), (self.label,) * len(clips))
 '''
-CARD = "name: rude\nfamily: trained\ntrack: adapted\nadapter: rude_adapter:Rude\nparams: {{way: {way}, mark: '{mark}'}}\n"
-MATRIX = "name: kill\nentries:\n  - systems: [./rude.yaml, majority]\nplan: {resamples: 1000, permutations: 1000}\n"
+CARD = "name: {way}\nfamily: trained\ntrack: adapted\nadapter: rude_adapter:Rude\nparams: {{way: {way}, mark: '{mark}'}}\nseeds: false\n"
+MATRIX = "name: kill\nentries:\n  - systems: [{systems}]\nplan: {{resamples: 1000, permutations: 1000}}\n"
+MARK = f"3{os.getpid()}"
+"""Seconds that a process sleeps which an adapter leaves behind; by them it is known."""
 
 
-class Notes(Reporter):
+class Notes(ProgressLines):
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.out = io.StringIO()
+        super().__init__(Console(file=self.out, markup=True))
 
-    def note(self, text: str) -> None:
-        self.lines.append(text)
+    @property
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
 
 
 @pytest.fixture
 def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prepare(tmp_path, monkeypatch)
     (tmp_path / "rude_adapter.py").write_text(RUDE)
-    (tmp_path / "kill.yaml").write_text(MATRIX)
     return tmp_path
 
 
-def behave(folder: Path, way: str, mark: str = "") -> None:
-    (folder / "rude.yaml").write_text(CARD.format(way=way, mark=mark))
+def behave(folder: Path, *ways: str) -> None:
+    for way in ways:
+        (folder / f"{way}.yaml").write_text(CARD.format(way=way, mark=MARK))
+    names = ", ".join(["majority", *(f"./{way}.yaml" for way in ways)])
+    (folder / "kill.yaml").write_text(MATRIX.format(systems=names))
+
+
+def states(folder: Path) -> dict[str, tuple[str, bool | None]]:
+    """Error of each system's one failed cell, and whether it may pass."""
+    with Journal(RunFolder(folder).journal) as journal:
+        failed = [row for row in journal.cells().values() if row.state == "failed"]
+    assert len({row.system for row in failed}) == len(failed)
+    return {row.system: (row.error or "", row.transient) for row in failed}
 
 
 def sleeping(mark: str) -> list[int]:
@@ -107,80 +123,77 @@ def gone(mark: str) -> bool:
     return not sleeping(mark)
 
 
-@pytest.mark.parametrize(
-    ("way", "said", "limits", "again"),
-    [
-        ("interrupt", "KeyboardInterrupt", WorkerLimits(), False),
-        ("generator", "GeneratorExit: odd", WorkerLimits(), False),
-        ("hang", "--job-timeout allows (2 s)", WorkerLimits(job_seconds=2), False),
-        ("eat", "--worker-memory allows", WorkerLimits(worker_bytes=6e8), True),
-        ("leave", "SIGSEGV", WorkerLimits(), True),
-        ("once", "ConnectionError: the server is away", WorkerLimits(), True),
-    ],
-)
-def test_whatever_an_adapter_does_fails_its_own_cell_alone(
-    bench_dir: Path, way: str, said: str, limits: WorkerLimits, again: bool
-) -> None:
-    mark = f"3{os.getpid()}"
-    behave(bench_dir, way, mark)
-    asked = replace(settings(bench_dir, "one"), limits=limits, workers=1)
-    summary = run_matrix(asked, Reporter())
-    assert len(summary.failed) == 1, summary.failed
-    assert said in (summary.failed[0].error or "")
-    assert summary.computed == 9
-    assert gone(mark), "what the adapter started outlived its worker"
-    assert not RunFolder(bench_dir / "one").status.exists()
-    # The same command tries again what may pass, and leaves alone what failed of itself.
-    with Journal(RunFolder(bench_dir / "one").journal) as journal:
-        before = len(journal.jobs())
-        assert [r.transient for r in journal.cells().values() if r.state == "failed"] == [again]
-        if way in ("interrupt", "once"):
-            notes = Notes()
-            assert len(run_matrix(asked, notes).failed) == 1
-            assert len(journal.jobs()) - before == int(again)
-            assert any("--retry-failed" in n for n in notes.lines) != again
-            run_matrix(replace(asked, retry_failed=True), Reporter())
-            assert len(journal.jobs()) - before == int(again) + 1
-
-
-def test_endless_output_leaves_a_bounded_log_with_its_last_words(bench_dir: Path) -> None:
-    behave(bench_dir, "print")
-    assert run_matrix(replace(settings(bench_dir, "one"), workers=1), Reporter()).failed == ()
-    log = RunFolder(bench_dir / "one").log.read_text()
-    assert len(log) < warden.HEAD_BYTES + warden.TAIL_BYTES + 100_000
-    assert "bytes of output left out" in log
-    assert log.rstrip().endswith("last words")
-
-
-def test_what_a_message_could_do_to_a_terminal_is_taken_out(bench_dir: Path) -> None:
-    behave(bench_dir, "escape")
-    out = io.StringIO()
-    with ProgressLines(Console(file=out, markup=True)) as lines:
-        run_matrix(replace(settings(bench_dir, "one"), workers=1), lines)
-    printed = out.getvalue()
+def test_whatever_an_adapter_does_fails_its_own_cell_alone(bench_dir: Path) -> None:
+    behave(bench_dir, "interrupt", "generator", "leave", "once", "escape", "print")
+    asked, notes = settings(bench_dir, "one"), Notes()
+    assert run_matrix(asked, notes).computed == 7 * 5 - 5
+    found = states(asked.out)
+    assert {system: may_pass for system, (_, may_pass) in found.items()} == {
+        "interrupt": False, "generator": False, "escape": False, "leave": True, "once": True,
+    }  # fmt: skip
+    for system, said in (
+        ("interrupt", "KeyboardInterrupt"),
+        ("generator", "GeneratorExit: odd"),
+        ("leave", "SIGSEGV"),
+        ("once", "ConnectionError: the server is away"),
+    ):
+        assert said in found[system][0]
+    assert gone(MARK), "what the adapter started outlived its worker"
+    assert not RunFolder(asked.out).status.exists()
+    # What reaches the terminal obeys nothing that the adapter said.
+    printed = notes.out.getvalue()
     assert "red [bold]text" in printed
     assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c == "\u202e" for c in printed)
+    # 20 MB of output leave a bounded log that ends with their last words.
+    log = RunFolder(asked.out).log.read_text()
+    assert len(log) < warden.HEAD_BYTES + warden.TAIL_BYTES + 200_000
+    assert re.search(r"\d+ bytes of output left out.*xxx\nlast words\n", log, re.DOTALL)
+    # The same command tries again what may pass, and leaves alone what failed of itself.
+    for more, tried, said in ((False, {"leave", "once"}, True), (True, set(found), False)):
+        with Journal(RunFolder(asked.out).journal) as journal:
+            before = len(journal.jobs())
+            again = Notes()
+            assert len(run_matrix(replace(asked, retry_failed=more), again).failed) == 5
+            assert {j.name.split(" · ")[0] for j in journal.jobs()[before:]} == tried
+        assert any("3 cells failed before of themselves" in line for line in again.lines) == said
 
 
-def test_a_job_that_says_nothing_is_named_and_can_be_seen_from_outside(
+def test_a_worker_that_hangs_or_takes_too_much_is_named_and_stopped(
     bench_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 1.5)
-    mark = f"4{os.getpid()}"
-    behave(bench_dir, "hang", mark)
-    notes = Notes()
-    asked = replace(settings(bench_dir, "one"), limits=WorkerLimits(job_seconds=6), workers=1)
-    run_matrix(asked, notes)
-    silent = [n for n in notes.lines if n.startswith("no sign of progress")]
+    monkeypatch.setattr(heartbeat, "FILE_SECONDS", 0.5)
+    behave(bench_dir, "hang", "eat")
+    asked, notes = settings(bench_dir, "one"), Notes()
+    asked = replace(asked, limits=WorkerLimits(job_seconds=6, worker_bytes=6e8))
+    seen: list[dict[str, object]] = []
+    written = Path.replace
+
+    def look(path: Path, target: Path) -> Path:
+        if target == RunFolder(asked.out).status:
+            seen.append(json.loads(path.read_text()))
+        return written(path, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    assert run_matrix(asked, notes).computed == 15 - 2
+    found = states(asked.out)
+    assert "took longer than --job-timeout allows (6 s)" in found["hang"][0]
+    assert "more than --worker-memory allows (572.2 MiB)" in found["eat"][0]
+    assert (found["hang"][1], found["eat"][1]) == (False, True)
+    assert gone(MARK)
+    silent = [line for line in notes.lines if line.startswith("no sign of progress") and "hang" in line]
     assert 1 <= len(silent) <= 3
-    assert "rude · tones.ms" in silent[0]
-    assert "process " in silent[0]
-    assert gone(mark)
+    assert re.search(r": hang · tones\.ms · fold \d seed 0 \(process \d+, ", silent[0])
+    # Another process could have seen it in the status file.
+    workers = [w for status in seen for w in status["workers"] if w["job"].startswith("hang")]  # type: ignore[attr-defined]
+    assert all(status["driver"] == os.getpid() for status in seen)
+    assert max(w["seconds"] for w in workers) > 2
+    assert all(w["memory_bytes"] > 1e7 for w in workers if w["pid"] and w["seconds"] > 2)
+    assert not RunFolder(asked.out).status.exists()
 
 
 def test_an_interrupted_run_says_one_sentence_and_leaves_nobody_behind(bench_dir: Path) -> None:
-    mark = f"5{os.getpid()}"
-    behave(bench_dir, "hang", mark)
+    behave(bench_dir, "hang")
     command = [sys.executable, "-m", "bench.cli", "run", "kill.yaml", "--data", "data", "--out", "one"]
     for sign, until in ((signal.SIGTERM, "worker"), (signal.SIGINT, "start"), (signal.SIGKILL, "worker")):
         process = subprocess.Popen(
@@ -192,7 +205,7 @@ def test_an_interrupted_run_says_one_sentence_and_leaves_nobody_behind(bench_dir
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (sleeping(mark) if until == "worker" else wardens(process)):
+        while time.monotonic() < deadline and not (sleeping(MARK) if until == "worker" else wardens(process)):
             time.sleep(0.1)
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
@@ -203,10 +216,10 @@ def test_an_interrupted_run_says_one_sentence_and_leaves_nobody_behind(bench_dir
         if sign != signal.SIGKILL:
             assert process.returncode == 130
             assert said.strip().splitlines()[-1].startswith("stopped; what is finished is kept")
-        assert gone(mark)
+        assert gone(MARK)
         psutil.wait_procs(family, timeout=10)
         assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
-    behave(bench_dir, "")
+    behave(bench_dir)
     assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
     assert not RunFolder(bench_dir / "one").status.exists()
     assert records(bench_dir / "one")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,25 @@ from tests.slow_runs import prepare, records, settings, tables
 @pytest.fixture
 def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return prepare(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a finished run, ``whole``, that nothing befell; do not change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(folder, patch)
+        assert run_matrix(settings(folder, "whole"), Reporter()).failed == ()
+        yield folder / "whole"
+
+
+@pytest.fixture
+def finished(bench_dir: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that run, beside its matrix and with its cache; to be damaged."""
+    shutil.copytree(whole, bench_dir / "one")
+    shutil.rmtree(bench_dir / "data")
+    shutil.copytree(whole.parent / "data", bench_dir / "data")
+    return bench_dir
 
 
 def command(folder: Path, out: str, **more: object) -> subprocess.Popen[str]:
@@ -58,9 +79,10 @@ def test_two_runs_on_one_cold_cache_give_the_same(bench_dir: Path) -> None:
     assert not [p for p in bench_dir.rglob("*") if p.name.endswith(".tmp")]
 
 
-def test_a_disk_that_is_full_is_one_sentence_and_the_same_command_goes_on(bench_dir: Path) -> None:
-    assert run_matrix(settings(bench_dir, "whole"), Reporter()).failed == ()
-    biggest = max(p.stat().st_size for p in (bench_dir / "whole" / "tables").iterdir())
+def test_a_disk_that_is_full_is_one_sentence_and_the_same_command_goes_on(
+    bench_dir: Path, whole: Path
+) -> None:
+    biggest = max(p.stat().st_size for p in (whole / "tables").iterdir())
 
     def small() -> (
         None
@@ -73,8 +95,8 @@ def test_a_disk_that_is_full_is_one_sentence_and_the_same_command_goes_on(bench_
     assert "Traceback" not in said
     assert "may not grow that large" in said or "journal cannot be" in said, said
     assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
-    assert records(bench_dir / "one") == records(bench_dir / "whole")
-    assert tables(bench_dir / "one") == tables(bench_dir / "whole")
+    assert records(bench_dir / "one") == records(whole)
+    assert tables(bench_dir / "one") == tables(whole)
 
 
 @pytest.mark.parametrize("place", ["/proc/none/run", "/dev/null/run", "a-file/run"])
@@ -85,8 +107,8 @@ def test_a_place_that_cannot_be_written_is_one_sentence(bench_dir: Path, place: 
     assert "\n" not in str(error.value)
 
 
-def test_a_journal_with_a_damaged_page_is_one_sentence_whose_advice_helps(bench_dir: Path) -> None:
-    assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
+def test_a_journal_with_a_damaged_page_is_one_sentence_whose_advice_helps(finished: Path) -> None:
+    bench_dir = finished
     before, path = records(bench_dir / "one"), RunFolder(bench_dir / "one").journal
     whole = path.read_bytes()
     page = int.from_bytes(whole[16:18], "big")
@@ -103,8 +125,8 @@ def test_a_journal_with_a_damaged_page_is_one_sentence_whose_advice_helps(bench_
     assert records(bench_dir / "one") == before
 
 
-def test_a_journal_of_an_earlier_version_is_read_and_added_to(bench_dir: Path) -> None:
-    assert run_matrix(settings(bench_dir, "one"), Reporter()).failed == ()
+def test_a_journal_of_an_earlier_version_is_read_and_added_to(finished: Path) -> None:
+    bench_dir = finished
     path = RunFolder(bench_dir / "one").journal
     with sqlite3.connect(path) as base:
         base.execute("ALTER TABLE cells DROP COLUMN transient")
@@ -117,14 +139,13 @@ def test_a_journal_of_an_earlier_version_is_read_and_added_to(bench_dir: Path) -
 
 
 def test_a_clock_that_jumps_back_in_the_middle_changes_no_result(
-    bench_dir: Path, monkeypatch: pytest.MonkeyPatch
+    bench_dir: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_matrix(settings(bench_dir, "whole"), Reporter()).failed == ()
     true, calls = time.time, iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: true() - 86_400 * (next(calls) // 5))
     summary = run_matrix(settings(bench_dir, "one"), Reporter())
     assert (summary.failed, summary.computed) == ((), 15)
-    assert records(bench_dir / "one") == records(bench_dir / "whole")
+    assert records(bench_dir / "one") == records(whole)
     assert summary.wall_seconds < 300
 
 
