@@ -85,7 +85,7 @@ def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
 
 
 def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(bench_dir: Path, cluster: Cluster) -> None:
-    write_card(bench_dir, wait=0.5)
+    write_card(bench_dir, wait=1.0)
     on_ray = replace(
         settings(bench_dir, "ray"),
         executor="ray",
@@ -94,7 +94,7 @@ def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(bench_dir: Path, c
         workers=None,
     )
     victim = cluster.list_all_nodes()[-1]
-    watch = Watch(6, lambda: cluster.remove_node(victim))
+    watch = Watch(3, lambda: cluster.remove_node(victim))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERBENCH_CACHE", str(bench_dir / "cold"))
         summary = run_matrix(on_ray, watch)
