@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,12 +122,13 @@ class RayExecutor(Executor):
             if not self._leaves:
                 return self._entered()
             _require_listening(self._place.address)
-            ray.init(
-                address=self._place.address,
-                log_to_driver=False,
-                logging_level="error",
-                include_dashboard=False,
-            )
+            with _own_signals():
+                ray.init(
+                    address=self._place.address,
+                    log_to_driver=False,
+                    logging_level="error",
+                    include_dashboard=False,
+                )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             said = " ".join(str(error).split())[:300]
             raise BenchError(
@@ -405,6 +408,18 @@ class RayExecutor(Executor):
             raise BenchError(
                 f"the Ray cluster is gone ({said}). What is finished is kept; run the same command again when it is back"
             ) from None
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this program's answer to SIGTERM and SIGINT: Ray puts its own there, which ends the process with a trace."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT) if main}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _require_listening(address: str | None) -> None:

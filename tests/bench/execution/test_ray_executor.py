@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -72,7 +73,9 @@ def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
     there = replace(
         here, out=bench_dir / "ray", executor="ray", ray_address=cluster.address, shared_files=False
     )
+    before = signal.getsignal(signal.SIGTERM)
     assert run_matrix(there, Reporter()).failed == ()
+    assert signal.getsignal(signal.SIGTERM) == before, "Ray's answer to SIGTERM took the place of ours"
     assert tables(bench_dir / "ray") == tables(bench_dir / "local")
     assert records(bench_dir / "ray") == records(bench_dir / "local")
     starts = [line.split() for line in (bench_dir / "starts").read_text().splitlines()]
