@@ -16,7 +16,7 @@ FUNASR_STAMP := $(FUNASR)/.setup-stamp
 VLLM_MERALION2 ?= .venv-vllm-meralion2
 VLLM_MERALION2_STAMP := $(VLLM_MERALION2)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs clean help funasr vllm-meralion2 vllm-families
+.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs soak clean help funasr vllm-meralion2 vllm-families
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -29,6 +29,7 @@ help:
 	@echo "make vllm-families  both, then a real server of every model class on a card, tiny and random (10 minutes on two idle cores), results/server_families.json"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
+	@echo "make soak    200 kills of a small matrix under both executors (about an hour on two cores), results/soak.json"
 	@echo "make release-check  what stands in the way of a release"
 	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
@@ -95,6 +96,9 @@ perf: setup
 
 fuzz: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.board_fuzz
+
+soak: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 
 validity: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity

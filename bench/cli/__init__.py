@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 
 
 def main() -> None:
@@ -21,11 +21,28 @@ def main() -> None:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say("stopped; what is finished is kept, the same command goes on from there")
-        sys.exit(130)
+        _stop()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        if not _stopped(error):
+            raise
+        _stop()
+
+
+def _stop() -> None:
+    _say("stopped; what is finished is kept, the same command goes on from there")
+    sys.exit(130)
+
+
+def _stopped(error: BaseException) -> bool:
+    """Whether an error is what became of an interrupt: one that comes while a module is imported may be told as another."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        if isinstance(before, KeyboardInterrupt):
+            return True
+        error = before
+    return False
 
 
 STARTS_ALL_THE_SAME = ("doctor", "--version", "--help")
@@ -49,4 +66,4 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)

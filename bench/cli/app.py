@@ -76,6 +76,38 @@ def run(
         float | None,
         typer.Option(help="Stop asking a paid model when its replies on a task cost this much.", min=0),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Compute one part of the matrix, i/n; serbench merge puts the parts together."),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster (default: this machine's, else a cluster of its own)."),
+    ] = None,
+    shared_files: Annotated[
+        bool,
+        typer.Option(
+            "--shared-files/--no-shared-files",
+            help="Whether the nodes of the cluster see this machine's files under the same paths.",
+        ),
+    ] = True,
+    job_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a job is stopped and fails.", min=1)
+    ] = None,
+    worker_memory: Annotated[
+        float | None,
+        typer.Option(help="GiB that a worker may use with all it starts, before it is stopped.", min=0.1),
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Also try again what failed of itself, not for a server, a machine or memory.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -83,6 +115,8 @@ def run(
 ) -> None:
     """Run a matrix, or go on with it: nothing that is finished is computed twice."""
     from bench.cli import running
+    from bench.execution.executors.interface import WorkerLimits
+    from bench.execution.planning.shards import parse_shard
     from bench.execution.prepared_run import RunSettings
 
     settings = RunSettings(
@@ -96,6 +130,12 @@ def run(
         batch_seconds=batch_seconds,
         limit=limit,
         max_cost=max_cost,
+        executor=executor,
+        ray_address=ray_address,
+        shared_files=shared_files,
+        limits=WorkerLimits(job_timeout, None if worker_memory is None else worker_memory * 2**30),
+        shard=None if shard is None else parse_shard(shard),
+        retry_failed=retry_failed,
     )
     try:
         code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
@@ -103,6 +143,19 @@ def run(
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of all shards.", metavar="RUN…")],
+    out: Annotated[Path, typer.Option(help="The folder of the run that they become.")],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Put the shards of a matrix together (serbench run --shard i/n), and score them as one run."""
+    from bench.cli import running
+
+    raise typer.Exit(running.merge(runs, out, tuple(data or ()), as_json=json_))
 
 
 @app.command()

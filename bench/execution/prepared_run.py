@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from bench.cards.caution import Caution
 from bench.cards.corpus import Protocol
@@ -14,6 +15,7 @@ from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_dup
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import BenchError, DataError, UsageError
+from bench.execution.executors.interface import WorkerLimits
 from bench.execution.fitting import check_buildable
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import (
@@ -25,10 +27,13 @@ from bench.execution.planning.expansion import (
 )
 from bench.execution.planning.matrix import load_matrix
 from bench.execution.planning.plan import RunPlan
+from bench.execution.planning.shards import Shard
 from bench.storage.journal import CellRow
 from bench.storage.run_folder import RunFolder, cache_folder
 from bench.tasks import Task, build_task
 from bench.tasks.transfer import Candidate
+
+ExecutorName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,17 @@ class RunSettings:
     limit: int | None = None
     max_cost: float | None = None
     """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
+    executor: ExecutorName = "local"
+    ray_address: str | None = None
+    """Of a Ray cluster; None: the one that this machine belongs to, else a cluster of this machine alone."""
+    shared_files: bool = True
+    """Whether the nodes of the Ray cluster see the run's folder, the cache and the weights under the driver's paths."""
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    """Beyond which a worker is stopped."""
+    shard: Shard | None = None
+    """Of the matrix, the part that is computed here; the rest is computed elsewhere and merged."""
+    retry_failed: bool = False
+    """Try cells again whose failure another time will not mend, as far as anybody can tell."""
     cards_from: Path | None = None
     """Where the matrix's relative card paths start, when it is not the matrix file's own folder."""
 
@@ -78,6 +94,7 @@ class PreparedRun:
         self.tables = self._open(corpora)
         self.shared: dict[str, list[str]] = {}
         suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
+        suffix += f"-shard{settings.shard.number}of{settings.shard.of}" if settings.shard else ""
         self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
 
     def _corpora(self) -> tuple[list[PreparedCorpus], list[str]]:

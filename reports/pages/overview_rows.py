@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.storage.scrubbing import Scrubber
 from reports import formatting
 from reports.data.caution_badges import caution_badges

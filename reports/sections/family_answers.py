@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.scoring.outcomes import RecordOutcome
 from reports.sections.system_table import SystemTable, TableRow
 

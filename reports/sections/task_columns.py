@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.audio.conditions import CLEAN
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
