@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import signal
@@ -20,13 +21,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
+from bench.execution.keeper import kept
 from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json
+from bench.storage.scrubbing import without_secrets
 
 LAST_LINES = 12
 """Lines of a dead server's log that the message repeats."""
@@ -52,6 +56,14 @@ class Serving:
     def key(self) -> str:
         """Hash of all of it: jobs with one key share a server."""
         return hash_json([self.model, self.served_name, self.revision, self.spec.model_dump(mode="json")])
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it spreads over, by its arguments."""
+        arguments = " ".join(self.spec.arguments).replace("=", " ").split()
+        spread = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp")
+        named = [b for a, b in pairwise(arguments) if a in spread and b.isdigit()]
+        return math.prod(map(int, named))
 
     def command(self, python: str, port: int) -> list[str]:
         """Return the command line."""
@@ -157,7 +169,7 @@ class Server:
         with log.open("ab") as stream:
             try:
                 process = subprocess.Popen(
-                    serving.command(interpreter, port),
+                    kept(serving.command(interpreter, port)),  # it ends with this process, however that ends
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
@@ -228,7 +240,7 @@ class Server:
         lines = [line.strip() for line in text.splitlines()]
         last = " | ".join(line for line in lines[-LAST_LINES:] if line)[-1000:]
         cause = root_cause(lines)
-        return f"{cause} (then: {last})" if cause and cause not in last else last
+        return without_secrets(f"{cause} (then: {last})" if cause and cause not in last else last)
 
 
 def root_cause(lines: Sequence[str]) -> str:
