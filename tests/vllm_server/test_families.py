@@ -23,7 +23,7 @@ from tests.vllm_server.family_results import (
     table,
     write_page,
 )
-from tests.vllm_server.family_trial import TOY, noise
+from tests.vllm_server.family_trial import TOY, noise, only_unread
 from tests.vllm_server.torchvision_without_ops import mend
 
 MACHINE = re.compile(r"/(?:home|root|tmp|work|usr)/")
@@ -109,6 +109,20 @@ def test_an_outcome_takes_the_place_of_the_one_before() -> None:
     assert [f.card for f in first.families] == ["a", "b"]
     again = first.with_outcome(outcome(card="a", cause="broken"), ("a", "b"))
     assert [f.cause for f in again.families] == ["broken", ""]
+
+
+@pytest.mark.parametrize(
+    ("cause", "unread"),
+    [
+        ("toy: no usable answer in 4 of 4: 4 unparsed (such as 'q;x')", True),
+        ("toy: no usable answer in 4 of 4: all replies ended at the token limit inside reasoning; raise max_tokens", True),
+        ("toy: no usable answer in 4 of 4: the server answers none of the requests; 8 requests failed, most often with: HTTP 500", False),
+        ("the server at http://127.0.0.1:1/v1 is gone", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_gibberish_is_told_from_requests_that_failed(cause: str, unread: bool) -> None:
+    assert only_unread(cause) is unread
 
 
 def test_clips_of_noise_differ() -> None:
