@@ -7,11 +7,15 @@ renormalised over the labels on offer (``masked``), or the clip counts as answer
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+import io
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.cards.labels import label_table
@@ -29,25 +33,57 @@ NO_EMOTION = ("other", "<unk>", "unk", "unknown")
 def load_funasr(weights: Weights, device: str) -> Any:
     """Build FunASR's model from a local folder, without asking its servers for anything.
 
+    The number of threads stays as it is (FunASR would set it to four), and what FunASR logs or prints goes nowhere.
+
     Raises:
         CannotRun: funasr is not installed, or cannot read the folder.
     """
-    try:
-        funasr: Any = importlib.import_module("funasr")  # an optional extra: mypy knows nothing of it
-    except ImportError as error:
+    with _unheard() as said:
+        try:
+            funasr: Any = importlib.import_module("funasr")  # an optional extra: mypy knows nothing of it
+        except ImportError as error:
+            raise CannotRun(
+                f"emotion2vec needs funasr ({error}): pip install 'ser-bench[emotion2vec]'"
+            ) from error
+        try:
+            model = funasr.AutoModel(
+                model=str(weights.folder),
+                device=device,
+                ncpu=torch.get_num_threads(),
+                log_level="ERROR",
+                disable_update=True,
+                disable_pbar=True,
+                disable_log=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+            raise CannotRun(
+                f"funasr could not load {weights.folder}: {type(error).__name__}: {error}"
+            ) from error
+    if "init_param does not exist" in said.getvalue():
         raise CannotRun(
-            f"emotion2vec needs funasr ({error}): pip install 'ser-bench[emotion2vec]'"
-        ) from error
-    try:
-        return funasr.AutoModel(
-            model=str(weights.folder),
-            device=device,
-            disable_update=True,
-            disable_pbar=True,
-            disable_log=True,
+            f"funasr found no weights in {weights.folder} and would go on with random ones; expected the file that its "
+            "configuration names (model.pt)"
         )
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-        raise CannotRun(f"funasr could not load {weights.folder}: {type(error).__name__}: {error}") from error
+    return model
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[io.StringIO]:
+    """Collect what is printed, keep the log below errors silent, and leave the root logger as it was found.
+
+    FunASR configures the root logger, whose lines would stand in the run's log.
+    """
+    root = logging.getLogger()
+    level, handlers, disabled = root.level, root.handlers[:], root.manager.disable
+    said = io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(said):
+            yield said
+    finally:
+        logging.disable(disabled)
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 class Emotion2vecEncoder:
@@ -157,6 +193,7 @@ def _generate(model: Any, waveform: Waveform, granularity: str) -> dict[str, Any
     if not len(waveform):
         raise DataError("A clip has no samples: an encoder needs audio. Remove the clip or repair its file.")
     padded = np.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform)))).astype(np.float32)
-    (result,) = model.generate(padded, fs=SAMPLE_RATE, granularity=granularity, extract_embedding=True)
+    with _unheard():
+        (result,) = model.generate(padded, fs=SAMPLE_RATE, granularity=granularity, extract_embedding=True)
     answer: dict[str, Any] = result
     return answer

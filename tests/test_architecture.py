@@ -40,6 +40,8 @@ imports and those under ``TYPE_CHECKING`` count. ``docs/architecture.md`` says w
 ADAPTERS = {
     "meralion_ser": {"transformers_encoder"},
     "s3prl_upstream": {"transformers_encoder"},
+    # Released networks answer by the rules that MERaLiON-SER's own released one does: which class goes to which label, what is no number.
+    "transformers_classifier": {"transformers_encoder", "meralion_ser"},
     "audio_lm": {
         "meralion_ser"
     },  # the kinds of settings, and the state of a training that goes on after a kill

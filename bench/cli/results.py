@@ -29,7 +29,8 @@ from bench.scoring.across_tasks import (
     pools_of,
 )
 from bench.scoring.clip_answers import Agreement, agreements
-from bench.scoring.comparisons import PairResult, compare_pair
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.pair_results import PairResult
 from bench.scoring.record_schema import ListenerScore, RecordFacts, ScoreRow
 from bench.scoring.records import Record
 from bench.scoring.reference_levels import RULES, level_of

@@ -11,7 +11,7 @@ from bench.scoring.records import Record
 
 if TYPE_CHECKING:
     from bench.scoring.aggregates import AcrossGap
-    from bench.scoring.comparisons import PairResult
+    from bench.scoring.pair_results import PairResult
 
 
 def metric_words(row: ScoreRow | SubgroupScore | Gap | ListenerScore) -> str:

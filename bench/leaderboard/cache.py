@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.scoring.comparisons import PairResult, run_family, sentence
+from bench.scoring.comparisons import run_family
 from bench.scoring.figures import COMPARED_METRICS
+from bench.scoring.pair_results import PairResult, sentence
 from bench.scoring.recording import figures_code
 from bench.scoring.records import CountsKey, Record
 from bench.statistics.populations import SPEAKERS

@@ -9,7 +9,7 @@ from typing import Any
 from bench.audio.conditions import CLEAN
 from bench.errors import UsageError, nearest
 from bench.leaderboard.evidence import Cell, Evidence, Standing, by_cell
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.tasks.names import regime
 
 EXACT = 1e-12

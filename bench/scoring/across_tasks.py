@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.errors import CannotSeparate
-from bench.scoring.comparisons import NO_VERDICT, PairResult, difference_figure
+from bench.scoring.pair_results import NO_VERDICT, PairResult, difference_figure
 from bench.scoring.records import Record
 from bench.statistics.families import better_or_worse
 from bench.statistics.synthesis import (

@@ -31,7 +31,8 @@ from bench.scoring.records import Record
 from bench.scoring.subgroups import gap_interval, gap_of
 from bench.scoring.subject import Subject
 from bench.statistics.additive import metric_named, value
-from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, student_quantile
+from bench.statistics.degrees import satterthwaite_degrees, student_quantile
+from bench.statistics.intervals import difference_interval, interval
 from bench.statistics.ranking import AcrossPools, TaskScore, rank_across_pools
 from bench.statistics.resampling import Jackknifed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.scoring.comparisons import PairedDifference, paired_difference
+from bench.scoring.paired_differences import PairedDifference, paired_difference
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 

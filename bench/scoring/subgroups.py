@@ -30,8 +30,9 @@ from bench.protocols import SAMPLE_RATE, Array
 from bench.scoring.record_schema import AxisDescription, CountedFacts, Gap, SubgroupScore
 from bench.scoring.records import Counts
 from bench.statistics.additive import Metric, metric_named, only_present_classes, value
+from bench.statistics.degrees import satterthwaite_degrees, t_degrees
 from bench.statistics.edges import edge_of
-from bench.statistics.intervals import difference_interval, interval, satterthwaite_degrees, t_degrees
+from bench.statistics.intervals import difference_interval, interval
 from bench.statistics.resampling import Jackknifed, jackknife
 from bench.statistics.sign_flips import least_variance
 from bench.tasks import Task

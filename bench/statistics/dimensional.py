@@ -124,12 +124,13 @@ def _unchanged(moments: Array) -> Array:
 
 
 def _sums(moments: Array) -> tuple[Array, ...]:
-    return tuple(np.moveaxis(moments, -1, 0))
+    return tuple(moments[..., place] for place in range(moments.shape[-1]))
 
 
 def _last(rows: Sequence[Array]) -> Array:
     """Stack (6, …) and view it as (…, 6): each row stays in one piece, for arithmetic along the patterns."""
-    return np.moveaxis(np.stack(rows), 0, -1)
+    stacked = np.stack(rows)
+    return stacked.transpose(*range(1, stacked.ndim), 0)
 
 
 def _variances(moments: Array) -> tuple[Array, Array, Array]:

@@ -1,16 +1,14 @@
 """Confidence intervals over clusters, from additive statistics.
 
 The default is the exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1: the
-same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one. What it and its rivals covered
+same function, stretched; logarithm for 0..∞), with Student's t on Kish's effective number of clusters less one (fewer where few hold a class: :mod:`bench.statistics.degrees`). What it and its rivals covered
 on simulated corpora is in ``results/validity/README.md``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -25,6 +23,7 @@ from bench.statistics.additive import (
     metric_named,
     only_present_classes,
 )
+from bench.statistics.degrees import student_quantile, t_degrees
 from bench.statistics.edges import edge_of
 from bench.statistics.resampling import (
     Jackknifed,
@@ -191,31 +190,6 @@ def mean_interval(values: ArrayLike, level: float) -> tuple[float, float | None,
         return mean, None, None
     half = student_quantile((1 + level) / 2, len(own) - 1) * float(own.std(ddof=1)) / math.sqrt(len(own))
     return mean, max(0.0, mean - half), min(1.0, mean + half)
-
-
-def t_degrees(metric: Metric, table: Array) -> float:
-    """Degrees of freedom for statistics (clusters, …): the effective number of clusters less one, at least 1."""
-    return max(effective_clusters(metric.sizes(table)) - 1, 1.0)
-
-
-def satterthwaite_degrees(variances: Sequence[float], degrees: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of independent variances: (Σ v)² / Σ v²/df.
-
-    Args:
-        variances: estimated variances of the independent terms, (terms,), in one squared unit.
-        degrees: degrees of freedom of each estimate, (terms,), above 0.
-
-    Returns:
-        The approximate degrees of freedom of the sum, never below the smallest of the terms; that smallest where all
-        variances are 0.
-
-    Source: Satterthwaite, Biometrics Bulletin 2, 1946, 110–114; Welch, Biometrika 34, 1947, 28–35, for two terms.
-
-    >>> round(satterthwaite_degrees([4.0, 1.0], [9, 4]), 2)
-    12.33
-    """
-    below = sum(v**2 / df for v, df in zip(variances, degrees, strict=True))
-    return float(sum(variances) ** 2 / below) if below > 0 else min(degrees)
 
 
 def per_cluster(metric: Metric, statistics: ArrayLike, *, leading: int) -> Array:
@@ -431,16 +405,3 @@ def detectable_difference(
     if not math.isfinite(critical) or standard_error == 0.0:
         return None
     return (critical + student_quantile(power, degrees)) * standard_error
-
-
-@lru_cache(maxsize=1024)
-def student_quantile(probability: float, degrees: float) -> float:
-    """Quantile of Student's t. A family of pairs asks for the same few again and again.
-
-    >>> round(student_quantile(0.975, 9), 3)
-    2.262
-    """
-    # Imported here: listing systems must not wait for scipy. Its special functions take a fifth of the time of scipy.stats.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, probability))

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from bench.errors import UsageError
 from bench.protocols import Array
 from bench.statistics.additive import InputError, Metric, metric_named
+from bench.statistics.degrees import t_degrees
 from bench.statistics.families import (
     CANNOT_SEPARATE,
     Comparison,
@@ -35,7 +36,6 @@ from bench.statistics.intervals import (
     per_cluster,
     require_defined,
     require_level,
-    t_degrees,
 )
 from bench.statistics.resampling import LeftOut, effective_clusters, jackknifed, left_out
 from bench.statistics.sign_flips import least_variance

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.statistics.additive import Metric, metric_named, only_present_classes
-from bench.statistics.intervals import satterthwaite_degrees, student_quantile
+from bench.statistics.degrees import satterthwaite_degrees, student_quantile
 from bench.statistics.two_way import CrossedTable, crossed_parts, population_error
 
 MOST_SPEAKERS = 100_000

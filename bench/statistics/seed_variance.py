@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 
 from bench.errors import CannotSeparate
 from bench.statistics.additive import Metric, checked_statistics, metric_named
+from bench.statistics.degrees import satterthwaite_degrees, student_quantile
 from bench.statistics.families import Comparison
-from bench.statistics.intervals import occupied, satterthwaite_degrees, student_quantile
+from bench.statistics.intervals import occupied
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ import numpy as np
 
 from bench.protocols import Array
 from bench.statistics.metric import Metric
-from bench.statistics.sign_flips import ROUNDING, WORTH_THREADS, divided, most_threads, shared_out
+from bench.statistics.sign_flips import (
+    ROUNDING,
+    WORTH_THREADS,
+    Tally,
+    divided,
+    most_threads,
+    shared_out,
+    tallied,
+)
 
 _SLICE = 128
 """Patterns that one thread works on at a time: with 60 systems the products of a slice stay near the cache."""
@@ -82,6 +90,19 @@ class SharedSwaps:
         wanted = 1 if found.size * signs.shape[1] < WORTH_THREADS else most_threads()
         shared_out(fill, -(-len(signs) // _SLICE), threads or wanted)
         return found
+
+    def tally(self, signs: Array, bars: Array, *, threads: int | None = None) -> Tally:
+        """Count the patterns in which each pair reaches its bar, and find each pattern's largest value.
+
+        Args:
+            signs: (patterns, clusters) of ±1.
+            bars: (pairs,) absolute studentised differences.
+            threads: None takes the processor's cores, four at most.
+
+        Returns:
+            Counts (pairs,) and largest values (patterns,).
+        """
+        return tallied(self.studentised(signs, threads=threads), bars)
 
     def _slice(self, signs: Array) -> Array:
         """The same, (patterns, pairs)."""

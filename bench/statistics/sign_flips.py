@@ -25,8 +25,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.protocols import Array
 from bench.statistics.metric import Metric
@@ -40,6 +42,8 @@ _STRIP = 2**16
 """Entries of patterns × clusters that are worked on at a time: half a megabyte, which stays in the processor's cache."""
 WORTH_THREADS = 10**7
 """Pairs × patterns × clusters above which threads are started."""
+_FEW_PATTERNS = 32
+"""Below so many patterns, building the columns of a product takes longer than going through the clusters."""
 ROUNDING = 1e-12
 
 
@@ -71,6 +75,21 @@ def sign_patterns(n_clusters: int, n_draws: int, seed: int, *, pairs: int = 1) -
         size = min(rows, n_draws - start) * n_clusters
         bits = np.unpackbits(np.frombuffer(rng.bytes(-(-size // 8)), dtype=np.uint8), count=size)
         yield np.where(bits.reshape(-1, n_clusters) == 1, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a test asks of a block of patterns: how many reach each pair's bar, (pairs,), and the largest value of each, (patterns,)."""
+
+    at_least: NDArray[np.intp]
+    largest: Array
+
+
+def tallied(studentised: Array, bars: Array) -> Tally:
+    """Tally studentised differences (pairs, patterns), taken absolute in place, against bars (pairs,)."""
+    np.abs(studentised, out=studentised)
+    reached = np.count_nonzero(studentised >= bars[:, np.newaxis], axis=1)
+    return Tally(np.asarray(reached, dtype=np.intp), studentised.max(axis=0))
 
 
 class SwappedPairs:
@@ -143,6 +162,29 @@ class SwappedPairs:
         wanted = 1 if found.size * clusters < WORTH_THREADS else most_threads()
         shared_out(fill, len(self._systems), threads or wanted)
         return found
+
+    def tally(self, signs: Array, bars: Array, *, threads: int | None = None) -> Tally:
+        """Count the patterns in which each pair reaches its bar, and find each pattern's largest value.
+
+        Args:
+            signs: (patterns, clusters) of ±1.
+            bars: (pairs,) absolute studentised differences.
+            threads: None takes the processor's cores, four at most.
+
+        Returns:
+            Counts (pairs,) and largest values (patterns,).
+        """
+        return tallied(self.studentised(signs, threads=threads), bars)
+
+    def exactly(self, index: int, signs: Array, swapped: Array) -> Array:
+        """Studentised differences of one pair, (patterns,), under a few patterns.
+
+        Args:
+            index: of the pair.
+            signs: (patterns, clusters).
+            swapped: (D, patterns), the signed sum of half the difference of the two systems' components.
+        """
+        return divided(*self._pair(*self._systems[index]).difference_and_error(signs, swapped))
 
     def _pair(self, a: int, b: int) -> _Pair:
         # Made anew for every block of patterns: those of 1,770 pairs and 2,000 clusters would take 700 MB together.
@@ -217,7 +259,7 @@ class _Pair:
         """Σ_g of the squared influences, (patterns,); ``both`` and ``apart`` (components, patterns)."""
         half = self._half[:, self._differing]
         fixed = bool((both == both[:, :1]).all())
-        if (1 if fixed else len(both)) * len(apart) >= signs.shape[1]:
+        if len(signs) < _FEW_PATTERNS or (1 if fixed else len(both)) * len(apart) >= signs.shape[1]:
             return _by_cluster(signs, both, half, apart, mean)
         if fixed:
             own = half @ both[:, 0]

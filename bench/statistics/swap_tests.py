@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.protocols import Array
 from bench.statistics.metric import Metric
-from bench.statistics.quadratic_swaps import QuadraticSwaps, is_worth
 from bench.statistics.resampling import one_blas_thread
+from bench.statistics.screened_swaps import WORTH_SCREENING, ScreenedSwaps
 from bench.statistics.shared_swaps import WORTH_SHARING, SharedSwaps
 from bench.statistics.sign_flips import EXACT_CLUSTERS, SwappedPairs, divided, least_variance, sign_patterns
 
@@ -102,13 +102,12 @@ def swap_tests(
     with one_blas_thread():
         difference, error = alone.observed()
         observed = np.abs(divided(difference, error))
-        bar = (observed * TIE)[:, np.newaxis]
+        bars = observed * TIE
         at_least = np.zeros(len(pairs), dtype=np.int64)
         for signs in sign_patterns(clusters, n_resamples, seed, pairs=len(pairs)):
-            t = swapped.studentised(signs)
-            np.abs(t, out=t)
-            at_least += np.count_nonzero(t >= bar, axis=1)
-            largest.append(t.max(axis=0))
+            found = swapped.tally(signs, bars)
+            at_least += found.at_least
+            largest.append(found.largest)
     ordered = np.sort(np.concatenate(largest))
     patterns, drawn = len(ordered), clusters > EXACT_CLUSTERS
     extra = int(drawn)
@@ -131,10 +130,10 @@ def swap_tests(
 
 def _kind(
     metric: Metric, components: Array, pairs: Sequence[tuple[int, int]]
-) -> type[SwappedPairs | SharedSwaps | QuadraticSwaps]:
+) -> type[SwappedPairs | SharedSwaps | ScreenedSwaps]:
     """The shortest way to all pairs' studentised differences; each gives the same but for rounding."""
     if len(pairs) < WORTH_SHARING:
         return SwappedPairs
     if metric.linear:
         return SharedSwaps
-    return QuadraticSwaps if is_worth(metric, components) else SwappedPairs
+    return ScreenedSwaps if components.shape[1] >= WORTH_SCREENING else SwappedPairs

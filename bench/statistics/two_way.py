@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from bench.errors import CannotSeparate, InputError
 from bench.protocols import Array
 from bench.statistics.additive import Metric, metric_named, only_present_classes
-from bench.statistics.intervals import occupied, satterthwaite_degrees, t_degrees
+from bench.statistics.degrees import satterthwaite_degrees, t_degrees
+from bench.statistics.intervals import occupied
 from bench.statistics.populations import Factor, Population, factors_of, population_of
 from bench.statistics.resampling import Jackknifed, jackknife
 

@@ -49,6 +49,11 @@ class RunFolder:
         return self.root / "run.log"
 
     @property
+    def status(self) -> Path:
+        """What the workers are doing, while a driver works; not for publication."""
+        return self.root / "status.json"
+
+    @property
     def sidecar(self) -> Path:
         """Times, hardware and package versions."""
         return self.root / "sidecar.json"

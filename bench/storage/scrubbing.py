@@ -187,6 +187,19 @@ class Scrubber:
         return text
 
 
+def without_secrets(text: str) -> str:
+    """Return text without credentials alone: a message on one's own machine keeps its paths and addresses.
+
+    >>> without_secrets("GET https://me:pw@host/v1 Authorization: Bearer abcdefgh12")
+    'GET https://host/v1 Authorization: [secret]'
+    """
+    for secret in sorted(_secrets(os.environ), key=len, reverse=True):
+        text = text.replace(secret, SECRET)
+    text = _ASSIGNED.sub(lambda m: m[0] if _is_placeholder(m[2]) else f"{m[1]}{SECRET}", text)
+    text = _BEARER.sub(rf"\1{SECRET}", _SHAPES.sub(SECRET, text))
+    return re.sub(r"(?<=://)[^\s/@]+@", "", text)
+
+
 def _kind(scrubbed: str) -> str:
     return next((KINDS[k] for k in KINDS if k in scrubbed), KINDS[SECRET])
 

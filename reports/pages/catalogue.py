@@ -1,4 +1,4 @@
-"""The task catalogue: a self-contained page, and the table of tasks that stands in the README."""
+"""The task catalogue: a self-contained page, and the table of tasks for a Markdown page."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def write_page(entries: Sequence[CatalogueEntry], path: Path) -> Path:
     return path
 
 
-def page(entries: Sequence[CatalogueEntry]) -> str:
-    """Render the catalogue, tasks by language; synthetic ones last."""
+def page(entries: Sequence[CatalogueEntry], home: str = "") -> str:
+    """Render the catalogue, tasks by language; synthetic ones last. ``home`` is the title of the board it lies beside, if any."""
 
     def heading(e: CatalogueEntry) -> str:
         return "Synthetic" if e.synthetic else language_name(e.language)
@@ -39,6 +39,7 @@ def page(entries: Sequence[CatalogueEntry]) -> str:
         .get_template("catalogue.html.j2")
         .render(
             groups=groups,
+            home=home,
             real=real,
             languages=sorted({language_name(e.language) for e in real}),
             pools={e.pool for e in real},
@@ -60,7 +61,7 @@ def by_status(contamination: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def markdown_table(entries: Sequence[CatalogueEntry]) -> str:
-    """Return one row per task, for a README; synthetic tasks are left out, and only models known to have met it are named."""
+    """Return one row per task, for a Markdown page; synthetic tasks are left out, and only models known to have met it are named."""
     lines = [
         "| task | language | clips | speakers | classes | dimensions | licence | access | verified by | seen in training by |",
         "|---|---|---|---|---|---|---|---|---|---|",

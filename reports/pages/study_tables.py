@@ -15,7 +15,7 @@ from bench.leaderboard.claims.rules import (
 )
 from bench.leaderboard.claims.verdicts import planned_verdicts
 from bench.protocols import DIMENSIONS
-from bench.scoring.comparisons import PairResult
+from bench.scoring.pair_results import PairResult
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from bench.statistics.families import CANNOT_SEPARATE

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.clip_answers import Agreement, ClipAnswers, TaskAnswers, between, label_codes
-from bench.scoring.comparisons import ACROSS_PROTOCOLS, NO_VERDICT, PairResult
+from bench.scoring.comparisons import ACROSS_PROTOCOLS
 from bench.scoring.equal_fits import on_same_clips
+from bench.scoring.pair_results import NO_VERDICT, PairResult
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from bench.statistics.families import CANNOT_SEPARATE

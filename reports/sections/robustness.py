@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.audio.conditions import CLEAN
-from bench.scoring.comparisons import PairedDifference
 from bench.scoring.equal_fits import less
+from bench.scoring.paired_differences import PairedDifference
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports import formatting

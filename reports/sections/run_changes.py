@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.scoring.clip_answers import Agreement, between
-from bench.scoring.comparisons import PairedDifference
 from bench.scoring.equal_fits import ANOTHER_FIT, CODE, FIT, TESTED, less
+from bench.scoring.paired_differences import PairedDifference
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports.sections.forest_boards import ScoreCell, score_of

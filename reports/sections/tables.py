@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench.protocols import STATUSES
-from bench.scoring.comparisons import PairResult
 from bench.scoring.equal_fits import on_same_clips
+from bench.scoring.pair_results import PairResult
 from bench.scoring.records import Counts, Record
 from bench.scoring.subject import Subject
 from bench.statistics.additive import recalls, value

@@ -21,6 +21,7 @@ PUBLIC = {
     "adapters.audio_lm.tuning.predictor": ("TunedAudioLM",),
     "adapters.audio_lm.tuning.tower": ("AudioTower",),
     "adapters.transformers_encoder": ("TransformersEncoder", "RandomEncoder"),
+    "adapters.transformers_classifier": ("TransformersClassifier", "TransformersRegressor"),
     "adapters.s3prl_upstream": ("S3PRLUpstreamEncoder",),
     "adapters.emotion2vec": ("Emotion2vecEncoder", "Emotion2vecClassifier"),
     "adapters.acoustic": ("OpenSmile",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from adapters.emotion2vec import Emotion2vecClassifier, Emotion2vecEncoder, scores_by_label
 from bench.cards.labels import label_table
@@ -118,6 +120,47 @@ def test_without_funasr_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "funasr", None)
     with pytest.raises(CannotRun, match=r"pip install 'ser-bench\[emotion2vec\]'"):
         Emotion2vecEncoder(Weights(tmp_path, "x"))
+
+
+class TalkingAutoModel(FakeAutoModel):
+    """Does to its surroundings what FunASR 1.4.16 does: threads, the root logger, stdout."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        torch.set_num_threads(settings.get("ncpu", 4))
+        logging.basicConfig(level=getattr(logging, settings.get("log_level", "INFO")))
+        logging.warning("trust_remote_code: False")
+        print("rtf_avg: 0.1")
+
+    def generate(self, samples: Any, **options: Any) -> list[dict[str, Any]]:
+        logging.getLogger().warning("decoding")
+        print("rtf_avg: 0.1")
+        return super().generate(samples, **options)
+
+
+def test_funasr_changes_neither_threads_nor_log(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It set four threads where the worker has one, and its lines stood in run.log (`make funasr` looks at the real one)."""
+    monkeypatch.setattr(sys.modules["funasr"], "AutoModel", TalkingAutoModel)
+    root = logging.getLogger()
+    before = torch.get_num_threads(), root.level, root.handlers[:], root.manager.disable
+    Emotion2vecEncoder(weights).encode([np.zeros(3_200, np.float32)])
+    assert (torch.get_num_threads(), root.level, root.handlers[:], root.manager.disable) == before
+    said = capfd.readouterr()
+    assert said.out + said.err == ""
+
+
+def test_weights_that_funasr_did_not_find_are_not_replaced_by_random_ones(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def printing(**settings: Any) -> FakeAutoModel:
+        print("error, init_param does not exist!: model.pt")
+        return FakeAutoModel(**settings)
+
+    monkeypatch.setattr(sys.modules["funasr"], "AutoModel", printing)
+    with pytest.raises(CannotRun, match="random"):
+        Emotion2vecEncoder(weights)
 
 
 def test_its_pickle_is_read_because_the_card_says_so(tmp_path: Path) -> None:

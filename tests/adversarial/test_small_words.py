@@ -14,7 +14,7 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.cli.running import _print_summary
 from bench.execution.prepared_run import RunSummary
 from bench.scoring.clip_answers import ClipAnswers, TaskAnswers
-from bench.scoring.comparisons import sentence
+from bench.scoring.pair_results import sentence
 from bench.scoring.predictions import PredictionTable
 from bench.scoring.record_schema import AxisDescription
 from bench.scoring.records import Record, write_record

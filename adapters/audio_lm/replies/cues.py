@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,10 @@ class Cues(Strict):
     answer_keys: tuple[str, ...] = ()
     final_keys: tuple[str, ...] = ()
     answer_words: tuple[str, ...] = ()
+    copulas: tuple[str, ...] = ()
+    yeas: tuple[str, ...] = ()
+    nays: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     @field_validator("*", mode="after")
     @classmethod
@@ -110,9 +116,10 @@ class CuePattern:
         found = [m for part in self.parts if (m := part.search(text, start, stop))]
         return min(found, key=lambda m: m.start(), default=None)
 
-    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
-        """Return the match at ``start``."""
-        return next((m for part in self.parts if (m := part.match(text, start))), None)
+    def match(self, text: str, start: int = 0, end: int | None = None) -> re.Match[str] | None:
+        """Return the match at ``start``, of which nothing lies beyond ``end``."""
+        stop = len(text) if end is None else end
+        return next((m for part in self.parts if (m := part.match(text, start, stop))), None)
 
     def fullmatch(self, text: str) -> re.Match[str] | None:
         """Return the match of the whole text."""
@@ -144,19 +151,28 @@ def cue_pattern(kind: str, languages: frozenset[str]) -> CuePattern:
 @functools.cache
 def _compiled(kind: str, languages: frozenset[str]) -> re.Pattern[str] | None:
     table = cue_table()
-    parts = [
-        _bounded(language, pattern)
+    cues = [
+        (
+            _edges(language, pattern),
+            unicodedata.normalize("NFKC", pattern),
+        )  # as the text is: NFKC parts Thai "ำ"
         for language in sorted(languages)
         for pattern in sorted(getattr(table[language], kind), key=len, reverse=True)
+    ]
+    # Neighbours with the same edges share them: looked at once for all, and compiled once.
+    parts = [
+        f"(?:{before}(?:{'|'.join(pattern for _, pattern in group)}){after})"
+        for (before, after), group in itertools.groupby(cues, key=lambda cue: cue[0])
     ]
     return re.compile("|".join(parts)) if parts else None
 
 
-def _bounded(language: str, pattern: str) -> str:
+def _edges(language: str, pattern: str) -> tuple[str, str]:
+    """Return what must stand before and behind a cue: scripts without spaces know no words."""
     if language in ("zh", "th"):
-        return f"(?:{pattern})"
+        return "", ""
     if language == "ta" and not re.search(
         r"(?<!\\)[a-z]{3}", pattern
     ):  # romanised cues stand for whole words
-        return rf"(?:(?<![\u0b80-\u0bff])(?:{pattern})(?![\u0b80-\u0bff]))"
-    return rf"(?:(?<!(?:{WORD}))(?:{pattern})(?!{WORD}))"
+        return r"(?<![\u0b80-\u0bff])", r"(?![\u0b80-\u0bff])"
+    return f"(?<!(?:{WORD}))", f"(?!{WORD})"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
+
+from adapters.audio_lm.replies.cues import cue_pattern
 
 _LEAD = r"(?:option|choice|letter|answer|选项?|答案是?|pilihan|விருப்பம்)"
 _ALONE = re.compile(rf"\W*(?:{_LEAD}\W*)?([A-Za-z])\W*", re.IGNORECASE)
@@ -16,7 +19,7 @@ _BEHIND = re.compile(r"\s*([^()\[\]]{2,60}?)\s*(?:\(([A-Z])\)|\[([A-Z])\])\W*")
 _NOUN = r"(?:answer|option|choice|letter|label|emotion)"
 _SAID = re.compile(
     rf"\b{_NOUN}\W{{0,3}}(?:(?:is|would be)\W{{0,3}}{_NOUN}?)?\W{{0,3}}"
-    r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])|(?:选项?|选择|答案是?|答案为)\W{0,3}([A-Z])(?![A-Za-z])",
+    r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])|(?:选项?|选择|答案是?|答案为)\W{0,3}([A-Z])(?![A-Za-z])|(?<![A-Za-z])([A-Z])\W{0,2}(?:选项|選項)",
     re.IGNORECASE,
 )
 _LINE_ENDS = re.compile(r"[.!\"')*]{0,3}[ \t]*(?:\n|\Z)")
@@ -51,9 +54,16 @@ def letter_of(segment: str, options: Sequence[str]) -> tuple[str | None, str | N
     return None
 
 
-def stated_letters(text: str, options: Sequence[str]) -> set[str | None]:
-    """Return the labels behind every "the answer is (B)" of a text; None among them for a letter not on offer."""
-    found: set[str | None] = set()
+def stated_letters(text: str, options: Sequence[str], languages: frozenset[str]) -> set[str | None]:
+    """Return the labels behind every "the answer is (B)" of a text; None among them for a letter not on offer.
+
+    Args:
+        text: plain.
+        options: the labels in the order of their letters.
+        languages: whose words for "answer" and "is" are read.
+    """
+    said = _said_in(languages).finditer(text)
+    found = {_label(m.group(1) or m.group(2), options) for m in said if not _REJECTED.match(text, m.end())}
     decided: set[str | None] = set()
     for match in _SAID.finditer(text):
         place = next(i for i, g in enumerate(match.groups(), 1) if g)
@@ -66,6 +76,18 @@ def stated_letters(text: str, options: Sequence[str]) -> set[str | None]:
         if _DECIDED.search(text[: match.start(place)].rstrip(" (:*\"'")[-80:] + " "):
             decided.add(_label(letter, options))
     return decided or found
+
+
+@functools.lru_cache(maxsize=64)
+def _said_in(languages: frozenset[str]) -> re.Pattern[str]:
+    """Return the pattern of "jawapannya ialah (B)" or "saya pilih B" in these languages."""
+    keys = "|".join(cue_pattern(kind, languages).pattern for kind in ("final_keys", "answer_keys"))
+    copulas, chosen = (cue_pattern(kind, languages).pattern for kind in ("copulas", "conclusion"))
+    return re.compile(
+        rf"(?:(?i:{keys})(?:nya)?[^\S\n]{{0,3}}(?:\w{{2,12}}\s){{0,3}}(?i:{copulas})|(?i:{chosen}))\W{{0,3}}"
+        r"(?:(?i:option|pilihan|huruf|opsi|letra|lựa chọn|phương án|ตัวเลือก|ข้อ|选项?|ang)\W{0,3})?"
+        r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])"
+    )
 
 
 def _label(letter: str, options: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from adapters.audio_lm.replies.cues import WORD
 from adapters.audio_lm.replies.normalising import plain, visible
+from adapters.audio_lm.replies.romanised import denies, forms, sounds, stem
 from bench.cards.labels import fold_name, label_table
 
 _TAMIL = r"[\u0b80-\u0bff]"
@@ -54,10 +55,12 @@ class Lexicon:
     Args:
         words: by folded spelling.
         pattern: finds any of them.
+        romanised: Tamil words in Latin letters by the sounds of their stem.
         labels: names on offer.
     """
 
     words: dict[str, _Word]
+    romanised: dict[str, _Word]
     pattern: re.Pattern[str]
     labels: frozenset[str]
 
@@ -65,19 +68,23 @@ class Lexicon:
         """Return every emotion word of a folded text, longest first where two overlap, in order."""
         found = []
         for match in self.pattern.finditer(text):
-            word = self.words[_key(match)]
+            word = self._meaning(match)
             if word.canonical == _WHOLE_ONLY and match.group().strip() != text.strip(" .!,;:\"'()[]\n"):
                 continue
-            denied = _TAMIL_DENIAL.search(match.group("tail") or "") is not None
+            roman = match.group("roman")
+            denied = _TAMIL_DENIAL.search(match.group("tail") or "") is not None or bool(
+                roman and denies(roman)
+            )
             found.append(
                 Mention(match.start(), match.end(), word.label, word.canonical, word.languages, denied)
             )
         return found
 
-
-def _key(match: re.Match[str]) -> str:
-    stem = match.group("stem")
-    return stem if stem is not None else fold_name(match.group("word"))
+    def _meaning(self, match: re.Match[str]) -> _Word:
+        if roman := match.group("roman"):
+            heard = sounds(roman)
+            return self.romanised[max((s for s in self.romanised if heard.startswith(s)), key=len)]
+        return self.words[match.group("stem") or fold_name(match.group("word"))]
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,9 +116,16 @@ def lexicon(labels: tuple[str, ...]) -> Lexicon:
         if folded:
             known = words.get(folded)
             words[folded] = _Word(label, table.canonical(label), known.languages if known else frozenset())
-    pattern = _pattern(tuple(words))
+    for word, meaning in list(words.items()):
+        if meaning.languages and meaning.languages <= {"ms", "id"}:
+            for clitic in ("nya", "lah"):
+                words.setdefault(word + clitic, meaning)
+    romanised = {
+        w: words.pop(w) for w in list(words) if words[w].languages == {"ta"} and w.isascii() and " " not in w
+    }
+    pattern = _pattern(tuple(words), tuple(romanised))
     stems = {_tamil_stem(word): meaning for word, meaning in words.items() if re.match(_TAMIL, word)}
-    return Lexicon(words | stems, pattern, frozenset(labels))
+    return Lexicon(words | stems, {stem(w): m for w, m in romanised.items()}, pattern, frozenset(labels))
 
 
 def _tamil_stem(word: str) -> str:
@@ -130,7 +144,7 @@ def _tamil_form(word: str) -> str:
     return f"{stem}(?=[\u0bbe-\u0bcd])" if word.endswith("ு") else stem
 
 
-def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+def _pattern(words: tuple[str, ...], romanised: tuple[str, ...]) -> re.Pattern[str]:
     edged: dict[str, list[str]] = defaultdict(list)
     unedged: dict[str, list[str]] = defaultdict(list)
     for word in words:
@@ -141,8 +155,12 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
         rf"(?<!(?:{WORD}))(?:{_grouped(edged)})(?!{WORD})" if edged else "(?!)",
         _grouped(unedged) or "(?!)",
     ]
-    forms = "|".join(_tamil_form(word) for word in tamil) or "(?!)"
-    return re.compile(f"(?P<word>{'|'.join(parts)})|(?<!{_TAMIL})(?P<stem>{forms})(?P<tail>{_TAMIL}*)")
+    inflected = "|".join(_tamil_form(word) for word in tamil) or "(?!)"
+    latin = "|".join(sorted({forms(word) for word in romanised}, key=len, reverse=True)) or "(?!)"
+    return re.compile(
+        rf"(?P<word>{'|'.join(parts)})|(?<!{_TAMIL})(?P<stem>{inflected})(?P<tail>{_TAMIL}*)"
+        rf"|(?<!(?:{WORD}))(?P<roman>{latin})(?!{WORD})"
+    )
 
 
 def _grouped(by_first: dict[str, list[str]]) -> str:

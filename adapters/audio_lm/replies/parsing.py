@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from adapters.audio_lm.replies.corrections import after_correction
 from adapters.audio_lm.replies.cues import cue_pattern, languages_read
 from adapters.audio_lm.replies.decision import Reading, read_answer
 from adapters.audio_lm.replies.faces import faces
@@ -86,10 +87,30 @@ class _ReplyReader:
         """Read visible text ``seen`` (with mark-up) and plain text ``shown``."""
         for reading in (
             self._agree(self._segment(s) for s in tagged_answers(seen)),
-            self._agree(self._fields(f, 0) for f in json_objects(seen)),
+            self._objects(json_objects(seen), 0),
+            self._score_list(shown),
+            self._corrected(shown),
+        ):
+            if reading.kind != "none":
+                return reading
+        return self._stated(shown)
+
+    def _corrected(self, shown: str) -> Reading:
+        """Read what follows the last correction, where something was answered before it; else nothing."""
+        parts = after_correction(shown, self.languages)
+        if parts is None:
+            return _NOTHING
+        before, after = parts
+        lettered = self.options and re.search(r"\b[A-Ha-h]\b", before)
+        if not lettered and not self.words.mentions(before.casefold()):
+            return _NOTHING
+        reading = self._stated(plain(after))
+        return reading if reading.kind == "one" else Reading("many", refused=reading.refused)
+
+    def _stated(self, shown: str) -> Reading:
+        for reading in (
             self._headed(shown, "final_keys"),
             self._headed(shown, "answer_keys"),
-            self._score_list(shown),
             self._letters(shown),
             self._bare_line(shown),
         ):
@@ -140,7 +161,7 @@ class _ReplyReader:
     def _letters(self, shown: str) -> Reading:
         if not self.options:
             return _NOTHING
-        letters = stated_letters(shown, self.options)
+        letters = stated_letters(shown, self.options, self.languages)
         if letters:
             (label,) = letters if len(letters) == 1 else (None,)
             named = read_answer(shown.casefold(), self.words, self.language)
@@ -179,14 +200,32 @@ class _ReplyReader:
         rest = folded[: found[0].start] + folded[found[0].end :]
         return None if re.search(r"\w|\?", rest) else found[0].label
 
+    def _objects(self, objects: Sequence[Fields], depth: int) -> Reading:
+        """Read JSON objects: a label with its score in each, or answers that agree."""
+        ranked = [self._ranked(fields) for fields in objects]
+        if len(objects) > 1 and all(ranked):
+            return self._scores([pair for pair in ranked if pair])
+        return self._agree(self._fields(f, depth) for f in objects)
+
+    def _ranked(self, fields: Fields) -> tuple[str, object] | None:
+        """Return the label and the score of ``{"label": "sad", "score": 0.8}``; None where that is not all it says."""
+        labels = [v for k, v in fields if isinstance(v, str) and is_answer_key(k, self.languages)]
+        scores = [v for _, v in fields if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(labels) != 1 or len(scores) != 1 or self._whole(plain(labels[0])) is None:
+            return None
+        return plain(labels[0]), scores[0]
+
     def _fields(self, fields: Fields, depth: int) -> Reading:
-        """Read one JSON object: its answer key, or scores per label of which one is the highest."""
+        """Read one JSON object: its answer key, or that of an object in it, or scores per label of which one is the highest."""
         if depth > _DEEPEST:
             return _NOTHING
         answers = [v for k, v in fields if is_answer_key(k, self.languages)]
-        if not answers:
-            return self._scores(fields)
-        return self._agree(self._value(v, depth) for v in answers)
+        if answers:
+            return self._agree(self._value(v, depth) for v in answers)
+        inner = [
+            o for _, v in fields if isinstance(v, list) for o in ([v] if is_object(v) else v) if is_object(o)
+        ]
+        return self._objects(inner, depth + 1) if inner else self._scores(fields)
 
     def _value(self, value: object, depth: int) -> Reading:
         if isinstance(value, str):
@@ -195,13 +234,15 @@ class _ReplyReader:
             return self._fields(list(value), depth + 1)
         if isinstance(value, dict):
             return self._fields([(str(k), v) for k, v in value.items()], depth + 1)
+        if isinstance(value, list) and len(value) > 1 and all(map(is_object, value)) and depth < _DEEPEST:
+            return self._objects([list(v) for v in value], depth + 1)
         if isinstance(value, list | tuple):
             return self._value(value[0], depth + 1) if len(value) == 1 and depth < _DEEPEST else _UNCERTAIN
         return _UNCERTAIN
 
     def _score_list(self, shown: str) -> Reading:
         """Read a list of emotions with their shares, or with yes and no, where nothing else names an emotion."""
-        scores = list(scored_names(shown)) if len(shown) <= _LONGEST_SCORE_LIST else []
+        scores = list(scored_names(shown, self.languages)) if len(shown) <= _LONGEST_SCORE_LIST else []
         if any(score is None and self.words.mentions(name.casefold()) for name, score in scores):
             return _NOTHING
         fields: Fields = [

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
-from adapters.audio_lm.replies.cues import cue_pattern
+from adapters.audio_lm.replies.cues import CuePattern, cue_pattern
 from adapters.audio_lm.replies.mentions import Lexicon, Mention
 
 Standing = Literal["stated", "denied", "possible", "void"]
@@ -23,6 +23,8 @@ _LIST_FILLER = re.compile(
 _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+_THAI_BREAK = re.compile(r"(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])")
+"""Thai puts a space where other scripts put a comma."""
 _SHORT_WORDS = 4
 """Words beside the emotion words (two characters of an unspaced script count as one) of a sentence that is all answer."""
 _NEAR = 28
@@ -76,6 +78,7 @@ def read_passage(text: str, words: Lexicon, languages: frozenset[str]) -> Passag
         words: names of emotions, each with the label on offer that it stands for.
         languages: whose cues are read.
     """
+    text = _THAI_BREAK.sub(",", text)
     mentions = words.mentions(text)
     idioms = _spans("idioms", text, languages)
     ignored = _spans("ignored", text, languages)
@@ -110,28 +113,36 @@ class _Sentence:
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
         self.turns = self._turns()
-        self.anchored = self._short() or bool(self._cues("anchors")) or self._opens_with_reason()
+        self.anchored = self._short(0, len(text)) or bool(self._cues("anchors")) or self._opens_with_reason()
 
     def _cues(self, kind: str) -> Spans:
-        """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安)."""
+        """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安), but for what stands before it (ไม่|มีความสุข)."""
         if kind not in self._found:
-            self._found[kind] = [
-                (s, e)
-                for s, e in _spans(kind, self.text, self.languages)
-                if not any(s < right and left < e for left, right in self.places)
-            ]
+            pattern = cue_pattern(kind, self.languages)
+            spans = (self._beside_words(span, pattern) for span in _spans(kind, self.text, self.languages))
+            self._found[kind] = [span for span in spans if span is not None]
         return self._found[kind]
+
+    def _beside_words(self, span: tuple[int, int], pattern: CuePattern) -> tuple[int, int] | None:
+        """Return a cue's span, cut where an emotion word begins in it; None where no cue is left."""
+        start, end = span
+        overlapped = [(left, right) for left, right in self.places if start < right and left < end]
+        if not overlapped:
+            return span
+        left = overlapped[0][0]
+        shorter = pattern.match(self.text, start, left) if start < left else None
+        return shorter.span() if shorter else None
 
     def _turns(self) -> Spans:
         """Where the sentence starts afresh.
 
-        At a contrast; at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
+        At a contrast or a conclusion ("if …, so the answer is sad"); at the comma that ends a concessive opening ("while one might expect anger, …"); at the second half
         of "less angry than sad"; at a colon or dash before a last word that is all answer ("neither happy nor sad: neutral").
         """
         self.opening = 0
         if not self.places:
             return []
-        turns = list(self._cues("contrast"))
+        turns = self._cues("contrast") + self._cues("conclusion")
         blank = len(self.text) - len(self.text.lstrip())
         opening = cue_pattern("concessive", self.languages).match(self.text, blank)
         self.opening = opening.end() if opening else 0
@@ -146,8 +157,8 @@ class _Sentence:
             turns.append(restated.span())
         return sorted(turns)
 
-    def _short(self) -> bool:
-        """Whether next to nothing stands beside the emotion words: an answer rather than a sentence about something.
+    def _short(self, left: int, right: int) -> bool:
+        """Whether next to nothing stands beside the emotion words of a part: an answer rather than a sentence about something.
 
         Words of weight ("mostly happy with a touch of surprise") belong to the emotion words.
         """
@@ -155,7 +166,7 @@ class _Sentence:
         weights = self._cues("primary") + self._cues("minor")
         for s, e in sorted({*self.places, *weights}, reverse=True):
             rest = rest[:s] + " " * (e - s) + rest[e:]
-        words = [w for w in rest.split() if re.search(r"\w", w)]
+        words = [w for w in rest[left:right].split() if re.search(r"\w", w)]
         return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
 
     def _opens_with_reason(self) -> bool:
@@ -215,7 +226,12 @@ class _Sentence:
             return True
         if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
             return True
-        return not self.anchored
+        if self.anchored or (turn and self._short(turn, following)):
+            return False
+        return (
+            right < len(self.text.rstrip())
+            or re.search(r"\w", self.text[left:start] + self.text[end:right]) is not None
+        )
 
     def _hedged(self, start: int, turn: int) -> bool:
         return any(turn <= s and e <= start for s, e in self._cues("hedges"))

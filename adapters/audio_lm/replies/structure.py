@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -33,12 +34,7 @@ _OTHER_TURN = re.compile(
 )
 _MOST_OBJECTS = 16
 _LONGEST_LITERAL = 4_000
-_SCORE_PARTS = re.compile(r"[\n;]|,(?=\s)")
-_SCORE = re.compile(
-    r"[\W_]{0,8}(?P<name>[^\W\d][^\n:=|(),;]{0,40}?)[\s:=|(\-–—]{1,8}"
-    r"(?:(?P<share>\d{1,3}(?:\.\d{1,6})?\s?%|[01]?\.\d{1,6})|(?P<verdict>yes|no|true|false))[\W_]{0,8}",
-    re.IGNORECASE,
-)
+_SCORE_PARTS = re.compile(r"[\n;、]|,(?!\d)|\.(?=\s|\Z)")
 _ANSWER_TAG = re.compile(
     r"<\s*(?:answer|label|emotion|final|output)\s*>([^<]{1,400})<\s*/\s*(?:answer|label|emotion|final|output)\s*>",
     re.IGNORECASE,
@@ -128,22 +124,33 @@ def _literal(text: str) -> _Pairs | None:
     return _Pairs((str(k), v) for k, v in value.items()) if isinstance(value, dict) else None
 
 
-def scored_names(text: str) -> Iterator[tuple[str, float | None]]:
-    """Yield each line, or part of a line between commas, as (name, score): "Neutral: 88%", "sad (0.05)", "| angry | yes |".
+def scored_names(text: str, languages: frozenset[str]) -> Iterator[tuple[str, float | None]]:
+    """Yield each line, or part of a line, as (name, score): "Neutral: 88%", "sad (0.05)", "| angry | yes |", "Angry? No."
 
     The score is None where the part is no name with a share or a yes or no; a bare whole number may be a rank and is none.
 
-    >>> list(scored_names("Neutral: 88%, sad (0.05)\\n| angry | no |\\nhappy: 3"))
+    >>> list(scored_names("Neutral: 88%, sad (0.05)\\n| angry | no |\\nhappy: 3", frozenset({"en"})))
     [('Neutral', 88.0), ('sad', 0.05), ('angry', 0.0), ('happy: 3', None)]
     """
+    score = _score_pattern(languages)
     for part in _SCORE_PARTS.split(text):
-        scored = _SCORE.fullmatch(part)
+        scored = score.fullmatch(part)
         if scored is None:
             yield part, None
-        elif scored["verdict"]:
-            yield scored["name"], float(scored["verdict"].lower() in ("yes", "true"))
-        else:
+        elif scored["share"]:
             yield scored["name"], float(scored["share"].rstrip("% "))
+        else:
+            yield scored["name"], float(scored["yea"] is not None)
+
+
+@functools.lru_cache(maxsize=64)
+def _score_pattern(languages: frozenset[str]) -> re.Pattern[str]:
+    yeas, nays = (cue_pattern(kind, languages).pattern for kind in ("yeas", "nays"))
+    return re.compile(
+        r"[\W_]{0,8}(?P<name>[^\W\d][^\n:=|(),;?]{0,40}?)[\s:=|(?\-–—]{1,8}"
+        rf"(?:(?P<share>\d{{1,3}}(?:\.\d{{1,6}})?\s?%|[01]?\.\d{{1,6}})|(?P<yea>true|{yeas})|(?:false|{nays}))[\W_]{{0,8}}",
+        re.IGNORECASE,
+    )
 
 
 def is_object(value: object) -> bool:
@@ -176,9 +183,10 @@ def headed_answers(text: str, kind: str, languages: frozenset[str]) -> Iterator[
     """
     key = cue_pattern(kind, languages).pattern
     words = cue_pattern("answer_words", languages).pattern
+    copulas = cue_pattern("copulas", languages).pattern
     head = re.compile(
         rf"(?:^|(?<=[.,;!?()\n。>\"'{{]))[\s\"']{{0,4}}(?:(?:{words})\s{{0,3}}){{0,3}}(?:{key})[\s\"')]{{0,4}}"
-        r"(?:\b(?:is|ialah|adalah)\b\s{0,3}|是|为)?(?:[:=]|[-=]{0,4}>|→|⇒|–|—|\s-\s)[\s:]{0,8}",
+        rf"(?:(?:{copulas})\s{{0,3}})?(?:[:=]|[-=]{{0,4}}>|→|⇒|–|—|\s-\s)[\s:]{{0,8}}",
         re.MULTILINE | re.IGNORECASE,
     )
     heads = list(head.finditer(text))

@@ -6,12 +6,13 @@ Keys come from the environment only and never reach a message: what a server say
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import openai
 import tenacity
@@ -91,8 +92,7 @@ class Endpoint:
             raise CannotRun(
                 f"{model} at {self.shown_address} needs a key: set the environment variable {key_variable}"
             )
-        secrets = (os.environ.get(key_variable or ""), urlsplit(self.address).password)
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = secrets_of(self.address, os.environ.get(key_variable or ""))
         self._client = openai.AsyncOpenAI(
             api_key=os.environ[key_variable] if key_variable else "none",
             base_url=self.address,
@@ -117,7 +117,7 @@ class Endpoint:
     async def models(self) -> list[str]:
         """Return the ids of the models served. Raises what the client raises."""
         listed: Any = await self._client.get("/models", cast_to=object)
-        return [str(m["id"]) for m in listed["data"]]
+        return redacted([str(m["id"]) for m in listed["data"]], self._secrets)
 
     async def ready(self) -> None:
         """Wait until the server serves the model.
@@ -201,7 +201,8 @@ class Endpoint:
             raise Rejected(f"{error}, {min(self.retry.attempts, BAD_ATTEMPTS)} times") from None
         except openai.APIConnectionError as error:
             await self._must_be_well(error)
-            raise Rejected(f"{error or type(error).__name__}, {self.retry.attempts} times") from None
+            words = redacted(str(error) or type(error).__name__, self._secrets)
+            raise Rejected(f"{words}, {self.retry.attempts} times") from None
         raise self._wrong_key(refused or 401)
 
     async def tokens(self, text: str) -> list[int]:
@@ -305,6 +306,24 @@ def without_credentials(address: str) -> str:
     """
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def secrets_of(address: str, key: str | None) -> list[str]:
+    """Return what a server may know and nobody else: the key, and what an address carries, in each form it is sent in.
+
+    The longest first, so that no part of one is left behind by another.
+
+    >>> secrets_of("https://me:p%40ss@host/v1?token=abc", "sk-1")
+    ['bWU6cEBzcw==', 'p%40ss', 'p@ss', 'sk-1', 'abc']
+    """
+    parts = urlsplit(address)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    found = {key or "", *(value for _, value in parse_qsl(parts.query))}
+    if password:
+        found |= {parts.password or "", password, base64.b64encode(f"{user}:{password}".encode()).decode()}
+    elif user:  # a token in the place of a name
+        found |= {parts.username or "", user}
+    return sorted(found - {""}, key=lambda secret: (-len(secret), secret))
 
 
 def redacted(value: T, secrets: Sequence[str]) -> T:

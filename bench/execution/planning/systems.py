@@ -78,7 +78,7 @@ def resolve_system(
     elif card.family == "audio-llm":
         # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
         weights = local_weights(card.weights) if card.weights else None
-        blocked = _without_server(card, starts_servers)
+        blocked = without_server(card, starts_servers)
     elif card.weights is not None:
         try:
             weights = find_weights(card.weights, fetch=fetch)
@@ -154,7 +154,7 @@ def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, A
     )
 
 
-def _without_server(card: SystemCard, starts_servers: bool) -> str | None:
+def without_server(card: SystemCard, starts_servers: bool) -> str | None:
     """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
     if card.server is not None and card.adapter is not None:
         return None

@@ -24,7 +24,8 @@ from bench.leaderboard.evidence import Cell, Evidence, by_cell, read_evidence
 from bench.leaderboard.history import EXACT, VersionPair, VersionSpread, version_spread
 from bench.leaderboard.lazy_records import stored_record
 from bench.leaderboard.publication import Board
-from bench.scoring.comparisons import PairResult, run_family
+from bench.scoring.comparisons import run_family
+from bench.scoring.pair_results import PairResult
 from bench.scoring.records import CountsKey, Record
 from bench.scoring.rescoring import TOLERANCE
 from bench.storage.hashing import hash_json

@@ -6,13 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.leaderboard.evidence import Cell, Evidence
 from bench.leaderboard.history import spread_of
-from bench.scoring.comparisons import (
-    PairResult,
-    comparable,
-    families,
-    families_across_protocols,
-    run_family,
-)
+from bench.scoring.comparisons import comparable, families, families_across_protocols, run_family
+from bench.scoring.pair_results import PairResult
 from bench.scoring.records import Record
 
 

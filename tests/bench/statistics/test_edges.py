@@ -33,8 +33,8 @@ def test_a_perfect_score_and_its_opposite_have_an_interval(metric: str, method: 
     perfect = interval(metric, table(clips, clips), method=method, n_resamples=100)  # type: ignore[arg-type]
     hopeless = interval(metric, table(0 * clips, clips), method=method, n_resamples=100)  # type: ignore[arg-type]
     assert (perfect.estimate, perfect.high) == (1.0, 1.0)
-    # No error in 240 clips that count as 120 prove a score of 0.975^(1/120) at least, at 95 %.
-    assert perfect.low == pytest.approx(0.025 ** (1 / 120))
+    # 24 clips of a speaker count as 24 / (1 + 0.1 · 23) ones: no error in so many proves as much at 95 %.
+    assert perfect.low == pytest.approx(0.025 ** (3.3 / 240))
     assert (hopeless.low, hopeless.estimate, hopeless.high) == pytest.approx((0, 0, 1 - perfect.low))
     assert "so few clips" in perfect.notes[-1]
 
@@ -73,7 +73,7 @@ def test_a_class_of_one_clip_leaves_its_own_recall_open_and_no_other() -> None:
     found = interval("ua", table(hits, clips))
     assert found.estimate == pytest.approx(0.85 * 2 / 3)
     # The one clip was missed: right always, it would bring a third.
-    assert found.estimate - 0.08 < found.low
+    assert found.estimate - 0.09 < found.low
     assert found.estimate + 0.3 < found.high < found.estimate + 1 / 3 + 0.08
 
 
@@ -94,6 +94,37 @@ def test_near_the_edge_intervals_hold_the_truth(
         assert found.low < found.high
     # 93 % less 1.3 Monte-Carlo errors.
     assert np.mean(inside) >= 0.90
+
+
+def crowded(speakers: int, true_ua: float, correlation: float, seed: int) -> Array:
+    """One corpus of 7 classes, some 6 clips each, whose speakers' shares of errors are beta-distributed with an intraclass correlation."""
+    rng = np.random.default_rng(seed)
+    clips = rng.poisson(6, (speakers, 7))
+    size = (1 - correlation) / correlation
+    wrong = rng.beta((1 - true_ua) * size, true_ua * size, (speakers, 1))
+    return table(clips - rng.binomial(clips, np.broadcast_to(wrong, clips.shape)), clips.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("speakers", "true_ua", "correlation"),
+    [(10, 0.97, 0.2), (10, 0.97, 0.1), (40, 0.985, 0.2), (40, 0.992, 0.2)],
+)
+def test_where_errors_crowd_in_few_speakers_intervals_hold_the_truth(
+    speakers: int, true_ua: float, correlation: float
+) -> None:
+    found = [interval("ua", crowded(speakers, true_ua, correlation, s)) for s in range(250)]
+    # Before: 84.3, 91.7, 88.2 and 82.5 %. 91 %, the least of these four with 1,000 corpora, less 1.8 Monte-Carlo errors.
+    assert np.mean([f.low <= true_ua <= f.high for f in found]) >= 0.875
+
+
+def test_errors_that_lie_where_chance_puts_them_widen_nothing() -> None:
+    even = np.full((10, 3), 20.0)
+    spread, crowd = even.copy(), even.copy()
+    spread[:6, 0] -= 1
+    crowd[0, :] -= 2
+    ends = [interval("ua", table(hits, even)) for hits in (spread, crowd)]
+    assert ends[0].estimate == ends[1].estimate
+    assert ends[1].low < ends[0].low - 0.02
 
 
 def test_away_from_the_edge_nothing_is_widened_by_much() -> None:

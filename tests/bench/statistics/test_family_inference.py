@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ from scipy.stats import norm
 from bench.statistics.additive import METRICS, value
 from bench.statistics.families import FamilyInference, better_or_worse
 from bench.statistics.paired_tests import compare_family, infer_family
-from bench.statistics.quadratic_swaps import QuadraticSwaps
+from bench.statistics.screened_swaps import ScreenedSwaps
 from bench.statistics.shared_swaps import SharedSwaps
 from bench.statistics.sign_flips import SwappedPairs, least_variance, sign_patterns
-from bench.statistics.swap_tests import swap_tests
+from bench.statistics.swap_tests import TIE, swap_tests
 from tests.bench.statistics.example_statistics import confusions, example, moments
 
 Array = NDArray[np.float64]
@@ -228,17 +228,48 @@ def test_the_shared_products_give_what_each_pair_gives_alone(metric: str, cluste
 
 
 @pytest.mark.parametrize("metric", [name for name, m in METRICS.items() if m.smooth])
-@pytest.mark.parametrize("clusters", [60, 240])
-def test_the_quadratic_products_give_what_each_pair_gives_alone(metric: str, clusters: int) -> None:
+@pytest.mark.parametrize("clusters", [11, 60, 300])
+def test_screened_swaps_tally_what_each_pair_gives_alone(metric: str, clusters: int) -> None:
+    """Bars that hardly any, some and nearly all patterns reach; a pair of equal systems; threads change no bit."""
     chosen = METRICS[metric]
-    components = chosen.components(example(metric, 8, 4, clusters))
-    pairs = [(0, 1), (3, 2), (1, 3)]
+    statistics = example(metric, 8, 4, clusters)
+    components = chosen.components(np.concatenate([statistics, statistics[:1]]))
+    pairs = [(0, 1), (3, 2), (1, 3), (0, 4), (4, 1)]
     least = least_variance(chosen, components[0])
     signs = next(sign_patterns(clusters, 200, 3))
-    alone = SwappedPairs(chosen, components, pairs, least_variance=least).studentised(signs)
-    found = QuadraticSwaps(chosen, components, pairs, least_variance=least)
-    assert found.studentised(signs, threads=1) == pytest.approx(alone, rel=1e-9, abs=1e-11)
-    assert np.array_equal(found.studentised(signs, threads=1), found.studentised(signs, threads=3))
+    alone = SwappedPairs(chosen, components, pairs, least_variance=least)
+    screened = ScreenedSwaps(chosen, components, pairs, least_variance=least)
+    each = np.abs(alone.studentised(signs))
+    for share in (0.05, 0.5, 0.99):
+        # A bar that is one of the values, but for what counts as a tie.
+        bars = np.quantile(each, share, axis=1, method="nearest") * TIE
+        found = screened.tally(signs, bars, threads=1)
+        assert found.at_least.tolist() == alone.tally(signs, bars).at_least.tolist()
+        assert found.largest == pytest.approx(each.max(axis=0), rel=1e-9, abs=1e-11)
+        other = screened.tally(signs, bars, threads=3)
+        assert np.array_equal(found.largest, other.largest)
+        assert np.array_equal(found.at_least, other.at_least)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "ccc"])
+def test_with_many_clusters_bounds_leave_little_to_sum_in_full(metric: str) -> None:
+    chosen = METRICS[metric]
+    components = chosen.components(example(metric, 9, 6, 600))
+    pairs = list(combinations(range(6), 2))
+    signs = next(sign_patterns(600, 256, 3))
+    screened = ScreenedSwaps(chosen, components, pairs)
+    asked = []
+    exactly = SwappedPairs.exactly
+
+    def counted(self: SwappedPairs, index: int, rows: Array, swapped: Array) -> Array:
+        asked.append(len(rows))
+        return exactly(self, index, rows, swapped)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SwappedPairs, "exactly", counted)
+        screened.tally(signs, np.full(len(pairs), 2.0), threads=1)
+    # One pair per pattern is the largest; few others are near it, or near the bar.
+    assert len(signs) <= sum(asked) <= 1.3 * len(signs)
 
 
 def test_a_family_of_identical_and_of_hopeless_systems_stays_finite() -> None:

@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import t
 
 from bench.protocols import Array
-from bench.scoring.comparisons import PairResult, compare_pair, sentence
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.pair_results import PairResult, sentence
 from bench.scoring.records import read_records
 from bench.statistics.paired_tests import compare_family
 from bench.statistics.seed_variance import redrawn_interval, seed_variance

@@ -22,7 +22,7 @@ from tests.bench.statistics.validity.plan import (
     CELLS,
     COVERS,
     DRAWS,
-    HELD,
+    HELD_BY,
     HURTING,
     REJECTS,
     SEED,
@@ -144,7 +144,7 @@ def test_the_harder_questions_were_asked_and_their_answers_are_the_ones_told() -
     assert all(e.holds for e in wider)
     narrow = [e for e in RESULTS.of("population", "speakers") if "sentences" in e.world and e.bound]
     assert all(e.share < 0.90 for e in narrow), "speakers alone say little of other sentences"
-    assert {e.world for e in RESULTS.entries} >= {*HURTING, *BEYOND_ANY_METHOD, HELD}
+    assert {e.world for e in RESULTS.entries} >= {*HURTING, *BEYOND_ANY_METHOD, *HELD_BY}
     (alone,) = RESULTS.of("tasks", "claims task by task")
     assert alone.share == pytest.approx(0.87, abs=0.06)
     predicted = [(e, sum(e.bound) / 2) for e in RESULTS.of("power") if e.bound]
@@ -177,7 +177,7 @@ def test_what_failed_is_explained_and_max_t_beats_holm_everywhere() -> None:
     assert all(e.holds for e in RESULTS.of("seeds"))
     errs = ("swap test", "max-T error", "claims over all tasks", "false equivalence")
     unsafe = [e for e in failures(RESULTS) if e.question != "power" and (e.method in errs or e.share < 0.93)]
-    assert all((e.metric == "ccc" and "unlike" in e.world) or e.world == HELD for e in unsafe)
+    assert all((e.metric == "ccc" and "unlike" in e.world) or e.world in HELD_BY for e in unsafe)
     assert len(power_pairs(RESULTS)) == 11
     assert all(max_t_beats_holm(ours.share, holm.share) for ours, holm in power_pairs(RESULTS))
 
@@ -187,7 +187,7 @@ def test_the_figures_quoted_elsewhere_are_these() -> None:
         shares = [100 * e.share for e in entries]
         return f"{min(shares):.1f}", f"{max(shares):.1f}"
 
-    hurting = {*HURTING, *BEYOND_ANY_METHOD, HELD}
+    hurting = {*HURTING, *BEYOND_ANY_METHOD, *HELD_BY}
     usual = [e for e in RESULTS.of("interval", "jackknife-t") if e.world not in hurting]
     covered = spread([e for e in usual if e.bound is not None])
     others = spread([e for e in RESULTS.of("interval", "percentile", world="base") if e.speakers <= 10])

@@ -20,7 +20,8 @@ from bench.cards.system import TrainingCorpus
 from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.prepared import PreparedCorpus, card_of
 from bench.errors import DataError
-from bench.scoring.comparisons import NO_VERDICT, compare_pair
+from bench.scoring.comparisons import compare_pair
+from bench.scoring.pair_results import NO_VERDICT
 from bench.tasks import Task, build_task, recheck
 from bench.tasks.corpus_report import describe_corpus
 from bench.tasks.folds import build_folds, folds_hash, groups_of, numbered_by_name, value_counts

@@ -12,8 +12,9 @@ import numpy as np
 
 from bench.errors import CannotSeparate
 from bench.statistics.additive import metric_named
+from bench.statistics.degrees import t_degrees
 from bench.statistics.families import Comparison, FamilyInference
-from bench.statistics.intervals import Method, interval, occupied, score_interval, t_degrees
+from bench.statistics.intervals import Method, interval, occupied, score_interval
 from bench.statistics.paired_tests import compare_family, infer_family
 from bench.statistics.resampling import bootstrap, jackknife
 from bench.statistics.seed_variance import redrawn_interval, seed_variance

@@ -13,8 +13,8 @@ from tests.bench.statistics.validity.plan import (
     BEYOND_ANY_METHOD,
     COVERS,
     ERRS_OVER_TASKS,
-    HELD,
-    HELD_BY_TWO,
+    HELD_BY,
+    HELD_BY_FEW,
     HOLDS,
     HOLDS_WIDE,
     HURTING,
@@ -46,8 +46,8 @@ CLAIMS: tuple[tuple[str, str, tuple[str, ...], Bound], ...] = (
     ("worlds that hurt: 95 % interval of a score", "interval", ("jackknife-t",), HOLDS),
     ("worlds that hurt: 95 % interval of a difference", "test", ("difference",), HOLDS),
     ("worlds that hurt: swap test of one pair", "test", ("swap test",), AT_MOST_6),
-    ("a class held by two speakers: intervals", "interval", ("jackknife-t",), HELD_BY_TWO),
-    ("a class held by two speakers: intervals of a difference", "test", ("difference",), HELD_BY_TWO),
+    ("classes held by few speakers: intervals", "interval", ("jackknife-t",), HELD_BY_FEW),
+    ("classes held by few speakers: intervals of a difference", "test", ("difference",), HELD_BY_FEW),
     ("families of eight: simultaneous intervals", "joint", ("joint intervals",), JOINTLY),
     ("families of eight: equivalence at the margin", "joint", ("false equivalence",), SELDOM),
     ("claims over 40 tasks in which nothing is true", "tasks", ("claims over all tasks",), ERRS_OVER_TASKS),
@@ -98,7 +98,7 @@ def report(found: Results) -> str:
 
 
 def _hurts(entry: Entry) -> bool:
-    return entry.world in (*HURTING, *BEYOND_ANY_METHOD, HELD)
+    return entry.world in (*HURTING, *BEYOND_ANY_METHOD, *HELD_BY)
 
 
 def _usual(found: Results, question: str) -> list[Entry]:

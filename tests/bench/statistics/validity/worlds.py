@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit, stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from bench.statistics.additive import value
 
@@ -74,7 +74,12 @@ class World:
     top: float = 0.0
     """UA of a plain system, all emotions made easier alike; 0: as they come."""
     held: int = 0
-    """Clips of the first emotion in the whole corpus, all of them said by two speakers."""
+    """Clips of each of the first emotions in the whole corpus, all of them said by few speakers."""
+    holders: int = 2
+    held_classes: int = 1
+    """How many speakers say them, and of how many emotions."""
+    crowding: float = 0.0
+    """Intraclass correlation of errors: a speaker's share of them is beta-distributed around 1 − ``top``, for each system anew."""
     shifts: bool = False
     """Ratings that shift and compress by speaker: 70 % of the error a speaker's offset, slopes of 0.6 that vary by 0.3."""
     sentences: int = SCRIPTS
@@ -147,6 +152,10 @@ def _labelled(world: World, rng: np.random.Generator, corpora: int, speakers: in
 
 def _ability(world: World, rng: np.random.Generator, shared: Array, system: int, gain: float) -> Array:
     corpora, speakers, _ = shared.shape
+    if world.crowding:
+        size = (1 - world.crowding) / world.crowding
+        wrong = rng.beta((1 - world.top) * size, world.top * size, (corpora, speakers, 1))
+        return np.asarray(np.broadcast_to(logit(1 - wrong), (corpora, speakers, world.classes)))
     own = rng.normal(0, OWN, (corpora, speakers, 1)) + rng.normal(
         0, OWN_PER_CLASS, (corpora, speakers, world.classes)
     )
@@ -201,8 +210,8 @@ def _clips_per_class(world: World, rng: np.random.Generator, corpora: int, speak
         kept[np.arange(corpora)[:, np.newaxis], steps % speakers, (steps + first) % world.classes] = True
         n = np.where(kept, np.maximum(n, 1), 0)
     if world.held:
-        n[..., 0] = 0
-        n[:, :2, 0] = world.held // 2
+        n[..., : world.held_classes] = 0
+        n[:, : world.holders, : world.held_classes] = world.held // world.holders
     if world.rare:
         n[..., 0] = rng.multinomial(world.rare, np.full(speakers, 1 / speakers), size=corpora)
     return n
@@ -222,13 +231,13 @@ def _expected_clips(world: World, speakers: int) -> Array:
     share = world.ratio ** -np.arange(world.classes, dtype=np.float64)
     expected = 6 * world.classes * share / share.sum()
     if world.rare or world.held:
-        expected[0] = (world.rare or world.held) / speakers
+        expected[: world.held_classes] = (world.rare or world.held) / speakers
     return np.asarray(expected)
 
 
 def _difficulty(world: World, system: int) -> Array:
     logits = np.linspace(2.2, 3.6, world.classes) if world.easy else np.linspace(-0.3, 1.9, world.classes)
-    if world.top:
+    if world.top and not world.crowding:
         logits = logits + _lift(replace(world, top=0.0), world.top)
     return logits[::-1] if world.unlike and system % 2 else logits
 
@@ -255,9 +264,11 @@ def _confused(classes: int, system: int) -> Array:
 def _expected(world: World, speakers: int, system: int, gain: float, shift: Array) -> Array:
     """Expected confusion counts (…, K, K + 1) over the population of speakers; shift (…, 1 or K, sentences), in logits."""
     effects, weights = _effects(world)
-    logit = (_difficulty(world, system) + gain)[:, np.newaxis] + shift
-    right = (expit(logit[..., np.newaxis] + effects) @ weights).mean(axis=-1)
+    logits = (_difficulty(world, system) + gain)[:, np.newaxis] + shift
+    right = (expit(logits[..., np.newaxis] + effects) @ weights).mean(axis=-1)
     k = world.classes
+    if world.crowding:
+        right = np.full_like(right, world.top)
     chances = (1 - right)[..., np.newaxis] * _confused(k, system if world.unlike else 0)
     chances[..., range(k), range(k)] = right
     return np.asarray(chances * _expected_clips(world, speakers)[:, np.newaxis])
