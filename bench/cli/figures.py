@@ -63,7 +63,14 @@ def _material(path: Path) -> Material:
 
     if (path / "board.yaml").is_file():
         return _of_board(path)
-    records = [c.record for c in rescore(path)]
+    checked = rescore(path)
+    if replaced := sum(bool(c.note) for c in checked):
+        print(
+            f"{replaced} of {len(checked)} records were scored by an earlier version: intervals and the like were computed again by this one"
+            f" (serbench score {path} names the records)",
+            file=sys.stderr,
+        )
+    records = [c.record for c in checked]
     work = read_run_data(path).work if records and RunFolder(path).journal.exists() else {}
     return Material.of(records, work)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from bench.scoring.aggregates import ALL_LANGUAGES, Macro, by_language
 from bench.scoring.subject import Subject
@@ -98,7 +99,7 @@ def _draw_languages(
     return figure
 
 
-def _height(image: AxesImage, value: float) -> float:
+def _height(image: QuadMesh, value: float) -> float:
     """Where a value stands between the ends of the colours, 0..1: dark cells get light numbers."""
     low, high = image.get_clim()
     return 0.5 if low is None or high is None or low == high else (value - low) / (high - low)
@@ -178,7 +179,7 @@ def _draw_pair(a: Confusion, b: Confusion, less: ConfusionDifference, width: flo
     return figure
 
 
-def _number_cells(axes: Axes, cells: Shares, image: AxesImage, *, signed: bool) -> None:
+def _number_cells(axes: Axes, cells: Shares, image: QuadMesh, *, signed: bool) -> None:
     for y, row in enumerate(cells):
         for x, value in enumerate(row):
             if value is None:
@@ -189,24 +190,26 @@ def _number_cells(axes: Axes, cells: Shares, image: AxesImage, *, signed: bool) 
             axes.text(x, y, text, ha="center", va="center", fontsize=5.5, color="white" if pale else "black")
 
 
-def shade(axes: Axes, cells: Shares, colours: str, limits: tuple[float | None, float | None]) -> AxesImage:
-    """Colour a map's cells, what is None left blank.
+def shade(axes: Axes, cells: Shares, colours: str, limits: tuple[float | None, float | None]) -> QuadMesh:
+    """Colour a map's cells, the first row on top; what is None is left blank.
 
     Args:
-        axes: where.
+        axes: where; cells are centred on whole numbers.
         cells: rows of values in the unit that is shown.
         colours: a colour map of matplotlib.
         limits: values of its ends; None: the smallest and largest.
 
     Returns:
-        The image.
+        The cells as drawn, as outlines and not as an image, so that they stay sharp at any size.
     """
-    values = [[float("nan") if v is None else v for v in row] for row in cells]
-    image = axes.imshow(
-        values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest"
-    )
-    image.set_gid("map")
+    values = np.array([[np.nan if v is None else v for v in row] for row in cells], dtype=float)
+    edges = [np.arange(n + 1) - 0.5 for n in values.shape]
+    mesh = axes.pcolormesh(
+        edges[1], edges[0], np.ma.masked_invalid(values), cmap=colours, vmin=limits[0], vmax=limits[1], edgecolors="white", linewidth=0.4
+    )  # fmt: skip
+    mesh.set_gid("map")
+    axes.set_ylim(len(cells) - 0.5, -0.5)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return image
+    return mesh

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from PIL import Image
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from bench.errors import UsageError
 from bench.scoring.aggregates import by_language
 from bench.scoring.records import Record, read_records
+from bench.scoring.rescoring import from_record
 from bench.scoring.subject import Subject
 from bench.statistics.ranking import TaskScore, rank_across_pools
 from reports.data.run_data import WorkDone
@@ -152,11 +154,13 @@ def test_languages_confusions_and_costs_are_the_records_own(
     assert {row[:2]: row[2:5] for row in languages.rows} == {
         k: (m.estimate, m.low, m.high) for k, m in macros.items()
     }
-    (image,) = drawn(languages, width).axes[0].images
-    assert np.allclose(sorted(cells(image).ravel()), sorted(100 * m.estimate for m in macros.values()))
+    assert np.allclose(
+        sorted(cells(drawn(languages, width).axes[0]).ravel()),
+        sorted(100 * m.estimate for m in macros.values()),
+    )
 
     figure = figures(material, "confusions")[0]
-    first, second, less = (cells(a.images[0]) for a in drawn(figure, width).axes)
+    first, second, less = (cells(a) for a in drawn(figure, width).axes)
     for system, drawn_ in zip(figure.subject.split()[-2:], (first, second), strict=True):
         block = UA.block(
             next(r for r in records if (r.system, r.task) == (system, figure.subject.split()[0]))
@@ -179,8 +183,9 @@ def test_languages_confusions_and_costs_are_the_records_own(
     assert [x for (x,), _ in marks(made, "estimate")][:2] == [r[5] for r in cost.rows[:2]]
 
 
-def cells(image: AxesImage) -> np.ndarray:
-    return np.asarray(image.get_array(), dtype=float)
+def cells(axes: Axes) -> np.ndarray:
+    (mesh,) = (c for c in axes.collections if isinstance(c, QuadMesh))
+    return np.asarray(mesh.get_array(), dtype=float)
 
 
 def test_calibration_and_speed(material: Material, records: list[Record]) -> None:
@@ -332,3 +337,25 @@ def test_the_command_writes_figures_of_published_records(run_command: Command, t
     wrong = run_command("figures", ROOT / "docs")
     assert wrong.code == 2
     assert "holds no records" in wrong.err
+
+
+def test_the_figures_that_the_repository_shows_are_those_of_its_records() -> None:
+    shown = ROOT / "docs/images/figures"
+    plots = sorted(shown.glob("forest-*.csv"))
+    assert len(plots) == 6
+    assert all(p.with_name(f"{p.stem}-2col.svg").is_file() for p in plots)
+    # As score, exports and the board have them: what a later version computes by a better method replaces the record's own.
+    paths = sorted((ROOT / "results/quick/records").glob("*__indowave.id__within__clean.json"))
+    scored = {r.system: UA.row(r) for r in (from_record(p).record for p in paths)}
+    wanted = {s: [row.estimate, row.low, row.high] for s, row in scored.items() if row}
+    with (shown / "forest-indowave.id-within-clean-native-ua.csv").open(
+        encoding="utf-8", newline=""
+    ) as stream:
+        rows = {
+            r["system"]: [float(r[c]) if r[c] else None for c in ("estimate", "low", "high")]
+            for r in csv.DictReader(stream)
+        }
+    again = "draw them again: serbench figures results/quick -o docs/images/figures --format svg --columns 2"
+    assert rows.keys() == wanted.keys(), again
+    for system, figures_ in rows.items():
+        assert figures_ == [None if v is None else pytest.approx(v, abs=1e-9) for v in wanted[system]], again
