@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.storage.atomic import remove_unfinished
 from bench.storage.locking import exclusive
 
 
@@ -95,9 +96,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; a second driver is refused."""
+        """Hold the run for this process; a second driver is refused. What a killed one was writing goes."""
         busy = f"{self.root}: another serbench is working on this run; wait for it, or choose another --out"
         with exclusive(self.root, ".lock", busy):
+            remove_unfinished(self.root)
             yield
 
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.scoring.pair_results import PairResult
 from bench.scoring.outcomes import RecordOutcome
+from bench.scoring.pair_results import PairResult
 from reports.sections.system_table import SystemTable, TableRow
 
 FAMILIES = {

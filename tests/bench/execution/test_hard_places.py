@@ -149,6 +149,15 @@ def test_a_clock_that_jumps_back_in_the_middle_changes_no_result(
     assert summary.wall_seconds < 300
 
 
+def test_what_a_killed_run_was_writing_goes_with_the_next_and_nothing_else_does(finished: Path) -> None:
+    left = finished / "one" / "tables" / f".a.parquet.{'0a' * 16}.tmp"
+    own = finished / "one" / ".notes.tmp"
+    for path in (left, own):
+        path.write_text("half")
+    assert run_matrix(settings(finished, "one"), Reporter()).computed == 0
+    assert (left.exists(), own.exists()) == (False, True)
+
+
 def test_no_room_for_another_process_is_one_sentence(
     bench_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
