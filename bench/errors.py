@@ -7,6 +7,8 @@ without a traceback, and ends with the error's exit code.
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -74,3 +76,20 @@ def quoted(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def printable(text: str) -> str:
+    """A stranger's text without what a terminal would obey: control characters, and marks that turn the direction of writing.
+
+    >>> printable("\x1b[31mred\x1b[0m\tand\r\nplain")
+    'red and\nplain'
+    """
+    plain = _TERMINAL.sub("", text.replace("\r\n", "\n").replace("\t", " "))
+    return "".join(
+        c for c in plain if c == "\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _TURNS)
+    )
+
+
+_TERMINAL = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\^_]")
+"""Sequences that set titles and colours or move the cursor (ECMA-48)."""
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

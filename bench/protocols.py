@@ -160,13 +160,15 @@ class FeatureReader(Protocol):
 class Weights:
     """Pretrained weights, found: a local folder, and the hash of what is in it.
 
-    ``pickled``: the card says that there is a pickle alone, and asks for it to be read.
+    ``pickled``: the card says that there is a pickle alone, and asks for it to be read. ``file``: the one file in the folder that the
+    card names, where it names one.
     """
 
     folder: Path
     content_hash: str
     revision: str | None = None
     pickled: bool = False
+    file: Path | None = None
 
 
 @runtime_checkable
@@ -183,7 +185,8 @@ class Encoder(Protocol):
     """Audio in, hidden states of all layers out. Frozen.
 
     Built in a worker as ``Class(**params)`` from the system card's ``features.params``, plus ``weights=Weights`` when
-    the card names weights and ``device=str`` (``"cpu"``, ``"cuda:0"``). Equal parameters, weights and code mean equal
+    the card names weights (those of a package only where the class takes them: its own code may find them) and
+    ``device=str`` (``"cpu"``, ``"cuda:0"``). Equal parameters, weights and code mean equal
     output: that, with the clip's PCM hash, is the key under which the output is stored.
     """
 

@@ -7,8 +7,8 @@ the trained weights.
 Chosen by measurement (``make validity``, tables in ``results/validity``):
 
 * intervals: exact jackknife over clusters on a variance-stabilising scale (logit for 0..1, Fisher's z for −1..1), with
-  Student's t on Kish's effective number of clusters less one, fewer where few hold a class. It covered 94.3–99.5 % with 8 to 90 speakers, also
-  where one holds 40 % of the clips; the percentile bootstrap covered 87.5–89.9 % with 8 or 10;
+  Student's t on Kish's effective number of clusters less one, fewer where few hold a class. It covered 94.2–99.0 % with 8 to 90 speakers, also
+  where one holds 40 % of the clips; the percentile bootstrap covered 87.0–89.9 % with 8 or 10;
 * p-values: swaps of the two systems within whole clusters, each studentised, all 2^G patterns up to 17 clusters. They
   rejected a true null 4.1–6.8 % of the time;
 * a family of pairs: max-T over one shared set of sign patterns (Westfall & Young 1993), whose simultaneous intervals decide

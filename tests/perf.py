@@ -32,6 +32,7 @@ from tests.perf_bench_client import measure as bench_client_figures
 from tests.perf_board import board_figures
 from tests.perf_encoders import measure as encoder_figures
 from tests.perf_probes import measure as probe_figures
+from tests.perf_scale import scale_figures
 from tests.perf_statistics import statistics_figures
 from tests.perf_training import measure as training_figures
 
@@ -196,6 +197,7 @@ def sections(folder: Path) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]
         ("training the proposed model", training_figures),
         ("statistics", lambda: [(f.what, f.values, f.unit, f.target) for f in statistics_figures()]),
         ("board of 12 systems × 8 tasks", lambda: board_figures(12, 8)),
+        ("scale: 10,000 cells, 64 simulated workers", scale_figures),
         ("Audio-LLMs", audio_lm_figures),
         ("Audio-LLMs beside vLLM's bench client", bench_client_figures),
     ):
@@ -221,7 +223,7 @@ def main() -> None:
             else:
                 console().print(f"{name}: not measured, {NEEDED.get(name, 'nothing to measure it on')}")
     console().print(
-        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_gpu (needs a GPU)"
+        "more: python -m tests.perf_prepare (corpus prepare), python -m tests.perf_tasks (300,000 clips), python -m tests.perf_board (60 systems × 40 tasks), python -m tests.perf_scale --ray (a Ray cluster against local workers), python -m tests.perf_gpu (needs a GPU)"
     )
 
 

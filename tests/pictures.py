@@ -13,11 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
-MARGIN = 24
 
 
 def main() -> int:
-    """Build the board and take its boards and one task page."""
+    """Build the board and take its first screen and one task page."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,12 +29,10 @@ def main() -> int:
         )
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1100, "height": 900})
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
             page.goto((Path(folder) / "index.html").as_uri())
-            box = page.locator("section[aria-labelledby=boards]").bounding_box()
-            assert box is not None
-            top = {"x": 0, "y": box["y"] - MARGIN, "width": 1100, "height": 900}
-            page.screenshot(path=IMAGES / "board.png", full_page=True, clip=top)  # type: ignore[arg-type]
+            page.wait_for_selector("#find:not(.waiting)")
+            page.screenshot(path=IMAGES / "board.png")
             page.set_viewport_size({"width": 1080, "height": 1610})
             page.goto((Path(folder) / "task-indowave.id.html").as_uri())
             page.screenshot(path=IMAGES / "task.png")

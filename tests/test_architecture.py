@@ -37,7 +37,15 @@ LAYERS = {
 }  # fmt: skip
 """Room (a folder, or a file beside the folders) → layer. An import goes to a lower layer or stays in its room; lazy
 imports and those under ``TYPE_CHECKING`` count. ``docs/architecture.md`` says what each room is for."""
-ADAPTERS = {"meralion_ser": {"transformers_encoder"}, "s3prl_upstream": {"transformers_encoder"}}
+ADAPTERS = {
+    "meralion_ser": {"transformers_encoder"},
+    "s3prl_upstream": {"transformers_encoder"},
+    # Released networks answer by the rules that MERaLiON-SER's own released one does: which class goes to which label, what is no number.
+    "transformers_classifier": {"transformers_encoder", "meralion_ser"},
+    "audio_lm": {
+        "meralion_ser"
+    },  # the kinds of settings, and the state of a training that goes on after a kill
+}
 """Families of adapters that may know another one."""
 FRONTS = {"bench.contract", "bench.registry", "bench.cli"}
 """Doors for people outside; nothing inside comes in through them."""

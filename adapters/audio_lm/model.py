@@ -19,11 +19,11 @@ from adapters.audio_lm.prompting import Prompting
 from adapters.audio_lm.requests.client import Endpoint, RetryPolicy
 from adapters.audio_lm.requests.clip_questions import sent_example
 from adapters.audio_lm.requests.dispatch import Dispatcher, Price
-from adapters.audio_lm.requests.prompts import prompt
+from adapters.audio_lm.requests.prompts import TEXT_SLOT, prompt
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from adapters.audio_lm.requests.reply_cache import ReplyStore
 from adapters.audio_lm.session import PromptSession
-from adapters.audio_lm.settings import TEXT_SLOT, Settings
+from adapters.audio_lm.settings import Settings
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
 from bench.storage.run_folder import cache_folder

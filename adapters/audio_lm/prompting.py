@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from adapters.audio_lm.dimensions import Scale, digits
 from adapters.audio_lm.requests.option_orders import option_orders
-from adapters.audio_lm.requests.prompts import PromptText, display_name
+from adapters.audio_lm.requests.prompts import PromptText, label_word
 from adapters.audio_lm.requests.questions import Variant
 from adapters.audio_lm.settings import Settings
 from bench.protocols import FitContext
@@ -79,8 +79,3 @@ class Prompting:
     def must_be_one_token(self, text: str) -> bool:
         """Whether the mode compares this answer by its first token alone: a letter, or a digit of the scale."""
         return text in {*LETTERS, *digits(self.scale or (0, 0))}
-
-
-def label_word(label: str, prompt: PromptText) -> str:
-    """Return a label as the prompt writes it."""
-    return display_name(label, prompt.language, capital=prompt.settings.capital)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from adapters.audio_lm.aggregation import Aggregate
+from adapters.audio_lm.requests.prompts import TEXT_SLOT
 from adapters.audio_lm.requests.questions import Constrain, Mode
 from bench.errors import UsageError, nearest
-
-TEXT_SLOT = "{text}"
 
 
 @dataclass(frozen=True)

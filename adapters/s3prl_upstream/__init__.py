@@ -79,7 +79,7 @@ class S3PRLUpstreamEncoder:
             raise UsageError(
                 f"upstream is {upstream!r}; expected the name of an s3prl upstream, such as 'fbank'."
             )
-        source = str(weights.folder) if weights is not None else path
+        source = str(weights.file or weights.folder) if weights is not None else path
         if upstream.endswith(("_custom", "_local")) and source is None:
             raise UsageError(
                 f"s3prl upstream {upstream!r} reads local weights: name them under 'weights' on the system card, or "
@@ -186,7 +186,7 @@ def _load(nn: Any, upstream: str, source: str | None, options: dict[str, Any]) -
     ) as error:  # an upstream may raise anything at a checkpoint, an option or a package it lacks
         where = f"from {Path(source)}" if source else "(s3prl downloads this upstream's weights on first use)"
         if source and Path(source).is_dir() and upstream not in HUGGING_FACE:
-            where += " (most such upstreams read one file: name it with the parameter 'path')"
+            where += " (most such upstreams read one file: name it as file under the card's weights)"
         raise CannotRun(
             f"s3prl upstream {upstream!r} could not be loaded {where}: {first_cause(error)}"
         ) from error

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
-import yaml
-
-from bench.errors import UsageError, nearest
+from bench.cards.typed_yaml import Strict, parse_typed
+from bench.errors import UsageError, nearest, quoted
 
 View = Literal["native", "seven", "four"]
 VIEWS: tuple[View, ...] = ("native", "seven", "four")
@@ -96,26 +95,59 @@ class LabelTable:
         return tuple(v for v in self.views[view] if v in present)
 
 
+class LabelEntry(Strict):
+    """One canonical label as the file has it: its place in each view, and its words per language."""
+
+    seven: str | None
+    four: str | None
+    synonyms: dict[str, tuple[str, ...]]
+
+
+class LabelFile(Strict):
+    """``tasks/labels.yaml``."""
+
+    views: dict[Literal["seven", "four"], tuple[str, ...]]
+    labels: dict[str, LabelEntry]
+
+
 @functools.cache
 def label_table() -> LabelTable:
     """Read ``tasks/labels.yaml`` (once)."""
-    text = files("tasks").joinpath("labels.yaml").read_text(encoding="utf-8")
-    table = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    names = tuple(table["labels"])
+    return parse_labels(
+        files("tasks").joinpath("labels.yaml").read_text(encoding="utf-8"), "tasks/labels.yaml"
+    )
+
+
+def parse_labels(text: str, source: str) -> LabelTable:
+    """Read a label table.
+
+    Raises:
+        UsageError: not such a table; a word under two labels; a place that is not in its view. Names file and line.
+    """
+    file = parse_typed(text, source, LabelFile)
     index: dict[str, str] = {}
-    for name, entry in table["labels"].items():
-        for word in (name, *(s for words in entry["synonyms"].values() for s in words)):
+    for name, entry in file.labels.items():
+        for word in (name, *(s for words in entry.synonyms.values() for s in words)):
             other = index.setdefault(fold_name(word), name)
             if other != name:
+                raise UsageError(f"{source}: {word!r} stands under both {other!r} and {name!r}; one must go")
+    places: dict[str, dict[str, str | None]] = {
+        "seven": {n: e.seven for n, e in file.labels.items()},
+        "four": {n: e.four for n, e in file.labels.items()},
+    }
+    for view, placed in places.items():
+        members = file.views.get(view)  # type: ignore[call-overload]  # the two keys above
+        if not members:
+            raise UsageError(f"{source}: the view {view!r} has no labels under 'views'")
+        for name, place in placed.items():
+            if place is not None and place not in members:
                 raise UsageError(
-                    f"tasks/labels.yaml: {word!r} stands under both {other!r} and {name!r}; one must go"
+                    f"{source}: {name}: {view}: {quoted(place)} is not in that view; {nearest(place[:80], [m[:80] for m in members])}"
                 )
     return LabelTable(
-        names=names,
-        views={view: tuple(members) for view, members in table["views"].items()},
-        places={view: {n: e[view] for n, e in table["labels"].items()} for view in table["views"]},
-        synonyms={
-            n: {lang: tuple(w) for lang, w in e["synonyms"].items()} for n, e in table["labels"].items()
-        },
+        names=tuple(file.labels),
+        views={view: tuple(members) for view, members in file.views.items()},
+        places=places,
+        synonyms={n: dict(e.synonyms) for n, e in file.labels.items()},
         index=index,
     )

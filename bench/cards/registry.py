@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from bench.cards.code_beside import make_importable
 from bench.cards.parameters import check_parameters
 from bench.cards.probe_names import PROBES
-from bench.cards.system import SystemCard, SystemFile
+from bench.cards.system import SystemCard, SystemFile, WeightsSpec
 from bench.cards.typed_yaml import Strict, parse_typed, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.storage.hashing import hash_json
@@ -25,9 +26,12 @@ from bench.storage.source_code import split_dotted
 
 if TYPE_CHECKING:
     from bench.cards.corpus import CorpusCard
+    from bench.protocols import Weights
 
 ENTRY_POINTS = "serbench.adapters"
-GIVEN = ("weights", "device")
+PATTERN = frozenset("*?[")
+"""Characters that make a pattern of a system's name."""
+GIVEN = ("weights", "parts", "serve", "device")
 """Parameters of adapters and encoders that no card names: found for them by the suite."""
 
 
@@ -36,23 +40,37 @@ def system_card_files() -> Mapping[str, Path]:
     return shipped_files("systems")
 
 
-@functools.cache
 def shipped_files(kind: str) -> Mapping[str, Path]:
     """Map stems to the ``.yaml`` files of one kind, from every module behind the entry-point group ``serbench.adapters``.
 
     Each such module ships its cards in a folder ``systems/`` beside its code, and what ``serbench train`` knows by name in
     ``training/``; the suite's own come the same way.
     """
+    return _shipped(kind)[0]
+
+
+@functools.cache
+def _shipped(kind: str) -> tuple[Mapping[str, Path], tuple[str, ...]]:
+    """The files, and one sentence for each that is left out: a package that is gone, or a name that is taken."""
     found: dict[str, Path] = {}
+    faults = []
     for entry in sorted(
         importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: (e.name != "builtin", e.name)
     ):
-        for folder in _module_folders(entry.value):
-            for path in sorted(folder.joinpath(kind).glob("*.yaml")):
-                other = found.setdefault(path.stem, path)
-                if other != path:
-                    raise UsageError(f"two files for {path.stem!r} in {kind}: {other} and {path}; rename one")
-    return found
+        try:
+            folders = _module_folders(entry.value)
+        except UsageError as error:
+            if entry.name == "builtin":  # nothing is left without the suite's own
+                raise
+            faults.append(str(error))
+            continue
+        for path in (p for folder in folders for p in sorted(folder.joinpath(kind).glob("*.yaml"))):
+            other = found.setdefault(path.stem, path)
+            if other != path:
+                faults.append(
+                    f"two files for {path.stem!r} in {kind}: {other} and {path}; rename one (the first is used)"
+                )
+    return found, tuple(faults)
 
 
 def _module_folders(module: str) -> list[Path]:
@@ -68,8 +86,22 @@ def _module_folders(module: str) -> list[Path]:
 
 
 def system_names() -> list[str]:
-    """Return the names of all known systems, sorted."""
-    return sorted(name for path in system_card_files().values() for name in _cards_in(path))
+    """Return the names of all known systems, sorted; those of cards that cannot be read are left out (:func:`system_faults`)."""
+    return sorted(name for path in system_card_files().values() for name in _readable(path)[0])
+
+
+def system_faults() -> list[str]:
+    """Say, one sentence each, which system cards cannot be read, and which packages that ship some are not as they must be."""
+    faults = (_readable(path)[1] for path in system_card_files().values())
+    return [*_shipped("systems")[1], *(fault for fault in faults if fault)]
+
+
+def _readable(path: Path) -> tuple[Mapping[str, SystemCard], str]:
+    """The systems of a file, none where it cannot be read; and why it cannot."""
+    try:
+        return _cards_in(path), ""
+    except (UsageError, OSError) as error:
+        return {}, str(error)
 
 
 def match_systems(name_or_pattern: str) -> list[str]:
@@ -78,7 +110,7 @@ def match_systems(name_or_pattern: str) -> list[str]:
     Raises:
         UsageError: a pattern that no known system fits.
     """
-    if not set(name_or_pattern) & set("*?["):
+    if not set(name_or_pattern) & PATTERN:
         return [name_or_pattern]
     found = fnmatch.filter(system_names(), name_or_pattern)
     if not found:
@@ -114,20 +146,25 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     files = system_card_files()
     # A model's file is called like the model; its systems are called like the file and one of its modes.
     own_name = name_or_path.rpartition("/")[2]
+    faults = []
     for stem in (s for s in files if own_name == s or own_name.startswith(f"{s}-")):
-        found = _cards_in(files[stem])
+        found, fault = _readable(files[stem])
         if name_or_path in found:
             return found[name_or_path]
+        faults += [fault] if fault else []
     trained = (base or Path()) / name_or_path / "system.yaml"
     if trained.is_file():
         return load_system(str(trained))
+    if faults:
+        raise UsageError(faults[-1])
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
 
 
 def _of_file(card: SystemCard, path: Path) -> SystemCard:
-    if card.weights is None:
-        return card
-    return card.model_copy(update={"weights": card.weights.of_card(path)})
+    make_importable(card, path)
+    weights = None if card.weights is None else card.weights.of_card(path)
+    parts = {name: part.of_card(path) for name, part in card.parts.items()}
+    return card.model_copy(update={"weights": weights, "parts": parts})
 
 
 def _cards_in(path: Path) -> Mapping[str, SystemCard]:
@@ -189,6 +226,29 @@ def _taken(dotted: str | None) -> list[str]:
     return [
         p.name for p in taken if p.name not in GIVEN and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+
+
+def given_weights(dotted: str, weights: Weights | None, spec: WeightsSpec | None) -> dict[str, Weights]:
+    """What an adapter or encoder gets of its weights, as keyword arguments.
+
+    Weights inside a package are loaded by that package as it likes: they are hashed, and given only to whoever takes them.
+
+    Args:
+        dotted: ``package.module:Name``.
+        weights: as found; None where the card names none.
+        spec: as the card names them.
+
+    Raises:
+        CannotRun: the code is not installed.
+        UsageError: no such name.
+    """
+    if weights is None:
+        return {}
+    if spec is not None and spec.package is not None:
+        taken = inspect.signature(imported(dotted)).parameters.values()
+        if not any(p.name == "weights" or p.kind is p.VAR_KEYWORD for p in taken):
+            return {}
+    return {"weights": weights}
 
 
 def build(dotted: str, kwargs: Mapping[str, Any]) -> Any:
@@ -258,18 +318,36 @@ class CardVersions(Strict):
     cards: dict[str, tuple[str, ...]]
 
 
-@functools.cache
 def corpus_cards() -> Mapping[str, CorpusCard]:
-    """Return all corpus cards shipped in ``tasks/corpora``, by name."""
+    """Return all corpus cards shipped in ``tasks/corpora`` that can be read, by name; :func:`corpus_faults` tells of the others."""
+    return _corpus_cards()[0]
+
+
+def corpus_faults() -> Mapping[str, str]:
+    """Say, one sentence each, which shipped corpus cards cannot be read, by the stems of their files."""
+    return _corpus_cards()[1]
+
+
+@functools.cache
+def _corpus_cards() -> tuple[Mapping[str, CorpusCard], Mapping[str, str]]:
     # Only here: its model takes longest to build, and a listing of systems needs none of it.
     from bench.cards.corpus import CorpusCard
 
     folder = Path(str(files("tasks").joinpath("corpora")))
-    cards = (
-        parse_typed(p.read_text(encoding="utf-8"), f"tasks/corpora/{p.name}", CorpusCard)
-        for p in sorted(folder.glob("*.yaml"))
-    )
-    return {c.name: c for c in cards}
+    cards: dict[str, CorpusCard] = {}
+    faults: dict[str, str] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            card = parse_typed(path.read_text(encoding="utf-8"), f"tasks/corpora/{path.name}", CorpusCard)
+        except (UsageError, OSError, UnicodeDecodeError) as error:
+            faults[path.stem] = (
+                str(error)
+                if isinstance(error, UsageError)
+                else f"{path}: cannot be read as UTF-8 text ({error})"
+            )
+        else:
+            cards[card.name] = card
+    return cards, faults
 
 
 def corpus_card_file(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator, mode
 
 from bench.cards.probe_names import FRAME_PROBES
 from bench.cards.typed_yaml import Strict, SystemName, as_text
+from bench.errors import UsageError
 from bench.storage.scrubbing import without_login
 from bench.storage.source_code import split_dotted
 
@@ -17,17 +18,33 @@ Track = Literal["reference", "released", "probed", "adapted"]
 
 
 class WeightsSpec(Strict):
-    """Where pretrained weights come from: a folder of SERBENCH_WEIGHTS, else the hub at a pinned revision."""
+    """Where pretrained weights come from: a folder of SERBENCH_WEIGHTS, an installed package, else the hub at a pinned revision."""
 
     local: str
-    """Name of their folder; with ``package``, the folder inside that package ("." for its own)."""
+    """Name of their folder; with ``package``, a folder inside that package ("." for its own)."""
     package: str | None = None
     """Installed package (its import name) that ships them; hashed there like anywhere else."""
+    file: str | None = None
+    """The one file (or folder) of ``local`` that holds them, of any kind; with ``package``, its place inside that package."""
     hub: str | None = None
     revision: str | None = None
     pickled: bool = False
     """The weights exist as a pickle alone (``*.pt``, ``*.pth``, ``*.bin``, which can run code when they are read): read and hashed all the same."""
     _card: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_package(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("package") and value.get("file") and "local" not in value:
+            return {**value, "local": "."}
+        return value
+
+    @field_validator("file")
+    @classmethod
+    def _stays_inside(cls, value: str | None) -> str | None:
+        if value is not None and (PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts):
+            raise ValueError(f"{value!r} leaves its folder; name a file inside it, like model/weights.pt")
+        return value
 
     def of_card(self, path: Path) -> WeightsSpec:
         """The same weights as a card file of one's own names them: they may lie beside it."""
@@ -39,6 +56,15 @@ class WeightsSpec(Strict):
     def beside(self) -> tuple[Path, ...]:
         """Where to look first: the folder of the card's file, and the one that folder lies in. Shipped cards have none."""
         return () if self._card is None else (self._card.parent, self._card.parent.parent)
+
+
+def _code(dotted: str) -> str:
+    """The same name of code; a fault is told with its line and key, like every other of a card."""
+    try:
+        split_dotted(dotted)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return dotted
 
 
 class FeatureSpec(Strict):
@@ -53,8 +79,7 @@ class FeatureSpec(Strict):
     @field_validator("encoder")
     @classmethod
     def _dotted(cls, value: str) -> str:
-        split_dotted(value)
-        return value
+        return _code(value)
 
 
 class TrainingCorpus(Strict):
@@ -144,7 +169,8 @@ class SystemCard(Strict):
 
     name: SystemName
     title: str = ""
-    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm"]
+    family: Literal["reference", "acoustic", "encoder", "trained", "audio-llm", "service"]
+    """``service``: a commercial service, whose model nobody outside knows; such systems are imported."""
     track: Track
     adapter: str | None = None
     features: FeatureSpec | None = None
@@ -155,6 +181,8 @@ class SystemCard(Strict):
     weights: WeightsSpec | None = None
     """On a card, ``weights: none`` says that there are no pretrained weights (kept as ``weightless``)."""
     weightless: bool = False
+    parts: dict[str, WeightsSpec] = {}
+    """Further pretrained weights that the system is put together from, by the name that its adapter gives them."""
     server: str | None = None
     """Address of the server an Audio-LLM answers from; null where the suite starts one, or none is known."""
     serve: ServerSpec | None = None
@@ -166,6 +194,10 @@ class SystemCard(Strict):
     also_undisclosed: bool = False
     """Whether it met more than ``training_corpora`` names, and nobody tells what: a trained system of an undisclosed base."""
     parameters: Annotated[int, Field(ge=0, le=10**15)] | None = None
+    causal: bool | None = None
+    """Of a frozen encoder: each frame knows only what came before it (a recurrent network in one direction); null: not said."""
+    frames_per_second: Annotated[float, Field(gt=0, le=48_000)] | None = None
+    """Of a frozen encoder: how many frames it gives; null: not said. The contract test counts them."""
     sampling_rate: int = 16_000
     encoder: EncoderFacts | None = None
     description: str = ""
@@ -178,9 +210,7 @@ class SystemCard(Strict):
     @field_validator("adapter")
     @classmethod
     def _dotted(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_dotted(value)
-        return value
+        return value if value is None else _code(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -190,6 +220,21 @@ class SystemCard(Strict):
         if isinstance(value, dict) and value.get("weightless") and value.get("weights"):
             raise ValueError("says that it has no weights, and names some: keep one of the two")
         return value
+
+    @property
+    def unsaid_weights(self) -> str:
+        """What to write on the card of an encoder that says nothing of its weights; blank where it does, and for other systems."""
+        if self.family != "encoder" or self.weights is not None or self.weightless:
+            return ""
+        return (
+            f"{self.name} is an encoder whose card names no weights: name them under weights (a folder, or package and file for "
+            "those inside an installed one), or say weights: none"
+        )
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether an Audio-LLM is put together or trained here, from weights at hand, and served by its own adapter."""
+        return self.adapter is not None and "tuning" in self.params
 
     @property
     def owner(self) -> str:

@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from bench.cards.plain_words import Place, allowed_words, expectation, found_words, told_once
 from bench.errors import UsageError, nearest
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -100,13 +102,31 @@ def parse_typed(text: str, source: str, model: type[Card]) -> Card:
         ) from None
     except (ValueError, OverflowError) as error:  # what looks like a date or a number, and is none
         raise UsageError(f"{source}: holds a value that is none ({error}); put it in quotes") from None
+    return check_typed(data, lines, source, model)
+
+
+def check_typed(data: Any, lines: LineNumbers, source: str, model: type[Card]) -> Card:
+    """Make ``model`` of the values of a YAML text.
+
+    Args:
+        data: the values.
+        lines: where keys and entries stand in the text, by their place in the values; empty where there is no text.
+        source: what names it in errors.
+        model: the type it must have.
+
+    Returns:
+        The validated model.
+
+    Raises:
+        UsageError: not such a model; names line and key, and the nearest valid name.
+    """
     if not isinstance(data, dict):
-        found = "an empty file" if data is None else type(data).__name__
+        found = "an empty file" if data is None else found_words(data)
         raise UsageError(f"{source}: expected keys and values ({model.__name__}), found {found}")
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UsageError("\n".join(_explain(e, model, lines, source) for e in error.errors()[:5])) from None
+        raise UsageError("\n".join(_explained(error, data, model, lines, source))) from None
 
 
 def _load(text: str, lines: LineNumbers, source: str) -> Any:
@@ -161,26 +181,40 @@ def _collect_lines(node: Any, path: tuple[str | int, ...], lines: LineNumbers, s
             _collect_lines(value, (*path, i), lines, source)
 
 
-def _explain(error: Any, model: type[BaseModel], lines: LineNumbers, source: str) -> str:
-    location = tuple(error["loc"])
-    line = next((lines[location[:n]] for n in range(len(location), -1, -1) if location[:n] in lines), None)
-    where = source if line is None else f"{source}, line {line}"
-    key = ".".join(str(part) for part in location if not str(part).startswith("function-"))
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key!r}; {nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
-    if error["type"] == "missing":
-        return f"{where}: key {key!r} is missing"
-    if error["type"] == "literal_error":
-        known = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{where}: {key}: {_short(error['input'])} is not allowed; {nearest(str(error['input'])[:200], known)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" else f" (found {_short(error['input'])})"
-    return f"{where}: {key or model.__name__}: {message}{found}"
+MOST_FAULTS = 5
+"""How many of a file's faults are told at once."""
 
 
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 200 else f"{shown[:199]}…"
+def _explained(
+    error: ValidationError, data: Any, model: type[BaseModel], lines: LineNumbers, source: str
+) -> list[str]:
+    """One sentence for each of the first faults, with its line."""
+    said = []
+    for place, faults in told_once(error, data)[:MOST_FAULTS]:
+        line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
+        where = source if line is None else f"{source}, line {line}"
+        said.append(f"{where}: {_fault(place, faults, model)}")
+    return said
+
+
+def _fault(place: Place, faults: list[ErrorDetails], model: type[BaseModel]) -> str:
+    first, key = faults[0], ".".join(map(str, place))
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {nearest(str(place[-1])[:200], _fields_at(model, place[:-1]))}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ValidationError):  # a part that is only checked once it is put together
+        deeper, found = told_once(inner, None)[0]
+        return _fault((*place, *deeper), found, model)
+    own = next((f for f in faults if f["type"] in ("value_error", "assertion_error")), None)
+    if own is not None:
+        return f"{key or model.__name__}: {expectation(own)}"
+    if len(faults) == 1 and first["type"] in ("literal_error", "enum"):
+        known = allowed_words(first)
+        return f"{key}: {found_words(first['input'])} is not allowed; {nearest(str(first['input'])[:200], known)}"
+    expected = ", or ".join(dict.fromkeys(expectation(f) for f in faults))
+    return f"{key or model.__name__}: expected {expected}, found {found_words(first['input'])}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

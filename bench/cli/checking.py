@@ -27,6 +27,10 @@ def check(system: str, *, as_json: bool) -> int:
         print_json(report.as_json())
     else:
         _print_report(report)
+        if card.unsaid_weights:
+            console().print(
+                f"before anything of it is published: {card.unsaid_weights}", soft_wrap=True, markup=False
+            )
     return 0 if report.passed else 1
 
 

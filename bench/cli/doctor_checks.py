@@ -1,65 +1,40 @@
-"""What ``serbench doctor`` looks at: Python, packages, devices, disk, corpora, systems; each with the command that mends it.
+"""What ``serbench doctor`` looks at: Python, packages, devices, disk, corpora; each with the command that mends it.
 
 Whatever imports torch runs in a process of its own, with a time limit: a broken native library kills that process and
-nothing else.
+nothing else. Systems and weights: :mod:`bench.cli.doctor_systems`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import psutil
 from packaging.requirements import Requirement
 
 import bench
-from bench.cards.registry import load_system, system_names
-from bench.cards.system import SystemCard
+from bench.cli.findings import Finding, State
+from bench.cli.own_packages import DISTRIBUTION, OWN_ENVIRONMENT, TOP_LEVEL, find_clashes, foreign_owners
 from bench.corpora.metadata import read_metadata
-from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
+from bench.corpora.prepared import PreparedCorpus, data_folders, faulty_cards, find_corpora
 from bench.errors import BenchError
 from bench.execution.devices import cpu_workers, gpu_count
-from bench.execution.planning.systems import resolve_system
 from bench.storage.provenance import code_version
 from bench.storage.run_folder import cache_folder
-from bench.storage.source_code import split_dotted
 
-DISTRIBUTION = "ser-bench"
-TOP_LEVEL = ("adapters", "bench", "reports", "tasks")
-"""Import packages of the distribution. Other projects use such names too: PyPI has an unrelated ``adapters``."""
 SHOWN_PACKAGES = ("numpy", "torch", "torchaudio", "transformers", "s3prl", "opensmile")
 TORCH_PAIR = "pip install --force-reinstall 'torch>=2.11,<2.12' 'torchaudio>=2.11,<2.12'"
 LEAST_PYTHON = (3, 11)
 LEAST_DISK = 1e9
 LEAST_MEMORY = 2e9
 PROBE_SECONDS = 180.0
-
-State = Literal["ok", "missing", "wrong"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ``missing`` is optional and can be had with ``mend``; ``wrong`` is broken until mended."""
-
-    area: str
-    name: str
-    state: State
-    found: str
-    mend: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -69,24 +44,6 @@ class ImportProbe:
     name: str
     code: str
     mend: str
-
-
-def diagnose_all(data: Sequence[Path], probes: Sequence[ImportProbe]) -> list[Finding]:
-    """Look at everything. ``probes`` are imports worth trying that the engine itself knows nothing of."""
-    own = [torch_probe(), *adapter_probes()]
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        running = [pool.submit(run_probe, p) for p in (*own, *probes)]
-        quick = [
-            *python_and_packages(),
-            *name_clashes(),
-            *machine(),
-            *cache(),
-            *corpora(data),
-            *systems(),
-        ]
-        imports = [f.result() for f in running]
-    order = ("python", "imports", "machine", "data", "systems")
-    return sorted([*quick, *imports, *gpus(imports)], key=lambda f: order.index(f.area))
 
 
 def python_and_packages() -> Iterator[Finding]:
@@ -129,32 +86,24 @@ def _bad_packages(needed: Iterable[Requirement]) -> Iterator[Finding]:
 def name_clashes() -> Iterator[Finding]:
     """Whether our import packages are ours: no other distribution owns them, and Python finds them where we are."""
     owners = importlib.metadata.packages_distributions()
-    home = Path(bench.__file__).resolve().parent.parent
-    clean = True
+    clashes = {c.name: c for c in reversed(find_clashes())}
+    clean = not clashes
     for name in TOP_LEVEL:
-        others = sorted({o for o in owners.get(name, []) if o.lower().replace("_", "-") != DISTRIBUTION})
+        others = foreign_owners(owners.get(name, []))
         if others:
             clean = False
-            found = (
+            clashes.pop(name, None)
+            said = (
                 f"the package {name!r} also belongs to {', '.join(others)}: their files overwrite each other"
             )
             mend = f"pip uninstall -y {' '.join(others)} && pip install --force-reinstall --no-deps {DISTRIBUTION}"
-            yield Finding("python", f"name {name!r}", "wrong", found, mend)
-        elif (place := _found_at(name)) != home / name:
-            clean = False
-            found = f"Python finds {name!r} in {place or 'no place'}, not beside {home / 'bench'}"
-            mend = f"cd elsewhere, or rename what stands in {place}" if place else "pip install -e ."
-            yield Finding("python", f"name {name!r}", "wrong", found, mend)
+            yield Finding("python", f"name {name!r}", "wrong", said, mend)
+    for clash in clashes.values():
+        state: State = "wrong" if clash.hides_ours else "missing"
+        yield Finding("python", f"name {clash.name!r}", state, clash.sentence, OWN_ENVIRONMENT)
     if clean:
+        home = Path(bench.__file__).resolve().parent.parent
         yield Finding("python", "package names", "ok", f"{', '.join(TOP_LEVEL)} are ours, in {home}")
-
-
-def _found_at(name: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
 
 
 def torch_probe() -> ImportProbe:
@@ -166,34 +115,23 @@ def torch_probe() -> ImportProbe:
     return ImportProbe("torch and torchaudio", code, TORCH_PAIR)
 
 
-def adapter_probes() -> Iterator[ImportProbe]:
-    """One probe for the modules behind all system cards; it names each that does not import."""
-    try:
-        cards = [load_system(name) for name in system_names()]
-    except BenchError:
-        return  # systems() reports it
-    dotted = [d for c in cards for d in (c.adapter, c.features.encoder if c.features else None) if d]
-    modules = sorted({split_dotted(d)[0] for d in dotted})
-    code = (
-        "import importlib, sys\nfailed = []\n"
-        f"for name in {modules!r}:\n"
-        "    try:\n        importlib.import_module(name)\n"
-        "    except Exception as error:\n        failed.append(f'{name}: {type(error).__name__}: {error}')\n"
-        f"print('; '.join(failed) or '{len(modules)} modules of {len(cards)} systems')\nsys.exit(bool(failed))"
-    )
-    yield ImportProbe(
-        "adapters", code, f"pip install --force-reinstall --no-deps {DISTRIBUTION}, and what is named"
-    )
+def run_probe(probe: ImportProbe, *, limit: float = PROBE_SECONDS, patient: bool = True) -> Finding:
+    """Run a probe in a fresh interpreter.
 
-
-def run_probe(probe: ImportProbe, *, limit: float = PROBE_SECONDS) -> Finding:
-    """Run a probe in a fresh interpreter."""
+    Args:
+        probe: what to import.
+        limit: seconds that it may take.
+        patient: whether the limit is one that every sound installation keeps; else what takes longer was only not seen.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", probe.code],
             capture_output=True, text=True, timeout=limit, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
+        if not patient:
+            said = f"was not imported within {limit:.1f} s, and no longer was waited"
+            return Finding("imports", probe.name, "unseen", said, "serbench doctor --systems")
         return Finding("imports", probe.name, "wrong", f"does not import within {limit:.0f} s", probe.mend)
     if done.returncode == 0:
         return Finding("imports", probe.name, "ok", _last_line(done.stdout) or "imports")
@@ -275,17 +213,23 @@ def corpora(data: Sequence[Path]) -> Iterator[Finding]:
     if not folders:
         found = "none named: runs use the built-in synthetic corpus"
         yield Finding("data", "data folders", "missing", found, "export SERBENCH_DATA=FOLDER")
+    told = set[str]()
     for folder in folders:
         try:
+            faults = [f for f in faulty_cards([folder]) if f not in told]
             found_here, notes = find_corpora([folder])
         except BenchError as error:
             mend = f"serbench corpus describe {folder}, once what is named above is mended"
             yield Finding("data", str(folder), "wrong", str(error), mend)
             continue
+        told.update(faults)
+        for fault in faults:
+            yield Finding("data", "corpus card", "wrong", fault, "mend the card, then: serbench list corpora")
         yield from (_corpus(c) for c in found_here)
         for note in notes:
-            place, _, rest = note.partition(": has no card; draft one with: ")
-            yield Finding("data", place, "missing", "has no card", rest)
+            place, without_card, rest = note.partition(": has no card; draft one with: ")
+            if without_card:
+                yield Finding("data", place, "missing", "has no card", rest)
 
 
 def _corpus(corpus: PreparedCorpus) -> Finding:
@@ -295,45 +239,18 @@ def _corpus(corpus: PreparedCorpus) -> Finding:
         mend = f"mend the card or metadata.csv, then: serbench corpus describe {corpus.folder}"
         return Finding("data", corpus.card.name, "wrong", str(error), mend)
     speakers = len({s for s in metadata.speakers if s})
+    gone = [c for c in metadata.clip_ids if _is_gone(corpus.folder / c)]
+    if gone:
+        found = f"{len(gone)} of {len(metadata)} audio files in {corpus.folder} are missing or empty, first {gone[0]}"
+        mend = f"copy or prepare them again, then: serbench corpus verify {corpus.folder}"
+        return Finding("data", corpus.card.name, "wrong", found, mend)
     return Finding(
         "data", corpus.card.name, "ok", f"{len(metadata)} clips, {speakers} speakers in {corpus.folder}"
     )
 
 
-def systems() -> Iterator[Finding]:
-    """Whether each system can run here: its card, its code, its weights, its server."""
+def _is_gone(file: Path) -> bool:
     try:
-        names = system_names()
-    except BenchError as error:
-        yield Finding("systems", "system cards", "wrong", str(error), "pip install -e .")
-        return
-    for name in names:
-        yield _system(name)
-
-
-def _system(name: str) -> Finding:
-    try:
-        card = load_system(name)
-        system = resolve_system(card, fetch=False, starts_servers=True)
-    except BenchError as error:
-        return Finding(
-            "systems", name, "wrong", str(error), f"mend the card or its package, then: serbench check {name}"
-        )
-    if system.blocked is None:
-        place = f"weights in {system.weights.folder}" if system.weights else "needs no weights"
-        return Finding("systems", name, "ok", place)
-    return Finding("systems", name, "missing", system.blocked, _weights_command(card))
-
-
-def _weights_command(card: SystemCard) -> str:
-    if card.family == "audio-llm" and card.server is None:
-        return f"serbench run MATRIX --set {card.name}:server=http://HOST:PORT/v1"
-    spec = card.weights
-    if spec is None:
-        return f"serbench check {card.name}"
-    root = os.environ.get("SERBENCH_WEIGHTS", "").split(os.pathsep)[0] or "weights"
-    if spec.hub is None:
-        return f"mkdir -p {root}/{spec.local}, put the weights there, export SERBENCH_WEIGHTS={root}"
-    revision = f" --revision {spec.revision}" if spec.revision else ""
-    fetch = f"hf download {spec.hub}{revision} --local-dir {root}/{spec.local}"
-    return fetch if os.environ.get("SERBENCH_WEIGHTS") else f"{fetch} && export SERBENCH_WEIGHTS={root}"
+        return file.stat().st_size == 0
+    except OSError:
+        return True

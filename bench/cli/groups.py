@@ -251,9 +251,11 @@ def adapter(
     name: Annotated[str, typer.Argument(help="Name of the system, like my-model.")],
     into: Annotated[Path, typer.Option(help="Folder that it is written into.")] = Path(),
     kind: Annotated[
-        Literal["predictor", "encoder"],
-        typer.Option(help="predictor: fits and answers; encoder: frozen layers under a probe."),
-    ] = "predictor",
+        Literal["classifier", "encoder", "audio-lm"],
+        typer.Option(
+            help="classifier: fits and answers; encoder: frozen layers under a probe; audio-lm: asked through a server."
+        ),
+    ] = "classifier",
     json_: Json = False,
 ) -> None:
     """Write a working skeleton of a system with its card and its test."""

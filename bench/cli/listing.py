@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cli.printing import print_json, print_table
-from bench.errors import DataError, UsageError
+from bench.cli.printing import print_json, print_table, warn
+from bench.errors import BenchError, UsageError
 
 
 def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
@@ -48,8 +48,9 @@ def _cell(value: Any) -> str:
 
 
 def _systems() -> list[dict[str, Any]]:
-    from bench.cards.registry import load_system, system_names
+    from bench.cards.registry import load_system, system_faults, system_names
 
+    warn(system_faults())
     rows = []
     for name in system_names():
         card = load_system(name)
@@ -75,9 +76,10 @@ def _systems() -> list[dict[str, Any]]:
 
 
 def _found(data: Sequence[Path]) -> dict[str, Any]:
-    from bench.corpora.prepared import data_folders, find_corpora
+    from bench.corpora.prepared import data_folders, faulty_cards, find_corpora
 
     folders = data_folders(data)
+    warn(faulty_cards(folders))
     return {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
 
 
@@ -112,9 +114,14 @@ def _corpora(data: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _tasks(data: Sequence[Path], *, with_contamination: bool) -> list[dict[str, Any]]:
+    from bench.cards.registry import system_faults
+    from bench.corpora.prepared import data_folders, faulty_cards
     from bench.tasks.catalogue import catalogue
 
-    return [entry.as_json() for entry in catalogue(data, with_contamination=with_contamination)]
+    faults = faulty_cards(data_folders(data)) + (system_faults() if with_contamination else [])
+    entries = catalogue(data, with_contamination=with_contamination, faults=faults)
+    warn(faults)
+    return [entry.as_json() for entry in entries]
 
 
 def write_catalogue(what: str, data: Sequence[Path], *, html: Path | None, markdown: Path | None) -> None:
@@ -147,7 +154,11 @@ def _matrices() -> list[dict[str, Any]]:
 
     rows = []
     for name in matrix_files():
-        matrix, _ = load_matrix(name)
+        try:
+            matrix, _ = load_matrix(name)
+        except BenchError as error:
+            warn([str(error)])
+            continue
         systems = list(dict.fromkeys(s for e in matrix.entries for s in e.systems))
         rows.append(
             {
@@ -161,6 +172,17 @@ def _matrices() -> list[dict[str, Any]]:
     return rows
 
 
+def _unread(error: Exception) -> str:
+    """What stood in the way of reading a run's description."""
+    return (
+        f"it says nothing of {error}"
+        if isinstance(error, KeyError)
+        else "not as a run writes it"
+        if isinstance(error, TypeError)
+        else str(error)
+    )
+
+
 def _runs() -> list[dict[str, Any]]:
     import json
 
@@ -168,18 +190,15 @@ def _runs() -> list[dict[str, Any]]:
     for path in sorted(Path("runs").glob("*/matrix.json")):
         try:
             described = json.loads(path.read_text(encoding="utf-8"))
-            name = described["matrix"]["name"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); remove the run, or run its matrix again"
-            ) from None
-        rows.append(
-            {
+            row = {
                 "run": str(path.parent),
-                "matrix": name,
+                "matrix": described["matrix"]["name"],
                 "records": len(list((path.parent / "records").glob("*.json"))),
                 "planned": len(described["records"]),
                 "corpora": described["corpora"],
             }
-        )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warn([f"{path}: cannot be read ({_unread(error)}); remove the run, or run its matrix again"])
+            continue
+        rows.append(row)
     return rows

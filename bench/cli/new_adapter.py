@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bench.errors import UsageError
 from bench.storage.atomic import clear_os_errors, write_text
 
-AdapterKind = Literal["predictor", "encoder"]
+AdapterKind = Literal["classifier", "encoder", "audio-lm"]
 
 SKELETON = Path(__file__).parent / "skeleton"
 """Templates of the files that are written."""
@@ -23,7 +23,8 @@ def new_adapter(name: str, folder: Path, kind: AdapterKind) -> list[Path]:
     Args:
         name: what the system is called; its module and its class are named after it.
         folder: where the package's own folder is made.
-        kind: ``predictor`` answers by itself; ``encoder`` gives features that a probe is trained on.
+        kind: ``classifier`` answers by itself; ``encoder`` gives features that a probe is trained on; ``audio-lm`` is asked
+            through a server.
 
     Returns:
         The files that were written.
@@ -52,6 +53,7 @@ def new_adapter(name: str, folder: Path, kind: AdapterKind) -> list[Path]:
         f"{words['module']}/__init__.py": f"{kind}.py",
         f"{words['module']}/systems/{name}.yaml": "card.yaml",
         f"tests/test_{words['module']}.py": "test.py",
+        **({"tests/pretend_server.py": "pretend_server.py"} if kind == "audio-lm" else {}),
     }
     templates = Environment(  # Python and YAML, no page: nothing to escape
         loader=FileSystemLoader(SKELETON),

@@ -48,6 +48,12 @@ def print_table(
     console().print(table)
 
 
+def warn(sentences: Iterable[str]) -> None:
+    """Print warnings to standard error, where they are in nobody's way who reads the output."""
+    for sentence in dict.fromkeys(sentences):
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
 def figure(value: float | None, digits: int = 3) -> str:
     """Write a score; a dash where there is none.
 

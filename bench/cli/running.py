@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.registry import load_system
-from bench.cards.typed_yaml import Strict
 from bench.cli.printing import console, figure, print_json, print_table
-from bench.errors import DataError, UsageError
+from bench.errors import UsageError, printable
 from bench.execution.driver import run_matrix
 from bench.execution.planning.estimates import human_bytes, human_time
 from bench.execution.planning.forecast import Forecast, forecast
 from bench.execution.planning.matrix import read_matrix
 from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter, watcher
+from bench.execution.requests import read_request
 from bench.protocols import STORED
 from bench.storage.journal import CellRow
-from bench.storage.run_folder import RunFolder, open_run
+from bench.storage.run_folder import open_run
 
 PLAIN_STATES = ("done", "to do")
 """States of a forecast that need no reason; any other is the reason why nothing can run."""
@@ -73,6 +73,27 @@ def run(settings: RunSettings, *, as_json: bool) -> int:
     return 1 if summary.failed or summary.refused else 0
 
 
+def merge(runs: Sequence[Path], out: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
+    """Put shards together; returns the exit code.
+
+    Args:
+        runs: folders of all shards of a matrix.
+        out: folder of the run that they become.
+        data: folders of prepared corpora; without any, those the shards were started with.
+        as_json: print JSON instead of tables.
+    """
+    from bench.execution.merging import merge_shards
+
+    if as_json:
+        summary = merge_shards(runs, out, Reporter(), data=data)
+        print_json(_as_json(summary))
+    else:
+        with watcher(console()) as watch:
+            summary = merge_shards(runs, out, watch, data=data)
+        _print_summary(summary)
+    return 1 if summary.failed or summary.refused else 0
+
+
 def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
     """Answer the Audio-LLM cells of a run from stored replies, as the run was started.
 
@@ -88,7 +109,7 @@ def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
         UsageError: no run, or none with an Audio-LLM.
     """
     run_ = open_run(run_folder)
-    described, request = read_matrix(run_), _read_request(run_)
+    described, request = read_matrix(run_), read_request(run_)
     cards = [load_system(s, base=request.cards_from) for e in described.entries for s in e.systems]
     names = sorted({card.name for card in cards if card.family == "audio-llm"})
     if not names:
@@ -109,24 +130,6 @@ def reparse(run_folder: Path, data: tuple[Path, ...], *, as_json: bool) -> int:
             cards_from=request.cards_from,
         )
         return run(settings, as_json=as_json)
-
-
-class _RunRequest(Strict):
-    """What ``asked.json`` of a run says; a run made before that file was written has none, and was asked for plainly."""
-
-    cards_from: Path | None = None
-    data: tuple[Path, ...] = ()
-    limit: int | None = None
-    settings: dict[str, dict[str, str]] = {}
-
-
-def _read_request(run_: RunFolder) -> _RunRequest:
-    if not run_.asked.exists():
-        return _RunRequest()
-    try:
-        return _RunRequest.model_validate_json(run_.asked.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{run_.asked}: cannot be read ({error}); run the matrix again") from None
 
 
 def _as_json(summary: RunSummary) -> dict[str, Any]:
@@ -188,11 +191,11 @@ def _print_summary(summary: RunSummary) -> None:
             right=(metric, "speakers", "seeds"),
         )
     for reason in dict.fromkeys(summary.refused.values()):
-        out.print(f"not run: {reason}", soft_wrap=True)
+        out.print(f"not run: {printable(reason)}", soft_wrap=True)
     for name, reason in summary.blocked.items():
-        out.print(f"skipped: {name}: {reason}", soft_wrap=True)
+        out.print(f"skipped: {name}: {printable(reason)}", soft_wrap=True)
     for line in failures(summary.failed):
-        out.print(line, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
     out.print(
         f"{summary.computed} cells computed, {summary.kept} kept, {len(summary.failed)} failed, "
         f"in {human_time(summary.wall_seconds)}; run: {summary.folder.root}",

@@ -79,6 +79,40 @@ def train(config: Path, *, out: Path | None, data: tuple[Path, ...], device: str
     return 0
 
 
+def forecast(config: Path, *, data: tuple[Path, ...], as_json: bool) -> int:
+    """Say what a training would take.
+
+    Args:
+        config: a ``.yaml`` file.
+        data: folders of prepared corpora; without any, those of SERBENCH_DATA.
+        as_json: print JSON instead of a table.
+
+    Returns:
+        The exit code: 0.
+    """
+    from bench.execution.final_training import forecast as forecast_training
+
+    found = forecast_training(config, data=data)
+    if as_json:
+        print_json(found)
+        return 0
+    print_table(
+        f"{config.stem}, about",
+        ("what", "how much"),
+        [
+            (
+                name.replace("_", " "),
+                f"{value:,}"
+                if isinstance(value, int | float) and not isinstance(value, bool)
+                else str(value),
+            )
+            for name, value in found.items()
+        ],
+        right=("how much",),
+    )
+    return 0
+
+
 def predict(
     system: str,
     audio: Sequence[Path],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards.corpus import CorpusCard
-from bench.cards.registry import corpus_cards
+from bench.cards.registry import corpus_cards, corpus_faults
 from bench.cards.typed_yaml import read_typed
 from bench.errors import DataError, UsageError, nearest
 from bench.protocols import DIMENSIONS
@@ -43,10 +43,35 @@ def data_folders(given: Sequence[Path]) -> list[Path]:
 def find_corpora(folders: Sequence[Path]) -> tuple[list[PreparedCorpus], list[str]]:
     """Find every prepared corpus in the folders (each one itself, or its sub-folders).
 
-    Returns the corpora sorted by name, and one sentence for each prepared folder that has no card.
+    Returns the corpora sorted by name, and one sentence for each prepared folder that has no card, or one that cannot be read.
+
+    Raises:
+        UsageError: two folders with one corpus, or none that has a card which can be read.
+        DataError: a folder without any prepared corpus.
     """
-    found: dict[str, PreparedCorpus] = {}
-    notes: list[str] = []
+    found = _look_into(folders)
+    if found.faults and not found.corpora:
+        raise UsageError(next(iter(found.faults.values())))
+    left_out = [f"{folder} is left out: {fault}" for folder, fault in found.faults.items()]
+    return [found.corpora[name] for name in sorted(found.corpora)], [*found.notes, *left_out]
+
+
+def faulty_cards(folders: Sequence[Path]) -> list[str]:
+    """Say, one sentence each, which cards of prepared folders, and which shipped ones, cannot be read."""
+    return list(dict.fromkeys([*corpus_faults().values(), *_look_into(folders).faults.values()]))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What lies in data folders: corpora by name, notes on folders without a card, and what is wrong with cards, by folder."""
+
+    corpora: dict[str, PreparedCorpus]
+    notes: list[str]
+    faults: dict[Path, str]
+
+
+def _look_into(folders: Sequence[Path]) -> _Found:
+    found = _Found({}, [], {})
     for root in folders:
         candidates = (
             [root] if (root / METADATA).exists() else sorted(p.parent for p in root.glob(f"*/{METADATA}"))
@@ -56,18 +81,22 @@ def find_corpora(folders: Sequence[Path]) -> tuple[list[PreparedCorpus], list[st
                 f"{root}: holds no prepared corpus (expected a {METADATA} in it or in its sub-folders)"
             )
         for folder in candidates:
-            card = card_of(folder)
+            try:
+                card = card_of(folder)
+            except UsageError as error:
+                found.faults[folder] = str(error)
+                continue
             if card is None:
-                notes.append(
+                found.notes.append(
                     f"{folder}: has no card; draft one with: serbench corpus describe {folder} --new-card"
                 )
                 continue
-            other = found.setdefault(card.name, PreparedCorpus(card, folder))
+            other = found.corpora.setdefault(card.name, PreparedCorpus(card, folder))
             if other.folder.resolve() != folder.resolve():
                 raise UsageError(
                     f"two folders hold the corpus {card.name!r}: {other.folder} and {folder}; leave one out"
                 )
-    return [found[name] for name in sorted(found)], notes
+    return found
 
 
 def card_of(folder: Path) -> CorpusCard | None:
@@ -79,6 +108,8 @@ def card_of(folder: Path) -> CorpusCard | None:
         )
     if own:
         return read_typed(own[0], CorpusCard)
+    if (fault := corpus_faults().get(folder.resolve().name)) is not None:
+        raise UsageError(fault)
     return corpus_cards().get(folder.resolve().name)
 
 
@@ -89,11 +120,13 @@ def open_corpus(name_or_dir: str, folders: Sequence[Path]) -> PreparedCorpus:
         return PreparedCorpus(card_of(folder) or CorpusCard(name=folder_name(folder)), folder)
     if Path(name_or_dir).is_dir():
         raise DataError(f"{name_or_dir}: has no {METADATA} (columns: {', '.join(COLUMNS)})")
-    corpora, _ = find_corpora(folders) if folders else ([], [])
-    for corpus in corpora:
-        if corpus.card.name == name_or_dir:
-            return corpus
-    known = {c.card.name for c in corpora} | set(corpus_cards())
+    found = _look_into(folders)
+    if name_or_dir in found.corpora:
+        return found.corpora[name_or_dir]
+    faults = {**corpus_faults(), **{folder.name: fault for folder, fault in found.faults.items()}}
+    if name_or_dir in faults:
+        raise UsageError(faults[name_or_dir])
+    known = set(found.corpora) | set(corpus_cards())
     if name_or_dir in known:
         raise DataError(
             f"the corpus {name_or_dir!r} has a card but no prepared folder among the data folders; name it with --data or SERBENCH_DATA"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bench.execution.imports import import_table as import_table
     from bench.execution.in_process import evaluate as evaluate
     from bench.execution.in_process import load_task as load_task
+    from bench.execution.merging import merge_shards as merge_shards
     from bench.execution.prepared_run import RunSettings as RunSettings
     from bench.execution.prepared_run import RunSummary as RunSummary
 
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "driver": ["run_matrix"],
         "imports": ["import_table"],
         "in_process": ["evaluate", "load_task"],
+        "merging": ["merge_shards"],
         "prepared_run": ["RunSettings", "RunSummary"],
     },
 )

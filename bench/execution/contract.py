@@ -25,6 +25,8 @@ from bench.execution.contract_demands import (
     Violation,
     changed_at_the_ends,
     close_arrays,
+    counted_frames,
+    hears_in_its_place,
     hears_the_end,
     json_notes,
     known_statuses,
@@ -209,6 +211,7 @@ class TestBed:
                 workdir=Path(workdir),
                 features=self.features,
                 feature_params=system.feature_params,
+                server=system.card.server,
             )
             data = own_training_data(task)
             predictor.fit(data.examples(fold.train), data.examples(fold.dev), context)
@@ -250,7 +253,11 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
         return untouched(waveforms, given)
 
     def hears_to_the_end() -> str:
-        return hears_the_end(encoder.encode(changed_at_the_ends()))
+        arrays, card = encoder.encode(changed_at_the_ends()), bed.system.card
+        if card.frames_per_second is not None:
+            seen = counted_frames(arrays, card.frames_per_second)
+            return f"{seen}; {hears_the_end(arrays, least=0.0)}"
+        return hears_in_its_place(arrays) if card.causal else hears_the_end(arrays)
 
     def odd_clips() -> str:
         clips = odd_audio()
@@ -265,10 +272,18 @@ def encoder_checks(bed: TestBed) -> Iterator[Check]:
     )
     yield _check("encoder: batch", company, batch_equals_single)
     yield _check("encoder: determinism", "built anew, the same clips give the same numbers", repeats_itself)
-    end = f"another sound at a clip's end moves the features {LATE_REACH:g} × as far as at its beginning, or more"
+    end = _demand_of_the_end(bed.system.card)
     yield _check("encoder: end of clip", end, hears_to_the_end)
     yield _check("encoder: inputs", "waveforms stay as they were", leaves_inputs_alone)
     yield _check("encoder: odd audio", odd, odd_clips)
+
+
+def _demand_of_the_end(card: SystemCard) -> str:
+    if card.frames_per_second is not None:
+        return f"{card.frames_per_second:g} frames per second, as the card says, and another sound at a clip's end moves features"
+    if card.causal:
+        return "causal, as the card says: another sound at a clip's end moves the frames from there on, and none before"
+    return f"another sound at a clip's end moves the features {LATE_REACH:g} × as far as at its beginning, or more"
 
 
 def answer_checks(bed: TestBed) -> Iterator[Check]:

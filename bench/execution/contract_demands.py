@@ -23,6 +23,13 @@ kept: 0.06 to 0.23 for models in which each frame knows a little of the whole cl
 others."""
 
 
+SOUNDS = 8
+"""Sounds of half a second that the clips of :func:`changed_at_the_ends` are made of."""
+CLIP_SECONDS = SOUNDS / 2
+LOOK_AHEAD = 0.06
+"""How far from its place, in shares of the clip, a causal encoder may first hear a change: 0.24 s."""
+
+
 class Violation(Exception):
     """A demand that does not hold; its text says what was seen."""
 
@@ -59,14 +66,68 @@ def changed_at_the_ends() -> tuple[Waveform, Waveform, Waveform]:
         return (0.1 * loudness * voice + hiss * rng.standard_normal(len(time))).astype(np.float32)
 
     usual, other = sound(120, 3, 0.01), sound(260, 7, 0.05)
+    rest = [usual] * (SOUNDS - 1)
+    return np.concatenate([usual, *rest]), np.concatenate([other, *rest]), np.concatenate([*rest, other])
+
+
+def counted_frames(arrays: Sequence[NDArray[np.float32]], rate: float) -> str:
+    """As many frames of :func:`changed_at_the_ends` as their 4 s have at this rate, but for three at the edges or one in fifty.
+
+    Args:
+        arrays: (layers, frames, dims) of each clip.
+        rate: frames per second, as the card says.
+
+    Returns:
+        What was counted.
+
+    Raises:
+        Violation: another number of frames.
+    """
+    expected = CLIP_SECONDS * rate
+    for array in arrays:
+        if abs(array.shape[1] - expected) > max(3.0, 0.02 * expected):
+            raise Violation(
+                f"{array.shape[1]} frames for {CLIP_SECONDS:g} s, where {rate:g} per second make {expected:g}: are some left out?"
+            )
+    return f"{arrays[0].shape[1]} frames for {CLIP_SECONDS:g} s"
+
+
+def hears_in_its_place(arrays: Sequence[NDArray[np.float32]]) -> str:
+    """Frames of :func:`changed_at_the_ends` that a late change moves from where it begins on, and never before.
+
+    A recurrent network in one direction remembers its beginning, so that how far a late sound moves it says little; where the first
+    moved frame lies says whether the frames cover the clip. A frame may look ahead a little.
+    """
+    plain, _, late = (array.astype(np.float64) for array in arrays)
+    if plain.shape != late.shape:
+        raise Violation(
+            f"frames of clips of one length differ in number: {plain.shape[1]} and {late.shape[1]}"
+        )
+    frames = plain.shape[1]
+    reach = np.abs(plain).max() or 1.0
+    moved = np.abs(plain - late).max(axis=2) > 1e-5 * reach
+    if not moved.any(axis=1).all():
+        raise Violation(
+            "another sound in the last half second of a clip leaves a layer as it is: are late frames left out?"
+        )
+    begins, allowed = frames * (1 - 1 / SOUNDS), max(1.0, LOOK_AHEAD * frames)
+    first = moved.argmax(axis=1)
+    off = int(first[np.abs(first - begins).argmax()])
+    if abs(off - begins) > allowed:
+        raise Violation(
+            f"another sound that begins at {1 - 1 / SOUNDS:.0%} of a clip first moves frame {off + 1} of {frames}: "
+            + (
+                "that frame lies before it, so this is not causal"
+                if off < begins
+                else "are late frames left out?"
+            )
+        )
     return (
-        np.concatenate([usual] * 8),
-        np.concatenate([other] + [usual] * 7),
-        np.concatenate([usual] * 7 + [other]),
+        f"another sound that begins at {1 - 1 / SOUNDS:.0%} of a clip first moves frame {off + 1} of {frames}"
     )
 
 
-def hears_the_end(arrays: Sequence[NDArray[np.float32]]) -> str:
+def hears_the_end(arrays: Sequence[NDArray[np.float32]], least: float = LATE_REACH) -> str:
     """Features of :func:`changed_at_the_ends` that the late change moves about as far as the early one.
 
     What counts is each dimension's largest movement, the early change seen in the first quarter of the frames and the late
@@ -82,10 +143,10 @@ def hears_the_end(arrays: Sequence[NDArray[np.float32]]) -> str:
     moved = begins + ends
     if not moved.any(axis=1).all():
         raise Violation("other sounds at both ends of a clip leave the features of a layer as they are")
-    least = min(float((e[m > 0] / m[m > 0]).mean()) for e, m in zip(ends, moved, strict=True))
-    reach = least / max(1e-9, 1 - least)
+    smallest = min(float((e[m > 0] / m[m > 0]).mean()) for e, m in zip(ends, moved, strict=True))
+    reach = smallest / max(1e-9, 1 - smallest)
     seen = f"another sound in the last half second of a clip moves its features {reach:.2f} × as far as in the first"
-    if not reach >= LATE_REACH:  # NaN too
+    if not reach > 0 or reach < least:  # NaN too
         raise Violation(f"{seen}: are late frames left out?")
     return seen
 
@@ -168,7 +229,8 @@ def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
     """Labels among those offered, and one on every ok row.
 
     An ok row may do without where it has probabilities: a system with classes of its own (emotion2vec's ``other``) named
-    one that is not on offer, which counts as wrong, and its probabilities tell the best of those that are.
+    one that is not on offer, which counts as wrong, and its probabilities tell the best of those that are. A system that answers
+    dimensions alone has no label on any row, and is not scored on categories.
     """
     _accepted(Answers(answers.statuses, answers.labels), len(answers.statuses), offered)
     n = len(answers.statuses)
@@ -178,11 +240,21 @@ def offered_labels(answers: Answers, offered: Sequence[str]) -> str:
         s == "ok" and x is None and not t
         for s, x, t in zip(answers.statuses, answers.labels, has_probabilities, strict=True)
     )
+    if offered and silent and _dimensions_alone(answers):
+        return "dimensions alone: no label on any row, and no categorical score"
     if offered and silent:
         raise Violation(
             f"{silent} row(s) are ok and have no label; give the row another status, or a label, or probabilities"
         )
     return f"offered: {', '.join(offered)}"
+
+
+def _dimensions_alone(answers: Answers) -> bool:
+    """Whether every ok row has a dimension, and no row a label or probabilities."""
+    if answers.dimensions is None or answers.probabilities is not None or any(answers.labels):
+        return False
+    ok = np.array([status == "ok" for status in answers.statuses])
+    return bool(np.isfinite(answers.dimensions[ok]).any(axis=1).all())
 
 
 def sound_probabilities(answers: Answers, offered: Sequence[str]) -> str:

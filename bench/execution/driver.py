@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from bench.corpora.prepared import data_folders
 from bench.corpora.soundness import decoded_sentences
 from bench.corpora.verification import remember_hashes
 from bench.execution.devices import worker_devices
+from bench.execution.executors.interface import Executor
+from bench.execution.executors.local import LocalExecutor
+from bench.execution.heartbeat import Heartbeat
 from bench.execution.inputs import GroupInputs
 from bench.execution.planning.estimates import save_rates
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.plan import Group, RunPlan
-from bench.execution.pool import Pool
+from bench.execution.planning.shards import cells_of_shard
 from bench.execution.prepared_run import PreparedRun, RunSettings, RunSummary
 from bench.execution.progress import Reporter
+from bench.execution.requests import note_request
 from bench.execution.scoring_stage import score_plan
 from bench.execution.stages import RunStages
 from bench.protocols import ASK_AGAIN, STORED
@@ -29,15 +32,19 @@ from bench.storage.journal import CellRow, Journal
 from bench.storage.provenance import machine_facts, sidecar
 from bench.storage.run_folder import RunFolder
 
+Adopt = Callable[[PreparedRun, RunPlan, Journal], None]
+"""Brings in what was computed elsewhere, once the plan is there and before it is logged."""
 
-def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
+
+def run_matrix(settings: RunSettings, reporter: Reporter, *, adopt: Adopt | None = None) -> RunSummary:
     """Run a matrix to the end, or go on with it, and score what is complete.
 
-    What ``settings.only`` leaves out is planned and scored as far as it was computed before, and not computed.
+    What ``settings.only`` and ``settings.shard`` leave out is planned and scored as far as it was computed before, and not computed.
 
     Args:
         settings: the matrix, its data, the run folder, devices and limits.
         reporter: told of stages, jobs and whatever a user should know.
+        adopt: where given, brings in all cells, and none is computed here.
 
     Returns:
         What was computed, found, refused and failed. A failed cell is no error: the others go on.
@@ -49,31 +56,41 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
     """
     started = time.perf_counter()
     prepared = PreparedRun(settings)
-    devices = worker_devices(settings.device, settings.workers)
+    devices = worker_devices(settings.device, settings.workers) if settings.executor == "local" else []
     rows, chosen = prepared.matrix_rows(fetch=True)
     folder = prepared.folder
     for note in prepared.notes:
         reporter.note(note)
     with folder.locked(), Journal(folder.journal) as journal:
-        session = _begin_session(journal, devices, settings)
-        with Pool(devices, folder.log, settings.batch_seconds) as pool:
+        heartbeat = Heartbeat(folder.status, reporter)
+        with _executor(prepared, devices, reporter) as executor, heartbeat:
+            session = _begin_session(journal, devices or ["ray"] * executor.workers, settings)
             stages = RunStages(
                 prepared=prepared,
                 folder=folder,
                 journal=journal,
                 session=session,
-                pool=pool,
+                executor=executor,
                 reporter=reporter,
+                heartbeat=heartbeat,
             )
             _make_ready(prepared, stages, rows)
             plan = prepared.plan(rows)
+            if adopt is not None:
+                adopt(prepared, plan, journal)
             _log_plan(folder, journal, plan, reporter)
             _remember_matrix(folder, prepared, plan)
-            asked = _cells_asked_for(plan, chosen)
+            asked = _cells_asked_for(plan, chosen, settings)
             done = finished_cells(journal, folder, plan)
             incomplete = _incomplete(plan, done) & asked
             before = {key: done[key] for key in incomplete}
-            pending = _pending(plan, (asked - set(done)) | incomplete)
+            held = set() if settings.retry_failed else _failed_for_good(journal) & asked
+            if held:
+                reporter.note(
+                    f"{len(held)} cells failed before of themselves and are left as they are; to try them again: --retry-failed"
+                )
+            wanted = (asked - set(done) - held) | incomplete if adopt is None else set()
+            pending = _pending(plan, wanted)
             stages.kept = frozenset(incomplete)
             if pending:
                 if note := _computed_before(journal, pending, incomplete):
@@ -88,7 +105,8 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
             row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
         )
     stayed = sum(done.get(key) == row for key, row in before.items())
-    computed = max(sum(len(g.cells) for g in pending) - len(failed) - stayed, 0)
+    newly_failed = sum(row.cell in wanted for row in failed)
+    computed = max(sum(len(g.cells) for g in pending) - newly_failed - stayed, 0)
     return RunSummary(
         folder=folder,
         computed=computed,
@@ -99,6 +117,33 @@ def run_matrix(settings: RunSettings, reporter: Reporter) -> RunSummary:
         notes=tuple(prepared.notes),
         wall_seconds=wall,
     )
+
+
+def _executor(prepared: PreparedRun, devices: Sequence[str], reporter: Reporter) -> Executor:
+    """The workers that the settings ask for."""
+    settings, folder = prepared.settings, prepared.folder
+    if settings.executor == "local":
+        return LocalExecutor(devices, folder.log, settings.batch_seconds, settings.limits)
+    from bench.execution.executors.ray_cluster import RayExecutor, RayPlace
+
+    place = RayPlace(
+        address=settings.ray_address,
+        shared_files=settings.shared_files,
+        roots=(folder.root.resolve(), prepared.cache.resolve()),
+    )
+    return RayExecutor(
+        place,
+        device=settings.device,
+        workers=settings.workers,
+        batch_seconds=settings.batch_seconds,
+        limits=settings.limits,
+        note=reporter.note,
+    )
+
+
+def _failed_for_good(journal: Journal) -> set[str]:
+    """Keys of cells that failed of themselves: nothing outside them explains it."""
+    return {key for key, row in journal.cells().items() if row.state == "failed" and row.transient is False}
 
 
 def _begin_session(journal: Journal, devices: Sequence[str], settings: RunSettings) -> str:
@@ -121,10 +166,11 @@ def _make_ready(prepared: PreparedRun, stages: RunStages, rows: Sequence[MatrixR
         stages.reporter.note(note)
 
 
-def _cells_asked_for(plan: RunPlan, chosen: Sequence[MatrixRow]) -> set[str]:
-    """Keys of the cells that can be computed here and that ``--only`` names."""
+def _cells_asked_for(plan: RunPlan, chosen: Sequence[MatrixRow], settings: RunSettings) -> set[str]:
+    """Keys of the cells that can be computed here, that ``--only`` names, and that are this shard's."""
     lines = {(*row.identity, condition) for row in chosen for condition in row.conditions}
-    return {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in lines}
+    asked = {c.key for g in plan.groups for c in g.cells if (*c.identity, c.condition) in lines}
+    return asked & cells_of_shard(plan.records, settings.shard) if settings.shard else asked
 
 
 def _pending(plan: RunPlan, keys: Collection[str]) -> list[Group]:
@@ -222,14 +268,4 @@ def _remember_matrix(folder: RunFolder, prepared: PreparedRun, plan: RunPlan) ->
     write_json(folder.matrix, described)
     places = {name: str(t.corpus.folder.resolve()) for name, t in prepared.tables.items()}
     write_json(folder.data, places)
-    settings = prepared.settings
-    asked = {
-        "cards_from": str(prepared.base.resolve()),
-        "data": [str(path.resolve()) for path in data_folders(settings.data)],
-        "limit": settings.limit,
-        "settings": {
-            name: {key: value for key, value in given.items() if key != "server"}
-            for name, given in settings.settings.items()
-        },
-    }
-    write_json(folder.asked, asked)
+    note_request(folder, prepared.settings, prepared.base)

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import yaml
 from pydantic import Field
 
-from bench.cards.registry import load_system, shipped_files, with_settings
+from bench.cards.registry import imported, load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
 from bench.cards.typed_yaml import Name, Strict, read_typed
 from bench.errors import CannotRun, UsageError, nearest
@@ -29,6 +29,8 @@ from bench.storage.atomic import write_text
 from bench.storage.run_folder import cache_folder
 
 CARD = "system.yaml"
+FAMILIES = {"trained": "trained", "audio-lm": "audio-llm"}
+"""What a config calls a family, and what a card does."""
 LONGEST_WAIT = timedelta(days=7)
 """How long processes wait for the first one, which encodes what all of them read."""
 
@@ -38,6 +40,8 @@ class TrainConfig(Strict):
 
     name: Name
     """Of the system that comes out."""
+    family: Literal["trained", "audio-lm"] | None = None
+    """What kind of system it must be: a network with a head, or an Audio-LLM; unsaid: either."""
     system: str
     """A system with an adapter: its name, or the path of its card relative to this file."""
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -54,7 +58,8 @@ class TrainConfig(Strict):
 class Keepable(Protocol):
     """A predictor that can be kept: it writes what it learnt, and names the adapter that reads it.
 
-    One whose settings decide whether it can has ``require_keepable()`` as well, which raises :class:`UsageError`.
+    One whose settings decide whether it can has ``require_keepable()`` as well, which raises :class:`UsageError`; one that is
+    kept as another kind of system has ``kept_as(name)``, which returns what else the card says.
     """
 
     def save(self, folder: Path) -> str:
@@ -120,7 +125,7 @@ def train(
         raise UsageError(f"{out}: is a file; name a folder to train into with --out")
     config_path = find_config(config_path)
     config, card = _read_config(config_path)
-    system = resolve_system(card)
+    system = resolve_system(card, answers=False)
     if system.blocked is not None:
         raise CannotRun(f"{card.name}: {system.blocked}")
     cache, first = cache_folder(), first_process()
@@ -154,10 +159,44 @@ def train(
     clips = _fit(predictor, group, context)
     notes = getattr(predictor, "notes", {})
     if first:
-        adapter = predictor.save(out)
-        text = _card(config, card, training, adapter=adapter, parameters=notes.get("parameters"), folder=out)
+        kept = {"adapter": predictor.save(out)}
+        if (kept_as := getattr(predictor, "kept_as", None)) is not None:
+            kept |= kept_as(config.name)
+        text = _card(config, card, training, kept=kept, parameters=notes.get("parameters"), folder=out)
         write_text(out / CARD, text)
     return KeptTraining(out, card=out / CARD, clips=clips, notes=notes, left_out=unused)
+
+
+def forecast(config_path: Path, *, data: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Say what a training would take, without weights, encoder or device; audio is decoded for its length.
+
+    Args:
+        config_path: a config file, or the name of a shipped one.
+        data: folders of prepared corpora; SERBENCH_DATA when empty.
+
+    Returns:
+        What the adapter's ``forecast`` says, by name.
+
+    Raises:
+        UsageError: the config does not validate, or its system's adapter makes no forecast.
+        DataError: nothing to learn from.
+    """
+    config_path = find_config(config_path)
+    config, card = _read_config(config_path)
+    assert card.adapter is not None
+    told = getattr(imported(card.adapter), "forecast", None)
+    if told is None or card.parameters is None:
+        lacks = (
+            "adapter makes no forecast" if told is None else "card does not say how many parameters it has"
+        )
+        raise UsageError(f"{config_path}: {card.name}'s {lacks}; leave --dry-run out")
+    system = replace(resolve_system(card, fetch=False, answers=False), blocked=None)
+    training = TrainOn(config.tasks, config.view, data)
+    group = group_of(system, (), cache=cache_folder(), training=training, seed=config.seed)
+    fold = group.data.folds[0]
+    train, dev = (group.data.clips(rows) for rows in (fold.train, fold.dev))
+    found: dict[str, Any] = told(card.params, card.parameters, train, dev)
+    return {"system": card.name, "weights_at_hand": system.weights is not None} | found
 
 
 def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:
@@ -171,6 +210,11 @@ def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:
         raise UsageError(
             f"{path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
             "name a system of family trained, like meralion-ser-small"
+        )
+    if config.family is not None and FAMILIES[config.family] != card.family:
+        raise UsageError(
+            f"{path}: family is {config.family}, and {card.name} is of family {card.family}; name a system of that family, or leave "
+            "family out"
         )
     return config, _changed(card, config.params)
 
@@ -222,7 +266,7 @@ def _card(
     base: SystemCard,
     training: TrainOn,
     *,
-    adapter: str,
+    kept: dict[str, Any],
     parameters: int | None,
     folder: Path,
 ) -> str:
@@ -235,7 +279,7 @@ def _card(
         "title": f"{config.name} ({base.title or base.name}, trained here)",
         "family": "trained",
         "track": "released",
-        "adapter": adapter,
+        **kept,
         "weights": {"local": folder.resolve().name},
         "seeds": False,
         "licence": config.licence,

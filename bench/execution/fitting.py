@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.parameters import check_parameters
-from bench.cards.registry import build, imported
+from bench.cards.registry import build, given_weights, imported
 from bench.errors import CannotRun, DataError, UsageError
 from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
 from bench.execution.planning.plan import Cell, Group
@@ -89,8 +89,10 @@ def stored_features(system: System, cache: Path) -> StoredFeatures | None:
 def build_predictor(system: System) -> Predictor:
     """Build a system's predictor from its card; one for every fit."""
     assert system.card.adapter is not None
-    weights = {"weights": system.weights} if system.weights else {}
-    predictor: Predictor = build(system.card.adapter, system.card.params | weights)
+    given: dict[str, Any] = dict(given_weights(system.card.adapter, system.weights, system.card.weights))
+    if system.card.trained_here:
+        given |= {"parts": system.parts, "serve": system.card.serve}
+    predictor: Predictor = build(system.card.adapter, system.card.params | given)
     return predictor
 
 

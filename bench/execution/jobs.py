@@ -137,6 +137,12 @@ class JobOutcome:
     trace: str | None = None
     needs_server: bool = False
     """The answers that are missing need a server, and the job had none."""
+    transient: bool = False
+    """Of a failure: its cause lies outside the job (a server, a machine, memory, the disk), so another time may do."""
+    lost: bool = False
+    """The machine that had the job went away; nothing is known against the job itself."""
+    log: str = ""
+    """What the job printed on a machine that does not write into the run's log itself."""
 
 
 @dataclass

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from bench.cards.caution import Caution
 from bench.cards.corpus import Protocol
+from bench.cards.registry import PATTERN, system_faults
 from bench.corpora.decoded import CorpusTable, open_table
 from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
 from bench.corpora.synthetic import write_synthetic_corpus
-from bench.errors import DataError, UsageError
+from bench.errors import BenchError, DataError, UsageError
+from bench.execution.executors.interface import WorkerLimits
 from bench.execution.fitting import check_buildable
 from bench.execution.planning.cells import make_plan
 from bench.execution.planning.expansion import (
@@ -24,10 +27,13 @@ from bench.execution.planning.expansion import (
 )
 from bench.execution.planning.matrix import load_matrix
 from bench.execution.planning.plan import RunPlan
+from bench.execution.planning.shards import Shard
 from bench.storage.journal import CellRow
 from bench.storage.run_folder import RunFolder, cache_folder
 from bench.tasks import Task, build_task
 from bench.tasks.transfer import Candidate
+
+ExecutorName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,17 @@ class RunSettings:
     limit: int | None = None
     max_cost: float | None = None
     """What the replies of paid models may cost, per system and task, in the currency of their cards' prices."""
+    executor: ExecutorName = "local"
+    ray_address: str | None = None
+    """Of a Ray cluster; None: the one that this machine belongs to, else a cluster of this machine alone."""
+    shared_files: bool = True
+    """Whether the nodes of the Ray cluster see the run's folder, the cache and the weights under the driver's paths."""
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    """Beyond which a worker is stopped."""
+    shard: Shard | None = None
+    """Of the matrix, the part that is computed here; the rest is computed elsewhere and merged."""
+    retry_failed: bool = False
+    """Try cells again whose failure another time will not mend, as far as anybody can tell."""
     cards_from: Path | None = None
     """Where the matrix's relative card paths start, when it is not the matrix file's own folder."""
 
@@ -74,9 +91,10 @@ class PreparedRun:
         self.base = settings.cards_from or folder
         self.cache = cache_folder()
         corpora, self.notes = self._corpora()
-        self.tables = {c.card.name: open_table(c, self.cache) for c in corpora}
+        self.tables = self._open(corpora)
         self.shared: dict[str, list[str]] = {}
         suffix = f"-limit{settings.limit}" if settings.limit is not None else ""
+        suffix += f"-shard{settings.shard.number}of{settings.shard.of}" if settings.shard else ""
         self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
 
     def _corpora(self) -> tuple[list[PreparedCorpus], list[str]]:
@@ -96,6 +114,20 @@ class PreparedRun:
             raise DataError("no prepared corpus at hand: name folders with --data or SERBENCH_DATA")
         return corpora, notes
 
+    def _open(self, corpora: Sequence[PreparedCorpus]) -> dict[str, CorpusTable]:
+        """The tables of the corpora; one that cannot be read is left out, and said so, where others are left."""
+        tables: dict[str, CorpusTable] = {}
+        faults: list[BenchError] = []
+        for corpus in corpora:
+            try:
+                tables[corpus.card.name] = open_table(corpus, self.cache)
+            except (DataError, UsageError) as error:
+                faults.append(error)
+        if faults and not any(not t.corpus.card.synthetic for t in tables.values()):
+            raise faults[0]
+        self.notes += [f"left out: {error}" for error in faults]
+        return tables
+
     def matrix_rows(self, *, fetch: bool) -> tuple[list[MatrixRow], list[MatrixRow]]:
         """Expand the matrix: everything it means here, and the part that ``--only`` keeps."""
         offered = [(t.corpus.card.synthetic, name) for t in self.tables.values() for name in t.task_names]
@@ -104,7 +136,11 @@ class PreparedRun:
             synthetic=tuple(name for synthetic, name in offered if synthetic),
         )
         everything = expand(self.matrix, tasks, base=self.base, settings=self.settings.settings, fetch=fetch)
-        self.notes += [n for n in dead_patterns(self.matrix, tasks) if n not in self.notes]
+        unsaid = {row.system.name: row.system.card.unsaid_weights for row in everything}
+        said = [*dead_patterns(self.matrix, tasks), *filter(None, unsaid.values())]
+        self.notes += [n for n in said if n not in self.notes]
+        if any(set(name) & PATTERN for entry in self.matrix.entries for name in entry.systems):
+            self.notes += [f"no pattern means what cannot be read: {fault}" for fault in system_faults()]
         for system in {row.system.name: row.system for row in everything}.values():
             if (
                 system.name in self.settings.settings

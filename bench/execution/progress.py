@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bench.errors import printable
 from bench.execution.planning.estimates import human_time
 
 
@@ -70,11 +72,13 @@ class ProgressBars(Reporter):
         if self._whole is not None:
             self._progress.remove_task(self._whole)
         left = f"about {human_time(total_seconds)} left" if total_seconds else ""
-        self._whole = self._progress.add_task(f"[bold]{title}", total=max(total_seconds, 1e-9), left=left)
+        self._whole = self._progress.add_task(
+            f"[bold]{escape(title)}", total=max(total_seconds, 1e-9), left=left
+        )
 
     def started(self, slot: int, name: str) -> None:
         """Add a job's bar."""
-        self._slots[slot] = self._progress.add_task(f"  {name}", total=None, left="")
+        self._slots[slot] = self._progress.add_task(f"  {escape(printable(name))}", total=None, left="")
 
     def moved(self, slot: int, done: float, total: float) -> None:
         """Move a job's bar and estimate its time left.
@@ -104,7 +108,7 @@ class ProgressBars(Reporter):
 
     def note(self, text: str) -> None:
         """Print above the bars."""
-        self._progress.console.print(text, highlight=False)
+        self._progress.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 class ProgressLines(Reporter):
@@ -143,7 +147,7 @@ class ProgressLines(Reporter):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def watcher(console: Console) -> ProgressBars | ProgressLines:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.corpora.decoded import CorpusTable
 from bench.errors import CannotRun, DataError
+from bench.execution.executors.interface import Executor
+from bench.execution.heartbeat import Heartbeat
 from bench.execution.inputs import GroupInputs, missing_features
 from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job, JobOutcome
 from bench.execution.planning.estimates import Rates, load_rates
 from bench.execution.planning.plan import Cell, Group
-from bench.execution.pool import Pool
 from bench.execution.prepared_run import PreparedRun
 from bench.execution.probe_runs import checked_probe
 from bench.execution.progress import Reporter
 from bench.execution.schedule import OnDone, Step, run_steps
-from bench.execution.vllm_server import Server, Serving, serving_of
+from bench.execution.vllm_server import Serving, serving_of
 from bench.storage.hashing import hash_json
 from bench.storage.journal import CellRow, JobRow, Journal
 from bench.storage.provenance import code_version
@@ -34,8 +36,9 @@ class RunStages:
         folder: the run folder, locked by this process.
         journal: of that folder.
         session: name of this session in the journal.
-        pool: the workers.
+        executor: the workers.
         reporter: told of every stage, job and failure.
+        heartbeat: looks at the workers now and then.
         kept: keys of finished cells that are computed again for what failed in them; they stay where that fails.
     """
 
@@ -43,8 +46,9 @@ class RunStages:
     folder: RunFolder
     journal: Journal
     session: str
-    pool: Pool
+    executor: Executor
     reporter: Reporter
+    heartbeat: Heartbeat
     kept: frozenset[str] = frozenset()
 
     def decode(self, tables: Sequence[CorpusTable]) -> None:
@@ -82,20 +86,23 @@ class RunStages:
             s.target.samples_path: ConditionJob(g.task.name, s) for g in pending for s in inputs.shards(g)
         }
         missing = [jobs[s.target.samples_path] for s in inputs.missing(pending)]
-        broken: dict[Path, str] = {}
+        broken: dict[Path, JobOutcome] = {}
 
         def on_done(job: Job, outcome: JobOutcome) -> None:
             self._note(job, outcome)
             if outcome.error is not None and isinstance(job, ConditionJob):
-                broken[job.shard.target.samples_path] = outcome.error
+                broken[job.shard.target.samples_path] = outcome
 
         steps = [Step(j, rates.seconds(f"condition {j.shard.condition}", j.clips)) for j in missing]
         self._run("conditions", steps, on_done)
         able = []
         for group in pending:
-            errors = [e for s in inputs.shards(group) if (e := broken.get(s.target.samples_path))]
-            if errors:
-                self._note(self._fit_job(group, inputs), failed_outcome(errors[0]))
+            missing_ones = [o for s in inputs.shards(group) if (o := broken.get(s.target.samples_path))]
+            if missing_ones:
+                why = missing_ones[0]
+                self._note(
+                    self._fit_job(group, inputs), failed_outcome(str(why.error), transient=why.transient)
+                )
             else:
                 able.append(group)
         return able
@@ -129,20 +136,29 @@ class RunStages:
         for serving, served in by_server.values():
             name = serving.served_name
             self.reporter.note(f"starting a vLLM server for {name}")
-            try:
-                server = Server.start(serving, self.folder.root / "servers" / f"{_slug(name)}.log")
-            except CannotRun as error:
-                for job in served:
-                    self._note(job, failed_outcome(str(error)))
-                continue
-            with server:
-                asking = [replace(job, server=server.address) for job in served]
+            log = self.folder.root / "servers" / f"{_slug(name)}.log"
+            with ExitStack() as running:
+                try:
+                    address = running.enter_context(self.executor.serve(serving, log))
+                except CannotRun as error:
+                    for job in served:
+                        self._note(job, failed_outcome(str(error), transient=True))
+                    continue
+                asking = [replace(job, server=address) for job in served]
                 steps = [Step(job, fit_seconds(job.group, rates)) for job in asking]
                 self._run(f"asking {name}", steps, self._note)
 
     def _run(self, title: str, steps: Sequence[Step], on_done: OnDone) -> None:
         if steps:
-            run_steps(steps, self.pool, self.reporter, title=title, on_done=on_done)
+            run_steps(
+                steps,
+                self.executor,
+                self.reporter,
+                title=title,
+                on_done=on_done,
+                heartbeat=self.heartbeat,
+                together=self.journal.together,
+            )
 
     def _fit_job(self, group: Group, inputs: GroupInputs) -> FitJob:
         matrix = self.prepared.matrix
@@ -178,25 +194,32 @@ class RunStages:
         self.journal.record(cells, row)
         if outcome.error is not None:
             self.reporter.note(f"failed: {job.name}: {outcome.error}")
-        if outcome.trace is not None:
+        for text in filter(None, (outcome.log, outcome.trace)):
             with self.folder.log.open("a", encoding="utf-8") as log:
-                log.write(f"\n{job.name}\n{outcome.trace}")
+                log.write(f"\n{job.name}\n{text}")
 
 
-def failed_outcome(error: str) -> JobOutcome:
-    """Outcome of a job that was not run, since what it needs is not there."""
-    return JobOutcome(seconds=0.0, work_seconds=0.0, started=time.time(), error=error)
+def failed_outcome(error: str, *, transient: bool) -> JobOutcome:
+    """Outcome of a job that was not run, since what it needs is not there.
+
+    Args:
+        error: why.
+        transient: whether another time may do.
+    """
+    return JobOutcome(seconds=0.0, work_seconds=0.0, started=time.time(), error=error, transient=transient)
 
 
 def serving_of_job(job: FitJob) -> Serving | None:
     """Return the server that the suite can start for a job."""
     system = job.group.system
-    return serving_of(system.card, system.weights)
+    return None if system.card.trained_here else serving_of(system.card, system.weights)
 
 
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    return rates.seconds(f"fit {group.system.name}", len(group.data), family=group.system.card.family)
+    card = group.system.card
+    family = "tuned" if card.trained_here else card.family
+    return rates.seconds(f"fit {group.system.name}", len(group.data), family=family)
 
 
 def rate_key(job: Job) -> str:
@@ -213,7 +236,7 @@ def _cell_rows(job: Job, outcome: JobOutcome) -> list[CellRow]:
     if not isinstance(job, FitJob):
         return []
     if outcome.error is not None:
-        return [_cell_row(c, "failed", error=outcome.error) for c in job.group.cells]
+        return [_cell_row(c, "failed", failed=outcome) for c in job.group.cells]
     return [_cell_row(o.cell, "done", table_hash=o.table_hash, notes=o.notes) for o in outcome.cells]
 
 
@@ -223,7 +246,7 @@ def _cell_row(
     *,
     table_hash: str | None = None,
     notes: str | None = None,
-    error: str | None = None,
+    failed: JobOutcome | None = None,
 ) -> CellRow:
     return CellRow(
         cell=cell.key,
@@ -236,7 +259,8 @@ def _cell_row(
         state=state,
         table_hash=table_hash,
         notes=notes,
-        error=error,
+        error=None if failed is None else failed.error,
+        transient=None if failed is None else failed.transient,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,12 +19,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bench.cards.system import ServerSpec, SystemCard
 from bench.errors import CannotRun
+from bench.execution.keeper import kept
 from bench.execution.server_needs import require_environment
 from bench.protocols import Weights
 from bench.storage.hashing import hash_json
@@ -30,6 +34,11 @@ from bench.storage.scrubbing import without_secrets
 
 LAST_LINES = 12
 """Lines of a dead server's log that the message repeats."""
+_RAISED = re.compile(
+    r"(?:^|\] |: )((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|NotSupported)\b.*)$"
+)
+"""An exception as a traceback ends with it, behind whatever a logger puts before it."""
+_POINTS_ELSEWHERE = ("root cause", "Failed core proc")
 STOP_SECONDS = 20.0
 PYTHON_VARIABLE = "SERBENCH_VLLM_PYTHON"
 
@@ -47,6 +56,14 @@ class Serving:
     def key(self) -> str:
         """Hash of all of it: jobs with one key share a server."""
         return hash_json([self.model, self.served_name, self.revision, self.spec.model_dump(mode="json")])
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it spreads over, by its arguments."""
+        arguments = " ".join(self.spec.arguments).replace("=", " ").split()
+        spread = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp")
+        named = [b for a, b in pairwise(arguments) if a in spread and b.isdigit()]
+        return math.prod(map(int, named))
 
     def command(self, python: str, port: int) -> list[str]:
         """Return the command line."""
@@ -152,7 +169,7 @@ class Server:
         with log.open("ab") as stream:
             try:
                 process = subprocess.Popen(
-                    serving.command(interpreter, port),
+                    kept(serving.command(interpreter, port)),  # it ends with this process, however that ends
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
@@ -219,8 +236,29 @@ class Server:
         )
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return without_secrets(" | ".join(x.strip() for x in lines[-LAST_LINES:] if x.strip()))[-1000:]
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines()]
+        last = " | ".join(line for line in lines[-LAST_LINES:] if line)[-1000:]
+        cause = root_cause(lines)
+        return without_secrets(f"{cause} (then: {last})" if cause and cause not in last else last)
+
+
+def root_cause(lines: Sequence[str]) -> str:
+    """Return the exception that a dead server's log tells of, "" where there is none.
+
+    vLLM runs the model in processes of its own, and ends with an exception that says "see root cause above".
+
+    Args:
+        lines: of the log; the last run's stand last.
+
+    >>> root_cause(["(EngineCore) ERROR [core.py:1] ValueError: no such layer", "RuntimeError: failed. See root cause above."])
+    'ValueError: no such layer'
+    """
+    for line in reversed(lines):
+        raised = _RAISED.search(line)
+        if raised and not any(words in line for words in _POINTS_ELSEWHERE):
+            return raised[1][:500]
+    return ""
 
 
 def _environment(spec: ServerSpec) -> Mapping[str, str]:

@@ -7,14 +7,15 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bench.audio.conditioned import apply_shard
 from bench.audio.store import DecodedClip, decode_shard
-from bench.cards.registry import build
-from bench.errors import BenchError, DataError, NeedsServer
+from bench.cards.registry import build, given_weights
+from bench.errors import BenchError, CannotRun, DataError, NeedsServer
 from bench.execution.devices import BATCH_SECONDS, batch_seconds
 from bench.execution.fitting import fit
 from bench.execution.jobs import (
@@ -32,6 +33,10 @@ from bench.features.extraction import compute_kept
 from bench.features.store import FeatureStore, Keep, pooled_identity
 from bench.protocols import SAMPLE_RATE, Clips, Progress
 
+ERROR_CHARACTERS = 2000
+"""Of an error's message that are kept; a page of numbers helps nobody."""
+TRACE_CHARACTERS = 20_000
+
 
 class Runner:
     """Does jobs on one device, and keeps the encoder it built last for the jobs that follow.
@@ -47,40 +52,28 @@ class Runner:
     def run(self, job: Job, progress: Progress) -> JobOutcome:
         """Do a job. Never raises: what goes wrong is in the outcome."""
         started, clock, stopwatch = time.time(), time.perf_counter(), Stopwatch()
-        cells: tuple[CellOutcome, ...] = ()
-        clips, error, trace, needs_server = 0, None, None, False
         try:
-            if isinstance(job, DecodeJob):
-                with stopwatch.running():
-                    clips = decode_shard(job.shard)
-            elif isinstance(job, ConditionJob):
-                with stopwatch.running():
-                    clips = apply_shard(job.shard)
-            elif isinstance(job, EncodeJob):
-                with stopwatch.running():
-                    encoder = self.encoder(job.system)
-                    seconds = self._batch_seconds or batch_seconds(self.device)
-                clips = encode(job, encoder, stopwatch, progress, seconds=seconds)
-            else:
-                cells = tuple(fit(job, self.device, stopwatch, progress))
-                clips = job.clips
-        except BenchError as problem:
-            error, trace = str(problem), traceback.format_exc()
-            needs_server = isinstance(problem, NeedsServer)
-        except MemoryError:
-            error = "out of memory; run with fewer workers (--workers 1), or on a machine with more"
-        except (Exception, SystemExit) as problem:  # noqa: BLE001 - an adapter may do anything; its cell fails, the run goes on
-            error, trace = f"{type(problem).__name__}: {problem}", traceback.format_exc()
-        return JobOutcome(
-            seconds=time.perf_counter() - clock,
-            work_seconds=stopwatch.seconds,
-            started=started,
-            clips=clips,
-            cells=cells,
-            error=error,
-            trace=trace,
-            needs_server=needs_server,
-        )
+            clips, cells = self._do(job, stopwatch, progress)
+        except BaseException as problem:  # noqa: BLE001 - an adapter may raise anything, KeyboardInterrupt too; its cell fails, the run goes on
+            done = failure(problem, started=started)
+        else:
+            done = JobOutcome(seconds=0.0, work_seconds=0.0, started=started, clips=clips, cells=cells)
+        return replace(done, seconds=time.perf_counter() - clock, work_seconds=stopwatch.seconds)
+
+    def _do(self, job: Job, stopwatch: Stopwatch, progress: Progress) -> tuple[int, tuple[CellOutcome, ...]]:
+        """Do a job. Returns the clips it touched and the cells it finished."""
+        if isinstance(job, DecodeJob):
+            with stopwatch.running():
+                return decode_shard(job.shard), ()
+        if isinstance(job, ConditionJob):
+            with stopwatch.running():
+                return apply_shard(job.shard), ()
+        if isinstance(job, EncodeJob):
+            with stopwatch.running():
+                encoder = self.encoder(job.system)
+                seconds = self._batch_seconds or batch_seconds(self.device)
+            return encode(job, encoder, stopwatch, progress, seconds=seconds), ()
+        return job.clips, tuple(fit(job, self.device, stopwatch, progress))
 
     def encoder(self, system: System) -> Any:
         """Build a system's frozen encoder, or return the one built last when it is the same."""
@@ -89,11 +82,46 @@ class Runner:
         return self._encoder[1]
 
 
+def failure(problem: BaseException, *, started: float) -> JobOutcome:
+    """What an exception means for its job: a sentence, a traceback for the log, and whether another time may do.
+
+    Args:
+        problem: what was raised.
+        started: when the job began, seconds since the epoch.
+    """
+    trace: str | None = "".join(traceback.format_exception(problem))[-TRACE_CHARACTERS:]
+    if isinstance(problem, BenchError):
+        error = str(problem)
+    elif isinstance(problem, MemoryError):
+        error, trace = "out of memory; run with fewer workers (--workers 1), or on a machine with more", None
+    else:
+        error = f"{type(problem).__name__}: {problem}"
+    return JobOutcome(
+        seconds=0.0,
+        work_seconds=0.0,
+        started=started,
+        error=error if len(error) <= ERROR_CHARACTERS else error[:ERROR_CHARACTERS] + "…",
+        trace=trace,
+        needs_server=isinstance(problem, NeedsServer),
+        transient=_may_pass(problem),
+    )
+
+
+def _may_pass(problem: BaseException) -> bool:
+    """Whether a failure has a cause outside the job: what is missing here, memory, the disk, the network."""
+    if isinstance(problem, CannotRun | MemoryError | OSError | EOFError):
+        return True
+    if isinstance(problem.__cause__, OSError):  # the disk, told as a sentence
+        return True
+    # torch.OutOfMemoryError of a GPU, without importing torch for jobs that do not use it.
+    return type(problem).__name__ == "OutOfMemoryError"
+
+
 def build_encoder(system: System, device: str) -> Any:
     """Build a system's frozen encoder from its card."""
     features = system.card.features
     assert features is not None
-    weights = {"weights": system.weights} if system.weights else {}
+    weights = given_weights(features.encoder, system.weights, system.card.weights)
     return build(features.encoder, features.params | weights | {"device": device})
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.cards.plain_words import expectation
 from bench.errors import DataError
 from bench.scoring.record_schema import Count, Hash, Word
 from bench.storage.bounded_files import bounded_json
@@ -90,7 +91,9 @@ def _read(path: Path) -> Attestation:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(p) for p in first["loc"])[:200]
-        raise DataError(f"{path}: no attestation of this version ({where}: {first['msg']})") from None
+        raise DataError(
+            f"{path}: no attestation of this version ({where}: expected {expectation(first)})"
+        ) from None
     if made.by != path.stem:
         raise DataError(f"{path}: is by {made.by!r}, so it must be called {made.by}.json")
     return made

@@ -75,12 +75,7 @@ def weights_fault(facts: ScoredFacts) -> str:
     if card.weights is None:
         if facts.weights_hash is not None:
             return "has a hash of weights that its card does not name"
-        if card.family == "encoder" and not card.weightless and not _shipped_weightless(card):
-            return (
-                f"{card.name} is an encoder whose card names no weights: name them under weights (a folder, or package: for those "
-                "inside an installed one), or say weights: none"
-            )
-        return ""
+        return "" if _shipped_weightless(card) else card.unsaid_weights
     if facts.weights_hash is not None:
         return ""
     # Weights that somebody else's machine holds cannot be hashed here: a revision names them.

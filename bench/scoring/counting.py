@@ -247,7 +247,8 @@ def count(
         Blocks whose values are (seeds, n_places, K, K + 1) for K classes, (seeds, n_places, 6) for a dimension.
     """
     blocks: list[Counts] = []
-    for view in (v for v in VIEWS[VIEWS.index(task.view) :] if v in views):
+    named = VIEWS[VIEWS.index(task.view) :] if any(map(_answers_classes, seeds)) else ()
+    for view in (v for v in named if v in views):
         labels = label_table().view_labels(view, task.labels)
         if len(labels) < 2:
             continue
@@ -265,6 +266,16 @@ def count(
                 values = [_moments(task, s, d, rows, places, n_places) for s in seeds]
                 blocks.append(Counts("dimensions", "wrong", rows, dimension, (), np.stack(values), MOMENTS))
     return blocks
+
+
+def _answers_classes(table: PredictionTable) -> bool:
+    """Whether a system answers classes at all: one that gives numbers for dimensions alone has no UA, rather than one of 0.
+
+    Rows that are not ok say nothing of it: of a system that failed everywhere, each class is counted as missed.
+    """
+    ok = np.array([status == "ok" for status in table.statuses])
+    dimensions_alone = ok.any() and bool(np.isfinite(table.dimensions[ok]).any(axis=1).all())
+    return not (dimensions_alone and table.probabilities is None and not any(table.answers))
 
 
 def count_probabilities(

@@ -185,9 +185,82 @@ def extend_plan_log(
         hash="0" * 16,
     )
     entry = draft.model_copy(update={"hash": draft.content_hash})
-    entries = [e.model_dump(mode="json") for e in (*log, entry)]
-    write_json(folder.plan_log, {"schema": LOG_SCHEMA, "entries": entries})
+    write_plan_log(folder, (*log, entry))
     return entry, True
+
+
+def write_plan_log(folder: RunFolder, log: PlanLog) -> None:
+    """Write a run's plan log anew."""
+    entries = [e.model_dump(mode="json") for e in log]
+    write_json(folder.plan_log, {"schema": LOG_SCHEMA, "entries": entries})
+
+
+def joined_plan_logs(logs: Mapping[str, PlanLog]) -> PlanLog:
+    """The log of a run that is put together from shards: its plans, each with the cells that all of them had by then.
+
+    Args:
+        logs: of the shards, by name; a shard that was begun later lacks the plans before.
+
+    Returns:
+        The longest log, its counts summed over the shards; dates are the latest at which a shard noted the plan.
+
+    Raises:
+        DataError: the shards saw different plans, or one saw none.
+    """
+    longest = max(logs, key=lambda name: len(logs[name]))
+    seen: list[list[PlanLogEntry]] = [[] for _ in logs[longest]]
+    for name, log in logs.items():
+        place = -1
+        for entry in log:
+            place = next(
+                (i for i in range(place + 1, len(seen)) if _same_plan(logs[longest][i], entry)), len(seen)
+            )
+            if place == len(seen):
+                raise DataError(_APART.format(name, longest))
+            seen[place].append(entry)
+        if not log or not _same_plan(log[-1], logs[longest][-1]):
+            raise DataError(_APART.format(name, longest))
+    return _with_counts(logs, logs[longest], seen)
+
+
+_APART = (
+    "the plan logs of {} and {} do not tell of the same plans, so nobody can say which came before the results; compute the one "
+    "that is wrong anew"
+)
+
+
+def _same_plan(one: PlanLogEntry, other: PlanLogEntry) -> bool:
+    return one.matrix_hash == other.matrix_hash and one.records == other.records
+
+
+def _with_counts(
+    logs: Mapping[str, PlanLog], longest: PlanLog, seen: Sequence[Sequence[PlanLogEntry]]
+) -> PlanLog:
+    """The entries of the longest log, with the counts and the latest dates of all."""
+    joined: list[PlanLogEntry] = []
+    for place, entries in enumerate(seen):
+        told = longest[place]
+        cells = sum(_cells_by(log, longest[: place + 1]) for log in logs.values())
+        before = joined[-1] if joined else None
+        cells = max(cells, before.cells if before else 0)
+        draft = told.model_copy(
+            update={
+                "time": max([e.time for e in entries] + ([before.time] if before else [])),
+                "cells": cells,
+                "of": max(cells, *(e.of for e in entries)),
+                "note": f"not logged before; {cells} cells existed" if before is None and cells else "",
+                "changes": changes_between(before, told.matrix, told.records) if before else (),
+                "previous": before.hash if before else None,
+            }
+        )
+        joined.append(draft.model_copy(update={"hash": draft.content_hash}))
+    return tuple(joined)
+
+
+def _cells_by(log: PlanLog, plans: Sequence[PlanLogEntry]) -> int:
+    """Finished cells of a shard when it noted the last of these plans, or the last that it noted of them."""
+    known = [e.cells for e in log if any(_same_plan(e, p) for p in plans)]
+    return known[-1] if known else 0
 
 
 def finished_keys(folder: RunFolder, rows: Mapping[str, CellRow]) -> set[str]:

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-import yaml
+from pydantic import ConfigDict
 
+from bench.cards.typed_yaml import Strict, read_typed
 from bench.errors import CannotSeparate, DataError
 from bench.features.probes import LAYER_VARIANT
 from bench.metrics import unweighted_accuracy
@@ -90,6 +92,15 @@ def _row(task: Task, protocol: str, name: str, tables: TablesBySeed) -> VariantS
     )
 
 
+class PromptNames(Strict):
+    """Of a prompt file, what scoring needs: the names of its prompts and their language."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    language: str
+    prompts: dict[str, Any]
+
+
 @functools.cache
 def prompt_languages() -> Mapping[str, str]:
     """Return the language of every prompt in ``tasks/prompts``, by the prompt's name.
@@ -99,8 +110,8 @@ def prompt_languages() -> Mapping[str, str]:
     """
     languages: dict[str, str] = {}
     for path in sorted(Path(str(files("tasks").joinpath("prompts"))).glob("*.yaml")):
-        prompts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        languages |= dict.fromkeys(prompts["prompts"], prompts["language"])
+        named = read_typed(path, PromptNames)
+        languages |= dict.fromkeys(named.prompts, named.language)
     return languages
 
 

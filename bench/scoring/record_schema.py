@@ -25,6 +25,7 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.caution import Caution, caution_in_words
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.labels import VIEWS, View
+from bench.cards.plain_words import expectation, found_words
 from bench.cards.system import ImportedCard, SystemCard, Track
 from bench.cards.typed_yaml import Strict
 from bench.errors import DataError
@@ -510,19 +511,29 @@ def parse_facts(path: Path, text: bytes) -> RecordFacts:
         try:
             SystemCard.model_validate(facts.card.model_dump(by_alias=True))
         except ValidationError as error:
-            raise DataError(f"{path}: {_other_card(error.errors()[0]['msg'])}") from None
+            raise DataError(f"{path}: {_other_card(_message(error.errors()[0]))}") from None
     return facts
 
 
 def _other_card(message: str) -> str:
-    return f"a card or the plan inside is not one of this version ({message.removeprefix('Value error, ')})"
+    return f"a card or the plan inside is not one of this version ({message})"
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong with a value: a check's own sentence, or what it should have been."""
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "extra_forbidden":
+        return f"has {str(error['loc'][-1])[:80]!r}, which no such card has"
+    own = error["type"] in ("value_error", "assertion_error")
+    return expectation(error) if own else f"expected {expectation(error)}"
 
 
 def _fault(errors: list[ErrorDetails]) -> str:
     """Say what is wrong first of all: that it is no record at all, then its version, then whatever stands first."""
     first = next((e for e in errors if e["loc"] == ("schema",)), errors[0])
     kind, where = first["type"], ".".join(str(p) for p in first["loc"])
-    message = first["msg"].replace("a valid array", "a valid list")
+    message = _message(first)
     if not where or (where == "schema" and kind != "less_than_equal"):
         return f"not a record of this suite ({'schema: ' if where else ''}{message})"
     if where == "schema":
@@ -533,5 +544,4 @@ def _fault(errors: list[ErrorDetails]) -> str:
         return f"says nothing of {where!r}; score the run again with this version and publish it"
     if kind == "extra_forbidden":
         return f"says {where!r}, which no record of this version has; remove it, or update ser-bench"
-    found = repr(first["input"])
-    return f"{where}: {message}, found {found[:80]}{'…' if len(found) > 80 else ''}"
+    return f"{where}: {message}, found {found_words(first['input'])}"

@@ -11,7 +11,8 @@ from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.contamination import contamination
 from bench.cards.corpus import CorpusCard, Protocol
 from bench.cards.system import SystemCard
-from bench.scoring.counting import count_all, whole_table
+from bench.errors import DataError
+from bench.scoring.counting import Counted, count_all, whole_table
 from bench.scoring.figures import figures
 from bench.scoring.layer_curves import layer_facts
 from bench.scoring.prompt_variants import TablesBySeed, variant_facts
@@ -25,7 +26,7 @@ from bench.scoring.record_schema import (
     SourceDescription,
     written_out,
 )
-from bench.scoring.records import Counts, said_by
+from bench.scoring.records import LISTENER, Counts, said_by
 from bench.scoring.reference_levels import training_labels
 from bench.storage.hashing import hash_json
 from bench.storage.provenance import code_version
@@ -71,6 +72,18 @@ class RecordStamp:
         return {k: v for k, v in (origin | {"changed_clips": self.changed_clips}).items() if v is not None}
 
 
+def _require_something(system: str, task: Task, counted: Counted) -> None:
+    """Refuse a record without any score: a system of dimensions alone on a task without them, or the other way round."""
+    if any(block.axis != LISTENER for block in counted.blocks):
+        return
+    has = " and ".join(
+        [*(["categories"] if task.labels else []), *(["dimensions"] if task.has_dimensions else [])]
+    )
+    raise DataError(
+        f"{system} answers nothing that {task.name} has ({has or 'no labels'}); leave it out of the entry"
+    )
+
+
 def score_record(
     task: Task,
     tables: TablesBySeed,
@@ -91,11 +104,13 @@ def score_record(
         The record's facts (with all figures) and its statistics.
 
     Raises:
-        DataError: tables that do not cover the task, or variants that are not those the cells were made with.
+        DataError: tables that do not cover the task, variants that are not those the cells were made with, or answers to
+            nothing that the task has.
     """
     whole, task = task, scored(task)
     answers = [whole_table(whole, stamp.protocol, seed, parts) for seed, parts in tables.items()]
     counted = count_all(whole, answers, plan)
+    _require_something(stamp.card.name, whole, counted)
     obstacles = publish_obstacles(task.card, task.limited, counted.coverage, plan)
     if split_speakers(task.speakers, task.clusters):
         obstacles.append(

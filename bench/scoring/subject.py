@@ -29,6 +29,11 @@ class Subject:
             (s for s in record.scores if (s.view, s.outside, s.metric, s.dimension, s.rows) == key), None
         )
 
+    def counted(self, record: Record) -> bool:
+        """Whether :meth:`block` has something, without reading it: what the record announces tells."""
+        key = (self.view, self.outside, "all", self.target, "")
+        return any((b.view, b.outside, b.rows, b.target, b.axis) == key for b in record.facts.blocks)
+
     def block(self, record: Record) -> Counts | None:
         """Return the statistics behind :meth:`row`, over all rows."""
         return record.block(self.view, self.outside, "all", self.target)

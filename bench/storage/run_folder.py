@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.storage.atomic import remove_unfinished
 from bench.storage.locking import exclusive
 
 
@@ -47,6 +48,11 @@ class RunFolder:
     def log(self) -> Path:
         """What workers and libraries print."""
         return self.root / "run.log"
+
+    @property
+    def status(self) -> Path:
+        """What the workers are doing, while a driver works; not for publication."""
+        return self.root / "status.json"
 
     @property
     def sidecar(self) -> Path:
@@ -90,9 +96,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; a second driver is refused."""
+        """Hold the run for this process; a second driver is refused. What a killed one was writing goes."""
         busy = f"{self.root}: another serbench is working on this run; wait for it, or choose another --out"
         with exclusive(self.root, ".lock", busy):
+            remove_unfinished(self.root)
             yield
 
 

@@ -18,6 +18,7 @@ from bench.corpora.confounds import find_confounds
 from bench.corpora.decoded import open_table
 from bench.corpora.metadata import Metadata, read_metadata
 from bench.corpora.prepared import PreparedCorpus, data_folders, find_corpora
+from bench.errors import BenchError
 from bench.protocols import SAMPLE_RATE, Array
 from bench.tasks.building import few_speakers, nameless_cautions, one_class, spelling_caution
 from bench.tasks.splits import no_within, official_sides, too_few_speakers
@@ -82,6 +83,7 @@ def catalogue(
     shipped_only: bool = False,
     cache: Path | None = None,
     with_contamination: bool = True,
+    faults: list[str] | None = None,
 ) -> list[CatalogueEntry]:
     """List the tasks of all prepared corpora in the data folders and of all shipped cards, sorted by name.
 
@@ -90,6 +92,7 @@ def catalogue(
         shipped_only: look at no data folder.
         cache: where decoded audio is kept: clip lengths count in the warnings of corpora that are decoded.
         with_contamination: read every system's card and say what it had met of each corpus.
+        faults: gets a sentence for each corpus whose table cannot be read, which is then listed by its card alone; None: it is raised.
     """
     folders = [] if shipped_only else data_folders(data)
     found = {c.card.name: c for c in find_corpora(folders)[0]} if folders else {}
@@ -99,13 +102,24 @@ def catalogue(
     entries = []
     for name, card in cards.items():
         seen = {s.name: contamination(s, card, known=cards) for s in systems}
-        if name in found:
-            metadata = read_metadata(found[name])
+        metadata = _metadata(found[name], faults) if name in found else None
+        if metadata is not None:
             seconds = _seconds(found[name], cache) if cache else np.zeros(len(metadata))
             entries += [_counted(card, metadata, x, seen, seconds) for x in sorted(set(metadata.languages))]
         else:
             entries += [_promised(card, x, seen) for x in card.languages]
     return sorted(entries, key=lambda e: e.name)
+
+
+def _metadata(corpus: PreparedCorpus, faults: list[str] | None) -> Metadata | None:
+    """The table of a corpus; None, and a sentence among ``faults``, where it cannot be read."""
+    try:
+        return read_metadata(corpus)
+    except BenchError as error:
+        if faults is None:
+            raise
+        faults.append(str(error))
+        return None
 
 
 def _seconds(corpus: PreparedCorpus, cache: Path) -> Array:

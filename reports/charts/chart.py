@@ -47,6 +47,8 @@ class Chart:
     """Room left of the frame."""
     paths: list[tuple[str, str]] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    """Place among the paths → whose it is, where a page may fade it."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -69,8 +71,16 @@ class Chart:
         if placed:
             self.paths.append((style, "M" + "L".join(placed)))
 
-    def dots(self, style: str, points: Iterable[tuple[float, float]]) -> None:
-        """Draw points: the style's round line ends make them visible."""
+    def dots(self, style: str, points: Iterable[tuple[float, float]], name: str = "") -> None:
+        """Draw points: the style's round line ends make them visible.
+
+        Args:
+            style: classes of the style sheet.
+            points: (x, y) in the data's units.
+            name: whose they are, where a page may fade them.
+        """
+        if name:
+            self.names[len(self.paths)] = name
         self.paths.append((style, "".join(f"M{self.x(x):g} {self.y(y):g}h0" for x, y in points)))
 
     def area(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bench.audio.conditions import CLEAN
 from bench.cards.analysis_plan import AnalysisPlan
@@ -49,6 +50,8 @@ class TaskComparison:
         default_factory=dict, repr=False, compare=False
     )
     """Pairings by system, kept: with 60 systems a track has 1,770 of them, asked for again and again."""
+    _kept: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What else is asked for again and again: members of a track, tests of a subject, standings."""
 
     @property
     def facts(self) -> RecordFacts:
@@ -63,17 +66,24 @@ class TaskComparison:
 
     def members(self, subject: Subject, track: str) -> list[Record]:
         """Records of a track that have the subject's score, best first (the name decides equal scores)."""
-        scored = [
-            (row.estimate, r)
-            for r in self.records
-            if r.facts.track == track and (row := subject.row(r)) is not None
-        ]
-        return [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
+        key = ("members", subject, track)
+        if key not in self._kept:
+            scored = [
+                (row.estimate, r)
+                for r in self.records
+                if r.facts.track == track and (row := subject.row(r)) is not None
+            ]
+            self._kept[key] = [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
+        return list(self._kept[key])
 
     def tested(self, subject: Subject) -> list[PairResult]:
         """Pairings of the subject, in every family of the plan."""
-        wanted = (subject.view, subject.outside, subject.metric, subject.dimension)
-        return [p for p in self.pairings if (p.view, p.outside, p.metric, p.dimension) == wanted]
+        if ("tested", subject) not in self._kept:
+            wanted = (subject.view, subject.outside, subject.metric, subject.dimension)
+            self._kept["tested", subject] = [
+                p for p in self.pairings if (p.view, p.outside, p.metric, p.dimension) == wanted
+            ]
+        return list(self._kept["tested", subject])
 
     def within(self, subject: Subject, track: str) -> list[PairResult]:
         """Pairings of one track's family."""
@@ -116,12 +126,29 @@ class TaskComparison:
         if self.facts.leaks:
             return None
         n = len(self.members(subject, track))
-        seen = self.against(subject, track, system)
-        if len(seen) != n - 1:
+        met, ahead, behind = self._standings(subject, track).get(system, (set(), 0, 0))
+        if len(met) != n - 1:
             return None
-        ahead = sum(p.kind == "worse" for p in seen.values())
-        behind = sum(p.kind == "better" for p in seen.values())
         return rank_interval(systems=n, significantly_better=ahead, significantly_worse=behind)
+
+    def _standings(self, subject: Subject, track: str) -> dict[str, tuple[set[str], int, int]]:
+        """System → those it was tested against inside the track, how many are better, how many worse."""
+        key = ("standings", subject, track)
+        if key not in self._kept:
+            met: dict[str, set[str]] = defaultdict(set)
+            ahead: dict[str, int] = defaultdict(int)
+            behind: dict[str, int] = defaultdict(int)
+            last = {frozenset((p.system_a, p.system_b)): p for p in self.within(subject, track)}
+            for p in last.values():
+                met[p.system_a].add(p.system_b)
+                met[p.system_b].add(p.system_a)
+                if p.kind in ("better", "worse"):
+                    won, lost = (p.system_a, p.system_b) if p.kind == "better" else (p.system_b, p.system_a)
+                    behind[won] += 1
+                    ahead[lost] += 1
+            self._kept[key] = {s: (own, ahead[s], behind[s]) for s, own in met.items()}
+        found: dict[str, tuple[set[str], int, int]] = self._kept[key]
+        return found
 
 
 def overview_comparisons(comparisons: Sequence[TaskComparison]) -> list[TaskComparison]:

@@ -37,7 +37,7 @@ def guess_line(subject: Subject, record: Record) -> GuessLine | None:
     Returns:
         The line; None where there is none.
     """
-    if subject.metric not in ("ua", "wa") or subject.block(record) is None:
+    if subject.metric not in ("ua", "wa") or not subject.counted(record):
         return None
     rules: tuple[Rule, ...] = ("uniform",) if subject.metric == "ua" else ("uniform", "prior", "majority")
     known = [

@@ -29,10 +29,12 @@ from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.scrubbing import Scrubber
 from bench.storage.source_code import package_hash
+from bench.tasks.catalogue import catalogue
 from reports.data.comparisons import TestFamily
 from reports.data.private_words import without_private_words
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
+from reports.pages.catalogue import page as catalogue_page
 from reports.pages.report import Missing, Site, missing_records, write_pages
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
@@ -115,6 +117,7 @@ def write_board(
             site.histories.as_json(),
             [list(told) for _, told in site.claims],
             [s.study.name for s in site.studies],
+            [e.as_json() for e in site.catalogued],
         ]
         site.remember = RememberedPages(pages_made, code, shared)
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
@@ -130,6 +133,7 @@ def write_board(
     if site.studies:
         pages["studies.html"] = site.render("studies.html.j2", page=page, studies=site.studies)
     pages["published.html"] = site.render("published.html.j2", page=page)
+    pages["catalogue.html"] = catalogue_page(catalogue(shipped_only=True), home=rules.title)
     return write_pages(pages, out)
 
 

@@ -25,8 +25,8 @@ def write_page(entries: Sequence[CatalogueEntry], path: Path) -> Path:
     return path
 
 
-def page(entries: Sequence[CatalogueEntry]) -> str:
-    """Render the catalogue, tasks by language; synthetic ones last."""
+def page(entries: Sequence[CatalogueEntry], home: str = "") -> str:
+    """Render the catalogue, tasks by language; synthetic ones last. ``home`` is the title of the board it lies beside, if any."""
 
     def heading(e: CatalogueEntry) -> str:
         return "Synthetic" if e.synthetic else language_name(e.language)
@@ -39,6 +39,7 @@ def page(entries: Sequence[CatalogueEntry]) -> str:
         .get_template("catalogue.html.j2")
         .render(
             groups=groups,
+            home=home,
             real=real,
             languages=sorted({language_name(e.language) for e in real}),
             pools={e.pool for e in real},

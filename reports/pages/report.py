@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
 from bench.scoring.comparisons import run_family
-from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
+from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
@@ -25,27 +25,22 @@ from bench.scoring.subject import Subject
 from bench.storage.atomic import clear_os_errors, write_text
 from bench.storage.hashing import hash_json
 from bench.storage.scrubbing import Scrubber
+from bench.tasks.catalogue import catalogue
 from reports import formatting
-from reports.data.comparisons import (
-    TRACKS,
-    TaskComparison,
-    TestFamily,
-    compare_systems,
-    overview_comparisons,
-)
+from reports.data.comparisons import TaskComparison, TestFamily, compare_systems, overview_comparisons
 from reports.data.conditions import condition_words, severity
 from reports.data.run_data import RunData, read_run_data
+from reports.pages.overview import Overview
+from reports.pages.overview_rows import FILE as ROWS_FILE
+from reports.pages.overview_rows import rows_script
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import task_sections
-from reports.pages.templating import GENERATOR, environment, page_name, pair_page_name, squeezed
+from reports.pages.templating import GENERATOR, bound, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
-from reports.sections.average_ranks import rankings_across_pools
 from reports.sections.clip_errors import ClipReader
-from reports.sections.costs import quality_and_cost
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
-from reports.sections.over_tasks import over_all_tasks
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
 from reports.sections.robustness import robust_tasks
@@ -125,8 +120,9 @@ def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str
 def write_pages(pages: Mapping[str, str], out: Path) -> Path:
     """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
     words = Scrubber.of_this_machine()
-    for name, html in pages.items():
-        write_text(out / name, words.page(html))
+    for name, text in pages.items():
+        # What stands in the script file went through the same words, value by value.
+        write_text(out / name, words.page(text) if name.endswith(".html") else text)
     _remove_stale(out, set(pages))
     return out / "index.html"
 
@@ -210,6 +206,8 @@ class Site:
         self.primary = {i: c.subjects[0] for i, c in enumerate(self.comparisons) if c.subjects}
         self.tasks = list(dict.fromkeys(c.task for c in self.comparisons))
         self.systems = list(dict.fromkeys(o.system for o in run.outcomes))
+        self.catalogued = catalogue(shipped_only=True, with_contamination=False)
+        """Tasks of the shipped corpus cards: what could be measured."""
         self.versions = sorted({r.facts.code_version for r in run.records})
         self.pairs = pairs_to_show(self.comparisons)
         self.pair_pages = [(a, b, quote(pair_page_name(a, b))) for a, b in self.pairs]
@@ -221,14 +219,8 @@ class Site:
         self._templates = environment()
 
     def pages(self) -> dict[str, str]:
-        """Render every page: file name → HTML."""
-        overview = self.remember(
-            f"overview {self._outcomes_hash()}",
-            self.run.records,
-            lambda _: self.render("index.html.j2", **self._index()),
-            "index",
-        )
-        made = {"index.html": overview}
+        """Render every page: file name → HTML, and the first page's script file."""
+        made = self._overview()
         for task in self.tasks:
             own = [r for c in self.comparisons if c.task == task for r in c.records]
             made[page_name("task", task)] = self.remember(
@@ -248,6 +240,23 @@ class Site:
                 system,
             )
         return made | self._pages_across()
+
+    def _overview(self) -> dict[str, str]:
+        """Render the first page, and the script file with all that it can show."""
+        overview = Overview(
+            self.run, self.comparisons, self.catalogued, self.pair_pages, self.board is not None
+        )
+        state = self._outcomes_hash()
+        page = self.remember(
+            f"overview {state}",
+            self.run.records,
+            lambda _: self.render(
+                "index.html.j2", missing=missing_records(self.run.outcomes), **overview.context()
+            ),
+            "index",
+        )
+        rows = self.remember(f"rows {state}", self.run.records, lambda _: overview.rows(), "rows")
+        return {"index.html": page, ROWS_FILE: rows_script(rows)}
 
     def _outcomes_hash(self, system: str = "") -> str:
         """What became of everything planned (of one system), which no record tells."""
@@ -289,74 +298,7 @@ class Site:
         html = self._templates.get_template(template).render(
             site=self, run=self.run, versions=self.versions, **context
         )
-        return squeezed(html)
-
-    def _index(self) -> dict[str, Any]:
-        plain = overview_comparisons(self.comparisons)
-        shown = [
-            (c, self.primary[i]) for i, c in enumerate(self.comparisons) if i in self.primary and c in plain
-        ]
-        plots, cut = forest_boards.shortened([forest_boards.task_board(c, s) for c, s in shown])
-        primary_pairs = [p for c, s in shown for p in c.tested(s)]
-        return {
-            "verdicts": [self.verdict(c, s) for c, s in shown],
-            "summary": self._summary(shown),
-            "tally": formatting.tally(primary_pairs),
-            "rankings": rankings_across_pools(shown),
-            "over_tasks": over_all_tasks(shown),
-            "boards": list(zip([c for c, _ in shown], plots, strict=True)),
-            "best": forest_boards.BEST if cut else None,
-            "heat_maps": forest_boards.heat_maps(shown),
-            "agreement": [
-                (c, forest_boards.task_board(c, s), self.verdict(c, s))
-                for c in plain
-                for s in c.subjects
-                if s.metric == "ccc"
-            ],
-            "clips": {c.task: c.facts.clips for c in self.comparisons},
-            "tracks": [t for t in TRACKS if any(t in c.tracks for c in self.comparisons)],
-            "missing": missing_records(self.run.outcomes),
-            "outcomes_said": outcome_words(self.run.outcomes, "published" if self.board else "scored"),
-            "outcome_counts": count_outcomes(self.run.outcomes),
-            "planned": sum(o.planned for o in self.run.outcomes),
-            "planned_and_scored": sum(o.planned and o.state == "scored" for o in self.run.outcomes),
-            "costs": quality_and_cost(shown, self.run.work, self._hours_of_audio()),
-            "pools": {c.facts.pool for c in self.comparisons},
-        }
-
-    def _hours_of_audio(self) -> dict[str, float]:
-        """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
-        by_system: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
-        for r in self.run.records:
-            hours = r.facts.corpus_card.hours
-            by_system[r.system][r.facts.corpus, r.facts.condition] = hours
-        return {s: sum(h for h in own.values() if h) for s, own in by_system.items() if all(own.values())}
-
-    def _summary(self, shown: Sequence[tuple[TaskComparison, Subject]]) -> list[str]:
-        """Say, for each track, how often which system is first, and how often nobody else can be."""
-        sentences = []
-        for track in formatting.TRACK_TITLES:
-            led: dict[str, list[bool]] = {}
-            total = 0
-            for comparison, subject in shown:
-                if len(comparison.members(subject, track)) < 2 or track == "reference":
-                    continue
-                total += 1
-                for leader in formatting.leaders(comparison, subject, track):
-                    rank = comparison.rank(subject, track, leader.system)
-                    led.setdefault(leader.system, []).append(rank is not None and rank.worst == 1)
-            if not total:
-                continue
-            parts = [
-                f"{name} on {len(sure)} of {formatting.counted(total, 'task')}"
-                + (f" (on {sum(sure)} the tests leave it no rival)" if any(sure) else "")
-                for name, sure in sorted(led.items(), key=lambda item: (-len(item[1]), item[0]))
-            ]
-            shared = " Equal scores count for each." if sum(map(len, led.values())) > total else ""
-            sentences.append(
-                f"{formatting.TRACK_TITLES[track]} systems, highest score: {'; '.join(parts)}.{shared}"
-            )
-        return sentences
+        return bound(squeezed(html))
 
     def verdict(self, comparison: TaskComparison, subject: Subject) -> TaskVerdict:
         """Gather the sentences of one comparison."""

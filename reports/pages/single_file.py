@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from html import escape, unescape
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import unquote
 
 IDS = ("id", "for", "aria-labelledby", "aria-describedby", "aria-controls", "headers", "list")
@@ -21,12 +22,15 @@ BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL)
 TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 
 
-def single_file(pages: Mapping[str, str]) -> str:
+def single_file(made: Mapping[str, str]) -> str:
     """Join pages (file name → HTML) into one; the first is what one sees first, and keeps its ids and its script.
+
+    The script file beside the first page goes in as data, which needs nobody's leave to run: it does not.
 
     Raises:
         ValueError: there is no page.
     """
+    pages = {name: html for name, html in made.items() if name.endswith(".html")}
     if not pages:
         raise ValueError("no page to put into a single file")
     numbers = {name: f"p{i}" for i, name in enumerate(pages)}
@@ -43,12 +47,29 @@ def single_file(pages: Mapping[str, str]) -> str:
             '<main id="main">',
             *sections,
             "</main>",
+            *(_data(text, numbers) for name, text in made.items() if name not in pages),
             script.strip(),
             "</body>",
             "</html>",
             "",
         ]
     )
+
+
+def _data(script: str, numbers: Mapping[str, str]) -> str:
+    """The JSON that a script file sets a variable to, addresses of pages as their places in this file."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, str):
+            number = numbers.get(unquote(value))
+            return value if number is None else f"#{number}"
+        if isinstance(value, dict):
+            return {k: inside(v) for k, v in value.items()}
+        return [inside(v) for v in value] if isinstance(value, list) else value
+
+    data = inside(json.loads(script.partition("=")[2].strip().rstrip(";")))
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" id="rows">{text}</script>'
 
 
 def _title(html: str) -> str:

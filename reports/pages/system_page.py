@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bench.scoring.records import Record
@@ -46,18 +47,17 @@ def system_sections(
         layers=tuple(layer_figures(records)),
         prompting=tuple(prompting_sections(run, records)),
         curves=tuple(training_curves(records)),
-        confusions=tuple(_confusions(records, comparisons))[:CONFUSIONS],
+        confusions=tuple(islice(_confusions(records, comparisons), CONFUSIONS)),
     )
 
 
 def _confusions(
     records: Sequence[Record], comparisons: Sequence[TaskComparison]
-) -> list[tuple[str, Confusion]]:
-    """Confusion matrices in the view that each task's page shows."""
-    found = []
+) -> Iterator[tuple[str, Confusion]]:
+    """Confusion matrices in the view that each task's page shows, each read when it is asked for."""
     for comparison in comparisons:
         subject: Subject | None = next((s for s in comparison.subjects if s.metric != "ccc"), None)
         own = [r for r in comparison.records if any(r is mine for mine in records)]
-        if subject is not None:
-            found += [(r.task, confusion(r, b)) for r in own if (b := subject.block(r)) is not None]
-    return found
+        for r in own if subject is not None else ():
+            if subject is not None and (b := subject.block(r)) is not None:
+                yield r.task, confusion(r, b)

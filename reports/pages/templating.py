@@ -90,6 +90,7 @@ def environment() -> Environment:
         "listed": formatting.listed,
         "size": formatting.size,
         "plain": lambda value: fits.note(value).text,
+        "spaced": spaced,
     }
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
@@ -114,22 +115,36 @@ def environment() -> Environment:
         "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    style, pages, catalogue, script = (
+    style, pages, index, catalogue, script, overview, tasks = (
         squeezed(made.get_template(name).render())
-        for name in ("style.css", "pages.css", "catalogue.css", "boards.js")
-    )
+        for name in (
+            "style.css", "pages.css", "index.css", "catalogue.css", "boards.js", "overview.js", "catalogue.js",
+        )
+    )  # fmt: skip
     made.globals |= {
         "STYLE": Markup(style + pages),
+        "INDEX_STYLE": Markup(style + pages + index),
         "CATALOGUE_STYLE": Markup(style + catalogue),
         "SCRIPT": Markup(script),
+        "INDEX_SCRIPT": Markup(script + overview),
+        "CATALOGUE_SCRIPT": Markup(script + tasks),
         "POLICY": policy(style + pages, script),
-        "CATALOGUE_POLICY": policy(style + catalogue),
+        "INDEX_POLICY": policy(style + pages + index, script + overview, loads=True),
+        "CATALOGUE_POLICY": policy(style + catalogue, script + tasks),
     }
     return made
 
 
-def policy(style: str, script: str | None = None) -> Markup:
+def policy(style: str, script: str | None = None, *, loads: bool = False) -> Markup:
     """The Content-Security-Policy of a page: this style, this script and pictures written into it, and nothing else.
+
+    Args:
+        style: the page's style sheet.
+        script: its script, if it has one.
+        loads: whether what this script itself asks for may run too; a script tag that stands in the page may not.
+
+    Returns:
+        The policy, without a quotation mark that could end the attribute it stands in.
 
     >>> made = policy("p {}")
     >>> made.startswith("default-src 'none'; style-src 'sha256-"), "unsafe" in made, "script" in made
@@ -143,7 +158,7 @@ def policy(style: str, script: str | None = None) -> Markup:
         "form-action 'none'",
     ]
     if script is not None:
-        parts.insert(1, f"script-src {_source(script)}")
+        parts.insert(1, f"script-src {_source(script)}" + (" 'strict-dynamic'" if loads else ""))
     # No quotation mark in it that could end the attribute it stands in.
     return Markup("; ".join(parts))
 
@@ -155,6 +170,24 @@ def _source(text: str) -> str:
 def squeezed(text: str) -> str:
     """Without the blank lines that template statements leave behind."""
     return re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
+
+
+def spaced(text: str) -> str:
+    """Part figures from their per cent signs, as everywhere on the pages.
+
+    >>> spaced("36% of it")
+    '36 % of it'
+    """
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
+def bound(html: str) -> str:
+    """Keep figures and their per cent signs on one line.
+
+    >>> bound("a 95 % interval") == "a 95" + chr(0xA0) + "% interval"
+    True
+    """
+    return re.sub(r"(?<=\d) %", "\u00a0%", html)
 
 
 def depth(share: float) -> str:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
@@ -62,24 +63,18 @@ def quality_and_cost(
     ]
     of_system: dict[str, dict[str, tuple[str, float]]] = defaultdict(dict)
     cards: dict[str, tuple[str, int | None]] = {}
-    features: dict[str, str] = {}
     for comparison, subject in usable:
         for r in comparison.records:
             row = subject.row(r)
             if row is not None and r.facts.track != "reference" and "@" not in r.task:
                 of_system[r.system][r.task] = (r.facts.pool, row.estimate)
                 cards[r.system] = (r.facts.track, r.facts.card.parameters)
-                made = r.facts.card.features
-                features[r.system] = (
-                    json.dumps([made.model_dump(mode="json"), r.facts.weights_hash], sort_keys=True)
-                    if made
-                    else ""
-                )
     if not of_system:
         return None
     everywhere = max(len(t) for t in of_system.values())
     complete = {s: t for s, t in of_system.items() if len(t) == everywhere}
     tasks = set.intersection(*(set(t) for t in complete.values()))
+    rates = seconds_per_hour([r for c, _ in usable for r in c.records], work, hours)
     rows = []
     for system, scores in complete.items():
         pools: dict[str, list[float]] = defaultdict(list)
@@ -90,8 +85,7 @@ def quality_and_cost(
             return None
         mean = sum(sum(p) / len(p) for p in pools.values()) / len(pools)
         track, parameters = cards[system]
-        rate = _seconds_per_hour(system, features, work, hours)
-        rows.append(Cost(system, track, mean, len(tasks), parameters, rate))
+        rows.append(Cost(system, track, mean, len(tasks), parameters, rates.get(system)))
     rows.sort(key=lambda c: (-c.score, c.system))
     metric = formatting.METRIC_TITLES[usable[0][1].metric]
     charts = (
@@ -101,35 +95,63 @@ def quality_and_cost(
     return Costs(tuple(rows), len(tasks), metric, tuple(c for c in charts if c is not None))
 
 
-def _seconds_per_hour(
-    system: str, features: Mapping[str, str], work: Mapping[str, WorkDone], hours: Mapping[str, float]
-) -> float | None:
-    """Encoding, which systems on the same features share, and fitting; None where features came from an earlier run."""
-    if not hours.get(system) or system not in work:
-        return None
-    fitting = work[system].fit_seconds / hours[system]
-    if not features[system]:
-        return fitting or None
-    sharing = [s for s, f in features.items() if f == features[system] and s in work]
-    encoding = sum(work[s].encode_seconds for s in sharing)
-    return encoding / max(hours.get(s, 0.0) for s in sharing) + fitting if encoding else None
+def seconds_per_hour(
+    records: Sequence[Record], work: Mapping[str, WorkDone], hours: Mapping[str, float]
+) -> dict[str, float]:
+    """Seconds of computing for an hour of audio: encoding, which systems on the same features share, and fitting.
+
+    Args:
+        records: of the systems.
+        work: system → seconds of encoding and fitting in this run.
+        hours: system → hours of audio it was run on.
+
+    Returns:
+        System → seconds; without those that did not work in this run, or whose features came from an earlier one.
+    """
+    features = {r.system: _features(r) for r in records}
+    found = {}
+    for system, own in features.items():
+        if not hours.get(system) or system not in work:
+            continue
+        seconds = work[system].fit_seconds / hours[system]
+        if own:
+            sharing = [s for s, f in features.items() if f == own and s in work]
+            encoding = sum(work[s].encode_seconds for s in sharing)
+            if not encoding:
+                continue
+            seconds += encoding / max(hours.get(s, 0.0) for s in sharing)
+        if seconds:
+            found[system] = seconds
+    return found
+
+
+def _features(record: Record) -> str:
+    """What names a system's features; blank where it has none of a frozen encoder."""
+    made = record.facts.card.features
+    return (
+        json.dumps([made.model_dump(mode="json"), record.facts.weights_hash], sort_keys=True) if made else ""
+    )
 
 
 def _chart(rows: Sequence[Cost], costs: Sequence[float | None], title: str, metric: str) -> Chart | None:
-    known = [(r, math.log10(c)) for r, c in zip(rows, costs, strict=True) if c]
-    if len(known) < 2:
+    given = [(r, c) for r, c in zip(rows, costs, strict=True) if c is not None]
+    above = [math.log10(c) for _, c in given if c]
+    if len(given) < 2 or not above:
         return None
-    low, high = math.floor(min(c for _, c in known)), math.ceil(max(c for _, c in known) + 1e-9)
-    if high <= low:
-        high = low + 1
+    low, high = math.floor(min(above)), math.ceil(max(above) + 1e-9)
+    high = max(high, low + 1)
     ticks = tuple((float(i), power(i)) for i in range(low, high + 1))
+    if any(c == 0 for _, c in given):
+        low -= 1  # a logarithmic axis has no zero: it stands apart, at the left edge
+        ticks = ((float(low), "0"), *ticks)
+    known = [(r, math.log10(c) if c else float(low)) for r, c in given]
     y = value_scale([r.score for r, _ in known], f"{metric}, %", percent=True)
     alt = f"{metric} against {title}: " + "; ".join(
-        f"{r.system} {formatting.number(r.score)} at {short(10**c)}" for r, c in known
+        f"{r.system} {formatting.number(r.score)} at {short(c) if c else '0'}" for r, c in given
     )
     chart = Chart(alt, Scale(low, high, ticks, title), y, width=340, height=260)
-    for track in dict.fromkeys(r.track for r, _ in known):
-        chart.dots(f"dots of-{track}", [(c, r.score) for r, c in known if r.track == track])
+    for r, c in known:
+        chart.dots(f"dots of-{r.track}", [(c, r.score)], r.system)
     _name(chart, [(r.system, c, r.score) for r, c in known[:NAMED]], (low + high) / 2)
     return chart
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
@@ -19,7 +19,6 @@ from reports.data.reference_lines import (
     against_priors,
     best_guess,
     guess_line,
-    height_above,
     human_line,
     shared_line,
     standing,
@@ -80,19 +79,6 @@ class ForestBoard:
     def rows(self) -> list[BoardRow]:
         """All rows."""
         return [row for _, rows in self.groups for row in rows]
-
-
-ROWS_ON_ONE_PAGE = 500
-"""Rows of all boards together beyond which the first page shows the best of each track, at 1.3 KB a row."""
-BEST = 5
-
-
-def shortened(boards: Sequence[ForestBoard]) -> tuple[list[ForestBoard], bool]:
-    """The boards as a first page can carry them: whole, or the best of each track; says whether any was cut."""
-    if sum(len(b.rows) for b in boards) <= ROWS_ON_ONE_PAGE:
-        return list(boards), False
-    cut = [replace(b, groups=tuple((name, rows[:BEST]) for name, rows in b.groups)) for b in boards]
-    return cut, any(len(a.rows) != len(b.rows) for a, b in zip(cut, boards, strict=True))
 
 
 def task_board(comparison: TaskComparison, subject: Subject) -> ForestBoard:
@@ -206,60 +192,3 @@ def score_of(row: ScoreRow | None) -> ScoreCell:
         formatting.number(row.estimate, percent=percent),
         formatting.span(row.low, row.high, percent=percent),
     )
-
-
-@dataclass(frozen=True)
-class HeatCell:
-    """A score of a heat map and how deep its colour is: 0 at a guess or below, 1 at a perfect score."""
-
-    score: ScoreCell
-    depth: float
-
-
-@dataclass(frozen=True)
-class HeatRow:
-    """A task and the scores of the systems in the map's columns (None: not scored)."""
-
-    comparison: TaskComparison
-    subject: Subject
-    cells: tuple[HeatCell | None, ...]
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Tasks × systems; ``columns`` are (track, systems)."""
-
-    columns: tuple[tuple[str, tuple[str, ...]], ...]
-    rows: tuple[HeatRow, ...]
-
-
-def heat_maps(shown: Sequence[tuple[TaskComparison, Subject]]) -> list[HeatMap]:
-    """Put every task's primary score side by side, tasks by language, a map per metric."""
-    by_metric: dict[tuple[str, str | None], list[tuple[TaskComparison, Subject]]] = {}
-    for comparison, subject in shown:
-        by_metric.setdefault((subject.metric, subject.dimension), []).append((comparison, subject))
-    return [_heat_map(scored) for scored in by_metric.values()]
-
-
-def _heat_map(scored: list[tuple[TaskComparison, Subject]]) -> HeatMap:
-    scored.sort(key=lambda pair: (formatting.language_name(pair[0].facts.language), pair[0].task))
-    tracks: dict[str, dict[str, None]] = {}
-    for comparison, subject in scored:
-        for track in comparison.tracks:
-            names = [r.system for r in comparison.members(subject, track)]
-            tracks.setdefault(track, {}).update(dict.fromkeys(names))
-    order = [t for t in formatting.TRACK_TITLES if t in tracks] + [
-        t for t in tracks if t not in formatting.TRACK_TITLES
-    ]
-    columns = tuple((t, tuple(sorted(tracks[t]))) for t in order)
-    names = [name for _, systems in columns for name in systems]
-    rows = tuple(HeatRow(c, s, tuple(_heat_cell(c, s, name) for name in names)) for c, s in scored)
-    return HeatMap(columns, rows)
-
-
-def _heat_cell(comparison: TaskComparison, subject: Subject, system: str) -> HeatCell | None:
-    record = next((r for r in comparison.records if r.system == system), None)
-    row = subject.row(record) if record is not None else None
-    if record is None or row is None:
-        return None
-    return HeatCell(score_of(row), round(height_above(row.estimate, guess_line(subject, record)), 3))

@@ -10,7 +10,7 @@ from bench.scoring.subject import Subject
 from bench.statistics.synthesis import Synthesis
 from reports.data.comparisons import TaskComparison
 
-PAIRS_SHOWN = 60
+PAIRS_SHOWN = 20
 """Pairs in the table; the surest come first."""
 
 

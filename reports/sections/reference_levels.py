@@ -34,7 +34,7 @@ def reference_levels(comparison: TaskComparison, subject: Subject) -> list[Refer
 
     Systems that were offered other labels have levels of their own, and are named with them.
     """
-    scored = [r for r in comparison.records if subject.block(r) is not None]
+    scored = [r for r in comparison.records if subject.counted(r)]
     if not scored:
         return []
     found = _guesses(scored, subject)
@@ -56,7 +56,7 @@ def truth_words(row: ListenerScore) -> str:
 
 def absent_listeners(comparison: TaskComparison, subject: Subject) -> str:
     """Why a board has no human line; blank where it has one."""
-    record = next((r for r in comparison.records if subject.block(r) is not None), None)
+    record = next((r for r in comparison.records if subject.counted(r)), None)
     if record is None or human_line(subject, record) is not None:
         return ""
     if not listeners_of(record, subject):

@@ -32,6 +32,8 @@ def reliabilities(records: Sequence[Record]) -> list[Reliability]:
     """Lay out the calibration of every record that has probabilities."""
     found: list[Reliability] = []
     for record in records:
+        if not any(b.target == "calibration" for b in record.facts.blocks):
+            continue  # told by what the record announces: nothing has to be read
         block = next((b for b in record.blocks if b.target == "calibration" and b.rows == "all"), None)
         if block is None or not block.clips:
             continue

@@ -1,6 +1,83 @@
-// Sorting and filtering of boards. Without this script every table is whole, in the order of the scores.
+// Light and dark, terms, two systems to choose, and the sorting of boards. Without this script every table is whole, in the order of the scores.
 "use strict";
 (() => {
+  // Light, dark, or as the reader's machine has it; kept where the browser lets us.
+  const theme = document.querySelector("button.theme");
+  const root = document.documentElement;
+  const kept = (value) => {
+    try {
+      if (value !== undefined) localStorage.setItem("serbench-theme", value);
+      return localStorage.getItem("serbench-theme");
+    } catch {
+      return null;
+    }
+  };
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  if (["dark", "light"].includes(kept())) root.dataset.theme = kept();
+  for (const button of document.querySelectorAll("button.theme")) {
+    const said = () => (button.textContent = dark() ? "light" : "dark");
+    button.setAttribute("aria-label", "light or dark page");
+    button.hidden = button !== theme;
+    button.addEventListener("click", () => {
+      root.dataset.theme = dark() ? "light" : "dark";
+      kept(root.dataset.theme);
+      said();
+    });
+    said();
+  }
+  // Folded parts print as their headings: all are opened on request.
+  const folded = [...document.querySelectorAll("main details:not(.more)")];
+  const toc = document.querySelector("ul.toc");
+  if (folded.length > 1 && toc) {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "unfold-all";
+    button.textContent = "unfold all";
+    button.addEventListener("click", () => {
+      const open = folded.some((d) => !d.open);
+      for (const d of folded) d.open = open;
+      button.textContent = open ? "fold all" : "unfold all";
+    });
+    item.append(button);
+    toc.append(item);
+  }
+  // A term says what it means where it stands; without this script it leads to the words at the end of the page.
+  let tip = null;
+  const close = (focus) => {
+    if (!tip) return;
+    const from = tip.from;
+    tip.remove();
+    tip = null;
+    from.setAttribute("aria-expanded", "false");
+    if (focus) from.focus();
+  };
+  document.addEventListener("click", (event) => {
+    const term = event.target.closest("a.term");
+    const same = tip && term === tip.from;
+    if (!term && tip && tip.contains(event.target)) return;
+    close();
+    const meant = term && document.getElementById(decodeURIComponent(term.hash.slice(1)));
+    if (!meant) return;
+    event.preventDefault();
+    if (same) return;
+    tip = document.createElement("div");
+    tip.id = "tip";
+    tip.setAttribute("role", "note");
+    const title = document.createElement("b");
+    title.textContent = meant.textContent;
+    tip.append(title, ...[...meant.nextElementSibling.cloneNode(true).childNodes]);
+    tip.from = term;
+    term.setAttribute("aria-expanded", "true");
+    term.setAttribute("aria-describedby", "tip");
+    document.body.append(tip);
+    const box = term.getBoundingClientRect();
+    tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8)) + scrollX}px`;
+    tip.style.top = `${box.bottom + 6 + scrollY}px`;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") close(true);
+  });
   const collator = new Intl.Collator(undefined, { numeric: true });
   // Two systems to put side by side: a page for each pair that has one.
   const choose = document.getElementById("choose");
@@ -65,68 +142,4 @@
       });
     });
   }
-  const form = document.getElementById("filter");
-  if (!form) return;
-  const scope = form.closest(".page") || document.body;
-  const filtered = boards.filter((table) => scope.contains(table));
-  const rows = filtered.flatMap((table) => [...table.querySelectorAll("tr[data-system]")]);
-  const count = document.getElementById("filter-count");
-  const none = document.getElementById("filter-none");
-  const placed = new Map(rows.map((row, place) => [row, place]));
-  const fill = (select, values) => {
-    for (const value of [...values].sort(collator.compare)) select.append(new Option(value, value));
-    select.closest("label").hidden = values.size < 2;
-  };
-  for (const name of ["track", "family", "language", "access"]) fill(form.elements[name], new Set(rows.map((row) => row.dataset[name]).filter(Boolean)));
-  const apply = () => {
-    const chosen = ["track", "family", "language", "access"].map((name) => [name, form.elements[name].value]).filter((pair) => pair[1]);
-    const most = form.elements.size.value ? Number(form.elements.size.value) : Infinity;
-    const words = form.elements.name.value.trim().toLowerCase();
-    let shown = 0;
-    for (const row of rows) {
-      const size = row.dataset.size === "" ? NaN : Number(row.dataset.size);
-      const keep =
-        chosen.every(([name, value]) => row.dataset[name] === value) &&
-        (most === Infinity || size <= most) &&
-        (!form.elements.unseen.checked || row.dataset.met === "unseen") &&
-        (!words || row.dataset.system.toLowerCase().includes(words));
-      row.hidden = !keep;
-      shown += keep ? 1 : 0;
-    }
-    for (const table of filtered) {
-      for (const body of table.tBodies) {
-        const left = [...body.rows].some((row) => row.dataset.system !== undefined && !row.hidden);
-        for (const row of body.rows) if (row.dataset.system === undefined) row.hidden = !left;
-      }
-      // A board of which nothing is left goes with its heading.
-      const one = table.closest(".one");
-      if (one) one.hidden = ![...table.querySelectorAll("tr[data-system]")].some((row) => !row.hidden);
-    }
-    if (none) none.hidden = shown > 0;
-    count.textContent = `${shown} of ${rows.length} rows`;
-  };
-  // Inside each track, by what a system is; rows that are alike keep the order of their scores.
-  const order = () => {
-    const by = form.elements.order.value;
-    const value = (row) => (by === "size" ? (row.dataset.size === "" ? Infinity : Number(row.dataset.size)) : by ? row.dataset[by] : 0);
-    for (const table of filtered) {
-      for (const head of table.tHead.rows[0].cells) head.removeAttribute("aria-sort");
-      for (const body of table.tBodies) {
-        const own = [...body.rows].filter((row) => row.dataset.system !== undefined).map((row) => [value(row), row]);
-        own.sort((a, b) => (a[0] === b[0] ? 0 : typeof a[0] === "number" ? a[0] - b[0] : collator.compare(a[0], b[0])) || placed.get(a[1]) - placed.get(b[1]));
-        body.append(...own.map((pair) => pair[1]));
-      }
-    }
-  };
-  form.elements.order.addEventListener("input", order);
-  form.addEventListener("input", apply);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.querySelector("[type=reset]").addEventListener("click", (event) => {
-    event.preventDefault();
-    form.reset();
-    apply();
-    order();
-  });
-  form.hidden = false;
-  apply();
 })();

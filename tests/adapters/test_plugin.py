@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.registry import load_system
+from bench.execution.contract import check_system
+from bench.execution.planning.systems import resolve_system
 from tests.conftest import write_tone_corpus
 
 PACKAGE = Path(__file__).parent.parent / "plugin_package"
@@ -59,7 +62,7 @@ def test_an_installed_package_adds_its_system_to_the_list(plugin: Path, tmp_path
         assert done.returncode == 0, done.stderr
         return {row["name"] for row in json.loads(done.stdout)}
 
-    assert listed(plugin) - listed(None) == {"zero-crossings"}
+    assert listed(plugin) - listed(None) == {"zero-crossings", "filtered-linear"}
 
 
 def test_its_system_runs_beside_ours_and_wins_on_tones(plugin: Path, tmp_path: Path) -> None:
@@ -84,6 +87,30 @@ def test_its_system_passes_the_contract_test(plugin: Path, tmp_path: Path) -> No
     done = serbench(plugin, tmp_path, "check", "zero-crossings", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["passed"] is True
+
+
+def test_weights_inside_its_wheel_are_part_of_its_keys(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resemblyzer's ``pretrained.pt`` could be overwritten, and nothing that was stored from it changed its key."""
+    package = plugin / "crossings_plugin"
+    monkeypatch.syspath_prepend(str(plugin))
+
+    def keys() -> tuple[str, str | None]:
+        system = resolve_system(load_system(str(package / "systems/filtered-linear.yaml")))
+        assert system.blocked is None
+        assert system.weights is not None
+        assert system.weights.file == package / "filters" / "weights.txt"
+        return system.identity, system.feature_key
+
+    before, first = keys(), (package / "filters/weights.txt").read_text()
+    assert keys() == before
+    (package / "filters/weights.txt").write_text("0.5 0.5 0.5\n")
+    changed = keys()
+    assert changed[0] != before[0]
+    assert changed[1] != before[1]
+    (package / "filters/weights.txt").write_text(first)
+    assert keys() == before, "the content counts, not when it was written"
+    report = check_system(load_system(str(package / "systems/filtered-linear.yaml")))
+    assert [(c.name, c.seen) for c in report.checks if not c.passed] == []
 
 
 def test_an_uninstalled_plugin_is_an_unknown_system(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from adapters.s3prl_upstream import S3PRLUpstreamEncoder
 from adapters.s3prl_upstream.compat import import_s3prl
 from adapters.transformers_encoder import TransformersEncoder
+from bench.cards.registry import load_system
+from bench.cards.weights import find_weights
 from bench.errors import CannotRun, DataError, UsageError
+from bench.execution.contract_demands import changed_at_the_ends, hears_in_its_place
 from bench.protocols import Encoder, Weights
 
 
@@ -138,3 +141,32 @@ def test_mistakes_are_answered_in_words(tmp_path: Path) -> None:
         S3PRLUpstreamEncoder("hf_hubert_custom", path=str(tmp_path))
     with pytest.raises(DataError, match="no samples"):
         S3PRLUpstreamEncoder("fbank").encode([np.zeros(0, dtype=np.float32)])
+
+
+def test_a_checkpoint_named_by_its_file_is_read_and_hears_in_one_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cards of APC, NPC, TERA and others name one file each; APC is a recurrent network that goes forward."""
+    import_s3prl()
+    from s3prl.upstream.apc.apc import APC  # type: ignore[import-untyped]
+
+    shape = {"hidden_size": 16, "num_layers": 3, "dropout": 0.0, "residual": True}
+    torch.manual_seed(0)
+    audio = {"feat_type": "fbank", "feat_dim": 80, "frame_length": 25, "frame_shift": 10, "cmvn": False}
+    config = {"data": {"audio": audio}, "model": {"paras": shape}}
+    (tmp_path / "apc").mkdir()
+    torch.save(
+        {"config": config, "model": APC(80, **shape).state_dict()}, tmp_path / "apc" / "apc_360hr.ckpt"
+    )
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(tmp_path))
+    card = load_system("apc-linear")
+    assert card.weights is not None
+    weights = find_weights(card.weights)
+    assert weights.file == tmp_path / "apc" / "apc_360hr.ckpt"
+    assert card.features is not None
+    encoder = S3PRLUpstreamEncoder(weights=weights, **card.features.params)
+    (states,) = encoder.encode([noise(16_000)])
+    assert states.shape == (3, 100, 16)
+    assert hears_in_its_place(encoder.encode(changed_at_the_ends())).startswith(
+        "another sound that begins at 88%"
+    )

@@ -20,9 +20,11 @@ from bench.statistics.guessing import blind_scores
 from reports.data.comparisons import compare_systems
 from reports.data.reference_lines import guess_line, human_line
 from reports.sections.cross_lingual import cross_lingual
-from reports.sections.forest_boards import BoardRow, heat_maps, task_board
+from reports.sections.forest_boards import BoardRow, task_board
 from reports.sections.reference_levels import absent_listeners
 from reports.sections.reference_levels import reference_levels as held_against
+from reports.sections.system_table import system_table
+from reports.sections.task_columns import main_columns, task_columns
 from tests.adversarial.forged import SEVEN, answered, changed, published
 
 UA = Subject("seven", "wrong", "ua")
@@ -91,8 +93,9 @@ def test_where_one_label_is_on_offer_nothing_is_divided_by_zero() -> None:
     assert level
     assert level.ua == 1.0
     comparisons = compare_systems([record])
-    (heat,) = heat_maps([(c, c.subjects[0]) for c in comparisons])
-    (cell,) = heat.rows[0].cells
+    columns = task_columns(comparisons)
+    (row,) = system_table(columns, main_columns(columns), columns, {}).rows
+    (cell,) = row.cells
     assert cell
     assert cell.depth == 0.0, "who must answer rightly shows nothing"
     alone = changed(record, protocol="transfer", training="x.de", learnt_view="native")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from bench.cards.registry import load_system
+from bench.cards.weight_files import weight_file_faults
 from bench.cli import doctor_checks
 from bench.cli.doctor_checks import ImportProbe, run_probe
 from bench.execution.contract import TestBed, encoder_checks
@@ -29,7 +32,10 @@ def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the fresh interpreters that import torch (half a minute on a busy machine), and this machine's disk."""
     monkeypatch.setattr(doctor_checks, "torch_probe", lambda: ImportProbe("torch and torchaudio", "", ""))
-    monkeypatch.setattr(doctor_checks, "adapter_probes", lambda: ())
+    monkeypatch.setattr("bench.cli.doctor_systems.adapter_probes", lambda: ())
+    monkeypatch.setattr(
+        "bench.cli.doctor.LEAST_WAIT", 60.0
+    )  # a busy machine starts no interpreter within a second
     monkeypatch.setattr("bench.cli.doctor.S3PRL", ImportProbe("s3prl", "print('s3prl 0.4.18')", ""))
     monkeypatch.setattr(doctor_checks, "gpu_count", lambda: 0)
     monkeypatch.setattr(doctor_checks, "LEAST_DISK", 0.0)
@@ -104,8 +110,16 @@ def test_a_healthy_installation_has_nothing_wrong(
     assert mend.startswith("hf download openai/whisper-tiny.en --local-dir")
     assert all(f["mend"] for f in result.json if f["state"] != "ok")
     words = serbench("doctor", "--data", tone_corpus)
-    assert "0 wrong" in words.out
     assert words.code == 0
+    first, *lines = words.out.splitlines()
+    assert re.fullmatch(r"\d+ looked at: 0 wrong, \d+ missing \(optional\)", first)
+    assert len(lines) < 40, "systems are summed up"
+    assert re.search(r"systems +\d+ can run here\n", words.out)
+    few = ["majority", "whisper-tiny.en-superb"]
+    monkeypatch.setattr("bench.cli.doctor_systems.system_names", lambda: few)
+    named = serbench("doctor", "--data", tone_corpus, "--systems")
+    assert "whisper-tiny.en-superb" in named.out
+    assert "whisper-tiny.en-superb" not in words.out
 
 
 @pytest.mark.usefixtures("quick_doctor")
@@ -194,10 +208,99 @@ def test_an_import_that_fails_hangs_or_crashes_is_wrong_and_nothing_worse() -> N
     assert state("import os; os.abort()")[0] == "wrong"
 
 
+def test_what_is_wrong_is_told_before_what_is_optional(
+    quick_doctor: None, serbench: Command, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tone_corpus / "audio/s0-sad-0.wav").write_bytes(b"")
+    (tone_corpus / "audio/s1-sad-0.wav").unlink()
+    monkeypatch.delenv("SERBENCH_WEIGHTS", raising=False)
+    said = serbench("doctor", "--data", tone_corpus)
+    assert said.code == 1
+    assert said.out.startswith(next(line for line in said.out.splitlines() if "looked at: 1 wrong" in line))
+    order = [said.out.index(word) for word in ("wrong, until mended", "missing, and optional", "fine")]
+    assert order == sorted(order)
+    assert "2 of 36 audio files" in said.out[order[0] : order[1]]
+
+
+def test_torch_that_takes_long_is_only_not_seen(
+    quick_doctor: None, serbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = ImportProbe("torch and torchaudio", "import time; time.sleep(60)", "mend")
+    monkeypatch.setattr(doctor_checks, "torch_probe", lambda: slow)
+    monkeypatch.setattr("bench.cli.doctor.LEAST_WAIT", 0.5)
+    result = serbench("doctor", "--json")
+    assert result.code == 0
+    ((state, found, mend),) = findings(result.json, "torch and torchaudio")
+    assert (state, mend) == ("unseen", "serbench doctor --systems")
+    assert "no longer was waited" in found
+
+
+def safetensors(tensors: int = 3) -> bytes:
+    header = json.dumps({f"t{i}": {"dtype": "F32", "shape": [2], "data_offsets": [8 * i, 8 * i + 8]} for i in range(tensors)} | {"__metadata__": {"format": "pt"}})  # fmt: skip
+    return len(header).to_bytes(8, "little") + header.encode() + bytes(8 * tensors)
+
+
+WHOLE = safetensors()
+DAMAGED = {
+    "half": (WHOLE[: len(WHOLE) - 5], f"is cut off: it has {len(WHOLE) - 5:,} bytes, and by its header {len(WHOLE):,}"),
+    "header": (WHOLE[:40], "is cut off at 40 bytes, within its header"),
+    "three bytes": (WHOLE[:3], "is cut off at 3 bytes"),
+    "nothing": (b"", "is cut off at 0 bytes"),
+    "more": (WHOLE + b"more", "goes on behind its end"),
+    "a web page": (b"<!DOCTYPE html><html><body>sign in</body></html>", "is no safetensors file"),
+    "git": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git's placeholder"),
+    "junk header": ((20).to_bytes(8, "little") + b'{"a": {"data_off": 1}' + bytes(9), "is no safetensors file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_weights_that_are_cut_off_are_seen_without_being_loaded(
+    quick_doctor: None, serbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    content, said = DAMAGED[damage]
+    for name, data in (("mine", content), ("whole", WHOLE)):
+        (tmp_path / "weights" / name).mkdir(parents=True)
+        (tmp_path / "weights" / name / "config.json").write_text("{}")
+        (tmp_path / "weights" / name / "model.safetensors").write_bytes(data)
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(tmp_path / "weights"))
+    result = serbench("doctor", "--json")
+    assert result.code == 1
+    ((state, found, mend),) = findings(result.json, "mine")
+    assert (state, said in found) == ("wrong", True), found
+    assert mend in ("copy or download it again", "run there: git lfs pull")
+    assert [f["found"] for f in result.json if f["area"] == "weights" and f["state"] == "ok"] == [
+        "1 whole: whole"
+    ]
+
+
+def test_other_files_of_weights_are_looked_at_too(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.bin", "w") as archive:
+        archive.writestr("data.pkl", bytes(1000))
+    packed = (tmp_path / "archive.bin").read_bytes()
+    (tmp_path / "pytorch_model.bin").write_bytes(packed[:500])
+    (tmp_path / "old.pt").write_bytes(b"\x80\x02a pickle of old, whose length nothing tells")
+    (tmp_path / "config.json").write_text('{"a": 1')
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-1.safetensors", "b": "archive.bin"}}'
+    )
+    told = [f.removeprefix(f"{tmp_path}/").partition("; ")[0] for f in weight_file_faults(tmp_path)]
+    assert told == [
+        "config.json: is no whole JSON file (7 bytes)",
+        "pytorch_model.bin: is cut off at 500 bytes (its list of contents, which stands at the end, is missing)",
+        "model-1.safetensors: is named by model.safetensors.index.json and is not there",
+    ]
+
+
+def test_real_weights_are_whole(real_weights: Path) -> None:
+    for folder in real_weights.iterdir():
+        if folder.is_dir():
+            assert weight_file_faults(folder) == []
+
+
 def test_the_real_imports_work_here() -> None:
     # The whole doctor once, with nothing left out: torch with torchaudio, s3prl, and the code of every system.
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "doctor", "--json"],
+        [sys.executable, "-m", "bench.cli", "doctor", "--systems", "--json"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     result = json.loads(done.stdout)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from bench.cli.running import failures
 from bench.storage.journal import CellRow
 
@@ -20,3 +23,22 @@ def test_cells_that_failed_for_one_reason_are_one_line() -> None:
         "failed: b on tones.ms, fold 0, seed 0: the disk is full",
         "failed: a on tones.ms, fold 15, seed 0: no labels",
     ]
+
+
+def test_an_interrupt_that_comes_while_a_module_is_imported_is_one_sentence() -> None:
+    code = """
+import sys, typer
+import bench.cli.app as app
+from bench.cli import main
+
+class Odd:
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
+
+app.app.command("odd")(lambda: type("Owner", (), {"odd": Odd()}))
+sys.argv = ["serbench", "odd"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "stopped; what is finished is kept, the same command goes on from there\n"

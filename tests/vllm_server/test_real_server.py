@@ -1,7 +1,8 @@
-"""A real vLLM server, on the CPU, with a tiny random Qwen2-Audio: the whole way there and back.
+"""Real vLLM servers, on the CPU, with a tiny random Qwen2-Audio and a tiny random Voxtral: the whole way there and back.
 
-The model knows nothing, and that is what is asked of it: `choice` and `likelihood` always give a label, `free` gives
-gibberish that must be no result. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``).
+The models know nothing, and that is what is asked of them: `choice` and `likelihood` always give a label, `free` gives
+gibberish that must be no result. ``SERBENCH_VLLM_PYTHON`` names the environment (``make vllm-cpu``). The other model classes
+are tried by ``make vllm-families``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from bench.protocols import Answers, Clips
 from bench.scoring.predictions import PredictionTable, read_table
 from tests.adapters.audio_lm.asked_model import ask as ask_model
 from tests.adapters.audio_lm.asked_model import clips
+from tests.vllm_server.families import FAMILIES
+from tests.vllm_server.family_results import MODES
+from tests.vllm_server.family_trial import tried
 from tests.vllm_server.tiny_qwen2_audio import write_model
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("vllm")]
@@ -40,6 +44,8 @@ ARGUMENTS = (
     "--logprobs-mode", "processed_logprobs", "--enable-prompt-tokens-details",
 )  # fmt: skip
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1"}
+CLIPS = 80
+"""Of the real corpus: the server's audio front end takes about 13 requests a second, and each clip is four."""
 
 
 def tiny(folder: Path) -> Serving:
@@ -160,11 +166,15 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     write_card(tmp_path, tmp_path / "model")
     (tmp_path / "asked.yaml").write_text(MATRIX)
     settings = RunSettings(
-        str(tmp_path / "asked.yaml"), (real_corpora / "emodb-4class",), tmp_path / "run", workers=2
+        str(tmp_path / "asked.yaml"),
+        (real_corpora / "emodb-4class",),
+        tmp_path / "run",
+        workers=2,
+        limit=CLIPS,
     )
     summary = run_matrix(settings, Reporter())
     assert [row.system for row in summary.failed] == ["tiny-free"], "gibberish on every clip is no result"
-    assert "no usable answer in 339 of 339" in str(summary.failed[0].error)
+    assert f"no usable answer in {CLIPS} of {CLIPS}" in str(summary.failed[0].error)
     assert not summary.blocked
     tables: dict[str, PredictionTable] = {}
     for path in (tmp_path / "run" / "tables").glob("*.parquet"):
@@ -175,7 +185,7 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     assert set(tables["tiny-likelihood"].statuses) == {"ok"}
     assert tables["tiny-likelihood"].probabilities is not None
     assert "tiny-free" not in tables
-    assert len(tables["tiny-choice"].clip_ids) == 339
+    assert len(tables["tiny-choice"].clip_ids) == CLIPS
     log = (tmp_path / "run" / "servers" / "tiny.log").read_text(errors="replace")
     assert log.count("Application startup complete") == 1, "one server for three systems"
 
@@ -196,6 +206,18 @@ def stored() -> dict[str, str]:
     with sqlite3.connect(path) as connection:
         made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone()
         return dict(connection.execute("SELECT key, reply FROM replies")) if made else {}
+
+
+def test_voxtral_answers_in_every_mode_from_its_shipped_card(vllm: None, tmp_path: Path) -> None:
+    """Mistral's own tokenizer and format; labels in Chinese and Tamil, whose characters are several tokens each."""
+    family = next(f for f in FAMILIES if f.card == "voxtral-mini-3b")
+    found = tried(family, (Path(os.environ[PYTHON_VARIABLE]),), tmp_path / "server.log")
+    assert found.cause == ""
+    assert {mode: found.modes[mode].cause for mode in MODES} == dict.fromkeys(MODES, "")
+    assert found.works, found
+    assert found.hears, "likelihoods must differ between clips"
+    # Its encoder hears 30 s at a time: shorter clips are padded, and none is cut.
+    assert found.audio_tokens["2"] == found.audio_tokens["30"] < found.audio_tokens["40"]
 
 
 def test_the_server_is_killed_in_the_middle_and_nothing_answered_is_lost_or_asked_again(

@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from adapters.audio_lm.aggregation import merge_windows
 from adapters.audio_lm.dimensions import Scale, aspects, read_dimensions
-from adapters.audio_lm.prompting import LETTERS, Prompting, label_word
+from adapters.audio_lm.prompting import LETTERS, Prompting
 from adapters.audio_lm.replies.completions import (
     ParsedReply,
     answer_logprob,
@@ -24,7 +24,7 @@ from adapters.audio_lm.replies.completions import (
 )
 from adapters.audio_lm.replies.parsing import parse_reply
 from adapters.audio_lm.requests.clip_questions import WITHOUT_AUDIO
-from adapters.audio_lm.requests.prompts import PromptText
+from adapters.audio_lm.requests.prompts import PromptText, label_word
 from adapters.audio_lm.requests.questions import RequestOutcome, Slot, Variant
 from bench.protocols import Array
 

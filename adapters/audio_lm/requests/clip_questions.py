@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 
 from adapters.audio_lm.dimensions import Scale, aspects, constraint, prefix
-from adapters.audio_lm.prompting import LETTERS, Prompting, label_word
-from adapters.audio_lm.requests.prompts import Control, PromptText, render, render_dimensions
+from adapters.audio_lm.prompting import LETTERS, Prompting
+from adapters.audio_lm.requests.prompts import (
+    TEXT_SLOT,
+    Control,
+    PromptText,
+    label_word,
+    render,
+    render_dimensions,
+)
 from adapters.audio_lm.requests.questions import (
     SCORED,
     Question,
@@ -24,7 +31,7 @@ from adapters.audio_lm.requests.questions import (
     windows,
 )
 from adapters.audio_lm.requests.reply_cache import reply_key
-from adapters.audio_lm.settings import TEXT_SLOT, Settings
+from adapters.audio_lm.settings import Settings
 from bench.protocols import Waveform
 
 CONTROLS: Mapping[str, Control | None] = {"clip": None, "silence": "audio-free", "none": "text-only"}

@@ -21,6 +21,8 @@ Form = Literal["plain", "lettered"]
 Control = Literal["text-only", "audio-free"]
 Audio = Literal["clip", "silence", "none"]
 
+TEXT_SLOT = "{text}"
+"""In a card's template: where the question goes."""
 _TRANSCRIPT = "{transcript}"
 
 
@@ -161,6 +163,11 @@ def display_name(label: str, language: str, *, capital: bool = False) -> str:
             f"tasks/labels.yaml has no {language!r} name for {label!r}: add one, or prompt in another language"
         )
     return names[0][:1].upper() + names[0][1:] if capital else names[0]
+
+
+def label_word(label: str, prompt: PromptText) -> str:
+    """Return a label as the prompt writes it."""
+    return display_name(label, prompt.language, capital=prompt.settings.capital)
 
 
 def letters(count: int) -> tuple[str, ...]:

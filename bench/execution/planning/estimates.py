@@ -13,7 +13,7 @@ from bench.storage.journal import JobRow
 
 _FIRST_GUESS = {"decode": 0.002, "condition": 0.015, "encode": 0.04, "fit": 0.03}
 """Seconds per clip on one core before anything was measured: a FLAC of 2 s, a codec, a Whisper-tiny pass, a probe."""
-_FIT_GUESS = {"reference": 0.0, "acoustic": 0.003, "trained": 0.12}
+_FIT_GUESS = {"reference": 0.0, "acoustic": 0.003, "trained": 0.12, "tuned": 5.0}
 POOLED_BYTES_PER_CLIP = 8_000
 FRAME_BYTES_PER_SECOND = 80_000
 TABLE_BYTES_PER_CLIP = 120
@@ -32,7 +32,7 @@ class Rates:
         Args:
             key: kind of work: ``decode``, ``condition <name>``, ``encode <system>``, ``fit <system>``.
             clips: how many clips.
-            family: of the system, for a first guess before anything was measured.
+            family: of the system (``tuned``: an Audio-LLM that is trained here), for a first guess before anything was measured.
 
         Returns:
             Seconds.

@@ -22,6 +22,7 @@ from bench.execution.planning.estimates import (
     load_rates,
 )
 from bench.execution.planning.plan import Group, RecordPlan, RunPlan
+from bench.execution.planning.shards import cells_of_shard
 from bench.execution.prepared_run import PreparedRun, RunSettings
 from bench.execution.stages import fit_seconds
 from bench.features.store import FeatureStore
@@ -114,9 +115,12 @@ class Forecast:
 def forecast(settings: RunSettings) -> Forecast:
     """Plan a run without running any of it."""
     prepared = PreparedRun(settings)
-    _, chosen = prepared.matrix_rows(fetch=False)
+    everything, chosen = prepared.matrix_rows(fetch=False)
     tables = prepared.corpora_of(chosen)
     plan = prepared.plan(chosen, forecast=True)
+    if settings.shard is not None:
+        whole = prepared.plan(everything, forecast=True)
+        plan = plan.only(cells_of_shard(whole.records, settings.shard))
     done = _done(prepared, plan)
     undone = {c.key for r in plan.records for c in r.cells} - done
     todo = _to_do(

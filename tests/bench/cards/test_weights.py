@@ -102,3 +102,58 @@ def test_a_folder_without_weights_and_one_with_gits_placeholders_are_refused(tmp
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(CannotRun, match=r"model\.safetensors: is Git's placeholder.*git lfs pull"):
         folder_hash(tmp_path)
+
+
+def in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    package = tmp_path / "site" / "shipped_voice"
+    (package / "nets").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "voice.onnx").write_bytes(b"weights")
+    (package / "nets" / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return package
+
+
+def test_a_file_or_a_folder_of_a_package_is_hashed_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = in_package(tmp_path, monkeypatch)
+    file = WeightsSpec.model_validate({"package": "shipped_voice", "file": "voice.onnx"})
+    folder = WeightsSpec.model_validate({"package": "shipped_voice", "file": "nets"})
+    found, net = find_weights(file), find_weights(folder)
+    assert (found.folder, found.file) == (package, package / "voice.onnx")
+    assert (net.folder, net.file) == (package / "nets", None)
+    assert find_weights(WeightsSpec(package="shipped_voice", local="nets")).content_hash == net.content_hash
+    (package / "voice.onnx").write_bytes(b"other weights")
+    assert find_weights(file).content_hash != found.content_hash
+    (package / "voice.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CannotRun, match=r"voice\.onnx: is Git's placeholder"):
+        find_weights(file)
+
+
+def test_what_a_package_lacks_is_said_with_the_place_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = in_package(tmp_path, monkeypatch)
+    with pytest.raises(
+        CannotRun,
+        match=rf"'gone\.pt' of the package 'shipped_voice' not found: it lies in {package} and holds no",
+    ):
+        find_weights(WeightsSpec.model_validate({"package": "shipped_voice", "file": "gone.pt"}))
+    with pytest.raises(CannotRun, match="no package of that import name is installed here"):
+        find_weights(WeightsSpec.model_validate({"package": "shipped-voice", "file": "voice.onnx"}))
+    for outside in ("../other/voice.pt", "/etc/passwd"):
+        with pytest.raises(ValueError, match="leaves its folder"):
+            WeightsSpec.model_validate({"package": "shipped_voice", "file": outside})
+
+
+def test_one_file_of_a_folder_of_weights_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "net.ckpt").write_bytes(b"weights")
+    monkeypatch.setenv("SERBENCH_WEIGHTS", str(tmp_path))
+    found = find_weights(WeightsSpec(local="net", file="net.ckpt"))
+    assert found.file == tmp_path / "net" / "net.ckpt"
+    with pytest.raises(CannotRun, match=r"weights 'net/other\.ckpt' not found"):
+        find_weights(WeightsSpec(local="net", file="other.ckpt"))

@@ -141,6 +141,26 @@ class Flat(Energy):
         return super().one(waveform).mean(axis=1)
 
 
+class Remembers(Energy):
+    """A recurrent encoder in one direction that is slow to forget: a late sound moves it little."""
+
+    kept, ahead = 1.0, 0
+
+    def one(self, waveform: np.ndarray) -> np.ndarray:
+        states = super().one(waveform)
+        memory = np.cumsum(states, axis=1) / np.sqrt(1 + np.arange(states.shape[1]))[None, :, None]
+        later = np.concatenate([memory[:, self.ahead :], memory[:, memory.shape[1] - self.ahead :]], axis=1)
+        return later[:, : max(1, int(self.kept * states.shape[1]))].astype(np.float32)
+
+
+class RemembersTheBeginning(Remembers):
+    kept = 0.85
+
+
+class LooksAhead(Remembers):
+    ahead = 40
+
+
 class Dithered(Energy):
     def one(self, waveform: np.ndarray) -> np.ndarray:
         return super().one(waveform) + np.float32(np.random.default_rng().normal(0, 1e-3))
@@ -241,6 +261,54 @@ def test_a_broken_predictor_fails_the_check_that_is_about_it(kind: type, broken:
 def test_a_broken_encoder_fails_the_check_that_is_about_it(kind: type, broken: str, tmp_path: Path) -> None:
     checks = encoder_checks(TestBed(resolve_system(probed(kind)), tmp_path))
     assert broken in {c.name for c in checks if not c.passed}
+
+
+def end_of_clip(bed: TestBed, kind: type, **said: object) -> tuple[bool, str]:
+    bed.system = resolve_system(probed(kind).model_copy(update=said))
+    check = next(c for c in encoder_checks(bed) if c.name == "encoder: end of clip")
+    return check.passed, check.seen
+
+
+def test_a_causal_encoder_passes_where_its_card_says_so_and_a_cut_one_does_not(tmp_path: Path) -> None:
+    bed = TestBed(resolve_system(probed(Remembers)), tmp_path)
+    assert not end_of_clip(bed, Remembers)[0]
+    passed, seen = end_of_clip(bed, Remembers, causal=True)
+    assert passed, seen
+    assert "begins at 88% of a clip first moves frame 141 of 160" in seen
+    assert end_of_clip(bed, Remembers, frames_per_second=40.0)[0]
+    for kind, said, why in (
+        (RemembersTheBeginning, {"causal": True}, "are late frames left out"),
+        (
+            RemembersTheBeginning,
+            {"frames_per_second": 40.0},
+            "136 frames for 4 s, where 40 per second make 160",
+        ),
+        (LooksAhead, {"causal": True}, "so this is not causal"),
+        (Remembers, {"frames_per_second": 50.0}, "where 50 per second make 200"),
+        (Deaf, {"causal": True}, "leaves a layer as it is"),
+        (Deaf, {"frames_per_second": 40.0}, "leave the features of a layer as they are"),
+    ):
+        passed, seen = end_of_clip(bed, kind, **said)
+        assert not passed
+        assert why in seen
+
+
+def test_code_beside_a_card_needs_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_it.py").write_text("class Mine:\n    pass\n")
+    text = "name: mine\nfamily: trained\ntrack: released\nadapter: {}:Mine\nseeds: false\n"
+    (tmp_path / "mine.yaml").write_text(text.format("beside_it"))
+    assert resolve_system(load_system(str(tmp_path / "mine.yaml"))).identity
+    (tmp_path / "package_beside/systems").mkdir(parents=True)
+    (tmp_path / "package_beside/__init__.py").write_text("class Mine:\n    pass\n")
+    (tmp_path / "package_beside/systems/mine.yaml").write_text(text.format("package_beside"))
+    assert resolve_system(load_system(str(tmp_path / "package_beside/systems/mine.yaml"))).identity
+    (tmp_path / "json.py").touch()
+    (tmp_path / "hidden.yaml").write_text(text.format("json"))
+    with pytest.raises(
+        UsageError, match=r"'json', which lies beside it and is hidden by .*json.*: give it another name"
+    ):
+        load_system(str(tmp_path / "hidden.yaml"))
 
 
 def test_a_probe_that_peeks_at_test_labels_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

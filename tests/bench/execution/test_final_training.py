@@ -241,7 +241,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert sentence in said.sentence
 
 
-@pytest.mark.parametrize("name", ["small", "one-gpu", "paper"])
+@pytest.mark.parametrize("name", ["small", "one-gpu", "paper", "audio-lm-small", "audio-lm-one-gpu"])
 def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
     name: str, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +261,7 @@ def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
         fitted.append(predictor)
         raise KeyboardInterrupt
 
-    def resolved(card: SystemCard) -> System:
+    def resolved(card: SystemCard, **_options: object) -> System:
         return System(card, Weights(tmp_path, "hash"), "identity", None, None, None)
 
     copy = tmp_path / f"{name}.yaml"

@@ -281,7 +281,7 @@ def test_any_junk_is_an_answer_or_one_sentence(tmp_path: Path, cells: dict[str, 
     [
         ("half.jsonl", '{"clip_id": "a", "label": "sad", "reply": "\\ud800"}', "lone surrogate"),
         ("twice.jsonl", '{"clip_id": "a", "label": "sad", "label": "happy"}', "a key stands twice"),
-        ("shares.csv", "clip_id,p_happy,p_sad\na,0.4,0.6\n", "has probabilities and no label"),
+        ("shares.csv", "clip_id,p_happy,p_sad\na,0.5,0.5\n", "'happy' and 'sad' are equally probable"),
     ],
 )
 def test_what_could_be_read_in_two_ways_is_not_guessed_at(

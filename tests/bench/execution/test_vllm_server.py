@@ -16,7 +16,7 @@ from bench.errors import CannotRun
 from bench.execution.driver import run_matrix
 from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter
-from bench.execution.vllm_server import Server, Serving
+from bench.execution.vllm_server import Server, Serving, root_cause
 from bench.scoring.predictions import read_table
 from bench.scoring.records import read_facts
 from tests.adapters.audio_lm.pretend_vllm import write_python
@@ -76,6 +76,35 @@ def test_a_server_that_dies_while_loading_is_told_with_its_last_words(
 ) -> None:
     monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path, dies="CUDA out of memory")))
     with pytest.raises(CannotRun, match=r"ended while loading \(exit code 3\).*CUDA out of memory"):
+        Server.start(serving(), tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (
+            [
+                "(EngineCore pid=1) ERROR 11-30 13:04:02 [core.py:1510] Traceback (most recent call last):",
+                "(EngineCore pid=1) ERROR 11-30 13:04:02 [core.py:1510] AttributeError: 'Gemma2Config' object has no attribute 'hidden_act'",
+                "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+            ],
+            "AttributeError: 'Gemma2Config' object has no attribute 'hidden_act'",
+        ),
+        (["torch.OutOfMemoryError: CUDA out of memory", "Exception: WorkerProc failed. See stack trace for root cause."],
+         "torch.OutOfMemoryError: CUDA out of memory"),
+        (["WARNING This can cause fd limit errors like `OSError: [Errno 24]`. Consider increasing with ulimit -n"], ""),
+        (["INFO all is well", "killed"], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_death_is_found_above_what_points_to_it(lines: list[str], cause: str) -> None:
+    assert root_cause(lines) == cause
+
+
+def test_a_long_farewell_does_not_hide_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farewell = "\n".join(["ValueError: no kernel for head size 16", *["leaked semaphore"] * 40])
+    monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path, dies=farewell)))
+    with pytest.raises(CannotRun, match=r"and ends: ValueError: no kernel for head size 16 \(then: leaked"):
         Server.start(serving(), tmp_path / "log")
 
 

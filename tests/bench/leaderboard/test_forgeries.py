@@ -123,7 +123,7 @@ def test_a_row_without_a_field_is_refused(board: Board) -> None:
 
 @pytest.mark.parametrize("change", [{"best": {}}, {"left_out": []}, {"gap": "large"}])
 def test_a_row_of_other_types_is_refused(board: Board, change: dict[str, Any]) -> None:
-    assert f"gaps.0.{next(iter(change))}: Input should be" in refusal(
+    assert f"gaps.0.{next(iter(change))}: expected" in refusal(
         board, lambda facts: facts["gaps"][0].update(change)
     )
 

@@ -399,3 +399,36 @@ def test_a_trained_and_a_zero_shot_system_are_compared_on_the_same_clips(task: T
     )
     assert pairing.family == "not in the plan"
     assert "They differ in protocol: majority ran within, chance zero-shot" in pairing.sentence
+
+
+def test_a_system_of_dimensions_alone_has_no_categorical_score_rather_than_one_of_zero(task: Task) -> None:
+    record, matrix = record_plan(task)
+    silent: list[str | None] = [None] * len(task)
+    guesses = np.full((len(task), 3), 0.5)
+    guesses[:, 0] += 0.01 * np.arange(len(task)) / len(task)
+    facts, blocks = score_planned(record, tables(task, record, silent, dimensions=guesses), matrix, {})
+    assert {b.target for b in blocks} == {"valence", "arousal", "dominance"}
+    assert {s.metric for s in facts.scores}.isdisjoint({"ua", "wa", "macro_f1"})
+    # A clip it could not take changes nothing of that; one label does: then its silence is an answer that is missing.
+    failed = ("failed", *("ok",) * (len(task) - 1))
+    _, blocks = score_planned(
+        record, tables(task, record, silent, dimensions=guesses, statuses=failed), matrix, {}
+    )
+    assert "category" not in {b.target for b in blocks}
+    _, blocks = score_planned(
+        record, tables(task, record, ["happy", *silent[1:]], dimensions=guesses), matrix, {}
+    )
+    assert "category" in {b.target for b in blocks}
+    # A system that failed on every clip is scored: each class is missed.
+    _, blocks = score_planned(
+        record, tables(task, record, silent, statuses=("failed",) * len(task)), matrix, {}
+    )
+    assert "category" in {b.target for b in blocks}
+
+
+def test_answers_to_nothing_that_a_task_has_are_no_record(task: Task) -> None:
+    plain = replace(task, dimensions=np.full((len(task), 3), np.nan))
+    record, matrix = record_plan(plain)
+    numbers = tables(plain, record, [None] * len(plain), dimensions=np.full((len(plain), 3), 0.5))
+    with pytest.raises(DataError, match=r"majority answers nothing that tones\.ms has \(categories\)"):
+        score_planned(record, numbers, matrix, {})

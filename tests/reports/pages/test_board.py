@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,12 +18,17 @@ from bench.leaderboard.cache import ComparisonCache
 from bench.leaderboard.reported_figures import reported_sources
 from bench.scoring.comparisons import run_family
 from reports.data.comparisons import compare_systems
+from reports.pages import overview
 from reports.pages.board import published_run, write_board
 from reports.pages.report import write_report
-from reports.sections import forest_boards
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
 SCRIPT = "<script>alert('owned')</script>"
+
+
+def rows_of(site: Path) -> dict[str, list[list[object]]]:
+    """What the script file of a first page holds."""
+    return dict(json.loads((site / "rows.js").read_text().partition("=")[2].rstrip(";\n")))
 
 
 @pytest.fixture
@@ -65,8 +71,12 @@ def test_reported_figures_never_enter_a_ranking(board: Board, tmp_path: Path) ->
     out = tmp_path / "site"
     write_board(validate(board), board, out, run_family)
     for page in out.glob("*.html"):
-        if page.name != "published.html":
+        if page.name not in (
+            "published.html",
+            "catalogue.html",
+        ):  # the catalogue names systems, and has no figure
             assert "wavlm-large" not in page.read_text()
+    assert "wavlm-large" not in (out / "rows.js").read_text()
     scores = json.loads((out / "exports/scores.json").read_text())
     assert not any("wavlm" in row["system"] for row in scores)
 
@@ -109,7 +119,7 @@ def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Boa
     plain = build(None, "a")
     assert build(memory, "b") == plain
     made = len(list(memory.iterdir()))
-    assert made == len(plain) - 1, "all but what stands here"
+    assert made == len(plain) - 1, "all but what stands here and the catalogue; the first page is two files"
     assert build(memory, "b") == plain
     assert len(list(memory.iterdir())) == made
     retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
@@ -139,18 +149,22 @@ def test_exports_lie_until_their_records_change_or_somebody_touches_them(
     assert build()["scores.csv"] != first["scores.csv"]
 
 
-def test_the_first_page_of_a_big_board_shows_the_best_and_says_so(
+def test_the_first_page_of_a_big_board_carries_the_first_systems_and_its_script_file_all(
     board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = validate(board)
     write_board(found, board, tmp_path / "whole", run_family)
-    monkeypatch.setattr(forest_boards, "ROWS_ON_ONE_PAGE", 5)
-    monkeypatch.setattr(forest_boards, "BEST", 2)
+    monkeypatch.setattr(overview, "ROWS", 3)
     write_board(found, board, tmp_path / "cut", run_family)
     whole, cut = ((tmp_path / name / "index.html").read_text() for name in ("whole", "cut"))
-    assert "shows the best" not in whole
-    assert "each board shows the best 2 of each track" in cut
+    assert "further system" not in whole
+    rows = [re.findall(r'<tr data-system="([^"]+)"', html) for html in (whole, cut)]
+    assert rows[1] == rows[0][:3]
+    assert f"{len(rows[0]) - 3} further systems: on the task pages" in cut
     assert len(cut) < len(whole)
+    data = [(tmp_path / name / "rows.js").read_text() for name in ("whole", "cut")]
+    assert data[0] == data[1]
+    assert [s[0] for s in rows_of(tmp_path / "cut")["systems"]] == rows[0]
     pages = [(tmp_path / name / "task-indowave.id.html").read_text() for name in ("whole", "cut")]
     assert pages[0] == pages[1], "the task's page keeps them all"
 
@@ -201,4 +215,7 @@ def test_an_imported_system_is_marked_wherever_it_stands_on_a_board(
     page = (out / "task-tones.ms.html").read_text()
     row = page[page.index('href="system-elsewhere.html"') :]
     assert '<span class="tag">imported</span>' in row[: row.index("</th>")]
-    assert (out / "index.html").read_text().count("imported") == 1
+    rows = re.findall(r'<tr data-system="([^"]+)">(.*?)</tr>', (out / "index.html").read_text(), re.DOTALL)
+    assert [name for name, row in rows if '<span class="tag">imported</span>' in row] == ["elsewhere"]
+    assert [s[0] for s in rows_of(out)["systems"] if s[8]] == ["elsewhere"]
+    assert "imported" in (out / "system-elsewhere.html").read_text()

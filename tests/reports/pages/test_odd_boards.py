@@ -7,8 +7,10 @@ from pathlib import Path
 from bench.scoring.comparisons import ACROSS_PROTOCOLS
 from bench.scoring.records import Record, read_records
 from reports.data.comparisons import compare_systems
-from reports.sections.forest_boards import heat_maps, system_boards
+from reports.sections.forest_boards import system_boards
 from reports.sections.pairwise import pair_page, pairs_to_show
+from reports.sections.system_table import system_table
+from reports.sections.task_columns import main_columns, shown_first, task_columns
 
 RESULTS = Path(__file__).parents[3] / "results"
 SMALL, PROBE = "meralion-ser-small", "whisper-tiny.en-superb"
@@ -30,7 +32,20 @@ def test_tasks_scored_in_different_metrics_have_a_board_and_a_heat_map_each() ->
             scored = board.subject.row(row.record)
             assert scored is not None
             assert board.axis.low <= scored.estimate <= board.axis.high
-        assert [m.rows[0].subject.metric for m in heat_maps(shown)] == list(order)
+
+
+def test_means_are_of_one_metric_and_every_dimension_has_one_column() -> None:
+    columns = task_columns(compare_systems(read_records(RESULTS / "studies/dimensions/records")))
+    names = [(c.task, c.setting, c.condition, c.unit) for c in columns]
+    assert len(names) == len(set(names))
+    assert {c.subject.metric for c in columns} == {"ua", "ccc"}
+    main = main_columns(columns)
+    assert {c.subject.metric for c in main} == {"ua"}, "categories go before dimensions"
+    only = [c for c in columns if c.subject.metric == "ccc"]
+    (dimension,) = {c.subject.dimension for c in main_columns(only)}
+    table = system_table(only, main_columns(only), shown_first(main_columns(only)), {})
+    assert dimension in ("valence", "arousal", "dominance")
+    assert all(r.mean is not None for r in table.rows if r.tasks)
 
 
 def test_a_pair_that_the_plan_names_is_shown_where_its_systems_ran_under_different_protocols() -> None:

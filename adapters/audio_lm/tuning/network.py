@@ -1,0 +1,250 @@
+"""What learns of an Audio-LLM: its projector, and LoRA on its language model; from the tower's stored output on.
+
+A batch never touches the tower. Its rows go through the projector into the places of the audio tokens, the language model reads
+the whole, and only the positions before answer tokens go through ``lm_head``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adapters.audio_lm.tuning.lessons import Lesson
+from adapters.audio_lm.tuning.recipe import TuningRecipe
+from bench.errors import CannotRun, UsageError
+
+CLASSES = {"qwen2_audio": "Qwen2AudioForConditionalGeneration"}
+"""``model_type`` → transformers class whose tower is known (:mod:`adapters.audio_lm.tuning.tower`)."""
+IGNORED = -100
+COPIED = ("*.json", "*.jinja", "*.txt", "*.model")
+"""Files of a model's folder beside its weights: tokenizer, front end, chat template."""
+MEAN, DEVIATION = "standardise.mean", "standardise.deviation"
+
+
+@dataclass(frozen=True)
+class LessonBatch:
+    """Lessons side by side, padded on the right.
+
+    Args:
+        tokens: (lessons, tokens).
+        targets: the token that each position is to say next, or -100 where nothing is asked (lessons, tokens).
+        rows: the tower's output for all audio tokens of the batch, in order (audio tokens, width).
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, lessons: Sequence[Lesson], rows: Sequence[Tensor], device: str) -> LessonBatch:
+        """Put lessons and their clips' rows together.
+
+        Args:
+            lessons: what is taught.
+            rows: of each clip (audio tokens, width).
+            device: where the batch goes.
+        """
+        longest = max(map(len, lessons))
+        # What fills up is never read, but must be no audio token: the last token of a lesson ends an answer.
+        tokens = torch.full((len(lessons), longest), lessons[0].answer[-1])
+        targets = torch.full((len(lessons), longest), IGNORED)
+        for i, lesson in enumerate(lessons):
+            known, said = len(lesson.prompt), len(lesson)
+            tokens[i, :said] = torch.tensor(lesson.prompt + lesson.answer)
+            targets[i, known - 1 : said - 1] = torch.tensor(lesson.answer)
+        return cls(tokens.to(device), targets.to(device), torch.cat(list(rows)).to(device))
+
+
+class TunedNetwork(nn.Module):
+    """An Audio-LLM of which the projector and LoRA learn.
+
+    Args:
+        folder: of the model, in Hugging Face format.
+        recipe: what learns.
+        device: where it runs.
+
+    Raises:
+        CannotRun: a model of a class that is not known here, or weights that are not whole.
+        UsageError: LoRA on layers that the language model has not.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, folder: Path, recipe: TuningRecipe, device: str = "cpu") -> None:
+        super().__init__()
+        self._folder, self._recipe = folder, recipe
+        self.model = load_model(folder, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+        self.model.requires_grad_(False)
+        core = self.model.model
+        self.audio_token = int(self.model.config.audio_token_id)
+        width = int(self.model.config.audio_config.d_model)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        core.multi_modal_projector.float().requires_grad_(recipe.projector_lr > 0)
+        self._adapted: Any = core.language_model
+        if recipe.lora_rank:
+            self._adapted = _with_lora(core.language_model, recipe, folder)
+        if recipe.checkpointing:
+            core.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.to(device)
+
+    @property
+    def projector(self) -> nn.Module:
+        """What maps the tower's rows to rows of the language model."""
+        found: nn.Module = self.model.model.multi_modal_projector
+        return found
+
+    @property
+    def width(self) -> int:
+        """Values per row of the tower's output."""
+        return len(self.mean)
+
+    def standardise(self, rows: Sequence[Tensor]) -> None:
+        """Let the projector read rows of mean 0 and deviation 1 on these clips.
+
+        Args:
+            rows: of each training clip (audio tokens, width).
+
+        Raises:
+            UsageError: a projector that is more than one linear layer: the scale could not be folded into it.
+        """
+        if [*dict(self.projector.named_children())] != ["linear"]:
+            raise UsageError("standardise: the projector is not one linear layer; leave it out")
+        together = torch.cat(list(rows)).double()
+        self.mean.copy_(together.mean(dim=0))
+        self.deviation.copy_(together.std(dim=0).clamp_min(1e-5))
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return what learns as groups of an optimiser."""
+        recipe = self._recipe
+        projector = [p for p in self.projector.parameters() if p.requires_grad]
+        adapters = [p for name, p in self.named_parameters() if p.requires_grad and ".lora_" in name]
+        found = [
+            {"params": projector, "lr": recipe.projector_lr, "weight_decay": recipe.projector_decay},
+            {"params": adapters, "lr": recipe.lora_lr, "weight_decay": recipe.lora_decay},
+        ]
+        return [group for group in found if group["params"]]
+
+    def learnt(self) -> dict[str, Tensor]:
+        """Return copies of all that was learnt, on the CPU, by name."""
+        return {name: t.detach().cpu().clone() for name, t in self._learning().items()}
+
+    def take(self, learnt: dict[str, Tensor]) -> None:
+        """Put back what :meth:`learnt` returned."""
+        with torch.no_grad():
+            for name, tensor in self._learning().items():
+                tensor.copy_(learnt[name])
+
+    def _learning(self) -> dict[str, Tensor]:
+        own: dict[str, Tensor] = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return own | {MEAN: self.mean, DEVIATION: self.deviation}
+
+    def answer_losses(self, batch: LessonBatch) -> Tensor:
+        """Return −log p(answer | question) of each lesson (lessons,): summed over the tokens of the answer and its end."""
+        hidden, asked = self._hidden(batch)
+        logits = self.model.lm_head(hidden[asked].to(self.model.lm_head.weight.dtype)).float()
+        losses = F.cross_entropy(logits, batch.targets[asked], reduction="none")
+        lessons = asked.nonzero()[:, 0]
+        return losses.new_zeros(len(batch.tokens)).index_add(0, lessons, losses)
+
+    def next_logits(self, batch: LessonBatch) -> Tensor:
+        """Return the logits of the first token of each answer (lessons, vocabulary)."""
+        hidden, asked = self._hidden(batch)
+        first = asked.int().argmax(dim=1)
+        last = hidden[torch.arange(len(first), device=first.device), first]
+        logits: Tensor = self.model.lm_head(last.to(self.model.lm_head.weight.dtype)).float()
+        return logits
+
+    def _hidden(self, batch: LessonBatch) -> tuple[Tensor, Tensor]:
+        audio = self.projector((batch.rows.float() - self.mean) / self.deviation)
+        embeds = self.model.get_input_embeddings()(batch.tokens)
+        place = (batch.tokens == self.audio_token)[..., None]
+        embeds = embeds.masked_scatter(place, audio.to(embeds.dtype))
+        # No mask: padding stands on the right, where a causal model does not look from any token of a lesson.
+        output = self._adapted(inputs_embeds=embeds, use_cache=False)
+        return output.last_hidden_state, batch.targets != IGNORED
+
+    def save_merged(self, folder: Path) -> None:
+        """Write the whole model with LoRA merged and the standardisation in the projector: what a server loads.
+
+        The network is of no use for training afterwards.
+        """
+        if self._recipe.lora_rank:
+            self.model.model.language_model = self._adapted.merge_and_unload()
+        linear = getattr(self.projector, "linear", None)
+        if linear is not None:
+            with torch.no_grad():
+                weight = linear.weight.double() / self.deviation.double()
+                linear.bias.copy_(linear.bias.double() - weight @ self.mean.double())
+                linear.weight.copy_(weight)
+        self.projector.to(self.model.lm_head.weight.dtype)
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in COPIED:
+            for path in self._folder.glob(pattern):
+                if not path.name.endswith(".index.json"):
+                    shutil.copyfile(path, folder / path.name)
+        self.model.save_pretrained(folder)
+        for path in folder.glob("*.safetensors"):
+            shutil.copymode(
+                folder / "config.json", path
+            )  # safetensors keeps what it writes from everybody else
+
+
+def load_model(folder: Path, dtype: torch.dtype) -> Any:
+    """Load an Audio-LLM, whole.
+
+    Args:
+        folder: in Hugging Face format.
+        dtype: of its weights.
+
+    Raises:
+        CannotRun: a class that is not known here, tensors missing or of another shape than the configuration says.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"{folder}: holds no configuration that transformers reads ({error})") from None
+    if config.model_type not in CLASSES:
+        raise CannotRun(f"{folder} holds a {config.model_type!r} model; tuned here: {', '.join(CLASSES)}")
+    made = getattr(transformers, CLASSES[config.model_type])
+    try:
+        model, report = made.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CannotRun(
+            f"{folder}: its weights do not fit its configuration ({str(error).splitlines()[0]})"
+        ) from None
+    faults = [*report["missing_keys"], *(str(k) for k in report.get("mismatched_keys", ()))]
+    if faults:
+        raise CannotRun(
+            f"{folder}: {len(faults)} tensors are missing or of another shape, first {sorted(faults)[0]}"
+        )
+    return model.eval()
+
+
+def _with_lora(language_model: nn.Module, recipe: TuningRecipe, folder: Path) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    names = {
+        name.rpartition(".")[2] for name, m in language_model.named_modules() if isinstance(m, nn.Linear)
+    }
+    if unknown := sorted(set(recipe.lora_targets) - names):
+        raise UsageError(
+            f"lora_targets: {folder} has no linear layers called {', '.join(unknown)}; its language model has {', '.join(sorted(names))}"
+        )
+    adapter = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=list(recipe.lora_targets),
+    )
+    return get_peft_model(language_model, adapter)

@@ -1,0 +1,93 @@
+"""What the workers are doing, for whoever watches: a small file for other processes, a line for jobs that say nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.execution.executors.interface import Executor, WorkerSight
+from bench.execution.planning.estimates import human_bytes, human_time
+from bench.execution.progress import Reporter
+
+FILE_SECONDS = 2.0
+"""How often the file is written."""
+SILENT_SECONDS = 60.0
+"""A job that has not said how far it is for so long is named; then after twice as long, and so on."""
+
+
+class Heartbeat:
+    """Looks at the workers now and then.
+
+    Args:
+        path: the status file, ``RUN/status.json``: ``{driver, node, started, written, workers: [WorkerSight…]}``. It is there
+            while a driver works, and after one that was killed; ``driver`` is its process id.
+        reporter: told of silent jobs.
+    """
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        self._path, self._reporter = path, reporter
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._started = time.time()
+        self._last = float("-inf")
+        self._named: dict[int, tuple[str, float]] = {}
+
+    def beat(self, executor: Executor) -> None:
+        """Write the file and name silent jobs, when it is time."""
+        now = time.monotonic()
+        if now - self._last < FILE_SECONDS:
+            return
+        self._last = now
+        sights = executor.sights()
+        self._write(sights)
+        for sight in sights:
+            self._name_if_silent(sight)
+
+    def __enter__(self) -> Heartbeat:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # The run has ended in good order, or was stopped: nobody works any more.
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
+
+    def _write(self, sights: list[WorkerSight]) -> None:
+        described = {
+            "driver": os.getpid(),
+            "node": socket.gethostname(),
+            "started": self._started,
+            "written": time.time(),
+            "workers": [asdict(s) for s in sights],
+        }
+        with suppress(OSError):  # a full disk is told by whoever writes results
+            self._temporary.write_text(json.dumps(described), encoding="utf-8")
+            self._temporary.replace(
+                self._path
+            )  # whole or not there; not synced: it is out of date in seconds
+
+    def _name_if_silent(self, sight: WorkerSight) -> None:
+        job, patience = self._named.get(sight.slot, ("", SILENT_SECONDS))
+        if job != sight.job:
+            job, patience = sight.job, SILENT_SECONDS
+        if sight.silent_seconds >= patience:
+            self._reporter.note(silent_words(sight))
+            patience = 2 * sight.silent_seconds
+        elif sight.silent_seconds < SILENT_SECONDS:
+            patience = SILENT_SECONDS
+        self._named[sight.slot] = (job, patience)
+
+
+def silent_words(sight: WorkerSight) -> str:
+    """Say of a job that it has said nothing for long, and where it runs."""
+    where = f"process {sight.pid}" if sight.pid is not None else "its worker has not started"
+    where += f" on {sight.node}" if sight.node else ""
+    memory = f", {human_bytes(sight.memory_bytes)}" if sight.memory_bytes else ""
+    return (
+        f"no sign of progress for {human_time(sight.silent_seconds)}: {sight.job} ({where}{memory}; begun {human_time(sight.seconds)} "
+        "ago); --job-timeout SECONDS stops such jobs"
+    )

@@ -1,0 +1,388 @@
+"""``make soak``: a small matrix under both executors, killed again and again at random moments; nothing may be lost or left.
+
+Each kill goes to the driver, a worker, the warden of a worker, everything at once, or a node of the Ray cluster, as TERM, INT
+or KILL, at a moment drawn from a seed. A round goes on until the run has ended in good order; then its records and tables
+must be those of an undisturbed run, byte for byte, no cell may have been computed again after the journal had it, and
+neither a process nor a temporary file in the run's folder may be left (the cache, which other runs share, may keep one). The first fault ends the soak with a sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.storage.atomic import write_json
+from bench.storage.provenance import code_version, processor_name
+from tests.slow_runs import write_card, write_slow_bench
+
+SIGNS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+WHOM = {
+    "local": ("driver", "worker", "warden", "group"),
+    "ray": ("driver", "worker", "warden", "group", "node"),
+}
+END_SECONDS = 120.0
+"""A run that is told to stop must have ended by then, with everything it started (as Slurm's 30 s, on a machine that is busy)."""
+ROUND_KILLS = 12
+"""After so many kills a round is left to end, so that endings are looked at too."""
+
+
+class Fault(Exception):
+    """What must not happen."""
+
+
+@dataclass
+class Tally:
+    """What was done and seen."""
+
+    executor: str
+    kills: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    slowest_end: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "executor": self.executor,
+            "code_version": code_version(),
+            "kills": sum(self.kills.values()),
+            "by_target_and_signal": dict(sorted(self.kills.items())),
+            "runs_ended_and_compared": self.rounds,
+            "starts": self.resumed,
+            "slowest_end_seconds": round(self.slowest_end, 1),
+            "seconds": round(self.seconds),
+        }
+
+
+@dataclass
+class Soak:
+    """One matrix in one folder, under one executor."""
+
+    folder: Path
+    executor: str
+    rng: random.Random
+    address: str | None = None
+    cluster: Any = None
+    processes: list[psutil.Process] = field(default_factory=list)
+
+    def environment(self) -> dict[str, str]:
+        """Of a run: a cache of its own, one thread."""
+        path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
+        own = {"SERBENCH_CACHE": str(self.folder / "cache"), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return {k: v for k, v in os.environ.items() if k != "SERBENCH_DATA"} | own
+
+    def start(self, out: str, executor: str = "local") -> subprocess.Popen[bytes]:
+        """Begin a run, or go on with it."""
+        how = (
+            ["--workers", "2"]
+            if executor == "local"
+            else ["--executor", "ray", "--ray-address", str(self.address)]
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "bench.cli",
+            "run",
+            "kill.yaml",
+            "--data",
+            "data",
+            "--out",
+            out,
+            *how,
+        ]
+        with (self.folder / f"{out}.said").open("ab") as said:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+
+    def soak(self, kills: int, minutes: float) -> Tally:
+        """Kill so many times, or begin no further run when the time is up; compare at every end."""
+        tally, began = Tally(self.executor), time.monotonic()
+        while sum(tally.kills.values()) < kills and time.monotonic() - began < 60 * minutes:
+            out = f"killed-{tally.rounds}"
+            left = kills - sum(tally.kills.values())
+            self._round(out, min(left, ROUND_KILLS), tally)
+            self._compare(out)
+            tally.rounds += 1
+            print(
+                f"{self.executor}: {sum(tally.kills.values())} kills, {tally.rounds} runs compared",
+                flush=True,
+            )
+        tally.seconds = time.monotonic() - began
+        return tally
+
+    def _round(self, out: str, kills: int, tally: Tally) -> None:
+        recorded: dict[str, str] = {}
+        done = False
+        while not done:
+            process = self.start(out, self.executor)
+            tally.resumed += 1
+            if kills <= 0:
+                process.wait(timeout=900)
+            _wait_for_handlers(process.pid)
+            # From before the first job to after the last: starting takes as long as all the work here.
+            pause = self.rng.uniform(0.0, 1.5) if self.rng.random() < 0.3 else self.rng.uniform(2.0, 14.0)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=pause)
+            while process.poll() is None:
+                family = self._family(process)
+                whom, sign = self.rng.choice(WHOM[self.executor]), self.rng.choice(SIGNS)
+                if self._kill(process, whom, sign):
+                    kills -= 1
+                    tally.kills[f"{whom} {sign.name}"] += 1
+                    if whom in ("driver", "group"):
+                        tally.slowest_end = max(tally.slowest_end, self._ended(process, family))
+                        break
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=self.rng.uniform(0.5, 6.0) if kills > 0 else 900)
+            self._check_journal(out, recorded)
+            done = process.poll() == 0
+            if process.poll() not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
+                raise Fault(f"{out}: ended with {process.poll()}; {self._said(out)}")
+
+    def _family(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+        with suppress(psutil.Error):
+            return psutil.Process(process.pid).children(recursive=True)
+        return []
+
+    def _kill(self, process: subprocess.Popen[bytes], whom: str, sign: signal.Signals) -> bool:
+        """Send a signal; False where there was nobody to send it to."""
+        if whom == "driver":
+            process.send_signal(sign)
+            return True
+        if whom == "node":
+            return self._replace_node()
+        wardens = [p for p in self._hosts(process) if _is_warden(p)]
+        workers = [c for w in wardens for c in _children(w)]
+        if whom == "group":  # everything at once, as a job step's end or the kernel does it
+            for other in (*wardens, *workers):
+                with suppress(psutil.Error):
+                    other.send_signal(sign)
+            process.send_signal(sign)
+            return True
+        found = wardens if whom == "warden" else workers
+        if not found:
+            return False
+        with suppress(psutil.Error):
+            self.rng.choice(found).send_signal(sign)
+        return True
+
+    def _hosts(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+        """Where wardens are looked for: below the driver, or below the nodes."""
+        if self.executor == "local":
+            return self._family(process)
+        return [p for p in psutil.Process().children(recursive=True) if p.pid != process.pid]
+
+    def _replace_node(self) -> bool:
+        from tests.ray_clusters import add_node
+
+        nodes = [n for n in self.cluster.list_all_nodes() if n is not self.cluster.head_node]
+        self.cluster.remove_node(self.rng.choice(nodes))
+        add_node(self.cluster)
+        return True
+
+    def _ended(self, process: subprocess.Popen[bytes], family: list[psutil.Process]) -> float:
+        """Wait for a run that was told to stop. Returns the seconds until the last of its processes was gone."""
+        began = time.monotonic()
+        try:
+            process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Fault(f"the driver was told to stop and still ran after {END_SECONDS:g} s") from None
+        _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
+        alive = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        self._no_wardens()
+        if alive:
+            raise Fault(f"{len(alive)} process(es) outlived their driver: {alive}")
+        return time.monotonic() - began
+
+    def _no_wardens(self) -> None:
+        """Nobody works for this soak any more, wherever it was started."""
+        deadline = time.monotonic() + END_SECONDS
+        while left := [p for p in psutil.process_iter() if self._is_ours(p)]:
+            if time.monotonic() > deadline:
+                raise Fault(f"{len(left)} worker(s) outlived their driver: {left}")
+            time.sleep(0.3)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return _is_warden(process) and str(self.folder) in " ".join(process.cmdline())
+        return False
+
+    def _check_journal(self, out: str, recorded: dict[str, str]) -> None:
+        """What the journal had before it has still, and no cell was computed again."""
+        path = self.folder / out / "journal.sqlite"
+        if not path.exists():
+            return
+        with closing(sqlite3.connect(path)) as base:
+            names = [n for (n,) in base.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            if not {"cells", "jobs"} <= set(names):
+                return
+            now = dict(base.execute("SELECT cell, table_hash FROM cells WHERE state='done'"))
+            fits = [n for (n,) in base.execute("SELECT name FROM jobs WHERE kind='fit' AND error IS NULL")]
+        if any(now.get(cell) != value for cell, value in recorded.items()):
+            raise Fault(f"{out}: a cell that was recorded is not there any more, or is another")
+        if twice := [n for n, count in Counter(fits).items() if count > 1]:
+            raise Fault(f"{out}: computed twice: {twice}")
+        recorded.update(now)
+
+    def _compare(self, out: str) -> None:
+        """An ended run is what an undisturbed one is, and nothing is left beside it."""
+        ours, theirs = self.folder / out, self.folder / "undisturbed"
+        for part in ("records", "tables"):
+            mine, whole = _contents(ours / part), _contents(theirs / part)
+            if mine != whole:
+                odd = sorted(k for k in {*mine, *whole} if mine.get(k) != whole.get(k))
+                raise Fault(f"{out}: {part} are not those of an undisturbed run: {odd[:3]}")
+        if (ours / "matrix.json").read_bytes() != (theirs / "matrix.json").read_bytes():
+            raise Fault(f"{out}: matrix.json is not that of an undisturbed run")
+        left = [p for p in ours.rglob("*") if _is_temporary(p)]
+        if left:
+            raise Fault(f"{out}: left behind: {left[:3]}")
+        said = self._said(out, whole=True)
+        if "Traceback" in said:
+            raise Fault(f"{out}: said a traceback: {said[said.index('Traceback') :][:2000]}")
+
+    def _said(self, out: str, *, whole: bool = False) -> str:
+        said = (self.folder / f"{out}.said").read_text(encoding="utf-8", errors="replace")
+        return said if whole else said[-500:]
+
+
+def _wait_for_handlers(pid: int) -> None:
+    """Wait until a run has told the system what a signal means to it: before, Python itself is still starting."""
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+            caught = next((int(x.split()[1], 16) for x in lines if x.startswith("SigCgt")), 0)
+            if caught >> (signal.SIGTERM - 1) & 1:
+                return
+        time.sleep(0.05)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.endswith((".tmp", "-journal", "-wal")) or path.name == "status.json"
+
+
+def _is_warden(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        line = process.cmdline()
+        return (
+            len(line) > 3
+            and line[1] == "-c"
+            and "executors.warden" in line[2]
+            and process.ppid() != 0
+            and not (_parent_is_warden(process))
+        )
+    return False
+
+
+def _parent_is_warden(process: psutil.Process) -> bool:
+    """A worker is forked from its warden and has its command line."""
+    with suppress(psutil.Error):
+        parent = process.parent()
+        return parent is not None and "executors.warden" in " ".join(parent.cmdline()[1:3])
+    return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return process.children()
+    return []
+
+
+def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6, minutes: float = float("inf")) -> Tally:
+    """Soak one executor.
+
+    Args:
+        executor: ``local`` or ``ray``.
+        kills: how many.
+        seed: of the moments, targets and signals.
+        wait: seconds that a fit takes, beside its work.
+        minutes: after which no further run is begun.
+
+    Raises:
+        Fault: something was lost, computed twice, or left.
+    """
+    with tempfile.TemporaryDirectory(prefix="serbench-soak-") as name:
+        folder = Path(name)
+        write_slow_bench(folder)
+        write_card(folder, wait=wait)
+        run = Soak(folder, executor, random.Random(f"{executor} {seed}"))
+        if run.start("undisturbed").wait(timeout=900) != 0:
+            raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
+        if executor == "local":
+            return run.soak(kills, minutes)
+        from tests.ray_clusters import two_nodes
+
+        with two_nodes() as cluster:
+            run.cluster, run.address = cluster, cluster.address
+            return run.soak(kills, minutes)
+
+
+def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
+    """Soaks of other executors that were made before; each says of which code it is."""
+    if not out.exists():
+        return []
+    before = json.loads(out.read_text(encoding="utf-8"))
+    return [s for s in before["soaks"] if s["executor"] not in executors]
+
+
+def main() -> int:
+    """Soak both executors and write what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--local", type=int, default=120, help="kills under the local executor")
+    parser.add_argument("--ray", type=int, default=80, help="kills under Ray")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of each soak, at most about")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("results/soak.json"))
+    asked = parser.parse_args()
+    tallies: list[dict[str, Any]] = []
+    fault: str | None = None
+    for executor, kills in (("local", asked.local), ("ray", asked.ray)):
+        if kills and fault is None:
+            try:
+                tallies.append(soak(executor, kills, asked.seed, minutes=asked.minutes).as_json())
+            except Fault as error:
+                fault = f"{executor}: {error}"
+    result = {
+        "what": "a matrix of 15 cells on generated tones, killed at random moments until it had ended, and compared byte for byte",
+        "processor": processor_name(),
+        "cores": psutil.cpu_count(),
+        "seed": asked.seed,
+        "soaks": [*_others(asked.out, {t["executor"] for t in tallies}), *tallies],
+        "fault": fault,
+    }
+    print(json.dumps(result, indent=1))
+    if fault is None:
+        write_json(asked.out, result)
+    return int(fault is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
