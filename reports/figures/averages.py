@@ -155,7 +155,7 @@ def speed_and_quality(material: Material) -> list[PaperFigure] | str:
     priced = [replace(p, cost=rates.get(p.system)) for p in found.means] if found else []
     return _cost_figures(
         "speed", "seconds per hour of audio", priced, found,
-        "published records carry no times, and a run none of features that were made before it",
+        "published records carry no times, a run none of features that were made before it, and a card need not state its hours",
     )  # fmt: skip
 
 

@@ -43,3 +43,10 @@ class Material:
     def clean(self) -> list[Record]:
         """Records of clean audio."""
         return [r for r in self.records if r.facts.condition == CLEAN]
+
+    @cached_property
+    def mark(self) -> str:
+        """What no figure may be taken without: that audio was synthetic, or that a part of the clips was run; else blank."""
+        synthetic = any(r.facts.synthetic for r in self.records)
+        limited = any(r.facts.limited for r in self.records)
+        return " ".join(word for word, on in (("SYNTHETIC", synthetic), ("LIMITED", limited)) if on)

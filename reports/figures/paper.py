@@ -13,7 +13,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,20 @@ class PaperFigure:
         if len(words) > 90:
             words = f"{words[:80]}-{digest(self.subject, length=4)}"
         return f"{self.kind}-{words}" if words else self.kind
+
+
+def marked(figure: PaperFigure, mark: str) -> PaperFigure:
+    """The figure with a word across it and before its caption; the same one where there is no word."""
+    if not mark:
+        return figure
+
+    def draw(width: float) -> Figure:
+        made = figure.draw(width)
+        look: Any = {"color": "0.3", "alpha": 0.18, "ha": "center", "va": "center"}
+        made.text(0.5, 0.5, mark, fontsize=5 * width, rotation=12, gid="mark", **look)
+        return made
+
+    return replace(figure, caption=f"{mark}: {figure.caption}", draw=draw)
 
 
 def drawn(figure: PaperFigure, width: float) -> Figure:

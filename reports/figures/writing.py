@@ -12,7 +12,7 @@ from reports.figures.averages import critical_differences, parameters_and_qualit
 from reports.figures.curves import calibration_curves, robustness_curves
 from reports.figures.maps import confusion_pairs, language_maps
 from reports.figures.material import Material
-from reports.figures.paper import FORMATS, WIDTHS, PaperFigure, write_figure
+from reports.figures.paper import FORMATS, WIDTHS, PaperFigure, marked, write_figure
 from reports.figures.rows import forests, rank_intervals
 
 KINDS: Mapping[str, Callable[[Material], list[PaperFigure] | str]] = {
@@ -105,7 +105,9 @@ def write_figures(material: Material, out: Path, choice: FigureChoice | None = N
         counts.append((kind, len(found)))
         for figure in found:
             stem = _free(figure, taken)
-            paths, lacking = write_figure(figure, stem, out, choice.formats, choice.columns)
+            paths, lacking = write_figure(
+                marked(figure, material.mark), stem, out, choice.formats, choice.columns
+            )
             files += paths
             notes += [lacking] if lacking else []
     return FiguresWritten(tuple(files), tuple(notes), tuple(counts))

@@ -28,7 +28,7 @@ from bench.statistics.ranking import TaskScore, rank_across_pools
 from reports.data.run_data import WorkDone
 from reports.figures import averages
 from reports.figures.material import Material
-from reports.figures.paper import PaperFigure, drawn, short_names, write_figure
+from reports.figures.paper import PaperFigure, drawn, marked, short_names, write_figure
 from reports.figures.writing import KINDS, FigureChoice, write_figures
 from tests.command import Command, command
 
@@ -299,6 +299,23 @@ def test_signs_that_the_font_lacks_are_said(material: Material, tmp_path: Path) 
 def _with_title(figure: Figure, title: str) -> Figure:
     figure.axes[0].set_title(title)
     return figure
+
+
+def test_synthetic_audio_is_written_across_every_figure(records: list[Record], tmp_path: Path) -> None:
+    synthetic = [
+        replace(r, facts=r.facts.model_copy(update={"synthetic": True}))
+        for r in records
+        if r.task == "indowave.id"
+    ]
+    material = Material.of(synthetic)
+    written = write_figures(material, tmp_path, FigureChoice.parse("ranks", "png", "1"))
+    assert material.mark == "SYNTHETIC"
+    assert "\\caption{SYNTHETIC: " in next(p for p in written.files if p.suffix == ".tex").read_text(
+        encoding="utf-8"
+    )
+    figure = figures(material, "ranks")[0]
+    assert [t.get_text() for t in drawn(marked(figure, material.mark), 3.3).texts] == ["SYNTHETIC"]
+    assert marked(figure, "") is figure
 
 
 def test_what_the_records_do_not_hold_is_one_sentence_and_no_file(degraded: Material, tmp_path: Path) -> None:
