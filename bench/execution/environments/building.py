@@ -79,7 +79,7 @@ def _build(folder: Path, requirements: Requirements) -> None:
         for name in ALWAYS
         if name not in requirements.pins
     ]
-    command = [*pip, "install", "--no-input", "--quiet", "-r", requirements.path.name, *own]
+    command = [*pip, "install", "--no-input", "--no-compile", "--quiet", "-r", requirements.path.name, *own]
     done = subprocess.run(
         command,
         cwd=requirements.path.parent,

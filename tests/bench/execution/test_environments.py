@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
-import textwrap
 import time
 import zipfile
 from dataclasses import replace
@@ -20,10 +20,12 @@ import pytest
 from bench.cards.registry import load_system, with_settings
 from bench.cards.system import SystemCard
 from bench.errors import BenchError, CannotRun, DataError, UsageError
-from bench.execution.contract import check_system
+from bench.execution.contract import TestBed, check_system, encoder_checks
+from bench.execution.environments import boot
 from bench.execution.environments.building import build_environment
 from bench.execution.environments.near_side import SILENT_VARIABLE
 from bench.execution.environments.requirements import read_requirements
+from bench.execution.environments.wire import PROTOCOL, receive
 from bench.execution.fitting import build_predictor, check_buildable
 from bench.execution.planning.systems import System, resolve_system
 from bench.execution.worker import build_encoder
@@ -198,9 +200,11 @@ def test_a_package_that_pins_another_numpy_runs_after_consent_and_meets_the_whol
     system = resolve_system(card(folder, "far-encoder"))
     assert system.feature_identity is not None
     assert system.feature_identity["versions"]["numpy"] == OTHER_NUMPY
-    for name in ("far-encoder", "far-nearest"):
-        report = check_system(card(folder, name))
-        assert report.passed, [c for c in report.checks if not c.passed]
+    bed = TestBed(system, tmp_path / "bed")
+    report = check_system(card(folder, "far-nearest"))
+    checks = [*encoder_checks(bed), *report.checks]
+    assert len(checks) > 15
+    assert not [c for c in checks if not c.passed]
 
     wheel(folder, "9.9")  # other bytes in the package beside the card: another environment, another key
     assert "not built yet" in (resolve_system(card(folder, "far-encoder")).blocked or "")
@@ -237,11 +241,12 @@ def examples(n: int, *, seed: int = 0) -> Examples:
     return Examples(clips, labels, dimensions, tuple(f"p/s{i}" for i in range(n)), votes)
 
 
-@pytest.mark.parametrize(
-    "features", [None, {"h0": noise(6).reshape(2, 3), "h101": noise(6, 1).reshape(2, 3)}]
-)
-def test_a_predictor_answers_as_it_does_beside_the_suite(tmp_path: Path, features: Any) -> None:
+def test_a_predictor_answers_as_it_does_beside_the_suite(tmp_path: Path) -> None:
     folder = written(tmp_path / "mine")
+    features: Any = {
+        "h0": noise(6).reshape(2, 3),
+        "h101": noise(6, 1).reshape(2, 3),
+    }  # of the others audio is read
     steps: list[tuple[float, float]] = []
     context = FitContext(
         ("calm", "angry"), True, 3, tmp_path, features=features, progress=lambda *step: steps.append(step)
@@ -268,26 +273,18 @@ def test_a_predictor_answers_as_it_does_beside_the_suite(tmp_path: Path, feature
     assert one.notes["seed"] == 3
     assert one.notes["workdir"] is True
 
-
-def test_no_audio_is_sent_that_the_adapter_does_not_read_and_what_cannot_be_read_is_told_there(
-    tmp_path: Path,
-) -> None:
     def unreadable(i: int) -> Any:
         raise DataError(f"clip {i} is damaged in the store")
 
-    train = examples(2)
-    predictor = build_predictor(ready(written(tmp_path / "mine"), "far-nearest"))
-    predictor.fit(train, train, FitContext(("calm", "angry"), False, 0, tmp_path))
-    broken = replace(train.clips, read=unreadable)
     with pytest.raises(DataError, match="clip 0 is damaged in the store"):
-        predictor.predict(broken)
-    assert predictor.predict(train.clips).labels == ("calm", "angry")
+        apart.predict(replace(test.clips, read=unreadable))
+    assert apart.predict(test.clips).labels == here.predict(test.clips).labels
 
 
 # --- what goes wrong there is told here
 
 
-def test_exceptions_cross_the_border_as_what_they_are(
+def test_exceptions_cross_the_border_as_what_they_are_and_a_dead_process_is_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     encoder = build_encoder(ready(written(tmp_path / "mine"), "far-encoder"), "cpu")
@@ -309,16 +306,12 @@ def test_exceptions_cross_the_border_as_what_they_are(
     assert encoder.encode([noise(8)])[0].shape == (1, 2, 2)  # it goes on
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert "straight to standard output" in printed.err
+    assert {"straight to standard output", "printed"} <= set(printed.err.splitlines())
 
-
-def test_a_process_that_dies_is_named_and_an_encoder_begins_anew(tmp_path: Path) -> None:
-    encoder = build_encoder(ready(written(tmp_path / "mine"), "far-encoder"), "cpu")
-    with pytest.raises(
-        CannotRun, match="encode in the environment of far-encoder: its process was ended by SIGKILL"
-    ):
+    died = "encode in the environment of far-encoder: its process was ended by SIGKILL"
+    with pytest.raises(CannotRun, match=died):
         encoder.encode([noise(6)])
-    assert encoder.encode([noise(16)])[0].shape == (1, 4, 2)
+    assert encoder.encode([noise(16)])[0].shape == (1, 4, 2)  # begun anew
 
 
 def test_silence_ends_a_request_with_all_that_it_started(
@@ -352,25 +345,27 @@ def gone(pid: int) -> bool:
 
 def test_the_other_side_ends_when_this_one_is_killed(tmp_path: Path) -> None:
     folder = written(tmp_path / "mine")
-    code = f"""
-        import sys, time
-        from bench.cards.registry import load_system, with_settings
-        from bench.execution.planning.systems import resolve_system
-        from bench.execution.worker import build_encoder
-        card = load_system({str(folder / "far-encoder.yaml")!r})
-        encoder = build_encoder(resolve_system(with_settings(card, {{"python": sys.executable}})), "cpu")
-        print(encoder._far._process.pid, flush=True)
-        time.sleep(300)
-    """
+    order = {
+        "suite": str(Path(boot.__file__).parents[2]),
+        "adapter": str(folder / "far_adapter.py"),
+        "top": "far_adapter",
+    }
+    starts = "import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-I', *sys.argv[1:]]).pid, flush=True); time.sleep(300)"
+    reading, writing = os.pipe()  # held open: no end of its input tells the other side
     starter = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-c", starts, boot.__file__, json.dumps(order)],
+        stdin=reading,
+        stdout=subprocess.PIPE,
     )
     assert starter.stdout is not None
     with starter:
         other = int(starter.stdout.readline())
+        assert receive(starter.stdout.read).body["protocol"] == PROTOCOL
         assert psutil.pid_exists(other)
         starter.kill()
-    assert gone(other)
+        assert gone(other)
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize(
