@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ def find_environment(card: SystemCard) -> Environment:
     variable = python_variable(card.name)
     named = card.python or os.environ.get(variable)
     if named:
-        environment = _looked_at(card.name, named, requirements)
+        environment = _looked_at(card.name, _absolute(named), requirements)
         _hold_to_pins(environment)
         return environment
     folder = environment_folder(requirements)
@@ -95,6 +96,11 @@ def environment_folder(requirements: Requirements) -> Path:
 def python_in(folder: Path) -> Path:
     """The interpreter of a virtual environment."""
     return folder / "bin" / "python"
+
+
+def _absolute(python: str) -> str:
+    """The same program from every folder; links are kept, for a virtual environment is known by its own."""
+    return str(Path(python).expanduser().absolute()) if os.sep in python else shutil.which(python) or python
 
 
 def _called(card: SystemCard) -> str:
