@@ -37,11 +37,16 @@ class Line:
         self._in, self._out = incoming, outgoing
         self._owner = os.getpid()
         self._turn = threading.RLock()
+        self.working = False
+        """Whether a request is being worked on: only then does the suite listen."""
 
-    def tell(self, message: Message) -> None:
-        """Send a message."""
+    def tell(self, message: Message, *, last: bool = False) -> None:
+        """Send a message; the ``last`` one ends a request. Between requests the suite wants to know of nothing."""
         raw = memoryview(packed(message))
         with self._turn:
+            if message.kind == "progress" and not self.working:
+                return
+            self.working = self.working and not last
             while raw:
                 raw = raw[os.write(self._out, raw) :]
 
@@ -56,6 +61,10 @@ class Line:
                 "audio and features can be read in the adapter's own process alone: let loaders use no worker processes (num_workers=0)"
             )
         with self._turn:
+            if not self.working:
+                raise RuntimeError(
+                    "audio and features can be read while fit or predict runs, and not by a thread afterwards"
+                )
             self.tell(Message(kind, body))
             answer = self.hear()
         if answer.kind == "refused":
@@ -158,12 +167,13 @@ def serve(incoming: int, outgoing: int) -> None:
             request = line.hear()
         except EOFError:
             return
+        line.working = True
         try:
             answer = _checked(desk.answer(request))
         except BaseException as error:  # noqa: BLE001 - an adapter may raise anything; the suite decides what it means
             answer = Message("error", _told(error))
         try:
-            line.tell(answer)
+            line.tell(answer, last=True)
         except BrokenPipeError:
             return
 

@@ -93,13 +93,26 @@ class FarProcess:
             Exception: what the adapter raised, as the nearest class that is known here.
         """
         what = f"{request.kind} in the environment of {self.environment.system}"
+        if self.ended:
+            raise CannotRun(
+                f"{what}: its process ended with an earlier request, and what it had learnt with it"
+            )
+        try:
+            answer = self._exchange(request, what)
+        except BaseException:
+            self._kill()  # an interrupt, say: what comes next would be taken for the answer to another request
+            raise
+        if answer.kind == "error":
+            _raise(answer.body, self.environment.system)
+        return answer
+
+    def _exchange(self, request: Message, what: str) -> Message:
+        """Send a request, serve the other side while it works, and return how it ended."""
         self._send(request, what)
         while True:
             message = self._hear(what, self._limit)
-            if message.kind == "done":
+            if message.kind in ("done", "error"):
                 return message
-            if message.kind == "error":
-                _raise(message.body, self.environment.system)
             if message.kind == "progress" and self.context is not None:
                 self.context.progress(message.body["done"], message.body["total"])
             elif message.kind != "progress":

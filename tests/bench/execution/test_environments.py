@@ -314,6 +314,18 @@ def test_exceptions_cross_the_border_as_what_they_are_and_a_dead_process_is_name
     assert encoder.encode([noise(16)])[0].shape == (1, 4, 2)  # begun anew
 
 
+def test_what_was_interrupted_is_never_taken_for_another_answer(tmp_path: Path) -> None:
+    def interrupt(_done: float, _total: float) -> None:
+        raise KeyboardInterrupt
+
+    predictor = build_predictor(ready(written(tmp_path / "mine"), "far-nearest"))
+    train = examples(2)
+    with pytest.raises(KeyboardInterrupt):
+        predictor.fit(train, train, FitContext(("calm", "angry"), False, 0, tmp_path, progress=interrupt))
+    with pytest.raises(CannotRun, match="ended with an earlier request, and what it had learnt with it"):
+        predictor.predict(train.clips)
+
+
 def test_silence_ends_a_request_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
