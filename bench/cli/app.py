@@ -405,6 +405,40 @@ def report(
 
 
 @app.command()
+def figures(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RESULTS", help="The folder of a run, of published records, or of a board."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder (default RUN/figures; figures for what is published)."),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="pdf, svg, png, with commas (default: all).", metavar="LIST")
+    ] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="forest, ranks, critical-difference, languages, confusions, robustness, cost, speed, calibration, with commas (default: all).",
+            metavar="LIST",
+        ),
+    ] = "",
+    columns: Annotated[
+        str, typer.Option(help="Columns of a page to fill: 1 (3.3 in), 2 (7 in) or 1,2.", metavar="LIST")
+    ] = "1,2",
+    json_: Json = False,
+) -> None:
+    """Figures for papers, each with its numbers as CSV and its caption in LaTeX."""
+    from bench.cli.figures import draw
+    from reports.figures.writing import FigureChoice
+
+    draw(run, out, FigureChoice.parse(kind, format_, columns), as_json=json_)
+
+
+@app.command()
 def submit(
     run: RunPath,
     by: Annotated[

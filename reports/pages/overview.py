@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from reports.data.conditions import condition_words, severity
 from reports.data.run_data import RunData
 from reports.pages.overview_rows import rows_json
 from reports.sections.average_ranks import rankings_across_pools
-from reports.sections.costs import quality_and_cost, seconds_per_hour
+from reports.sections.costs import hours_of_audio, quality_and_cost, seconds_per_hour
 from reports.sections.family_answers import family_answers
 from reports.sections.language_coverage import language_strip, what_it_takes
 from reports.sections.leaders import PERCENT, leader_rows
@@ -65,11 +64,7 @@ class Overview:
 
     @cached_property
     def _hours_of_audio(self) -> dict[str, float]:
-        """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
-        by_system: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
-        for r in self.run.records:
-            by_system[r.system][r.facts.corpus, r.facts.condition] = r.facts.corpus_card.hours
-        return {s: sum(h for h in own.values() if h) for s, own in by_system.items() if all(own.values())}
+        return hours_of_audio(self.run.records)
 
     @cached_property
     def _shown(self) -> list[tuple[TaskComparison, Subject]]:

@@ -125,6 +125,14 @@ def seconds_per_hour(
     return found
 
 
+def hours_of_audio(records: Sequence[Record]) -> dict[str, float]:
+    """Hours of audio that each system was run on, by its corpora's cards; nothing where one does not say."""
+    by_system: dict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+    for r in records:
+        by_system[r.system][r.facts.corpus, r.facts.condition] = r.facts.corpus_card.hours
+    return {s: sum(h for h in own.values() if h) for s, own in by_system.items() if all(own.values())}
+
+
 def _features(record: Record) -> str:
     """What names a system's features; blank where it has none of a frozen encoder."""
     made = record.facts.card.features
