@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from bench.execution.executors.interface import Executor
 from bench.execution.heartbeat import Heartbeat, StageSight
-from bench.execution.jobs import EncodeJob, FitJob, Job, JobOutcome
+from bench.execution.jobs import EncodeJob, FitJob, Job, JobOutcome, JobUse
 from bench.execution.progress import Reporter
 
 PRIOR_SECONDS = 30.0
@@ -164,7 +164,7 @@ class _Stage:
 def _for_want_of(outcome: JobOutcome) -> JobOutcome:
     """What comes of a job that is not run, since one it needs failed."""
     return replace(
-        outcome, seconds=0.0, work_seconds=0.0, started=0.0, clips=0, cells=(), trace=None, lost=False, log=""
+        outcome, seconds=0.0, work_seconds=0.0, started=0.0, clips=0, cells=(), trace=None, lost=False, log="", use=JobUse()
     )
 
 

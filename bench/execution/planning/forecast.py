@@ -157,7 +157,7 @@ def forecast(settings: RunSettings) -> Forecast:
         pending=[g for g in (group.only(undone) for group in plan.groups) if g.cells],
     )
     devices = worker_devices(settings.device, settings.workers)
-    rates = _scaled(load_rates(prepared.cache))
+    rates = scaled_rates(load_rates(prepared.cache))
     taken = _by_basis(todo.estimates(rates))
     return Forecast(
         matrix=prepared.matrix.name,
@@ -180,7 +180,7 @@ def forecast(settings: RunSettings) -> Forecast:
     )
 
 
-def _scaled(rates: Rates) -> Rates:
+def scaled_rates(rates: Rates) -> Rates:
     """Rates with seconds per clip and parameter: the median of the systems that were measured here and whose cards tell their size."""
     found: dict[str, list[float]] = defaultdict(list)
     for key, seconds in rates.measured.items():
