@@ -42,9 +42,9 @@ LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised
 LENGTHS = (100, 7_000, 16_000, 48_123)
 """Samples per clip; the first is below the 25 ms that the convolutions need, and is padded."""
 CARD, FOLDER = "emotion2vec-plus-seed-released", "emotion2vec_plus_seed"
-MATRIX = f"{{name: funasr, entries: [{{systems: [{CARD}], tasks: '*', protocol: zero-shot}}]}}"
+MATRIX = f"{{name: parity, entries: [{{systems: [{CARD}], tasks: '*', protocol: zero-shot}}]}}"
 PACKAGES = ("funasr", "omegaconf", "hydra-core", "s3prl", "torch", "transformers", "numpy")
-FOREIGN_WORDS = ("trust_remote_code", "funasr", "ckpt", "scope_map", "rtf_avg", "Loading pretrained")
+FOREIGN_WORDS = ("trust_remote_code", "funasr version", "ckpt", "scope_map", "rtf_avg", "Loading pretrained")
 """What FunASR 1.4.16 logs or prints while it loads and answers."""
 
 _AUDIO = {
@@ -144,12 +144,12 @@ def compare(folder: Path, own: Any) -> dict[str, Any]:
 
 def log_of_a_run(folder: Path) -> dict[str, Any]:
     """Take the released card through ``serbench run`` on the built-in corpus and read what the run's log holds."""
-    (folder / "funasr.yaml").write_text(MATRIX, encoding="utf-8")
+    (folder / "parity.yaml").write_text(MATRIX, encoding="utf-8")
     environment = os.environ | {"SERBENCH_WEIGHTS": str(folder), "SERBENCH_CACHE": str(folder / "cache")}
     environment.pop("SERBENCH_DATA", None)
     serbench = str(Path(sys.executable).with_name("serbench"))
     ran = subprocess.run(
-        [serbench, "run", str(folder / "funasr.yaml"), "--out", str(folder / "run")],
+        [serbench, "run", str(folder / "parity.yaml"), "--out", str(folder / "run")],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if ran.returncode:

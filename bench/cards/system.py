@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_serializer, field_validator, model_validator
 
 from bench.cards.probe_names import FRAME_PROBES
 from bench.cards.typed_yaml import Strict, SystemName, as_text
 from bench.errors import UsageError
+from bench.storage.scrubbing import without_login
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
@@ -200,6 +201,11 @@ class SystemCard(Strict):
     sampling_rate: int = 16_000
     encoder: EncoderFacts | None = None
     description: str = ""
+
+    @field_serializer("server", when_used="json")
+    def _without_login(self, server: str | None) -> str | None:
+        """What is written of a card, in a record for one, holds no credentials of an address."""
+        return server and without_login(server)
 
     @field_validator("adapter")
     @classmethod

@@ -34,6 +34,7 @@ _SECRET_VARIABLE = re.compile(
 _LIKE_A_SECRET = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])(?=[^\s]*[A-Z])[\w+=.~-]{20,}")
 """A value of any variable that mixes digits, small and capital letters in one long word."""
 _SHORTEST_SECRET = 6
+_LOGIN = re.compile(r"(?<=://)[^\s/]+@")
 _SHAPES = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abpors]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
@@ -197,7 +198,16 @@ def without_secrets(text: str) -> str:
         text = text.replace(secret, SECRET)
     text = _ASSIGNED.sub(lambda m: m[0] if _is_placeholder(m[2]) else f"{m[1]}{SECRET}", text)
     text = _BEARER.sub(rf"\1{SECRET}", _SHAPES.sub(SECRET, text))
-    return re.sub(r"(?<=://)[^\s/@]+@", "", text)
+    return _LOGIN.sub("", text)
+
+
+def without_login(address: str) -> str:
+    """Return an address without user, password and query.
+
+    >>> without_login("https://me:pw@host/v1?key=abc")
+    'https://host/v1'
+    """
+    return _LOGIN.sub("", address).partition("?")[0]
 
 
 def _kind(scrubbed: str) -> str:

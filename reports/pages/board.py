@@ -15,7 +15,7 @@ from bench.execution.planning.matrix import Entry, Matrix
 from bench.leaderboard.cache import RememberedFiles, RememberedPages
 from bench.leaderboard.claims.ledger import derive_ledger
 from bench.leaderboard.claims.rules import FILE as CLAIMS
-from bench.leaderboard.claims.sentences import claim_sentence, summary
+from bench.leaderboard.claims.sentences import claim_sentence, standing, summary
 from bench.leaderboard.evidence import by_cell, read_evidence
 from bench.leaderboard.history import histories, spread_of
 from bench.leaderboard.publication import Board, BoardRules
@@ -154,6 +154,8 @@ def _add_evidence(
     if (root / CLAIMS).is_file():
         ledger = derive_ledger(root, evidence, test)
         asked = [ledger.of(q.id) for q in ledger.rules.questions]
+        hardest = next((own for own in asked if own and own[0].question.rivals == "same encoder"), [])
+        site.standing = standing(hardest)
         site.claims = [(summary(own), [claim_sentence(c) for c in own]) for own in asked if own]
 
 

@@ -197,6 +197,8 @@ class Site:
         self.against: run_changes.Against | None = None
         self.claims: Sequence[tuple[str, Sequence[str]]] = ()
         """Of a board, its questions: a summary, and a sentence per claim."""
+        self.standing = ""
+        """Of a board: how the proposed systems stand to the strongest on the same encoder, which may be a study's."""
         self.studies: Sequence[StudySection] = ()
         self.histories = Histories({})
         self.moves: Callable[[PairResult], str] = lambda p: ""

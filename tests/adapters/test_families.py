@@ -15,8 +15,10 @@ ARROWS = {
     ("meralion_ser", "transformers_encoder"),
     ("s3prl_upstream", "transformers_encoder"),
     ("audio_lm", "meralion_ser"),
+    ("transformers_classifier", "meralion_ser"),
+    ("transformers_classifier", "transformers_encoder"),
 }
-"""Two use frozen encoders; what trains an Audio-LLM uses the kinds of settings and the training state of the proposed model."""
+"""Three use frozen encoders; released classifiers answer by the released model's rules; what trains an Audio-LLM uses the kinds of settings and the training state of the proposed model."""
 
 
 def family(module: str) -> str:

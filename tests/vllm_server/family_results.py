@@ -104,7 +104,7 @@ def table(found: Families) -> str:
 
 def _row(found: FamilyOutcome) -> str:
     server = ", ".join(f"{name} {version}" for name, version in found.versions.items())
-    cells = ["works" if mode in found.modes and found.modes[mode].works else "**no**" for mode in MODES]
+    cells = [_cell(found, mode) for mode in MODES]
     start = "–" if found.start_seconds is None else f"{found.start_seconds:.0f}"
     memory = "–" if found.memory_gib is None else f"{found.memory_gib:.1f}"
     return (
@@ -112,6 +112,12 @@ def _row(found: FamilyOutcome) -> str:
         + " | ".join([*cells, start, memory])
         + " |"
     )
+
+
+def _cell(found: FamilyOutcome, mode: str) -> str:
+    if mode not in found.modes:
+        return "–"
+    return "works" if found.modes[mode].works else "**no**"
 
 
 def _notes(found: FamilyOutcome) -> list[str]:

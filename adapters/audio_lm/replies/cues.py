@@ -117,7 +117,16 @@ class CuePattern:
         return min(found, key=lambda m: m.start(), default=None)
 
     def match(self, text: str, start: int = 0, end: int | None = None) -> re.Match[str] | None:
-        """Return the match at ``start``, of which nothing lies beyond ``end``."""
+        """Match at one place.
+
+        Args:
+            text: what is looked through.
+            start: where the match must begin.
+            end: beyond which none of it may lie; None for the end of the text.
+
+        Returns:
+            The match, None where there is none.
+        """
         stop = len(text) if end is None else end
         return next((m for part in self.parts if (m := part.match(text, start, stop))), None)
 

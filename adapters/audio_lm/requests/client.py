@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 import openai
 import tenacity
@@ -78,13 +78,14 @@ class Endpoint:
         retry: how long to go on trying.
 
     Raises:
-        CannotRun: the variable is not set.
+        CannotRun: the variable is not set, or the address carries a login besides.
     """
 
     def __init__(
         self, address: str, model: str, *, key_variable: str | None = None, retry: RetryPolicy | None = None
     ) -> None:
-        self.address, self.model = address.rstrip("/"), model
+        login = urlsplit(address)
+        self.address, self.model = _without_login(address).rstrip("/"), model
         self.shown_address = without_credentials(self.address)
         self.retry = retry or RetryPolicy()
         self._key_variable = key_variable
@@ -92,10 +93,16 @@ class Endpoint:
             raise CannotRun(
                 f"{model} at {self.shown_address} needs a key: set the environment variable {key_variable}"
             )
-        self._secrets = secrets_of(self.address, os.environ.get(key_variable or ""))
+        if key_variable is not None and login.username:
+            raise CannotRun(
+                f"{model} at {self.shown_address}: the address carries a user and the card a key ({key_variable}), and a request has "
+                "room for one of them; leave the user out of the address, or the key out of the card"
+            )
+        self._secrets = secrets_of(address, os.environ.get(key_variable or ""))
         self._client = openai.AsyncOpenAI(
             api_key=os.environ[key_variable] if key_variable else "none",
             base_url=self.address,
+            default_headers={"Authorization": f"Basic {_login(login)}"} if login.username else None,
             timeout=self.retry.request_seconds,
             max_retries=0,
             http_client=openai.DefaultAioHttpClient(
@@ -308,6 +315,17 @@ def without_credentials(address: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def _without_login(address: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _login(parts: SplitResult) -> str:
+    """Return user and password as HTTP's basic authentication sends them; the HTTP library takes no address that carries them."""
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 def secrets_of(address: str, key: str | None) -> list[str]:
     """Return what a server may know and nobody else: the key, and what an address carries, in each form it is sent in.
 
@@ -320,9 +338,9 @@ def secrets_of(address: str, key: str | None) -> list[str]:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     found = {key or "", *(value for _, value in parse_qsl(parts.query))}
     if password:
-        found |= {parts.password or "", password, base64.b64encode(f"{user}:{password}".encode()).decode()}
+        found |= {parts.password or "", password, _login(parts)}
     elif user:  # a token in the place of a name
-        found |= {parts.username or "", user}
+        found |= {parts.username or "", user, _login(parts)}
     return sorted(found - {""}, key=lambda secret: (-len(secret), secret))
 
 

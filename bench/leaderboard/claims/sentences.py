@@ -50,6 +50,27 @@ def summary(claims: Sequence[Claim]) -> str:
     return " ".join(sentences)
 
 
+def standing(claims: Sequence[Claim]) -> str:
+    """Say in one short sentence how the proposed systems stand over the tasks of a question; blank where nothing was met.
+
+    For a first screen, whose boards lack what only studies measured.
+    """
+    said = []
+    for system in dict.fromkeys(c.proposed.system for c in claims):
+        met = [c for c in claims if c.proposed.system == system and c.rival]
+        sides = [
+            f"{side} on {len(on)} ({sum(c.confirmed for c in on)} confirmed)"
+            for side in ("ahead", "behind", "level")
+            if (on := [c for c in met if c.side == side])
+        ]
+        if sides:
+            tasks = "the one task" if len(met) == 1 else f"{len(met)} tasks"
+            said.append(
+                f"Beside the strongest system {_scope(met[0])}, studies included, {system} is {', '.join(sides)} of {tasks}."
+            )
+    return " ".join(said)
+
+
 def block(ledger: ClaimLedger, question: str) -> str:
     """A question's block of Markdown: the summary, then a line per claim.
 
