@@ -164,7 +164,16 @@ class _Stage:
 def _for_want_of(outcome: JobOutcome) -> JobOutcome:
     """What comes of a job that is not run, since one it needs failed."""
     return replace(
-        outcome, seconds=0.0, work_seconds=0.0, started=0.0, clips=0, cells=(), trace=None, lost=False, log="", use=JobUse()
+        outcome,
+        seconds=0.0,
+        work_seconds=0.0,
+        started=0.0,
+        clips=0,
+        cells=(),
+        trace=None,
+        lost=False,
+        log="",
+        use=JobUse(),
     )
 
 
