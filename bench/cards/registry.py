@@ -160,11 +160,19 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
     raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
 
 
+def load_model(name_or_path: str) -> SystemCard:
+    """Load a system card by name or path; of a file that describes several systems the first, for what they have in common."""
+    if not name_or_path.endswith((".yaml", ".yml")):
+        return load_system(name_or_path)
+    path = Path(name_or_path)
+    return _of_file(next(iter(read_typed(path, SystemFile).cards().values())), path)
+
+
 def _of_file(card: SystemCard, path: Path) -> SystemCard:
     make_importable(card, path)
     weights = None if card.weights is None else card.weights.of_card(path)
     parts = {name: part.of_card(path) for name, part in card.parts.items()}
-    return card.model_copy(update={"weights": weights, "parts": parts})
+    return card.model_copy(update={"weights": weights, "parts": parts}).located(path)
 
 
 def _cards_in(path: Path) -> Mapping[str, SystemCard]:
@@ -180,7 +188,7 @@ def _cards_of(path: Path, _written: int, _size: int) -> Mapping[str, SystemCard]
         raise UsageError(
             f"{path}: name is {file.name!r}, but the file is called {path.name}; make them equal"
         )
-    return file.cards()
+    return {name: card.located(path) for name, card in file.cards().items()}
 
 
 def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
@@ -197,6 +205,9 @@ def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
         card.server,
     )
     for key, text in settings.items():
+        if key == "python" and card.requirements is not None:
+            card = card.run_by(text)
+            continue
         value: Any = yaml.safe_load(text)
         if key == "server" and card.family == "audio-llm":
             server = str(value)
@@ -204,15 +215,22 @@ def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
             params[key] = value
         elif key in feature_params:
             feature_params[key] = value
-        elif key in (own := _taken(PROBES.get(card.probe, "") if card.probe else card.adapter)):
+        elif key in (
+            own := _taken(PROBES.get(card.probe, "") if card.probe else _code_here(card, card.adapter))
+        ):
             params[key] = value
-        elif key in (encoders := _taken(card.features.encoder if card.features else None)):
+        elif key in (encoders := _taken(_code_here(card, card.features.encoder) if card.features else None)):
             feature_params[key] = value
         else:
             known = {*params, *feature_params, *own, *encoders}
             raise UsageError(f"{card.name} has no parameter {key!r}; {nearest(key, known)}")
     features = card.features.model_copy(update={"params": feature_params}) if card.features else None
     return card.model_copy(update={"params": params, "features": features, "server": server})
+
+
+def _code_here(card: SystemCard, dotted: str | None) -> str | None:
+    """Code that may be imported here; that of a card with requirements runs elsewhere, and the card alone tells what it takes."""
+    return None if card.requirements is not None else dotted
 
 
 def _taken(dotted: str | None) -> list[str]:

@@ -178,6 +178,8 @@ class SystemCard(Strict):
     params: dict[str, Any] = {}
     packages: tuple[str, ...] = ()
     """Packages whose arithmetic decides its answers, beside those in every feature's key: their versions are part of its keys."""
+    requirements: str | None = None
+    """A file of pins beside the card: its adapter or encoder runs in an environment of its own, which holds them."""
     weights: WeightsSpec | None = None
     """On a card, ``weights: none`` says that there are no pretrained weights (kept as ``weightless``)."""
     weightless: bool = False
@@ -201,6 +203,8 @@ class SystemCard(Strict):
     sampling_rate: int = 16_000
     encoder: EncoderFacts | None = None
     description: str = ""
+    _file: Path | None = PrivateAttr(default=None)
+    _python: str | None = PrivateAttr(default=None)
 
     @field_serializer("server", when_used="json")
     def _without_login(self, server: str | None) -> str | None:
@@ -211,6 +215,40 @@ class SystemCard(Strict):
     @classmethod
     def _dotted(cls, value: str | None) -> str | None:
         return value if value is None else _code(value)
+
+    @field_validator("requirements")
+    @classmethod
+    def _beside_the_card(cls, value: str | None) -> str | None:
+        place = PurePosixPath(value or "")
+        if value is not None and (value == "" or place.is_absolute() or ".." in place.parts):
+            raise ValueError(
+                f"{value!r} is no file beside the card; put it into the card's folder: requirements.txt"
+            )
+        return value
+
+    @property
+    def file(self) -> Path | None:
+        """Where a card with ``requirements`` was read from; None for others, and for the card in a record."""
+        return self._file
+
+    @property
+    def python(self) -> str | None:
+        """The interpreter that a setting names for ``requirements``; no card can, and no record tells it."""
+        return self._python
+
+    def located(self, path: Path) -> SystemCard:
+        """The same card, which knows where its requirements lie; one without any stays as it is."""
+        if self.requirements is None:
+            return self
+        card = self.model_copy()
+        card._file = path.resolve()
+        return card
+
+    def run_by(self, python: str) -> SystemCard:
+        """The same card, with an interpreter named for its requirements."""
+        card = self.model_copy()
+        card._python = python
+        return card
 
     @model_validator(mode="before")
     @classmethod
@@ -243,6 +281,10 @@ class SystemCard(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> SystemCard:
+        if self.requirements is not None and (self.family == "audio-llm" or self.serve is not None):
+            raise ValueError(
+                "'requirements' are for encoders and predictors; what an Audio-LLM's server needs is said under 'serve'"
+            )
         if self.family == "audio-llm" and self.adapter is None and self.probe is None:
             return self  # planned: its cells stand as "cannot run here"
         if (self.adapter is None) == (self.probe is None):

@@ -7,8 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.groups import board_app, corpus_app, features_app, new_app, plan_app, replies_app
-from bench.cli.options import Data, ItemLevel, Json, Results, RunPath, ScoredPath, SourceFolder
+from bench.cli.groups import board_app, corpus_app, env_app, features_app, new_app, plan_app, replies_app
+from bench.cli.options import (
+    BuildEnvironments,
+    Data,
+    ItemLevel,
+    Json,
+    Results,
+    RunPath,
+    ScoredPath,
+    SourceFolder,
+)
 
 app = typer.Typer(
     name="serbench",
@@ -24,6 +33,7 @@ app.add_typer(new_app, name="new")
 app.add_typer(features_app, name="features")
 app.add_typer(replies_app, name="replies")
 app.add_typer(plan_app, name="plan")
+app.add_typer(env_app, name="env")
 
 
 def _print_version(wanted: bool) -> None:
@@ -108,6 +118,7 @@ def run(
             help="Also try again what failed of itself, not for a server, a machine or memory.",
         ),
     ] = False,
+    build_environments: BuildEnvironments = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
@@ -151,6 +162,10 @@ def run(
         if dry_run:
             code = forecasting.dry_run(settings, rows=rows, price=price_per_gpu_hour, as_json=json_)
         else:
+            if build_environments:
+                from bench.cli import environments
+
+                environments.build_for(settings)
             code = running.run(settings, as_json=json_)
     except KeyboardInterrupt:  # caught here: Typer would end without a word
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
@@ -502,11 +517,16 @@ def import_(
 @app.command()
 def check(
     system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    build_environments: BuildEnvironments = False,
     json_: Json = False,
 ) -> None:
     """Run the adapter contract test on a system: small synthetic corpora, short and odd clips, determinism."""
     from bench.cli import checking
 
+    if build_environments:
+        from bench.cli import environments
+
+        environments.build_if_asked_for(system)
     raise typer.Exit(checking.check(system, as_json=json_))
 
 

@@ -15,7 +15,8 @@ from bench.cards.weights import local_folder, weight_roots
 from bench.cli.doctor_checks import ImportProbe
 from bench.cli.findings import Finding
 from bench.cli.own_packages import DISTRIBUTION
-from bench.errors import BenchError, UsageError, nearest
+from bench.errors import BenchError, CannotRun, UsageError, nearest
+from bench.execution.environments.interpreter import find_environment
 from bench.execution.planning.systems import resolve_system, without_server
 from bench.storage.source_code import split_dotted
 
@@ -26,6 +27,7 @@ def adapter_probes() -> Iterator[ImportProbe]:
         cards = [load_system(name) for name in system_names()]
     except BenchError:
         return  # find_systems() reports it
+    cards = [c for c in cards if c.requirements is None]  # the code of others is imported elsewhere
     dotted = [d for c in cards for d in (c.adapter, c.features.encoder if c.features else None) if d]
     modules = sorted({split_dotted(d)[0] for d in dotted})
     code = (
@@ -106,6 +108,11 @@ def _looked_for(card: SystemCard) -> tuple[str, str | None]:
             raise UsageError(f"no module named {package!r} (from {dotted!r}): is its package installed?")
     if card.family == "audio-llm":
         return "its server can be asked or started", without_server(card, True)
+    if card.requirements is not None:
+        try:
+            find_environment(card)
+        except CannotRun as error:
+            return "", str(error)
     if card.weights is None:
         return "needs no weights", None
     folder = local_folder(card.weights) or _hub_folder(card.weights)
@@ -137,6 +144,8 @@ def _weights_command(card: SystemCard) -> str:
     if card.family == "audio-llm" and card.server is None and not card.trained_here:
         return f"serbench run MATRIX --set {card.name}:server=http://HOST:PORT/v1"
     spec = card.weights
+    if card.requirements is not None and (spec is None or local_folder(spec) is not None):
+        return f"serbench env build {card.name}"
     if spec is None:
         return f"serbench check {card.name}"
     if spec.package is not None:

@@ -1,4 +1,4 @@
-"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``, ``replies``, ``plan``."""
+"""Commands that come in groups: ``corpus``, ``leaderboard``, ``new``, ``features``, ``replies``, ``plan``, ``env``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ replies_app = typer.Typer(
 
 
 plan_app = typer.Typer(help="Write plans down first.", no_args_is_help=True, rich_markup_mode=None)
+
+
+env_app = typer.Typer(
+    help="Environments of systems whose card names requirements.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@env_app.callback()
+def _env() -> None:
+    """Keep the word ``build``: a group of one command would swallow it."""
+
+
+@env_app.command("build")
+def build_environment(
+    system: Annotated[str, typer.Argument(help="A system by name, or the path of its card.")],
+    json_: Json = False,
+) -> None:
+    """Fetch and install what a system's requirements file pins, into an environment of its own in the cache."""
+    from bench.cli import environments
+
+    environments.build(system, as_json=json_)
 
 
 @plan_app.callback()

@@ -32,3 +32,10 @@ ItemLevel = Annotated[
         "--item-level", help="Take clips as independent (reads tables); too sure where speakers repeat."
     ),
 ]
+BuildEnvironments = Annotated[
+    bool,
+    typer.Option(
+        "--build-environments",
+        help="Build the environments that system cards ask for (requirements); without it, only serbench env build does.",
+    ),
+]

@@ -211,6 +211,11 @@ def _read_config(path: Path) -> tuple[TrainConfig, SystemCard]:
             f"{path}: {card.name} has no adapter that trains (a probe is fitted by serbench run); "
             "name a system of family trained, like meralion-ser-small"
         )
+    if card.requirements is not None:
+        raise UsageError(
+            f"{path}: {card.name} runs in an environment of its own (requirements), from which nothing that was trained can be kept; "
+            "install its packages beside the suite to train it, and leave requirements out"
+        )
     if config.family is not None and FAMILIES[config.family] != card.family:
         raise UsageError(
             f"{path}: family is {config.family}, and {card.name} is of family {card.family}; name a system of that family, or leave "

@@ -19,6 +19,7 @@ from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
 from bench.execution.probe_runs import checked_probe, run_probe
+from bench.execution.separate import separate_predictor
 from bench.features.store import FeatureStore, StoredFeatures
 from bench.protocols import Answers, Examples, FitContext, Predictor, Progress
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
@@ -89,6 +90,8 @@ def stored_features(system: System, cache: Path) -> StoredFeatures | None:
 def build_predictor(system: System) -> Predictor:
     """Build a system's predictor from its card; one for every fit."""
     assert system.card.adapter is not None
+    if system.environment is not None:
+        return separate_predictor(system)
     given: dict[str, Any] = dict(given_weights(system.card.adapter, system.weights, system.card.weights))
     if system.card.trained_here:
         given |= {"parts": system.parts, "serve": system.card.serve}
@@ -106,10 +109,12 @@ def check_buildable(system: System) -> None:
     if system.blocked is not None:
         return
     try:
-        if card.features is not None:
+        if card.features is not None and system.environment is None:
             check_parameters(imported(card.features.encoder), card.features.params, card.features.encoder)
         if card.probe is not None:
             checked_probe(card)
+        elif system.environment is not None:
+            return  # its code is imported in its own environment alone, when it is built there
         elif card.adapter is not None and card.weights is None:
             build(card.adapter, card.params)
         elif card.adapter is not None:

@@ -29,6 +29,7 @@ from bench.execution.jobs import (
     Stopwatch,
 )
 from bench.execution.planning.systems import System
+from bench.execution.separate import separate_encoder
 from bench.features.disk_budget import require_room
 from bench.features.extraction import compute_kept
 from bench.features.store import FeatureStore, Keep, pooled_identity
@@ -124,6 +125,8 @@ def build_encoder(system: System, device: str) -> Any:
     """Build a system's frozen encoder from its card."""
     features = system.card.features
     assert features is not None
+    if system.environment is not None:
+        return separate_encoder(system, device)
     weights = given_weights(features.encoder, system.weights, system.card.weights)
     return build(features.encoder, features.params | weights | {"device": device})
 

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import DataError, UsageError, nearest
-from bench.leaderboard.attestations import ATTESTER, Attestation, Vouched, attestation_path, kept_attestations
+from bench.leaderboard.attestations import (
+    ATTESTER,
+    FILE_BYTES,
+    Attestation,
+    Vouched,
+    attestation_path,
+    kept_attestations,
+)
 from bench.leaderboard.publication import Board, Publication
 from bench.leaderboard.validation import BoardRecord, validate
 from bench.storage.atomic import clear_os_errors, write_json
+from bench.storage.bounded_files import bounded_json
 from bench.storage.hashing import hash_file
 from bench.storage.provenance import code_version
 
@@ -39,9 +47,12 @@ def attest(board: Board, by: str, records: Sequence[str] = (), data: Sequence[Pa
 
     Raises:
         UsageError: no such record, or a name that cannot be an attester's.
-        DataError: a record that was asked for is refused or cannot be checked here; nothing is written then.
+        DataError: a record that was asked for is refused or cannot be checked here; nothing is written then, but what the
+            attester had said of records that have changed since is taken back.
     """
     require_name(by)
+    for publication in board.publications():
+        _take_back_void(publication, by)
     found = validate(board, data)
     chosen = _chosen(found.records, records, {p.name for p in board.publications()})
     faults = [p for p in found.problems if _named(p.publication, p.record, records)]
@@ -97,6 +108,21 @@ def _why_not(record: BoardRecord) -> str:
     if record.badge == "statistics":
         return "it was published without its prediction tables, so nothing can be counted again"
     return f"its corpus {facts.corpus!r} is not at hand; name it with --data or SERBENCH_DATA"
+
+
+def _take_back_void(publication: Publication, by: str) -> None:
+    """Take back a person's word on records that have changed since: it is void, and would stand in the way of a new one."""
+    root = publication.folder.root
+    path = attestation_path(root, by)
+    if not path.is_file():
+        return
+    before = bounded_json(path, FILE_BYTES)
+    kept = kept_attestations(root, {p.stem: p for p in publication.record_paths()}).get(by)
+    with clear_os_errors(path):
+        if kept is None:
+            path.unlink()
+        elif kept != before:
+            write_json(path, kept)
 
 
 def _write(publication: Publication, by: str, records: Sequence[BoardRecord]) -> Path:

@@ -11,6 +11,7 @@ from bench.cards.probe_names import PROBES
 from bench.cards.system import SystemCard
 from bench.cards.weights import find_weights, local_weights
 from bench.errors import CannotRun, UsageError, nearest
+from bench.execution.environments.interpreter import Environment, find_environment
 from bench.execution.vllm_server import PYTHON_VARIABLE, vllm_python
 from bench.features.store import feature_identity, pooled_identity
 from bench.protocols import STORED, Weights
@@ -35,6 +36,8 @@ class System:
     blocked: str | None
     parts: Mapping[str, Weights] = field(default_factory=dict)
     """Further weights that it is put together from."""
+    environment: Environment | None = None
+    """Where its adapter or encoder runs, when its card has requirements and they are there."""
 
     @property
     def name(self) -> str:
@@ -84,8 +87,14 @@ def resolve_system(
             weights = find_weights(card.weights, fetch=fetch)
         except CannotRun as error:
             blocked = str(error)
+    environment = None
+    if card.requirements is not None and blocked is None:
+        try:
+            environment = find_environment(card)
+        except CannotRun as error:
+            blocked = str(error)
     weights_hash = weights.content_hash if weights else None
-    identity = _feature_identity(card, weights_hash)
+    identity = _feature_identity(card, weights_hash, environment)
     key = hash_json(identity) if identity else None
     code = (
         adapter_hash(card.adapter)
@@ -100,11 +109,12 @@ def resolve_system(
         "params": card.params,
         "revision": card.weights.revision if card.weights else None,
         "code": code,
-        "packages": _versions(card.packages),
+        "packages": environment.versions(card.packages) if environment else _versions(card.packages),
         "features": key,
         "weights": weights_hash,
         # Absent where a card has none: the keys of all other systems stay what they were.
         **({"parts": {name: part.content_hash for name, part in parts.items()}} if parts else {}),
+        **({"requirements": environment.requirements.content_hash} if environment else {}),
     }
     return System(
         card=card,
@@ -114,6 +124,7 @@ def resolve_system(
         feature_identity=identity,
         blocked=blocked,
         parts=parts,
+        environment=environment,
     )
 
 
@@ -138,20 +149,25 @@ def _without_vllm(card: SystemCard) -> str | None:
     return None
 
 
-def _feature_identity(card: SystemCard, weights_hash: str | None) -> dict[str, Any] | None:
+def _feature_identity(
+    card: SystemCard, weights_hash: str | None, environment: Environment | None
+) -> dict[str, Any] | None:
     """What decides a card's features; None without an encoder."""
     spec = card.features
     if spec is None:
         return None
-    return feature_identity(
+    packages = (*FEATURE_PACKAGES, *card.packages)
+    identity = feature_identity(
         spec.encoder,
         adapter_hash(spec.encoder),
         spec.params,
         weights_hash,
         spec.pooled,
         every=spec.every,
-        versions=_versions((*FEATURE_PACKAGES, *card.packages)),
+        versions=environment.versions(packages) if environment else _versions(packages),
     )
+    # Absent where a card has none: the keys of all other encoders stay what they were.
+    return identity | ({"requirements": environment.requirements.content_hash} if environment else {})
 
 
 def without_server(card: SystemCard, starts_servers: bool) -> str | None:

@@ -375,6 +375,19 @@ def test_a_second_holder_of_the_corpus_attests_and_the_board_says_who(
         attest(board, "third", ["sent"], [])
 
 
+def test_whoever_vouched_for_an_earlier_version_vouches_again_by_the_same_command(
+    board: Board, finished_run: Path
+) -> None:
+    data = [finished_run / "data"]
+    (path,) = (p for p in (sent(board).folder.root / "records").glob("*.json"))
+    attest(board, "second", ["sent"], data)
+    path.write_text(path.read_text() + "\n")  # another version of the same record
+    sent(board).seal()
+    assert any("another version" in p.sentence for p in validate(board).problems)
+    assert attest(board, "second", ["sent"], data).records == {"sent": (STRANGER,)}
+    assert validate(board).problems == ()
+
+
 def test_what_stands_below_the_line_is_shown_with_its_badge_and_in_no_rank(
     board: Board, tmp_path: Path
 ) -> None:
