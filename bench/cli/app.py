@@ -122,10 +122,18 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it would take.")
     ] = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="With --dry-run: every system on every task, and every reason.")
+    ] = False,
+    price_per_gpu_hour: Annotated[
+        float | None,
+        typer.Option(help="With --dry-run: what an hour of a GPU costs, to say what the run would.", min=0),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Run a matrix, or go on with it: nothing that is finished is computed twice."""
-    from bench.cli import running
+    from bench.cli import forecasting, running
+    from bench.errors import UsageError
     from bench.execution.executors.interface import WorkerLimits
     from bench.execution.planning.shards import parse_shard
     from bench.execution.prepared_run import RunSettings
@@ -148,16 +156,41 @@ def run(
         shard=None if shard is None else parse_shard(shard),
         retry_failed=retry_failed,
     )
+    if not dry_run and (rows or price_per_gpu_hour is not None):
+        raise UsageError("--rows and --price-per-gpu-hour are for --dry-run: add it, or leave them out")
     try:
-        if build_environments and not dry_run:
-            from bench.cli import environments
+        if dry_run:
+            code = forecasting.dry_run(settings, rows=rows, price=price_per_gpu_hour, as_json=json_)
+        else:
+            if build_environments:
+                from bench.cli import environments
 
-            environments.build_for(settings)
-        code = running.dry_run(settings, as_json=json_) if dry_run else running.run(settings, as_json=json_)
+                environments.build_for(settings)
+            code = running.run(settings, as_json=json_)
     except KeyboardInterrupt:  # caught here: Typer would end without a word
         typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    run: RunPath,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            help="Look again after so many seconds, until the run ends.", min=0.5, metavar="SECONDS"
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
+) -> None:
+    """How far a run is, what its workers do, what failed and what is blocked: of one that runs, was killed, or has ended."""
+    from bench.cli import status as looking
+
+    try:
+        looking.show_status(run, every=every, as_json=json_)
+    except KeyboardInterrupt:  # of who watches; the run goes on
+        raise typer.Exit(130) from None
 
 
 @app.command()

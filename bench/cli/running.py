@@ -12,8 +12,7 @@ from bench.cards.registry import load_system
 from bench.cli.printing import console, figure, print_json, print_table
 from bench.errors import UsageError, printable
 from bench.execution.driver import run_matrix
-from bench.execution.planning.estimates import human_bytes, human_time
-from bench.execution.planning.forecast import Forecast, forecast
+from bench.execution.planning.estimates import human_time
 from bench.execution.planning.matrix import read_matrix
 from bench.execution.prepared_run import RunSettings, RunSummary
 from bench.execution.progress import Reporter, watcher
@@ -21,9 +20,6 @@ from bench.execution.requests import read_request
 from bench.protocols import STORED
 from bench.storage.journal import CellRow
 from bench.storage.run_folder import open_run
-
-PLAIN_STATES = ("done", "to do")
-"""States of a forecast that need no reason; any other is the reason why nothing can run."""
 
 
 def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -199,76 +195,6 @@ def _print_summary(summary: RunSummary) -> None:
     out.print(
         f"{summary.computed} cells computed, {summary.kept} kept, {len(summary.failed)} failed, "
         f"in {human_time(summary.wall_seconds)}; run: {summary.folder.root}",
-        soft_wrap=True,
-    )
-
-
-def dry_run(settings: RunSettings, *, as_json: bool) -> int:
-    """Print what a run would do; returns the exit code."""
-    found = forecast(settings)
-    if as_json:
-        print_json(found.as_json())
-        return 0
-    _print_forecast(found)
-    return 0
-
-
-def _print_forecast(found: Forecast) -> None:
-    out = console()
-    for note in found.notes:
-        out.print(note, soft_wrap=True)
-    print_table(
-        f"matrix {found.matrix} ({found.matrix_hash})",
-        (
-            "system",
-            "task",
-            "protocol",
-            "condition",
-            "clips",
-            "fits",
-            "cells",
-            "done",
-            "features cached",
-            "state",
-        ),
-        [
-            (
-                r.system,
-                r.task,
-                " · ".join(filter(None, (r.protocol, r.training))),
-                r.condition,
-                r.clips,
-                r.fits,
-                r.cells,
-                r.done,
-                r.features,
-                r.state if r.state in PLAIN_STATES else "blocked",
-            )
-            for r in found.rows
-        ],
-        right=("clips", "fits", "cells", "done", "features cached"),
-    )
-    for name, reason in {r.system: r.state for r in found.rows if r.state not in PLAIN_STATES}.items():
-        out.print(f"blocked: {name}: {reason}", soft_wrap=True)
-    for s in found.sight:
-        seen = (
-            "no difference, however large: too few speakers"
-            if s.seen is None
-            else f"{100 * s.seen:.0f} points of UA or more"
-        )
-        out.print(
-            f"{s.task}, track {s.track}: {s.speakers} clusters of {s.clips:.0f} clips, {s.systems} systems tested together, would see "
-            f"{seen} 4 times in 5",
-            soft_wrap=True,
-        )
-    if found.sight:
-        out.print(
-            "(by differences as published records have them; for others: serbench power)", soft_wrap=True
-        )
-    out.print(
-        f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, {found.unconditioned} to put through conditions; "
-        f"about {human_time(found.seconds)} with {found.workers} worker(s), about {human_bytes(found.bytes)} more disk "
-        f"({'measured on this machine' if found.measured else 'first guesses: nothing was measured on this machine yet'})",
         soft_wrap=True,
     )
 

@@ -15,6 +15,7 @@ from bench.execution.executors.interface import Executor
 from bench.execution.executors.local import LocalExecutor
 from bench.execution.heartbeat import Heartbeat
 from bench.execution.inputs import GroupInputs
+from bench.execution.planned_cells import note_planned
 from bench.execution.planning.estimates import save_rates
 from bench.execution.planning.expansion import MatrixRow
 from bench.execution.planning.plan import Group, RunPlan
@@ -61,9 +62,9 @@ def run_matrix(settings: RunSettings, reporter: Reporter, *, adopt: Adopt | None
     folder = prepared.folder
     for note in prepared.notes:
         reporter.note(note)
-    with folder.locked(), Journal(folder.journal) as journal:
-        heartbeat = Heartbeat(folder.status, reporter)
-        with _executor(prepared, devices, reporter) as executor, heartbeat:
+    beating = Heartbeat(folder.status, reporter)
+    with folder.locked(), Journal(folder.journal) as journal, beating as heartbeat:
+        with _executor(prepared, devices, reporter) as executor:
             session = _begin_session(journal, devices or ["ray"] * executor.workers, settings)
             stages = RunStages(
                 prepared=prepared,
@@ -75,12 +76,14 @@ def run_matrix(settings: RunSettings, reporter: Reporter, *, adopt: Adopt | None
                 heartbeat=heartbeat,
             )
             _make_ready(prepared, stages, rows)
+            heartbeat.phase("planning")
             plan = prepared.plan(rows)
             if adopt is not None:
                 adopt(prepared, plan, journal)
             _log_plan(folder, journal, plan, reporter)
             _remember_matrix(folder, prepared, plan)
             asked = _cells_asked_for(plan, chosen, settings)
+            note_planned(folder, plan, asked)
             done = finished_cells(journal, folder, plan)
             incomplete = _incomplete(plan, done) & asked
             before = {key: done[key] for key in incomplete}
@@ -97,6 +100,7 @@ def run_matrix(settings: RunSettings, reporter: Reporter, *, adopt: Adopt | None
                     reporter.note(note)
                 stages.compute(pending)
                 done = finished_cells(journal, folder, plan)
+        heartbeat.phase("scoring")
         score_plan(plan, folder, done, reporter.note, GroupInputs(prepared.cache / "audio"))
         wall = time.perf_counter() - started
         _end_session(journal, session, wall, prepared)
@@ -104,7 +108,7 @@ def run_matrix(settings: RunSettings, reporter: Reporter, *, adopt: Adopt | None
         failed = tuple(
             row for row in journal.cells().values() if row.state == "failed" and row.cell in planned
         )
-    stayed = sum(done.get(key) == row for key, row in before.items())
+    stayed = sum(_same_answers(done.get(key), row) for key, row in before.items())
     newly_failed = sum(row.cell in wanted for row in failed)
     computed = max(sum(len(g.cells) for g in pending) - newly_failed - stayed, 0)
     return RunSummary(
@@ -139,6 +143,10 @@ def _executor(prepared: PreparedRun, devices: Sequence[str], reporter: Reporter)
         limits=settings.limits,
         note=reporter.note,
     )
+
+
+def _same_answers(now: CellRow | None, before: CellRow) -> bool:
+    return now is not None and (now.table_hash, now.notes) == (before.table_hash, before.notes)
 
 
 def _failed_for_good(journal: Journal) -> set[str]:
@@ -182,7 +190,7 @@ def _end_session(journal: Journal, session: str, wall: float, prepared: Prepared
     """Note the end, write the sidecar anew, and keep how long work takes here for the next estimate."""
     journal.end(session, wall)
     jobs = journal.jobs()
-    write_json(prepared.folder.sidecar, sidecar(journal.sessions(), jobs))
+    write_json(prepared.folder.sidecar, sidecar(journal.sessions(), jobs, list(journal.cells().values())))
     save_rates(prepared.cache, (j for j in jobs if j.session == session))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cards.typed_yaml import Strict
+from bench.errors import DataError
 from bench.execution.executors.interface import Executor, WorkerSight
 from bench.execution.planning.estimates import human_bytes, human_time
 from bench.execution.progress import Reporter
@@ -20,12 +21,56 @@ SILENT_SECONDS = 60.0
 """A job that has not said how far it is for so long is named; then after twice as long, and so on."""
 
 
+@dataclass(frozen=True)
+class StageSight:
+    """What the driver works at: a title, how many jobs that takes, and how many have not ended."""
+
+    title: str = ""
+    jobs: int = 0
+    jobs_left: int = 0
+    seconds_left: float | None = None
+    """Until this stage ends, about; others may follow. None where no jobs are counted."""
+
+
+class DriverSign(Strict):
+    """What a driver says of itself and its workers, about every two seconds while they have jobs."""
+
+    driver: int
+    """Its process id."""
+    node: str
+    started: float
+    """Seconds since the epoch, as all times here."""
+    written: float
+    workers: tuple[WorkerSight, ...] = ()
+    stage: StageSight = StageSight()
+
+
+def read_sign(path: Path) -> DriverSign | None:
+    """Read what a driver said last; None where none works, or the last one ended in order.
+
+    Args:
+        path: ``RUN/status.json``.
+
+    Raises:
+        DataError: the file is no such thing.
+    """
+    try:
+        return DriverSign.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path}: is not what a driver of this version writes ({said}); it goes when the run's command is given again"
+        ) from None
+
+
 class Heartbeat:
     """Looks at the workers now and then.
 
     Args:
-        path: the status file, ``RUN/status.json``: ``{driver, node, started, written, workers: [WorkerSight…]}``. It is there
-            while a driver works, and after one that was killed; ``driver`` is its process id.
+        path: the status file, ``RUN/status.json``: a :class:`DriverSign`. It is there while a driver works, and after one that
+            was killed.
         reporter: told of silent jobs.
     """
 
@@ -36,18 +81,28 @@ class Heartbeat:
         self._last = float("-inf")
         self._named: dict[int, tuple[str, float]] = {}
 
-    def beat(self, executor: Executor) -> None:
-        """Write the file and name silent jobs, when it is time."""
+    def phase(self, title: str) -> None:
+        """Say what the driver does while no worker has a job."""
+        self._write([], StageSight(title))
+
+    def beat(self, executor: Executor, stage: StageSight) -> None:
+        """Write the file and name silent jobs, when it is time.
+
+        Args:
+            executor: the workers.
+            stage: what they work at.
+        """
         now = time.monotonic()
         if now - self._last < FILE_SECONDS:
             return
         self._last = now
         sights = executor.sights()
-        self._write(sights)
+        self._write(sights, stage)
         for sight in sights:
             self._name_if_silent(sight)
 
     def __enter__(self) -> Heartbeat:
+        self.phase("preparing")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -56,16 +111,17 @@ class Heartbeat:
             self._path.unlink(missing_ok=True)
             self._temporary.unlink(missing_ok=True)
 
-    def _write(self, sights: list[WorkerSight]) -> None:
-        described = {
-            "driver": os.getpid(),
-            "node": socket.gethostname(),
-            "started": self._started,
-            "written": time.time(),
-            "workers": [asdict(s) for s in sights],
-        }
+    def _write(self, sights: list[WorkerSight], stage: StageSight) -> None:
+        sign = DriverSign(
+            driver=os.getpid(),
+            node=socket.gethostname(),
+            started=self._started,
+            written=time.time(),
+            workers=tuple(sights),
+            stage=stage,
+        )
         with suppress(OSError):  # a full disk is told by whoever writes results
-            self._temporary.write_text(json.dumps(described), encoding="utf-8")
+            self._temporary.write_text(sign.model_dump_json(), encoding="utf-8")
             self._temporary.replace(
                 self._path
             )  # whole or not there; not synced: it is out of date in seconds

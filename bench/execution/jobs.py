@@ -114,6 +114,11 @@ class FitJob:
 Job = DecodeJob | ConditionJob | EncodeJob | FitJob
 
 
+def cells_of(job: Job) -> int:
+    """How many cells a job computes."""
+    return len(job.group.cells) if isinstance(job, FitJob) else 0
+
+
 @dataclass(frozen=True)
 class CellOutcome:
     """A finished cell: its table's hash and what the adapter had to say of the fit."""
@@ -122,6 +127,18 @@ class CellOutcome:
     table_hash: str
     notes: str
     """JSON."""
+
+
+@dataclass(frozen=True)
+class JobUse:
+    """What a job took beside time, as far as it could be measured where it ran; None: unknown."""
+
+    memory_bytes: int | None = None
+    """Most resident memory of the worker's process during the job."""
+    gpu_memory_bytes: int | None = None
+    """Most memory of the GPU that its tensors took."""
+    joules: float | None = None
+    """What the GPU used from the job's start to its end, whoever else computed on it."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,7 @@ class JobOutcome:
     """Of a failure: its cause lies outside the job (a server, a machine, memory, the disk), so another time may do."""
     lost: bool = False
     """The machine that had the job went away; nothing is known against the job itself."""
+    use: JobUse = JobUse()
     log: str = ""
     """What the job printed on a machine that does not write into the run's log itself."""
 

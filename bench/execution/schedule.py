@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from bench.execution.executors.interface import Executor
-from bench.execution.heartbeat import Heartbeat
-from bench.execution.jobs import EncodeJob, FitJob, Job, JobOutcome
+from bench.execution.heartbeat import Heartbeat, StageSight
+from bench.execution.jobs import EncodeJob, FitJob, Job, JobOutcome, JobUse
 from bench.execution.progress import Reporter
 
 PRIOR_SECONDS = 30.0
@@ -62,7 +62,7 @@ def run_steps(
         stage.hand_out()
         stage.collect()
         if heartbeat is not None:
-            heartbeat.beat(executor)
+            heartbeat.beat(executor, stage.sight(title))
 
 
 class _Stage:
@@ -93,6 +93,10 @@ class _Stage:
         self.left = sum(s.seconds for s in steps)
         # What steps took against what they were estimated to take, so that the time left follows this machine.
         self._taken = self._estimated = PRIOR_SECONDS
+
+    def sight(self, title: str) -> StageSight:
+        """How far it is."""
+        return StageSight(title, len(self._steps), self.unfinished, self._time_left())
 
     def hand_out(self) -> None:
         """Give every idle slot a job, as far as some are ready."""
@@ -160,7 +164,16 @@ class _Stage:
 def _for_want_of(outcome: JobOutcome) -> JobOutcome:
     """What comes of a job that is not run, since one it needs failed."""
     return replace(
-        outcome, seconds=0.0, work_seconds=0.0, started=0.0, clips=0, cells=(), trace=None, lost=False, log=""
+        outcome,
+        seconds=0.0,
+        work_seconds=0.0,
+        started=0.0,
+        clips=0,
+        cells=(),
+        trace=None,
+        lost=False,
+        log="",
+        use=JobUse(),
     )
 
 

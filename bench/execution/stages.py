@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.cards.system import SystemCard
 from bench.corpora.decoded import CorpusTable
 from bench.errors import CannotRun, DataError
 from bench.execution.executors.interface import Executor
@@ -217,9 +218,13 @@ def serving_of_job(job: FitJob) -> Serving | None:
 
 def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
-    card = group.system.card
-    family = "tuned" if card.trained_here else card.family
+    family = fit_family(group.system.card)
     return rates.seconds(f"fit {group.system.name}", len(group.data), family=family)
+
+
+def fit_family(card: SystemCard) -> str:
+    """The family by which a system's fits are estimated: an Audio-LLM that is trained here is like no other."""
+    return "tuned" if card.trained_here else card.family
 
 
 def rate_key(job: Job) -> str:
@@ -236,18 +241,25 @@ def _cell_rows(job: Job, outcome: JobOutcome) -> list[CellRow]:
     if not isinstance(job, FitJob):
         return []
     if outcome.error is not None:
-        return [_cell_row(c, "failed", failed=outcome) for c in job.group.cells]
-    return [_cell_row(o.cell, "done", table_hash=o.table_hash, notes=o.notes) for o in outcome.cells]
+        return [_cell_row(c, "failed", outcome, of=len(job.group.cells)) for c in job.group.cells]
+    of = len(outcome.cells)
+    return [
+        _cell_row(o.cell, "done", outcome, of=of, table_hash=o.table_hash, notes=o.notes)
+        for o in outcome.cells
+    ]
 
 
 def _cell_row(
     cell: Cell,
     state: str,
+    outcome: JobOutcome,
     *,
+    of: int,
     table_hash: str | None = None,
     notes: str | None = None,
-    failed: JobOutcome | None = None,
 ) -> CellRow:
+    """A cell as the journal has it; of what its job took, it has an equal share with all ``of`` cells of the job."""
+    failed, use = outcome.error is not None, outcome.use
     return CellRow(
         cell=cell.key,
         system=cell.system,
@@ -259,8 +271,13 @@ def _cell_row(
         state=state,
         table_hash=table_hash,
         notes=notes,
-        error=None if failed is None else failed.error,
-        transient=None if failed is None else failed.transient,
+        error=outcome.error,
+        transient=outcome.transient if failed else None,
+        seconds=outcome.seconds / of,
+        ended=outcome.started + outcome.seconds,
+        memory_bytes=use.memory_bytes,
+        gpu_memory_bytes=use.gpu_memory_bytes,
+        joules=None if use.joules is None else use.joules / of,
     )
 
 

@@ -18,6 +18,7 @@ from bench.cards.registry import build, given_weights
 from bench.errors import BenchError, CannotRun, DataError, NeedsServer
 from bench.execution.devices import BATCH_SECONDS, batch_seconds
 from bench.execution.fitting import fit
+from bench.execution.job_use import Taking
 from bench.execution.jobs import (
     CellOutcome,
     ConditionJob,
@@ -53,13 +54,15 @@ class Runner:
     def run(self, job: Job, progress: Progress) -> JobOutcome:
         """Do a job. Never raises: what goes wrong is in the outcome."""
         started, clock, stopwatch = time.time(), time.perf_counter(), Stopwatch()
+        taking = Taking(self.device)
         try:
             clips, cells = self._do(job, stopwatch, progress)
         except BaseException as problem:  # noqa: BLE001 - an adapter may raise anything, KeyboardInterrupt too; its cell fails, the run goes on
             done = failure(problem, started=started)
         else:
             done = JobOutcome(seconds=0.0, work_seconds=0.0, started=started, clips=clips, cells=cells)
-        return replace(done, seconds=time.perf_counter() - clock, work_seconds=stopwatch.seconds)
+        seconds = time.perf_counter() - clock
+        return replace(done, seconds=seconds, work_seconds=stopwatch.seconds, use=taking.end())
 
     def _do(self, job: Job, stopwatch: Stopwatch, progress: Progress) -> tuple[int, tuple[CellOutcome, ...]]:
         """Do a job. Returns the clips it touched and the cells it finished."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench.errors import BenchError
 from bench.storage.atomic import clear_os_errors
@@ -16,16 +19,22 @@ from bench.storage.atomic import clear_os_errors
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cells (
   cell TEXT PRIMARY KEY, system TEXT NOT NULL, task TEXT NOT NULL, protocol TEXT NOT NULL, condition TEXT NOT NULL,
-  fold TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL, table_hash TEXT, notes TEXT, error TEXT, transient INTEGER);
+  fold TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL, table_hash TEXT, notes TEXT, error TEXT, transient INTEGER,
+  seconds REAL, ended REAL, memory_bytes INTEGER, gpu_memory_bytes INTEGER, joules REAL);
 CREATE TABLE IF NOT EXISTS jobs (
   number INTEGER PRIMARY KEY, session TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
   clips INTEGER NOT NULL, seconds REAL NOT NULL, work_seconds REAL NOT NULL, started REAL NOT NULL, error TEXT);
 CREATE TABLE IF NOT EXISTS sessions (
   session TEXT PRIMARY KEY, started REAL NOT NULL, wall_seconds REAL, workers INTEGER, facts TEXT);
 """
-_CELL_COLUMNS = "cell,system,task,protocol,condition,fold,seed,state,table_hash,notes,error,transient"
+_FIRST_COLUMNS = "cell,system,task,protocol,condition,fold,seed,state,table_hash,notes,error"
+_ADDED_COLUMNS = {
+    "transient": "INTEGER", "seconds": "REAL", "ended": "REAL", "memory_bytes": "INTEGER", "gpu_memory_bytes": "INTEGER", "joules": "REAL",
+}  # fmt: skip
+"""Of cells, what journals of earlier versions lack."""
+_CELL_COLUMNS = ",".join((_FIRST_COLUMNS, *_ADDED_COLUMNS))
 _JOB_COLUMNS = "session,kind,name,key,clips,seconds,work_seconds,started,error"
-_PUT_CELL = f"INSERT OR REPLACE INTO cells ({_CELL_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+_PUT_CELL = f"INSERT OR REPLACE INTO cells ({_CELL_COLUMNS}) VALUES ({','.join('?' * (_CELL_COLUMNS.count(',') + 1))})"
 _PUT_JOB = f"INSERT INTO jobs ({_JOB_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"
 _Statement = tuple[str, list[tuple[Any, ...]]]
 _MOVE_AWAY = (
@@ -51,6 +60,16 @@ class CellRow:
     error: str | None
     transient: bool | None = None
     """Of a failure: whether its cause lies outside the cell, so that another time may do; None where nobody said."""
+    seconds: float | None = None
+    """Its share of the job that it was computed in: the job's seconds by the number of its cells. None where nobody said."""
+    ended: float | None = None
+    """When that job ended, in seconds since the epoch."""
+    memory_bytes: int | None = None
+    """Most resident memory of the worker's process during the job."""
+    gpu_memory_bytes: int | None = None
+    """Most memory of the GPU that the worker's tensors took during the job."""
+    joules: float | None = None
+    """Its share of what the GPU used during the job, all that ran on it included."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +88,23 @@ class JobRow:
 
 
 class Journal:
-    """The journal of one run folder. Each method is one transaction; a kill leaves the last finished one."""
+    """The journal of one run folder. Each method is one transaction; a kill leaves the last finished one.
 
-    def __init__(self, path: Path) -> None:
-        with clear_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    Args:
+        path: of the SQLite file, which is made where there is none.
+        read_only: write nothing at all: a file that is not there is an error. See :func:`reading`.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        if not read_only:
+            with clear_os_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(path)
-            self._db.executescript("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;" + _SCHEMA)
+            if read_only:
+                self._db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
+            else:
+                self._db = sqlite3.connect(path)
+                self._db.executescript("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;" + _SCHEMA)
             found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             named = {row[1] for row in self._db.execute("PRAGMA table_info(cells)")}
         except sqlite3.DatabaseError as error:
@@ -86,7 +114,8 @@ class Journal:
         if found != "ok":
             self._db.close()
             raise BenchError(f"{path}: the journal is damaged ({' '.join(str(found).split())}); {_MOVE_AWAY}")
-        self._says_transient = "transient" in named
+        self._begun = bool(named)
+        self._lacks = [column for column in _ADDED_COLUMNS if column not in named]
         self._gathered: list[_Statement] | None = None
 
     def __enter__(self) -> Journal:
@@ -97,9 +126,12 @@ class Journal:
 
     def cells(self) -> dict[str, CellRow]:
         """Return all cells by key."""
-        columns = _CELL_COLUMNS if self._says_transient else _CELL_COLUMNS.replace(",transient", ",NULL")
-        rows = self._read(f"SELECT {columns} FROM cells")
-        return {row[0]: CellRow(*row[:-1], *_said(row[-1])) for row in rows}
+        if not self._begun:
+            return {}
+        added = ["NULL" if column in self._lacks else column for column in _ADDED_COLUMNS]
+        rows = self._read(f"SELECT {','.join((_FIRST_COLUMNS, *added))} FROM cells")
+        said = _FIRST_COLUMNS.count(",") + 1
+        return {row[0]: CellRow(*(*row[:said], _said(row[said]), *row[said + 1 :])) for row in rows}
 
     def record(self, cells: Iterable[CellRow], job: JobRow) -> None:
         """Write the outcome of one job: all its cells, or none."""
@@ -144,13 +176,13 @@ class Journal:
 
     def jobs(self) -> list[JobRow]:
         """Return all finished pieces of work, oldest first."""
-        rows = self._read(f"SELECT {_JOB_COLUMNS} FROM jobs ORDER BY number")
+        rows = self._read(f"SELECT {_JOB_COLUMNS} FROM jobs ORDER BY number") if self._begun else []
         return [JobRow(*row) for row in rows]
 
     def sessions(self) -> list[Mapping[str, Any]]:
         """Return all drivers that worked on this run, oldest first."""
         names = ("session", "started", "wall_seconds", "workers", "facts")
-        rows = self._read(f"SELECT {','.join(names)} FROM sessions ORDER BY started")
+        rows = self._read(f"SELECT {','.join(names)} FROM sessions ORDER BY started") if self._begun else []
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def adopt(
@@ -173,10 +205,10 @@ class Journal:
         )
 
     def _make_room(self) -> None:
-        """Add the column that journals of earlier versions lack; whoever only reads them changes nothing."""
-        if not self._says_transient:
-            self._write(("ALTER TABLE cells ADD COLUMN transient INTEGER", [()]))
-            self._says_transient = True
+        """Add the columns that journals of earlier versions lack; whoever only reads them changes nothing."""
+        for column in self._lacks:
+            self._write((f"ALTER TABLE cells ADD COLUMN {column} {_ADDED_COLUMNS[column]}", [()]))
+        self._lacks = []
 
     def _read(self, sql: str) -> list[tuple[Any, ...]]:
         try:
@@ -195,6 +227,29 @@ class Journal:
             ) from None
 
 
-def _said(flag: int | None) -> list[bool | None]:
-    """The last column of a cell: yes, no, or nothing said."""
-    return [None if flag is None else bool(flag)]
+@contextmanager
+def reading(path: Path) -> Iterator[Journal]:
+    """Read a journal, whoever writes it, and change no byte of its folder.
+
+    What a killed driver left half written must be rolled back before anything can be read; that is done in a copy.
+
+    Args:
+        path: of a journal that exists.
+    """
+    unfinished = path.with_name(f"{path.name}-journal")
+    with tempfile.TemporaryDirectory() as aside:
+        try:
+            journal = Journal(path, read_only=True)
+        except BenchError:
+            if not unfinished.exists():
+                raise
+            for file in (path, unfinished):
+                shutil.copy(file, aside)
+            journal = Journal(Path(aside) / path.name)
+        with journal:
+            yield journal
+
+
+def _said(flag: int | None) -> bool | None:
+    """A flag as it was written: yes, no, or nothing said."""
+    return None if flag is None else bool(flag)

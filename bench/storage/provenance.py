@@ -13,13 +13,17 @@ from typing import Any
 
 import psutil
 
-from bench.storage.journal import JobRow
+from bench.storage.journal import CellRow, JobRow
 from bench.version import __version__
 
 PACKAGES = (
     "ser-bench", "torch", "torchaudio", "transformers", "s3prl", "datasets", "peft", "opensmile", "scikit-learn",
     "scipy", "numpy", "numba", "pyarrow", "soundfile", "soxr", "av",
 )  # fmt: skip
+
+
+COST_COLUMNS = ("seconds", "memory_bytes", "gpu_memory_bytes", "joules")
+"""What the sidecar says of a cell; see :class:`bench.storage.journal.CellRow`."""
 
 
 def machine_facts(devices: Sequence[str]) -> dict[str, Any]:
@@ -35,10 +39,20 @@ def machine_facts(devices: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def sidecar(sessions: Sequence[Mapping[str, Any]], jobs: Sequence[JobRow]) -> dict[str, Any]:
-    """Return what a run took: every session with its machine, and per kind of work the passes, clips and seconds.
+def sidecar(
+    sessions: Sequence[Mapping[str, Any]], jobs: Sequence[JobRow], cells: Sequence[CellRow] = ()
+) -> dict[str, Any]:
+    """Return what a run took: every session with its machine, per kind of work the passes, clips and seconds, and what each cell took.
 
     Records stay free of all this, so that two runs can be equal byte for byte.
+
+    Args:
+        sessions: of the journal.
+        jobs: of the journal.
+        cells: of the journal; those that are done and whose cost was measured are told, by their keys.
+
+    Returns:
+        JSON values. What a cell took leaves out decoding, conditions and encoding, which cells share: those are under ``work``.
     """
     work: dict[str, dict[str, float]] = {}
     for job in jobs:
@@ -63,7 +77,23 @@ def sidecar(sessions: Sequence[Mapping[str, Any]], jobs: Sequence[JobRow]) -> di
             for s in sessions
         ],
         "work": work,
+        **({"cells": costs} if (costs := _costs(cells)) else {}),
     }
+
+
+def _costs(cells: Sequence[CellRow]) -> dict[str, Any]:
+    """What finished cells took, as a table by key: 100,000 cells must stay a file that can be published. None: not measured."""
+    rows = {
+        cell.cell: [
+            round(cell.seconds, 4),
+            cell.memory_bytes,
+            cell.gpu_memory_bytes,
+            None if cell.joules is None else round(cell.joules, 3),
+        ]
+        for cell in cells
+        if cell.state == "done" and cell.seconds is not None
+    }
+    return {"columns": list(COST_COLUMNS), "rows": rows} if rows else {}
 
 
 def harness_share(jobs: Sequence[JobRow], wall: float | None, workers: int) -> float | None:

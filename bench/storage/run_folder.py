@@ -55,6 +55,11 @@ class RunFolder:
         return self.root / "status.json"
 
     @property
+    def planned(self) -> Path:
+        """The cells of every record as the last driver planned them; not for publication."""
+        return self.root / "planned.json"
+
+    @property
     def sidecar(self) -> Path:
         """Times, hardware and package versions."""
         return self.root / "sidecar.json"

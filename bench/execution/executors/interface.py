@@ -40,6 +40,8 @@ class WorkerSight:
     memory_bytes: int | None = None
     done: float | None = None
     total: float | None = None
+    cells: int = 0
+    """Of a fit: how many cells it computes."""
 
 
 class Executor(ABC):

@@ -18,7 +18,7 @@ import psutil
 from bench.errors import BenchError
 from bench.execution.executors.interface import WorkerLimits, WorkerSight
 from bench.execution.executors.worker_process import Message, Moved, Ready
-from bench.execution.jobs import Job, JobOutcome
+from bench.execution.jobs import Job, JobOutcome, cells_of
 from bench.execution.planning.estimates import human_bytes, human_time
 
 _START = (
@@ -166,6 +166,7 @@ class WorkerProcess:
             memory_bytes=self.memory() or None,
             done=None if self._moved is None else self._moved.done,
             total=None if self._moved is None else self._moved.total,
+            cells=cells_of(self.job),
         )
 
     def kill(self) -> None:

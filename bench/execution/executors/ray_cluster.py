@@ -27,7 +27,7 @@ from bench.execution.executors.ray_host import (
     Whereabouts,
     forwarded_environment,
 )
-from bench.execution.jobs import Job, JobOutcome
+from bench.execution.jobs import Job, JobOutcome, cells_of
 from bench.execution.vllm_server import Serving
 from bench.execution.worker import failure, quiet_single_thread
 
@@ -223,6 +223,7 @@ class RayExecutor(Executor):
                 seconds=now - seat.began,
                 silent_seconds=now - seat.began,
                 node=seat.placed.name if seat.placed else "no node yet",
+                cells=cells_of(seat.job),
             )
             for slot, seat in self._seats.items()
             if seat.job is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bench.storage.atomic import write_json
 from bench.storage.journal import JobRow
@@ -20,11 +21,47 @@ TABLE_BYTES_PER_CLIP = 120
 PCM_BYTES_PER_SECOND = 32_000
 
 
+Basis = Literal["measured", "scaled", "guess"]
+"""What an estimate rests on: the same work here before, like work of other systems by their parameters, or nothing."""
+SCALED_FAMILIES = ("encode", "trained")
+"""Work whose time grows with a system's parameters: encoder passes, and fits of families that train the network itself."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of one worker, and what they rest on."""
+
+    seconds: float
+    basis: Basis
+
+
 @dataclass(frozen=True)
 class Rates:
     """Seconds per clip and unit of work, by key (``decode``, ``encode <system>``, ``fit <system>``)."""
 
     measured: Mapping[str, float]
+    per_parameter: Mapping[str, float] = field(default_factory=dict)
+    """Seconds per clip and parameter of the system, by a name in :data:`SCALED_FAMILIES`."""
+
+    def estimate(
+        self, key: str, clips: int, *, family: str | None = None, parameters: int | None = None
+    ) -> Estimate:
+        """Estimate a job, and say what the estimate rests on.
+
+        Args:
+            key: kind of work, as for :meth:`seconds`.
+            clips: how many clips; of whatever length, since rates are per clip.
+            family: of the system.
+            parameters: of the system, where its card says.
+
+        Returns:
+            Seconds, from what was measured where it was, else by parameters, else a first guess.
+        """
+        scale = self.per_parameter.get("encode" if key.startswith("encode ") else family or "")
+        if key in self.measured or not scale or not parameters:
+            basis: Basis = "measured" if key in self.measured else "guess"
+            return Estimate(self.seconds(key, clips, family=family), basis)
+        return Estimate(clips * scale * parameters, "scaled")
 
     def seconds(self, key: str, clips: int, *, family: str | None = None) -> float:
         """Estimate the seconds one core needs for a job over ``clips`` clips, by a system of a ``family``.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, get_args
 
 from bench.audio.conditioned import ConditionShard
 from bench.audio.conditions import CLEAN, parse_condition
+from bench.cards.registry import load_system
+from bench.errors import BenchError
 from bench.execution.devices import worker_devices
 from bench.execution.driver import finished_cells
 from bench.execution.inputs import GroupInputs, missing_features
@@ -17,14 +22,18 @@ from bench.execution.planning.estimates import (
     FRAME_BYTES_PER_SECOND,
     PCM_BYTES_PER_SECOND,
     POOLED_BYTES_PER_CLIP,
+    SCALED_FAMILIES,
     TABLE_BYTES_PER_CLIP,
+    Basis,
+    Estimate,
     Rates,
     load_rates,
 )
 from bench.execution.planning.plan import Group, RecordPlan, RunPlan
 from bench.execution.planning.shards import cells_of_shard
+from bench.execution.planning.systems import System
 from bench.execution.prepared_run import PreparedRun, RunSettings
-from bench.execution.stages import fit_seconds
+from bench.execution.stages import fit_family
 from bench.features.store import FeatureStore
 from bench.protocols import SAMPLE_RATE
 from bench.scoring.designs import TYPICAL, pairs_of
@@ -40,6 +49,7 @@ class ForecastRow:
     """One system on one task."""
 
     system: str
+    family: str
     task: str
     protocol: str
     training: str
@@ -80,10 +90,23 @@ class Forecast:
     unconditioned: int
     """Clips that are still to be put through a condition."""
     seconds: float
+    """Until the end, with all workers."""
     bytes: float
     workers: int
     measured: bool
+    """Whether anything was measured on this machine."""
     sight: tuple[TaskSight, ...] = ()
+    gpus: bool = False
+    """Whether each worker holds a GPU, whatever it does meanwhile; else a core."""
+    worker_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Of all workers together, by what the estimate rests on (:data:`bench.execution.planning.estimates.Basis`)."""
+    free_bytes: int | None = None
+    """Of the disk that holds the cache."""
+
+    @property
+    def worker_hours(self) -> float:
+        """GPU-hours where each worker holds a GPU, else hours of a core."""
+        return sum(self.worker_seconds.values()) / 3600
 
     @property
     def fits(self) -> int:
@@ -102,7 +125,12 @@ class Forecast:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        totals = {"fits": self.fits, "cells": self.cells, "done": self.done}
+        totals = {
+            "fits": self.fits,
+            "cells": self.cells,
+            "done": self.done,
+            "worker_hours": round(self.worker_hours, 3),
+        }
         return {
             **asdict(self),
             "rows": [asdict(r) for r in self.rows],
@@ -128,8 +156,9 @@ def forecast(settings: RunSettings) -> Forecast:
         undecoded=sum(len(s.clip_ids) for t in tables for s in t.missing_shards()),
         pending=[g for g in (group.only(undone) for group in plan.groups) if g.cells],
     )
-    workers = len(worker_devices(settings.device, settings.workers))
-    rates = load_rates(prepared.cache)
+    devices = worker_devices(settings.device, settings.workers)
+    rates = scaled_rates(load_rates(prepared.cache))
+    taken = _by_basis(todo.estimates(rates))
     return Forecast(
         matrix=prepared.matrix.name,
         matrix_hash=prepared.matrix.hash,
@@ -140,12 +169,49 @@ def forecast(settings: RunSettings) -> Forecast:
         ),
         undecoded=todo.undecoded,
         unconditioned=sum(len(s.clips) for s in todo.shards),
-        seconds=todo.seconds(rates) / workers,
+        seconds=sum(taken.values()) / len(devices),
         bytes=todo.bytes,
-        workers=workers,
+        workers=len(devices),
         measured=bool(rates.measured),
         sight=tuple(_sight(plan, prepared.matrix.plan.level)),
+        gpus=devices[0].startswith("cuda"),
+        worker_seconds=taken,
+        free_bytes=_free(prepared.cache),
     )
+
+
+def scaled_rates(rates: Rates) -> Rates:
+    """Rates with seconds per clip and parameter: the median of the systems that were measured here and whose cards tell their size."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for key, seconds in rates.measured.items():
+        kind, _, name = key.partition(" ")
+        if kind not in ("encode", "fit") or not name:
+            continue
+        try:
+            card = load_system(name)
+        except BenchError:  # measured once, and its card is gone or lies elsewhere
+            continue
+        family = "encode" if kind == "encode" else fit_family(card)
+        if family in SCALED_FAMILIES and card.parameters:
+            found[family].append(seconds / card.parameters)
+    return replace(rates, per_parameter={family: median(each) for family, each in found.items()})
+
+
+def _by_basis(estimates: Iterable[Estimate]) -> dict[str, float]:
+    taken: dict[str, float] = dict.fromkeys(get_args(Basis), 0.0)
+    for estimate in estimates:
+        taken[estimate.basis] += estimate.seconds
+    return taken
+
+
+def _free(cache: Path) -> int | None:
+    """Free bytes where the cache is, or will be made."""
+    for folder in (cache, *cache.parents):
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError:
+            continue
+    return None
 
 
 def _sight(plan: RunPlan, level: float) -> Iterator[TaskSight]:
@@ -173,16 +239,21 @@ class _ToDo:
     shards: Sequence[ConditionShard]
     encodes: Sequence[EncodeJob]
     """Of clips that are there to be encoded."""
-    encodes_later: Sequence[tuple[str, int]]
+    encodes_later: Sequence[tuple[System, int]]
     """System and number of clips that must be decoded or conditioned first."""
 
-    def seconds(self, rates: Rates) -> float:
-        """Seconds of one core."""
-        total = rates.seconds("decode", self.undecoded)
-        total += sum(fit_seconds(g, rates) for g in self.pending)
-        total += sum(rates.seconds(f"encode {j.system.name}", j.clips) for j in self.encodes)
-        total += sum(rates.seconds(f"encode {name}", clips) for name, clips in self.encodes_later)
-        return total + sum(rates.seconds(f"condition {s.condition}", len(s.clips)) for s in self.shards)
+    def estimates(self, rates: Rates) -> Iterator[Estimate]:
+        """What one worker would take for each piece of work."""
+        yield rates.estimate("decode", self.undecoded)
+        for group in self.pending:
+            card = group.system.card
+            key, family = f"fit {card.name}", fit_family(card)
+            yield rates.estimate(key, len(group.data), family=family, parameters=card.parameters)
+        passes = [*((j.system, j.clips) for j in self.encodes), *self.encodes_later]
+        for system, clips in passes:
+            yield rates.estimate(f"encode {system.name}", clips, parameters=system.card.parameters)
+        for shard in self.shards:
+            yield rates.estimate(f"condition {shard.condition}", len(shard.clips))
 
     @property
     def bytes(self) -> float:
@@ -201,7 +272,7 @@ def _to_do(prepared: PreparedRun, *, undecoded: int, pending: Sequence[Group]) -
     undecoded_groups = {g.system.feature_key: g for g in encoding if not g.task.audible.any()}
     # Clips whose condition is not made yet: each once per encoder and condition.
     unconditioned = {
-        (g.system.feature_key, s.target.samples_path): (g.system.name, len(s.clips))
+        (g.system.feature_key, s.target.samples_path): (g.system, len(s.clips))
         for g in encoding
         for s in inputs.missing([g])
     }
@@ -211,7 +282,7 @@ def _to_do(prepared: PreparedRun, *, undecoded: int, pending: Sequence[Group]) -
         shards=inputs.missing(pending),
         encodes=[job for job, _ in missing_features(pending, prepared.cache, inputs)],
         encodes_later=[
-            *((g.system.name, len(g.task)) for g in undecoded_groups.values()),
+            *((g.system, len(g.task)) for g in undecoded_groups.values()),
             *unconditioned.values(),
         ],
     )
@@ -254,6 +325,7 @@ def _row(record: RecordPlan, plan: RunPlan, done: set[str], prepared: PreparedRu
     fits = sum(first.get(c.key, 0) for c in record.cells)
     return ForecastRow(
         system=system.name,
+        family=system.card.family,
         task=task.name,
         protocol=record.protocol,
         training=record.training,

@@ -189,7 +189,16 @@ def test_nothing_on_the_command_line_is_dropped_without_a_word(
     matrix.write_text(
         "name: m\nsynthetic: never\nentries: [{systems: [majority, chance, egemaps-linear], tasks: ['tone*', 'emdb-*']}]\n"
     )
-    ask = ["run", str(matrix), "--data", str(tone_corpus.parent), "--out", str(tmp_path / "run"), "--dry-run"]
+    ask = [
+        "run",
+        str(matrix),
+        "--data",
+        str(tone_corpus.parent),
+        "--out",
+        str(tmp_path / "run"),
+        "--dry-run",
+        "--rows",
+    ]
     done = CliRunner().invoke(app, [*ask, "--only", "system=majority", "--only", "system=chance"])
     assert done.exit_code == 0, done.output
     assert "'emdb-*' names no task at hand" in done.output
