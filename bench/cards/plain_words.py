@@ -100,7 +100,9 @@ def shortened(sentence: str) -> str:
     >>> len(shortened("'" + "a" * 5000 + "' is no name"))
     94
     """
-    return re.sub(rf"'([^']{{{SHOWN}}})[^']*'", r"'\1…'", sentence)
+    # Short quotations are consumed too, or what stands between two of them would look like one.
+    quoted = r"(?<!\w)'([^']*)'(?!\w)"
+    return re.sub(quoted, lambda q: q[0] if len(q[1]) <= SHOWN else f"'{q[1][:SHOWN]}…'", sentence)
 
 
 def allowed_words(error: ErrorDetails) -> list[str]:
