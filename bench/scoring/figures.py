@@ -5,6 +5,7 @@ So a record can be checked by anyone: :func:`figures` of its statistics must giv
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from bench.scoring.sentences import cells_of, crossed_table
 from bench.scoring.subgroups import slice_figures
 from bench.statistics.additive import metric_named, value
 from bench.statistics.categorical import chance
-from bench.statistics.intervals import interval, mean_interval, score_interval
+from bench.statistics.intervals import Interval, Unit, interval, mean_interval, score_interval
 from bench.statistics.populations import SPEAKERS
 from bench.statistics.two_way import population_error
 from bench.storage.hashing import hash_json
@@ -135,13 +136,14 @@ def score_block(
     low: float | None = None
     high: float | None = None
     try:
-        ci = interval(
+        ci = _interval(
             computed,
-            averaged,
-            level=plan.level,
-            n_resamples=plan.resamples,
-            seed=plan.seed,
-            unit=unit_of(facts),
+            averaged.tobytes(),
+            averaged.shape,
+            plan.level,
+            plan.resamples,
+            plan.seed,
+            unit_of(facts),
         )
         low, high, method, notes = ci.low, ci.high, ci.method, notes + ci.notes
     except CannotSeparate as error:
@@ -175,6 +177,15 @@ def score_block(
         coverage=facts.coverage,
         seeds=len(facts.seeds),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _interval(
+    metric: str, table: bytes, shape: tuple[int, ...], level: float, resamples: int, seed: int, unit: Unit
+) -> Interval:
+    """The interval of a table of float64, remembered: where every clip was answered, ``all`` and ``ok`` are one table, and so are views often."""
+    statistics = np.frombuffer(table, dtype=np.float64).reshape(shape)
+    return interval(metric, statistics, level=level, n_resamples=resamples, seed=seed, unit=unit)
 
 
 def _beyond(
