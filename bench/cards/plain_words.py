@@ -57,6 +57,7 @@ _LIMITS = {
 _FORMS = {
     r"^[a-z0-9][a-z0-9._+-]*$": "a name of small letters, digits and . _ + -, which begins with a letter or digit",
     r"^([a-z0-9][a-z0-9-]{0,38}/)?[a-z0-9][a-z0-9._+-]*$": "a name of small letters, digits and . _ + -, which begins with a letter or digit (owner/name where it is somebody's)",
+    r"^([a-z0-9][a-z0-9-]{0,38}/)?[^/\\\x00-\x1f]+$": "a name without slashes and control characters (owner/name where it is somebody's)",
     r"^https?://": "an address that begins with http:// or https://",
     r"^[0-9a-f]{64}$": "64 of the digits 0-9 and a-f",
     r"^[0-9a-f]{32}$": "32 of the digits 0-9 and a-f",

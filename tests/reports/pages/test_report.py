@@ -369,7 +369,7 @@ def test_a_record_cannot_choose_where_its_page_is_written(story: Path, tmp_path:
     assert hostile in made.text
     path = run / "records" / "x.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "system": "../../" + SCRIPT}))
-    with pytest.raises(DataError, match=r"x\.json: system: expected a name of small letters"):
+    with pytest.raises(DataError, match=r"x\.json: system: expected a name without slashes"):
         write_report(run, tmp_path / "out" / "report")
 
 
