@@ -79,7 +79,7 @@ def quoted(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A stranger's text without what a terminal would obey: control characters, and marks that turn the direction of writing.
+    r"""A stranger's text without what a terminal would obey: control characters, and marks that turn the direction of writing.
 
     >>> printable("\x1b[31mred\x1b[0m\tand\r\nplain")
     'red and\nplain'

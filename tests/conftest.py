@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import shutil
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -27,6 +29,38 @@ def _first_folder(variable: str) -> Path:
     if os.environ.get("SERBENCH_REQUIRE_REAL"):
         pytest.fail(f"{reason}, and SERBENCH_REQUIRE_REAL asks for it")
     pytest.skip(reason)
+
+
+PLUGIN = Path(__file__).resolve().parent / "plugin_package"
+
+
+def _forget(root: Path) -> None:
+    """Forget modules that were imported from below a folder or from the plug-in of tests, and that they are looked for there."""
+
+    def theirs(path: str | None) -> bool:
+        return bool(path) and any(Path(str(path)).resolve().is_relative_to(r) for r in (root, PLUGIN))
+
+    for name, module in list(sys.modules.items()):
+        if theirs(getattr(module, "__file__", None)):
+            del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if not p or not theirs(p)]
+    if kept := [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and not theirs(p)]:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+    else:
+        os.environ.pop("PYTHONPATH", None)
+    importlib.invalidate_caches()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_modules(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What other files' tests imported from beside their cards is no module here."""
+    _forget(tmp_path_factory.getbasetemp().resolve())
+
+
+@pytest.fixture(autouse=True)
+def forgotten_modules_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What another test imported from beside its cards is no module here."""
+    _forget(tmp_path_factory.getbasetemp().resolve())
 
 
 def require_folder(folder: Path) -> Path:
