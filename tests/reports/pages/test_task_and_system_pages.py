@@ -243,7 +243,7 @@ def test_calibration_is_that_of_the_statistics(run: Path, pages: dict[str, str])
 def test_layers_and_training_are_drawn_with_their_numbers(pages: dict[str, str]) -> None:
     layers = section(pages["system-sharp.html"], "layers")
     assert "0: 50.0 (50.0 to 50.0), 1: 27.5 (25.0 to 30.0), 2: 22.5 (20.0 to 25.0)" in layers
-    assert "layer 0 has most, 50.0 %" in pages["system-sharp.html"]
+    assert "layer 0 has most, 50.0\u00a0%" in pages["system-sharp.html"]
     training = section(pages["system-sharp.html"], "curves")
     assert "history · dev loss fold 0 seed 0 8 1.2 0.15 0.15" in training
     assert "history · epoch" not in training
@@ -315,7 +315,7 @@ def test_the_layer_curve_of_a_record_is_drawn_with_its_intervals(run: Path, tmp_
     text = section(html, "layers")
     assert "UA, interval 0: 40.0 (30.0 to 50.0), 1: 50.0 (40.0 to 60.0), 2: 60.0 (50.0 to 70.0)" in text
     assert "CCC, valence, interval 0: −0.05, 1: 0.05, 2: 0.15" in text
-    assert "UA of each of 3 layers alone on tones.ms: highest on layer 2, 60.0 %." in html
+    assert "UA of each of 3 layers alone on tones.ms: highest on layer 2, 60.0\u00a0%." in html
 
 
 def test_a_page_with_too_many_records_shows_the_first_setting_in_full_and_boards_of_the_others(
