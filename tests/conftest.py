@@ -9,6 +9,7 @@ import shutil
 import sys
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,15 +35,26 @@ def _first_folder(variable: str) -> Path:
 PLUGIN = Path(__file__).resolve().parent / "plugin_package"
 
 
+_LOOKED_AT: dict[str, ModuleType] = {}
+
+
 def _forget(root: Path) -> None:
-    """Forget modules that were imported from below a folder or from the plug-in of tests, and that they are looked for there."""
+    """Forget modules that were imported from below a folder or from the plug-in of tests, and that they are looked for there.
+
+    Each module is looked at once, when it is new: thousands are loaded, and this runs before every test.
+    """
+    folders = [f"{folder}{os.sep}" for r in (root, PLUGIN) for folder in {str(r), os.path.realpath(r)}]
 
     def theirs(path: str | None) -> bool:
-        return bool(path) and any(Path(str(path)).resolve().is_relative_to(r) for r in (root, PLUGIN))
+        return bool(path) and any(f"{path}{os.sep}".startswith(f) for f in folders)
 
     for name, module in list(sys.modules.items()):
+        if _LOOKED_AT.get(name) is module:
+            continue
         if theirs(getattr(module, "__file__", None)):
             del sys.modules[name]
+        else:
+            _LOOKED_AT[name] = module
     sys.path[:] = [p for p in sys.path if not p or not theirs(p)]
     if kept := [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and not theirs(p)]:
         os.environ["PYTHONPATH"] = os.pathsep.join(kept)
