@@ -7,6 +7,7 @@ import importlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,25 @@ def require_folder(folder: Path) -> Path:
 def real_corpora() -> Path:
     """The folder that holds the prepared real corpora."""
     return _first_folder("SERBENCH_DATA")
+
+
+@pytest.fixture(scope="session")
+def real_data(real_corpora: Path) -> list[Path]:
+    """Every folder of prepared real corpora, as a list of --data."""
+    named = [Path(p).resolve() for p in os.environ["SERBENCH_DATA"].split(os.pathsep) if p]
+    return [require_folder(folder) for folder in named]
+
+
+@pytest.fixture(scope="session")
+def real_corpus(real_data: list[Path]) -> Callable[[str], Path]:
+    """Gives a prepared real corpus by its name."""
+
+    def find(name: str) -> Path:
+        return next((f / name for f in real_data if (f / name).is_dir()), None) or require_folder(
+            real_data[0] / name
+        )
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ from bench.storage.provenance import machine_facts
 from bench.storage.run_folder import cache_folder
 from bench.tasks import build_task
 
-CORPUS, TASK, WEIGHTS = "emodb-7class-2s", "emodb-7class-2s.de", "whisper-tiny.en-encoder"
+CORPUS, TASK, WEIGHTS = "emodb", "emodb.de", "whisper-tiny.en-encoder"
 BATCH, LOOK, HIDDEN = 32, 20, 256
 Frames = NDArray[np.float32]
 
@@ -72,8 +72,9 @@ def encoder() -> Any:
 
 def load() -> Material:
     """Decode and encode the corpus."""
-    folder = Path(os.environ["SERBENCH_DATA"]) / CORPUS
-    table = open_table(find_corpora([folder])[0][0], cache_folder())
+    named = [Path(p) for p in os.environ["SERBENCH_DATA"].split(os.pathsep) if p]
+    (prepared,) = [c for c in find_corpora(named)[0] if c.card.name == CORPUS]
+    table = open_table(prepared, cache_folder())
     decode_missing(table)
     task = build_task(table, TASK, "within")
     waveforms = [clip.read() for clip in task.decoded]

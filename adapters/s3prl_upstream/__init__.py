@@ -22,6 +22,7 @@ from adapters.s3prl_upstream.compat import (
     is_filter_bank,
     upstream_names,
 )
+from adapters.s3prl_upstream.unnormalised import unnormalised
 from adapters.transformers_encoder.loading import require_rate, require_whole
 from adapters.transformers_encoder.networks import aligned
 from bench.errors import BenchError, CannotRun, DataError, UsageError, nearest
@@ -53,17 +54,19 @@ class S3PRLUpstreamEncoder:
     the clip, hear it whole.
 
     Trap: ``fbank`` and ``mfcc`` are normalised per clip to zero mean, so that the mean of the frames says
-    little more than what the repeated last frame adds; ``fbank_no_cmvn`` is the informative one.
+    little more than what the repeated last frame adds; ``cmvn: false`` leaves the means in.
 
     Args:
         upstream: an s3prl name (``fbank``, ``hubert_base``, …); names that end in ``_custom`` or ``_local`` read a folder.
         path: that folder or file, where the card names no weights.
         options: go to the upstream's constructor.
+        cmvn: false leaves out the normalisation per clip of ``fbank`` and ``mfcc``.
         weights: the card's.
         device: as torch names it.
 
     Raises:
-        UsageError: no such upstream, one that reads no weights, or one whose layers differ in size.
+        UsageError: no such upstream, one that reads no weights, one whose layers differ in size, or ``cmvn: false`` for
+            one that does not normalise.
         CannotRun: s3prl is not installed, or the weights are not whole or not to be had.
     """
 
@@ -72,6 +75,7 @@ class S3PRLUpstreamEncoder:
         upstream: str = "fbank",
         path: str | None = None,
         options: dict[str, Any] | None = None,
+        cmvn: bool = True,
         weights: Weights | None = None,
         device: str = "cpu",
     ) -> None:
@@ -99,7 +103,11 @@ class S3PRLUpstreamEncoder:
                     "weights off the card, or choose an upstream whose name ends in _local or _custom."
                 )
             self._longest = None if is_filter_bank(upstream) else WINDOW
-            self._model = _load(nn, upstream, source, options or {}).to(self.device)
+            if cmvn:
+                self._model = _load(nn, upstream, source, options or {}).to(self.device)
+            else:
+                with unnormalised(upstream) as plain:
+                    self._model = _load(nn, "baseline_local", None, plain).to(self.device)
         self._model.eval().requires_grad_(False)
         if len({*self._model.hidden_sizes}) > 1 or len({*self._model.downsample_rates}) > 1:
             raise UsageError(

@@ -57,6 +57,27 @@ def test_fbank_equals_s3prls_own_upstream_and_torchaudios_kaldi_features() -> No
     np.testing.assert_allclose(ours[0, : len(mel), :80], mel.numpy(), atol=1e-5)
 
 
+def test_spectra_without_normalisation_are_s3prls_own_and_keep_the_level_of_a_clip() -> None:
+    clip = noise(16_000)
+    (raw,), (own,) = (
+        S3PRLUpstreamEncoder(*arguments).encode([clip])
+        for arguments in (("fbank", None, None, False), ("fbank_no_cmvn",))
+    )
+    assert np.array_equal(raw, own)
+    quiet, loud, normalised = (
+        S3PRLUpstreamEncoder("mfcc", cmvn=cmvn).encode([level * clip])[0][0, :-2].mean(axis=0)
+        for level, cmvn in ((0.1, False), (1.0, False), (1.0, True))
+    )
+    assert loud[0] - quiet[0] > 1, "the first coefficient is the level"
+    assert np.abs(normalised).max() < 0.05 < np.abs(loud).max()
+
+
+@pytest.mark.parametrize("upstream", ["fbank_no_cmvn", "mel", "apc"])
+def test_what_is_not_normalised_cannot_be_told_to_leave_it(upstream: str) -> None:
+    with pytest.raises(UsageError, match=f"cmvn is false, and s3prl upstream '{upstream}' is not normalised"):
+        S3PRLUpstreamEncoder(upstream, cmvn=False)
+
+
 def test_clips_do_not_see_each_other(hubert: Weights) -> None:
     clips = [noise(n) for n in (9_000, 4_321, 16_000, 40)]
     for encoder in (S3PRLUpstreamEncoder("fbank"), S3PRLUpstreamEncoder("hf_hubert_custom", weights=hubert)):

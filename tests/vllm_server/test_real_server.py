@@ -167,7 +167,7 @@ def test_a_real_corpus_goes_through_a_server_that_the_suite_starts_itself(
     (tmp_path / "asked.yaml").write_text(MATRIX)
     settings = RunSettings(
         str(tmp_path / "asked.yaml"),
-        (real_corpora / "emodb-4class",),
+        (real_corpora / "indowave",),
         tmp_path / "run",
         workers=2,
         limit=CLIPS,

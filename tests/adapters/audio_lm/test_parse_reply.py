@@ -202,7 +202,7 @@ PIECES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(pieces=st.lists(PIECES, max_size=7), lettered=st.booleans())
 def test_no_reply_raises_and_a_label_always_stands_in_the_text(pieces: list[str], lettered: bool) -> None:
     text = "".join(pieces)

@@ -109,12 +109,12 @@ def test_a_confounded_corpus_is_warned_about_on_its_task(cache: Path, tmp_path: 
 
 
 @pytest.mark.real
-def test_the_real_corpora_show_their_known_confounds(cache: Path, real_corpora: Path) -> None:
+def test_the_real_corpora_show_their_known_confounds(cache: Path, real_data: list[Path]) -> None:
     messages = {
-        n: [w.text for w in load_task(n, data=[real_corpora]).warnings]
-        for n in ("indowave.id", "emodb-4class.de", "nemo-subset.pl")
+        n: [w.text for w in load_task(n, data=real_data).warnings]
+        for n in ("indowave.id", "emodb.de", "nemo-subset.pl")
     }
     assert any("36% of the variance of log length" in w for w in messages["indowave.id"])
-    assert any("26% of the variance of log length" in w for w in messages["emodb-4class.de"])
+    assert any("24% of the variance of log length" in w for w in messages["emodb.de"])
     assert not any("length" in w for w in messages["nemo-subset.pl"])
     assert not any("alone tells the label" in w for warnings in messages.values() for w in warnings)

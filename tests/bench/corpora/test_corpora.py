@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -282,25 +283,27 @@ def test_a_source_at_16_khz_mono_16_bit_passes_unchanged_and_others_are_brought_
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "clips", "speakers"),
-    [("emodb-4class", 339, 10), ("emodb-7class-2s", 535, 10), ("indowave", 300, 10), ("nemo-subset", 477, 9)],
+    [("emodb", 535, 10), ("crema-d-perceived", 1463, 91), ("indowave", 300, 10), ("nemo-subset", 477, 9)],
 )
 def test_the_shared_corpora_are_what_their_source_pages_say(
-    real_corpora: Path, tmp_path: Path, name: str, clips: int, speakers: int
+    real_data: list[Path],
+    real_corpus: Callable[[str], Path],
+    tmp_path: Path,
+    name: str,
+    clips: int,
+    speakers: int,
 ) -> None:
-    report = describe_corpus(name, [real_corpora], tmp_path / "cache")
+    report = describe_corpus(name, real_data, tmp_path / "cache")
     assert (report.clips, report.speakers) == (clips, speakers)
     assert not report.undecodable
     assert not any("promises" in w for w in report.warnings)
     assert [t.folds for t in report.tasks] == [5]
-    source = (real_corpora / name / "SOURCE.md").read_text(encoding="utf-8")
-    if name == "emodb-4class":
-        assert "anger 127, neutral 79, happiness 71, sadness 62" in source
+    source = (real_corpus(name) / "SOURCE.md").read_text(encoding="utf-8")
+    if name == "crema-d-perceived":
+        assert "happy 282, sad 280, neutral 273, angry 248, fearful 232, disgusted 148" in source
         assert {x.raw: x.clips for x in report.labels} == {
-            "anger": 127,
-            "neutral": 79,
-            "happiness": 71,
-            "sadness": 62,
-        }
+            "happy": 282, "sad": 280, "neutral": 273, "angry": 248, "fearful": 232, "disgusted": 148,
+        }  # fmt: skip
     if name == "indowave":
         assert any("clip length tells part of the label" in w for w in report.warnings)
 
