@@ -260,7 +260,7 @@ def results_table(records: Sequence[Record]) -> str:
     tasks = sorted({r.task for r in records})
     order = {"reference": 0, "released": 1, "probed": 2, "adapted": 3}
     systems = sorted({(order[r.facts.track], r.facts.track, r.system) for r in records})
-    cells = {(r.system, r.task): _markdown_cell(r) for r in records}
+    cells = {(r.system, r.task): markdown_cell(r) for r in records}
     lines = [
         "| track | system | " + " | ".join(tasks) + " |",
         "|---|---|" + "---|" * len(tasks),
@@ -272,11 +272,19 @@ def results_table(records: Sequence[Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown_cell(record: Record) -> str:
+def native_ua(record: Record) -> ScoreRow | None:
+    """Return the score that pages show: UA in the native view, an answer outside it wrong, over all clips."""
     wanted = ("ua", "native", "wrong", "all")
-    for row in record.scores:
-        if (row.metric, row.view, row.outside, row.rows) == wanted:
-            low, high = row.low, row.high
-            interval = f" ({100 * low:.1f}–{100 * high:.1f})" if low is not None and high is not None else ""
-            return f"{100 * row.estimate:.1f}{interval}"
-    return "–"
+    return next(
+        (row for row in record.scores if (row.metric, row.view, row.outside, row.rows) == wanted), None
+    )
+
+
+def markdown_cell(record: Record) -> str:
+    """Write that score in percent, with its interval in brackets."""
+    row = native_ua(record)
+    if row is None:
+        return "–"
+    low, high = row.low, row.high
+    interval = f" ({100 * low:.1f}–{100 * high:.1f})" if low is not None and high is not None else ""
+    return f"{100 * row.estimate:.1f}{interval}"

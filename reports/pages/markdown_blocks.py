@@ -1,7 +1,7 @@
 """Blocks of Markdown pages that are made from published records, by the names that stand in their markers.
 
 ``claims:QUESTION`` is a question of the ledger with its claims, ``headline:QUESTION`` its summary alone, ``verdicts:NAME`` the planned pairs of a publication,
-``results:NAME`` a table of ``claims.yaml`` or the scores of a publication.
+``results:NAME`` a table of ``claims.yaml`` or the scores of a publication, ``families:NAME`` the highest score of each family of systems.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bench.leaderboard.evidence import Evidence
 from bench.leaderboard.lazy_records import stored_record
 from bench.scoring.records import Record
 from reports.exports import results_table
+from reports.pages.family_table import family_table
 from reports.pages.study_tables import study_table
 
 
@@ -42,6 +43,7 @@ class MarkdownBlocks:
                 "headline": self._headline,
                 "verdicts": self._verdicts,
                 "results": self._results,
+                "families": self._families,
             }
             self._made[name] = make[kind](subject)
         return self._made[name]
@@ -68,6 +70,9 @@ class MarkdownBlocks:
         if table is None:
             return results_table(self._records(name)).strip()
         return study_table(table, self._records(table.study))
+
+    def _families(self, name: str) -> str:
+        return family_table(self._records(name))
 
     def _records(self, name: str) -> list[Record]:
         """Standing records of a publication, by its name on the board or among the studies."""

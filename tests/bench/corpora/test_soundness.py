@@ -187,7 +187,7 @@ def test_nothing_on_the_command_line_is_dropped_without_a_word(
 ) -> None:
     matrix = tmp_path / "m.yaml"
     matrix.write_text(
-        "name: m\nsynthetic: never\nentries: [{systems: [majority, chance, egemaps-linear], tasks: ['tone*', 'emdb-*']}]\n"
+        "name: m\nsynthetic: never\nentries: [{systems: [majority, chance, egemaps-linear], tasks: ['tone*', 'emdb-*', 'synthetic.*']}]\n"
     )
     ask = [
         "run",
@@ -202,6 +202,7 @@ def test_nothing_on_the_command_line_is_dropped_without_a_word(
     done = CliRunner().invoke(app, [*ask, "--only", "system=majority", "--only", "system=chance"])
     assert done.exit_code == 0, done.output
     assert "'emdb-*' names no task at hand" in done.output
+    assert "'synthetic.*'" not in done.output, "meant for when no corpus is at hand"
     assert "majority" in done.output
     assert "chance" in done.output
     twice = CliRunner().invoke(app, [*ask, "--set", "egemaps-linear:C=1", "--set", "egemaps-linear:C=2"])

@@ -1,0 +1,38 @@
+"""The table of families names the highest score of each, from how many, and says so where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.scoring.records import Record, read_records
+from reports.exports import native_ua
+from reports.pages.family_table import NOTHING, family_table
+
+RECORDS = Path(__file__).resolve().parents[3] / "results/quick/records"
+
+
+def cells(records: list[Record]) -> dict[str, list[str]]:
+    """Cells of each row, by what it begins with."""
+    lines = family_table(records).splitlines()[2:]
+    return {line.split("**")[1]: [c.strip() for c in line.split("|")[2:-1]] for line in lines}
+
+
+def test_each_family_shows_its_highest_score_and_from_how_many_it_was_picked() -> None:
+    records = [r for r in read_records(RECORDS) if r.task == "indowave.id"]
+    table = cells(records)
+    encoders = [r for r in records if r.facts.card.family == "encoder"]
+    highest = max(encoders, key=lambda r: native_ua(r).estimate)  # type: ignore[union-attr]
+    row = native_ua(highest)
+    assert row is not None
+    assert row.low is not None
+    (cell,) = table["Frozen encoders"]
+    assert cell.startswith(f"`{highest.system}` {100 * row.estimate:.1f} ({100 * row.low:.1f}–")
+    assert cell.endswith(f", of {len(encoders)}")
+    assert table["Audio-LLMs"] == [NOTHING]
+
+
+def test_a_task_without_a_family_says_so() -> None:
+    records = [r for r in read_records(RECORDS) if r.system == "egemaps-svm"]
+    table = cells(records)
+    assert all(c.startswith("`egemaps-svm`") and c.endswith(", of 1") for c in table["Acoustic features"])
+    assert {*table["Trained here"], *table["Frozen encoders"]} == {NOTHING}
