@@ -27,7 +27,7 @@ HOSTILE = '=cmd|"/c calc"!A1\n<script>\u202eevil}\\input{/etc/passwd}%$&_#^~'
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    return [r for r in read_records(PUBLISHED) if r.task in ("indowave.id", "emodb-4class.de")]
+    return [r for r in read_records(PUBLISHED) if r.task in ("indowave.id", "emodb.de")]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_latex_tables_parse_and_show_every_system_with_its_interval(
     text = (folder / "tables.tex").read_text()
     made = tabulars(text)
     assert len(made) == 2
-    for tabular, task in zip(made, ("emodb-4class.de", "indowave.id"), strict=True):
+    for tabular, task in zip(made, ("emodb.de", "indowave.id"), strict=True):
         inner = tabular.latex_verbatim()
         assert all(r.system.replace("_", r"\_") in inner for r in records if r.task == task)
         rows = [line for line in inner.splitlines() if line.strip().endswith(r"\\")]
@@ -131,8 +131,8 @@ def test_a_hostile_title_stays_a_string_in_the_model_index(records: list[Record]
 
 def test_the_corpora_are_cited(folder: Path, records: list[Record]) -> None:
     entries = parse_string((folder / "corpora.bib").read_text(), "bibtex").entries
-    assert set(entries) == {"emodb-4class", "indowave"}
-    assert entries["emodb-4class"].fields["year"] == "2005"
+    assert set(entries) == {"emodb", "indowave"}
+    assert entries["emodb"].fields["year"] == "2005"
     assert entries["indowave"].fields["doi"] == "10.17632/j9ytfdzy27"
     (entry,) = parse_string(bibtex([hostile(records[0])]), "bibtex").entries.values()
     assert "url" not in entry.fields

@@ -34,7 +34,7 @@ from tests.command import Command, command
 
 ROOT = Path(__file__).resolve().parents[3]
 UA = Subject("native", "wrong", "ua")
-TASKS = ("indowave.id", "emodb-4class.de")
+TASKS = ("indowave.id", "emodb.de")
 SYSTEMS = ("meralion-ser-small", "whisper-tiny.en-superb", "egemaps-svm", "mfcc-superb", "majority")
 HOSTILE = "$x_{evil$ " + chr(0x202E) + "\\input{/etc/passwd} <script>=1+1&%"
 run_command = pytest.fixture(command)

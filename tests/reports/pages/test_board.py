@@ -37,7 +37,7 @@ def board(tmp_path: Path, cache: Path) -> Board:
     root = tmp_path / "results"
     shutil.copytree(PUBLISHED / "quick", root / "quick", ignore=shutil.ignore_patterns("tables", "attested"))
     for path in (root / "quick/records").iterdir():
-        if not any(f"__{task}__" in path.name for task in ("indowave.id", "emodb-4class.de")):
+        if not any(f"__{task}__" in path.name for task in ("indowave.id", "emodb.de")):
             path.unlink()
     (root / "board.yaml").write_text("competing: statistics\n")
     board = Board(root)
@@ -64,7 +64,7 @@ def test_the_board_shows_records_badges_reported_figures_and_downloads(board: Bo
     assert "egemaps-linear" not in (out / "task-indowave.id.html").read_text(), (
         "retracted records do not compete"
     )
-    assert "egemaps-linear" in (out / "task-emodb-4class.de.html").read_text()
+    assert "egemaps-linear" in (out / "task-emodb.de.html").read_text()
 
 
 def test_reported_figures_never_enter_a_ranking(board: Board, tmp_path: Path) -> None:
