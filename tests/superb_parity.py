@@ -184,7 +184,9 @@ def train_pooled(
         material.pooled, hidden, material.n_labels, np.full((len(hidden), 3), np.nan), material.speakers,
         (fold,), tuple(seeds),
     )  # fmt: skip
-    probe = SuperbProbe([rate], HIDDEN, BATCH, steps, LOOK, patience=steps, refit=False)
+    probe = SuperbProbe(
+        [rate], HIDDEN, BATCH, steps, decay=False, evaluate_every=LOOK, patience=steps, refit=False
+    )
     chosen = probe.run(task, lambda done, total: None)
     found = []
     for i, seed in enumerate(seeds):

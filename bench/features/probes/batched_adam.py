@@ -2,7 +2,7 @@
 
 What a head computes is its :class:`HeadFamily`'s affair (:mod:`bench.features.probes.pooled_head`, :mod:`bench.features.probes.attention_head`); here
 is what all share: minibatches, gradient clipping, Adam, validation, and dropping heads that have
-stopped. Heads do not touch each other: one trained in a stack equals one trained alone. Steps between two looks are taken in
+stopped or are at their last step. Heads do not touch each other: one trained in a stack equals one trained alone. Steps between two looks are taken in
 compiled code where the family has it (:mod:`bench.features.probes.cpu_kernels`); elsewhere one by one for all heads beside each other, torch's
 fused Adam continuing over the rows of one learning rate at a time.
 """
@@ -42,14 +42,29 @@ class Trial:
 class Schedule:
     """How all heads of a batch are trained.
 
-    ``patience`` counts evaluations on the validation rows, made every ``evaluate_every`` steps, without improvement.
-    ``clip`` bounds the norm of a head's gradient (None: not at all).
+    ``decay``: the learning rate falls linearly to 0 over a trial's steps, all of which are taken; the validation rows are
+    looked at once, at the end. Otherwise it is constant, and ``patience`` counts evaluations on the validation rows, made
+    every ``evaluate_every`` steps, without improvement. ``clip`` bounds the norm of a head's gradient (None: not at all).
     """
 
     batch_size: int = 32
     evaluate_every: int = 20
     patience: int = 5
     clip: float | None = 1.0
+    decay: bool = False
+
+    def rates(self, trial: Trial, first: int, steps: int) -> NDArray[np.float64]:
+        """Learning rates (steps,) of a trial at the steps from ``first`` on, which counts from 0."""
+        if not self.decay:
+            return np.full(steps, trial.learning_rate)
+        return trial.learning_rate * (1.0 - np.arange(first, first + steps) / trial.steps)
+
+    def looks(self, trials: Sequence[Trial]) -> set[int]:
+        """Steps after which the validation rows of these trials are looked at."""
+        if self.decay:
+            return {trial.steps for trial in trials}
+        most = max(trial.steps for trial in trials)
+        return set(range(self.evaluate_every, most, self.evaluate_every)) | {most}
 
 
 class Objective(Protocol):
@@ -103,7 +118,7 @@ class HeadStack(Protocol):
 @dataclass(frozen=True)
 class StepBlock:
     """Steps that are taken without looking: ``rows`` (streams, steps, batch) and, per head, the stream it learns from, its
-    learning rate, and what the objective knows it by. ``taken`` steps went before.
+    learning rate at each step (heads, steps), and what the objective knows it by. ``steps_taken`` went before.
     """
 
     rows: IntArray
@@ -243,10 +258,11 @@ def _train(
 ) -> TrainedHeads:
     """Train these heads beside each other; ``trial_indices`` is what the objective knows them by."""
     state = _Training(family, trials, trial_indices, objective, schedule)
-    most = max(trial.steps for trial in trials)
-    looks = set(range(schedule.evaluate_every, most, schedule.evaluate_every)) | {most}
+    looks, ends = schedule.looks(trials), {trial.steps for trial in trials}
+    # Between looks too, so that progress is told of.
+    pauses = range(schedule.evaluate_every, max(ends), schedule.evaluate_every)
     step = 0
-    for stop in sorted(looks | {trial.steps for trial in trials}):
+    for stop in sorted(looks | ends | set(pauses)):
         state.take_steps(stop - step)
         step = stop
         if step in looks:
@@ -305,7 +321,12 @@ class _Training:
         block = StepBlock(
             np.stack([[stream.take(size) for _ in range(steps)] for stream, _ in self._sharing]),
             streams,
-            np.array([self._trials[number].learning_rate for number in self._active_trials.tolist()]),
+            np.stack(
+                [
+                    self._schedule.rates(self._trials[number], self._steps_taken, steps)
+                    for number in self._active_trials.tolist()
+                ]
+            ),
             self._trial_indices[self._active_trials].cpu().numpy(),
             self._steps_taken,
             self._schedule.clip,
@@ -333,8 +354,9 @@ class _Training:
         numbers = self._active_trials.tolist()
         by_rows: dict[int, list[int]] = {}
         for position, number in enumerate(numbers):
-            if len(self._trials[number].val_rows):
-                by_rows.setdefault(id(self._trials[number].val_rows), []).append(position)
+            trial = self._trials[number]
+            if len(trial.val_rows) and (not self._schedule.decay or step == trial.steps):
+                by_rows.setdefault(id(trial.val_rows), []).append(position)
         for positions in by_rows.values():
             rows = torch.from_numpy(self._trials[numbers[positions[0]]].val_rows).to(self._device)
             scores = self._family.scores(self._active, rows, positions)
@@ -380,11 +402,12 @@ class _Training:
     def _group_heads(self) -> None:
         """Who shares minibatches, and what Adam is to walk over, until heads are dropped."""
         sharing: dict[tuple[int, int], list[int]] = {}
-        by_rate: dict[float, list[int]] = {}
-        for position, number in enumerate(self._active_trials.tolist()):
+        by_rate: dict[tuple[float, int], list[int]] = {}
+        numbers = self._active_trials.tolist()
+        for position, number in enumerate(numbers):
             trial = self._trials[number]
             sharing.setdefault((id(trial.train_rows), trial.seed), []).append(position)
-            by_rate.setdefault(trial.learning_rate, []).append(position)
+            by_rate.setdefault((trial.learning_rate, trial.steps), []).append(position)
         # Heads of one fold and seed see the same batches at every learning rate.
         self._sharing = [(self._streams[key], positions) for key, positions in sharing.items()]
         if self._step_kernel is not None:
@@ -393,8 +416,12 @@ class _Training:
         # torch wants a count per row; all heads in training have taken the same number of steps.
         self._counts = torch.zeros(len(self._active_trials), device=self._device)
         self._by_rate = [
-            (rate, [[matrix[i] for i in positions] for matrix in state], [self._counts[i] for i in positions])
-            for rate, positions in by_rate.items()
+            (
+                self._trials[numbers[positions[0]]],
+                [[matrix[i] for i in positions] for matrix in state],
+                [self._counts[i] for i in positions],
+            )
+            for positions in by_rate.values()
         ]
 
     def _score_gradient(self, scores: Tensor, rows: Tensor) -> Tensor:
@@ -410,9 +437,10 @@ class _Training:
             norms = torch.linalg.vector_norm(self._gradient, dim=1)
             for i in torch.nonzero(norms > self._schedule.clip)[:, 0].tolist():
                 self._gradient[i].mul_(self._schedule.clip / (norms[i] + 1e-6))
+        taken = self._steps_taken
         self._steps_taken += 1
         self._counts.fill_(self._steps_taken)
-        for rate, (theta, gradient, first, second), steps in self._by_rate:
+        for trial, (theta, gradient, first, second), steps in self._by_rate:
             # What torch.optim.Adam(fused=True) calls, without its bookkeeping, which costs as much as small heads do.
             torch._fused_adam_(
                 theta,
@@ -421,7 +449,7 @@ class _Training:
                 second,
                 [],
                 steps,
-                lr=rate,
+                lr=float(self._schedule.rates(trial, taken, 1)[0]),
                 beta1=BETA_1,
                 beta2=BETA_2,
                 weight_decay=0.0,

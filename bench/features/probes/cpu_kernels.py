@@ -82,7 +82,7 @@ def take_steps(
         first: Adam's first moments, as ``theta``.
         second: Adam's second moments, as ``theta``.
         steps_taken: steps taken before.
-        rates: (all heads,) learning rates.
+        rates: (all heads, steps) learning rates.
         features: (clips, layers, dims).
         scaling: (all heads or 0, 2, layers, dims), mean and 1/deviation.
         streams: (all heads,) which of ``rows`` a head learns from.
@@ -105,7 +105,7 @@ def take_steps(
 
 @_inlined
 def _take_steps_of_head(
-    theta: Any, first: Any, second: Any, steps_taken: Any, rate: Any, features: Any, scaling: Any, rows: Any,
+    theta: Any, first: Any, second: Any, steps_taken: Any, rates: Any, features: Any, scaling: Any, rows: Any,
     labels: Any, weights: Any, values: Any, shape: Any, clip: Any, adam: Any,
 ) -> None:  # fmt: skip
     layers, dims, hidden, outputs = shape
@@ -190,7 +190,7 @@ def _take_steps_of_head(
                 gradient *= shrink
                 d_weight *= shrink
         time = steps_taken + step + 1
-        size_of_step = of(rate / (1.0 - float(adam[0]) ** time))
+        size_of_step = of(rates[step] / (1.0 - float(adam[0]) ** time))
         root = of(1.0 / np.sqrt(1.0 - float(adam[1]) ** time))
         _transpose_padded(w2, before)
         for part, at in ((0, 0), (2, layers), (3, layers + hidden), (4, len(gradient) - outputs)):

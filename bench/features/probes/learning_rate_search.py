@@ -1,9 +1,13 @@
-"""Learning rate and steps chosen on validation speakers, for all folds and seeds of a task as one batch of heads.
+"""Learning rate chosen on validation speakers, for all folds and seeds of a task as one batch of heads.
 
 Category and dimensions have a head each, of the same family. The category head minimises cross-entropy, the dimension
-head the mean over dimensions of 1 − CCC within a minibatch, on sigmoid outputs in 0..1. Learning rate and number of
-steps are those with the lowest loss on the validation clips (cross-entropy; or 1 − CCC over all of them): with few
-validation speakers a loss is far less coarse than an accuracy.
+head the mean over dimensions of 1 − CCC within a minibatch, on sigmoid outputs in 0..1. The learning rate is the one with
+the lowest loss on the validation clips (cross-entropy; or 1 − CCC over all of them): with few validation speakers a loss is
+far less coarse than an accuracy.
+
+How long to train is not chosen: the rate falls linearly to 0 over a fixed number of steps. At a constant rate the validation
+loss of these heads jumps from look to look, so that the last bits of the features, which differ between processors, decide
+which look is the lowest (``python -m tests.probe_stability`` measures both ways). ``decay: false`` is that other way, s3prl's.
 
 With ``refit`` the head is then trained again from the same seed on training and validation clips together, for the same
 number of passes over the data: the other probes get the validation clips at the end too, and on the small corpora here
@@ -51,10 +55,12 @@ class GradientProbe(ABC):
         learning_rates: rates to choose from by validation loss; of equal ones the first.
         hidden: width of the projection.
         batch_size: clips of a minibatch.
-        max_steps: bound on the steps at every learning rate. ``"superb"``: SUPERB's recipe, 30,000 steps, validated
-            every 1,000, never stopped early.
-        evaluate_every: steps between two looks at the validation loss.
-        patience: looks without improvement after which a head stops.
+        max_steps: steps at every learning rate. ``"superb"``: SUPERB's recipe, 30,000 steps at a constant rate, validated
+            every 1,000, never stopped early, the lowest validation loss kept.
+        decay: whether the rate falls linearly to 0 over ``max_steps``, which are then all taken. If not, it is constant, and
+            the step with the lowest validation loss is kept.
+        evaluate_every: at a constant rate, steps between two looks at the validation loss.
+        patience: at a constant rate, looks without improvement after which a head stops.
         clip: largest norm of a head's gradient; None for none.
         refit: whether the chosen head is trained again on training and validation clips together.
         standardise: whether each feature is scaled by the rows that a head is fitted to.
@@ -66,6 +72,7 @@ class GradientProbe(ABC):
     hidden: int = 256
     batch_size: int = 32
     max_steps: int | Literal["superb"] = 500
+    decay: bool = True
     evaluate_every: int = 20
     patience: int = 5
     clip: float | None = 1.0
@@ -187,7 +194,7 @@ class GradientProbe(ABC):
     def _schedule(self) -> Schedule:
         if self.max_steps == "superb":
             return Schedule(self.batch_size, SUPERB_LOOK, SUPERB_STEPS, self.clip)
-        return Schedule(self.batch_size, self.evaluate_every, self.patience, self.clip)
+        return Schedule(self.batch_size, self.evaluate_every, self.patience, self.clip, self.decay)
 
 
 @dataclass(frozen=True)

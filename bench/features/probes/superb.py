@@ -23,7 +23,7 @@ class SuperbProbe(GradientProbe):
     Parameters: :class:`bench.features.probes.learning_rate_search.GradientProbe`.
     """
 
-    learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2)
+    learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
 
     def head_family(self, task: ProbeTask) -> PooledHead:
         """SUPERB's head on the means over frames, on the device to train on."""

@@ -42,11 +42,20 @@ class Alone(torch.nn.Module):
         return self.last(self.first(mixed))
 
 
-@pytest.mark.parametrize("standardise", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("standardise", "weighted", "decay", "compiled"),
+    [
+        (False, False, False, True),
+        (True, False, True, True),
+        (False, True, True, False),
+        (True, True, False, False),
+    ],
+)
 def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
-    standardise: bool, weighted: bool
+    standardise: bool, weighted: bool, decay: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not compiled:
+        monkeypatch.setattr(PooledHead, "step_kernel", lambda self, objective: None)
     task = make_task(clips=96)
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     trials = [
@@ -59,13 +68,14 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
         )
     ]
     weights = torch.tensor([[1.0, 2.0, 0.5]] * len(trials)) if weighted else None
-    schedule = Schedule(batch_size=16, clip=0.5)
+    schedule = Schedule(batch_size=16, clip=0.5, decay=decay)
     trained = train_heads(
         PooledHead(x, 8, standardise=standardise), trials, CrossEntropy(labels, 3, weights), schedule
     )
     for i, trial in enumerate(trials):
         alone = Alone(initial_parameters([trial], 3, [(12, 8), (8, 3)])[0], 3, 12, 8, 3)
         optimizer = torch.optim.Adam(alone.parameters(), lr=trial.learning_rate)
+        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, trial.steps)
         cross_entropy = torch.nn.CrossEntropyLoss(None if weights is None else weights[i])
         fitted = x[torch.from_numpy(trial.train_rows)]
         mean, deviation = fitted.mean(dim=0), fitted.std(dim=0, correction=0)
@@ -77,6 +87,8 @@ def test_training_all_heads_at_once_equals_training_each_alone_with_torch(
             cross_entropy(alone(scaled[rows]), labels[rows]).backward()
             torch.nn.utils.clip_grad_norm_(alone.parameters(), 0.5)
             optimizer.step()
+            if decay:
+                falling.step()
         with torch.no_grad():
             torch.testing.assert_close(trained.heads.scores(x, [i])[0], alone(scaled), rtol=1e-4, atol=1e-4)
 
@@ -139,7 +151,7 @@ def test_compiled_steps_equal_torchs_own_in_double_precision(
     rows = np.stack([[stream.take(16) for _ in range(12)]])
     one = np.zeros(1, dtype=np.int64)
     for taken, part in ((0, rows[:, :5]), (5, rows[:, 5:])):
-        block = StepBlock(part, one, np.array([1e-2]), one, taken, clip)
+        block = StepBlock(part, one, np.full((1, part.shape[1]), 1e-2), one, taken, clip)
         kernel = PooledHead(x, hidden).step_kernel(objective)
         assert kernel is not None
         kernel(heads, first, second, block)

@@ -244,6 +244,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss_and_the_re
     settings = {**QUICK["superb"], "learning_rates": rates}
     outcome = SuperbProbe(**settings).run(task, ignore)[0, 0]
     note = outcome.notes["category"]
+    assert note["steps"] == settings["max_steps"], "how long to train is not chosen"
     each = {
         r: SuperbProbe(**{**settings, "learning_rates": [r]}).run(task, ignore)[0, 0].notes["category"]
         for r in rates
@@ -254,15 +255,15 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss_and_the_re
     x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
     steps = round(note["steps"] * len(fold.fitted) / len(fold.train))
     trial = Trial(fold.fitted, NO_ROWS, note["learning_rate"], 0, steps)
-    again = train_heads(PooledHead(x, 16), [trial], CrossEntropy(labels, 3), Schedule())
+    again = train_heads(PooledHead(x, 16), [trial], CrossEntropy(labels, 3), Schedule(decay=True))
     expected = softmax(again.heads.scores(x[torch.from_numpy(fold.test)])[0].numpy())
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)  # type: ignore[arg-type]
 
 
-def test_without_refit_the_best_validated_step_is_kept() -> None:
+def test_at_a_constant_rate_without_refit_the_best_validated_step_is_kept() -> None:
     task = one_fold(make_task(clips=60, dims=8), dimensions=np.full((60, 3), np.nan))
     fold = task.folds[0]
-    settings = {**QUICK["superb"], "learning_rates": [0.05], "refit": False, "patience": 2}
+    settings = {**QUICK["superb"], "learning_rates": [0.05], "refit": False, "decay": False, "patience": 2}
     outcome = SuperbProbe(**settings).run(task, ignore)[0, 0]
     note = outcome.notes["category"]
     assert note["steps"] < 120, "this task is overfitted soon: patience must have ended training"
