@@ -13,6 +13,7 @@ from bench.corpora.naming import read_marks, write_marks
 from bench.errors import DataError, UsageError, nearest
 from bench.leaderboard.attestations import FOLDER, attestation_path, kept_attestations
 from bench.leaderboard.card_identity import owned
+from bench.leaderboard.evidence import STUDIES, publication_name, studies
 from bench.leaderboard.newcomers import Newcomers, Taken, choose, owned_facts, stem_of
 from bench.leaderboard.outcomes import outcomes_to_publish, write_outcomes
 from bench.leaderboard.publication import Board, Publication
@@ -195,7 +196,7 @@ def retract(board: Board, record: str, why: str) -> Publication:
 
     Args:
         board: where it is published.
-        record: ``NAME/STEM``, or a stem that only one publication has.
+        record: ``NAME/STEM`` (``studies/NAME/STEM`` of a study), or a stem that only one publication has.
         why: the reason, one sentence.
 
     Returns:
@@ -208,13 +209,15 @@ def retract(board: Board, record: str, why: str) -> Publication:
     if not reason:
         raise UsageError("a retraction needs its reason: --why 'what was wrong'")
     name, _, stem = record.removesuffix(".json").rpartition("/")
+    studied = studies(board.root) if name.startswith(f"{STUDIES}/") else []
+    published = {publication_name(board.root, p): p for p in studied or board.publications()}
     places = {
-        p.name: p
-        for p in board.publications()
-        if (not name or p.name == name) and stem in {r.stem for r in p.record_paths()}
+        title: p
+        for title, p in published.items()
+        if (not name or title == name) and stem in {r.stem for r in p.record_paths()}
     }
     if not places:
-        known = [f"{p.name}/{r.stem}" for p in board.publications() for r in p.record_paths()]
+        known = [f"{n}/{r.stem}" for n, p in published.items() for r in p.record_paths()]
         raise UsageError(f"no published record {record!r}; {nearest(record, known, shown=4)}")
     if len(places) > 1:
         raise UsageError(f"{stem} stands in {', '.join(places)}; say which: {next(iter(places))}/{stem}")

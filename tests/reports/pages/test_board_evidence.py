@@ -100,3 +100,16 @@ def test_claims_without_questions_say_what_is_missing(results: Path) -> None:
     code, _, errors = said("claims", "--results", str(results))
     assert code != 0
     assert "claims.yaml: missing; it says which systems are proposed" in errors
+
+
+def test_a_record_of_a_study_can_be_taken_back_too(results: Path) -> None:
+    stem = f"whisper-tiny.en-linear__{TASK}__within__clean"
+    words = ("leaderboard", "retract", f"studies/probes/{stem}", "--why", "a test", "--results", str(results))
+    code, _, errors = said(*words)
+    assert code == 0, errors
+    assert json.loads((results / "studies/probes/retracted.json").read_text()) == {stem: "a test"}
+    code, _, errors = said("leaderboard", "retract", stem, "--why", "a test", "--results", str(results))
+    assert code != 0, "without its path a record is looked for on the board alone"
+    code, listed, _ = said("claims", "--results", str(results), "--json")
+    assert code == 0
+    assert "whisper-tiny.en-linear" not in listed
