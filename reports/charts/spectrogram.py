@@ -71,7 +71,7 @@ def _levels(wave: Waveform) -> NDArray[np.int64]:
 
 def _mel_power(wave: Waveform) -> NDArray[np.float64]:
     """Mean power by column and band, (columns, bands)."""
-    padded = np.pad(np.asarray(wave, dtype=np.float32), (WINDOW // 2, WINDOW // 2 + HOP))
+    padded = np.pad(np.asarray(wave, dtype=np.float32), WINDOW // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     spectrum = np.abs(np.fft.rfft(frames * np.hanning(WINDOW).astype(np.float32), POINTS)) ** 2
     pitch = np.linspace(mel(LOWEST), mel(SAMPLE_RATE / 2), BANDS + 1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +35,7 @@ from reports.pages.overview_rows import FILE as ROWS_FILE
 from reports.pages.overview_rows import rows_script
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
-from reports.pages.task_page import task_sections
+from reports.pages.task_page import Lead, TaskVerdict, task_sections
 from reports.pages.templating import GENERATOR, bound, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
 from reports.sections.clip_errors import ClipReader
@@ -145,26 +144,6 @@ def _remove_stale(out: Path, current: set[str]) -> None:
                 path.unlink()
         for path in stale_scripts(out, current):
             path.unlink()
-
-
-@dataclass(frozen=True)
-class Lead:
-    """Who leads a track, in words, and the test against the second."""
-
-    track: str
-    text: str
-    second: PairResult | None
-    moved: tuple[str, ...] = ()
-    """Of its verdicts on the others, those whose sign depends on the version, in words."""
-
-
-@dataclass(frozen=True)
-class TaskVerdict:
-    """What the tests say of one comparison: who leads each track, then the planned pairs across tracks."""
-
-    comparison: TaskComparison
-    leads: tuple[Lead, ...]
-    across: tuple[PairResult, ...]
 
 
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]

@@ -162,7 +162,7 @@ class ClipReader:
     def _refusal(self, card: CorpusCard) -> str:
         """Why clips are not listed one by one; blank where they may be."""
         if not self._browsed:
-            return "a report in one file has no clip browser"
+            return "this report is one file"
         if card.access == "open" or self._audio:
             return ""
         return (

@@ -12,7 +12,7 @@
   const [previous, next] = document.querySelectorAll(".pager button");
   const settings = JSON.parse(form.dataset.settings);
   const IN_A_FILE = Number(form.dataset.inAFile);
-  const NAMES = ["q", "truth", "system", "answer", "agreement", "speaker", "sort"];
+  const NAMES = ["q", "system", "truth", "answer", "agreement", "speaker", "sort"];
   const OTHER = "other / none";
   const SHOWN = 50;
   const narrow = matchMedia("(max-width: 70rem)");
