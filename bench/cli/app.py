@@ -404,7 +404,7 @@ def report(
         bool,
         typer.Option(
             "--audio",
-            help="Players for the clips that systems miss, from this machine's files; not for publication.",
+            help="Players for clips, from this machine's files, and pictures of their sound; not for publication.",
         ),
     ] = False,
     against: Annotated[

@@ -31,11 +31,12 @@ from bench.storage.scrubbing import Scrubber
 from bench.storage.source_code import package_hash
 from bench.tasks.catalogue import catalogue
 from reports.data.comparisons import TestFamily
+from reports.data.missing_records import Missing, missing_records
 from reports.data.private_words import without_private_words
 from reports.data.run_data import RunData, WorkDone
 from reports.exports import write_exports
 from reports.pages.catalogue import page as catalogue_page
-from reports.pages.report import Missing, Site, missing_records, write_pages
+from reports.pages.report import Site, write_pages
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
 from reports.sections.studies import Histories, study_sections

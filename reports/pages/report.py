@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
 from bench.scoring.comparisons import run_family
-from bench.scoring.outcomes import RecordOutcome
 from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
@@ -29,16 +27,19 @@ from bench.tasks.catalogue import catalogue
 from reports import formatting
 from reports.data.comparisons import TaskComparison, TestFamily, compare_systems, overview_comparisons
 from reports.data.conditions import condition_words, severity
+from reports.data.missing_records import missing_records
 from reports.data.run_data import RunData, read_run_data
+from reports.pages.clip_browser import clip_browser, pictures_stem, stale_scripts, write_pictures
 from reports.pages.overview import Overview
 from reports.pages.overview_rows import FILE as ROWS_FILE
 from reports.pages.overview_rows import rows_script
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
-from reports.pages.task_page import task_sections
+from reports.pages.task_page import Lead, TaskVerdict, task_sections
 from reports.pages.templating import GENERATOR, bound, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
 from reports.sections.clip_errors import ClipReader
+from reports.sections.clip_rows import ClipRows
 from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
 from reports.sections.pairwise import pair_page, pairs_to_show
@@ -47,7 +48,8 @@ from reports.sections.robustness import robust_tasks
 from reports.sections.studies import Histories, StudySection
 
 OWN_PAGES = (
-    "task-*.html", "system-*.html", "compare-*.html", "robustness.html", "cross-lingual.html", "against.html", "studies.html",
+    "task-*.html", "system-*.html", "compare-*.html", "clips-*.html",
+    "robustness.html", "cross-lingual.html", "against.html", "studies.html",
 )  # fmt: skip
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
@@ -67,8 +69,8 @@ def write_report(
         out: folder for the pages.
         data: folders with prepared corpora, whose labels show what systems answer clip by clip; blank: those that SERBENCH_DATA
             names, else those the run remembers.
-        audio: whether the clips that systems miss have players, which point to the corpus's own files by relative address; such
-            pages are for this machine.
+        audio: whether clips have players, which point to the corpus's own files by relative address, and where the card lets
+            everybody have it pictures of their sound; such pages are for this machine.
         against: folder of an earlier run of the same systems, for a page that says which scores moved.
 
     Returns:
@@ -80,7 +82,8 @@ def write_report(
         BenchError: ``out`` cannot be written.
     """
     reader = ClipReader(run, data, out, audio=audio)
-    return write_pages(_pages(run, reader, against), out)
+    pages = _pages(run, reader, against)
+    return write_pages(pages, out, write_pictures(reader.pictures, out))
 
 
 def write_single_file(
@@ -103,7 +106,7 @@ def write_single_file(
         BenchError: ``path`` cannot be written.
     """
     html = Scrubber.of_this_machine().page(
-        single_file(_pages(run, ClipReader(run, data, path.parent, audio=False), against))
+        single_file(_pages(run, ClipReader(run, data, path.parent, audio=False, browsed=False), against))
     )
     write_text(path, html)
     return len(html.encode())
@@ -117,13 +120,19 @@ def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str
     return site.pages()
 
 
-def write_pages(pages: Mapping[str, str], out: Path) -> Path:
-    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path."""
+def write_pages(pages: Mapping[str, str], out: Path, beside: Sequence[str] = ()) -> Path:
+    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path.
+
+    Args:
+        pages: file name → text.
+        out: the folder.
+        beside: names of our own files that stand there already.
+    """
     words = Scrubber.of_this_machine()
     for name, text in pages.items():
-        # What stands in the script file went through the same words, value by value.
+        # What stands in a script file went through the same words, value by value.
         write_text(out / name, words.page(text) if name.endswith(".html") else text)
-    _remove_stale(out, set(pages))
+    _remove_stale(out, {*pages, *beside})
     return out / "index.html"
 
 
@@ -133,47 +142,8 @@ def _remove_stale(out: Path, current: set[str]) -> None:
         for path in sorted(p for pattern in OWN_PAGES for p in out.glob(pattern)):
             if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
                 path.unlink()
-
-
-@dataclass(frozen=True)
-class Lead:
-    """Who leads a track, in words, and the test against the second."""
-
-    track: str
-    text: str
-    second: PairResult | None
-    moved: tuple[str, ...] = ()
-    """Of its verdicts on the others, those whose sign depends on the version, in words."""
-
-
-@dataclass(frozen=True)
-class TaskVerdict:
-    """What the tests say of one comparison: who leads each track, then the planned pairs across tracks."""
-
-    comparison: TaskComparison
-    leads: tuple[Lead, ...]
-    across: tuple[PairResult, ...]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Planned records of one system that were not scored for one and the same reason."""
-
-    system: str
-    protocol: str
-    condition: str
-    state: str
-    reason: str
-    tasks: tuple[str, ...]
-
-
-def missing_records(outcomes: Sequence[RecordOutcome]) -> list[Missing]:
-    """Group what was planned and not scored by system and reason."""
-    groups: dict[tuple[str, str, str, str, str], list[str]] = defaultdict(list)
-    for o in outcomes:
-        if o.planned and o.state != "scored":
-            groups[o.system, o.protocol, o.condition, o.state, o.reason].append(o.task)
-    return [Missing(*key, tuple(dict.fromkeys(tasks))) for key, tasks in groups.items()]
+        for path in stale_scripts(out, current):
+            path.unlink()
 
 
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
@@ -216,6 +186,8 @@ class Site:
         """Two systems, and the address of their page, for the chooser."""
         self.plans = Counter(plan_words(r.facts) for r in run.records).most_common()
         """What the records show of when their plan was made, and how many of them do."""
+        self.browsed: dict[str, list[ClipRows]] = defaultdict(list)
+        """Clips that can be browsed, by task, as far as its page is made."""
         self.robust = robust_tasks(self.comparisons)
         self.cross = cross_lingual(self.comparisons)
         self._templates = environment()
@@ -231,6 +203,7 @@ class Site:
                 lambda t: self.render("task.html.j2", **self._task(t)),
                 task,
             )
+            made |= self._clips(task)
         for system in self.systems:
             met = [
                 r for c in self.comparisons if any(r.system == system for r in c.records) for r in c.records
@@ -242,6 +215,17 @@ class Site:
                 system,
             )
         return made | self._pages_across()
+
+    def _clips(self, task: str) -> dict[str, str]:
+        """Render the clip browser of a task whose page was made: its page and the script files beside it; nothing where it has none."""
+        rows = self.browsed.pop(task, None)
+        if not rows:
+            return {}
+        browser = clip_browser(task, rows)
+        facts = next(c.facts for c in self.comparisons if c.task == task)
+        stem = quote(pictures_stem(f"{facts.corpus}.{facts.language}")) if browser.pictures else ""
+        page = self.render("clips.html.j2", task=task, facts=facts, browser=browser, pictures=stem)
+        return {browser.page: page, **browser.scripts(Scrubber.of_this_machine())}
 
     def _overview(self) -> dict[str, str]:
         """Render the first page, and the script file with all that it can show."""
@@ -340,6 +324,9 @@ class Site:
             else by_track
         )
         categorical = next((s for s in comparison.subjects if s.metric != "ccc"), None)
+        more = task_sections(comparison, ordered, None if brief else self._reader)
+        if more.clips.rows is not None:
+            self.browsed[comparison.task].append(more.clips.rows)
         return {
             "comparison": comparison,
             "brief": brief,
@@ -355,7 +342,7 @@ class Site:
             ],
             "scores": tables.score_tables(comparison),
             "recall": tables.recall_table(ordered, categorical) if categorical else None,
-            "more": task_sections(comparison, ordered, None if brief else self._reader),
+            "more": more,
             "statuses": tables.status_table(ordered),
         }
 

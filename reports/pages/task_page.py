@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.scoring.pair_results import PairResult
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports.data.comparisons import TaskComparison
@@ -13,6 +14,26 @@ from reports.sections.clip_errors import ClipReader, Clipwise
 from reports.sections.folds import FoldTable, fold_table
 from reports.sections.reference_levels import ReferenceLevel, absent_listeners, reference_levels
 from reports.sections.subgroups import SliceTable, slice_tables
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Who leads a track, in words, and the test against the second."""
+
+    track: str
+    text: str
+    second: PairResult | None
+    moved: tuple[str, ...] = ()
+    """Of its verdicts on the others, those whose sign depends on the version, in words."""
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """What the tests say of one comparison: who leads each track, then the planned pairs across tracks."""
+
+    comparison: TaskComparison
+    leads: tuple[Lead, ...]
+    across: tuple[PairResult, ...]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.execution.planning.estimates import human_time
 from bench.scoring.pair_results import SUPERVISION
@@ -25,6 +25,7 @@ from reports import formatting
 from reports.charts import geometry
 from reports.data.caution_badges import caution_badges
 from reports.sections import fits, forest_boards
+from reports.sections.sound_pictures import IN_A_FILE
 
 GENERATOR = "ser-bench report"
 """Marks our own pages, so that those of an earlier report are removed and nobody else's."""
@@ -91,6 +92,8 @@ def environment() -> Environment:
         "size": formatting.size,
         "plain": lambda value: fits.note(value).text,
         "spaced": spaced,
+        # Where a player finds its file, which names folders of this machine: escaped, and otherwise left as it is.
+        "played": escape,
     }
     made.tests["contains"] = lambda pair, name: name in pair
     made.globals |= {
@@ -104,6 +107,7 @@ def environment() -> Environment:
         "OUTSIDE": formatting.OUTSIDE,
         "PLOT_WIDTH": geometry.PLOT_WIDTH,
         "ROW_HEIGHT": geometry.ROW_HEIGHT,
+        "IN_A_FILE": IN_A_FILE,
         "SPARK": (geometry.SPARK_WIDTH, geometry.SPARK_HEIGHT),
         "marker_path": geometry.marker_path,
         "is_percent": formatting.is_percent,
@@ -115,22 +119,26 @@ def environment() -> Environment:
         "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    style, pages, index, catalogue, script, overview, tasks = (
+    style, pages, index, catalogue, clips, script, overview, tasks, browser = (
         squeezed(made.get_template(name).render())
         for name in (
-            "style.css", "pages.css", "index.css", "catalogue.css", "boards.js", "overview.js", "catalogue.js",
+            "style.css", "pages.css", "index.css", "catalogue.css", "clips.css",
+            "boards.js", "overview.js", "catalogue.js", "clips.js",
         )
     )  # fmt: skip
     made.globals |= {
         "STYLE": Markup(style + pages),
         "INDEX_STYLE": Markup(style + pages + index),
         "CATALOGUE_STYLE": Markup(style + catalogue),
+        "CLIPS_STYLE": Markup(style + pages + clips),
         "SCRIPT": Markup(script),
         "INDEX_SCRIPT": Markup(script + overview),
         "CATALOGUE_SCRIPT": Markup(script + tasks),
+        "CLIPS_SCRIPT": Markup(script + browser),
         "POLICY": policy(style + pages, script),
         "INDEX_POLICY": policy(style + pages + index, script + overview, loads=True),
         "CATALOGUE_POLICY": policy(style + catalogue, script + tasks),
+        "CLIPS_POLICY": policy(style + pages + clips, script + browser, loads=True),
     }
     return made
 

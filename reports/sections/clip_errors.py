@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.corpus import CorpusCard
 from bench.errors import BenchError
-from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.protocols import DIMENSIONS
 from bench.scoring.clip_answers import ClipAnswers, TaskAnswers, label_codes, task_answers
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
@@ -22,60 +22,18 @@ from bench.tasks.rebuilding import RebuiltTasks
 from reports.charts.chart import Chart, unit_scale
 from reports.data.comparisons import TaskComparison
 from reports.formatting import counted, number
+from reports.sections.clip_rows import ClipRows, Sound, clip_rows
 from reports.sections.folds import NAMED
+from reports.sections.hard_clips import Missed, judged_clips, missed_clips
+from reports.sections.sound_pictures import SoundPictures
 
 SYSTEMS_READ = 24
 """Systems whose answers are read clip by clip, the best of each track first."""
-CLIPS_SHOWN = 30
 PLANES = 8
 DOTS = 400
 """Dots drawn in one plane, evenly chosen."""
 PLANE = (0, 1)
 """Valence and arousal among the dimensions."""
-
-
-@dataclass(frozen=True)
-class MissedClip:
-    """A clip that systems miss. ``clip`` is None where the corpus is not open; ``audio`` is an address for a player."""
-
-    clip: str | None
-    truth: str
-    seconds: float
-    missed: int
-    answers: tuple[tuple[str, int], ...]
-    votes: str
-    audio: str | None
-
-
-@dataclass(frozen=True)
-class MissedClass:
-    """A class, its clips, those that every system misses, and how many that would be if misses were independent."""
-
-    label: str
-    clips: int
-    missed: int
-    expected: float
-
-
-@dataclass(frozen=True)
-class Missed:
-    """What the systems of a comparison have in common in their errors."""
-
-    systems: tuple[str, ...]
-    clips: int
-    by_all: int
-    by_nobody: int
-    expected: float
-    classes: tuple[MissedClass, ...]
-    hardest: tuple[MissedClip, ...]
-    hard: int
-    """Clips that more than half of the systems miss; ``hardest`` are the first of them."""
-    by_probability: bool
-    """Whether equals are ordered by how little probability their class was given, as far as systems gave any."""
-    tied: int
-    """Clips that are not listed and are missed just as the last one that is."""
-    named: bool
-    players: bool
 
 
 @dataclass(frozen=True)
@@ -102,7 +60,10 @@ class Plane:
 
 @dataclass(frozen=True)
 class Clipwise:
-    """Both, for one comparison; ``absent`` says why there is neither, ``left_out`` counts systems that were not read."""
+    """Both, for one comparison; ``absent`` says why there is neither, ``left_out`` counts systems that were not read.
+
+    ``rows`` is what the clip browser shows; ``not_browsed`` says why there is none.
+    """
 
     missed: Missed | None
     planes: tuple[Plane, ...]
@@ -110,6 +71,8 @@ class Clipwise:
     left_out: int
     who: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names of the clusters that each fold tests, where the corpus is open."""
+    rows: ClipRows | None = None
+    not_browsed: str = ""
 
 
 class ClipReader:
@@ -121,13 +84,24 @@ class ClipReader:
         out: the report's folder.
         audio: whether clips have players, whose addresses are relative to ``out``.
         absent: why nothing is read, where nothing is to be: pages that must be the same on every machine.
+        browsed: whether clips go into a browser of their own.
 
     Raises:
         BenchError: a folder of ``data`` is none, or holds no prepared corpus.
     """
 
-    def __init__(self, run: Path, data: Sequence[Path], out: Path, *, audio: bool, absent: str = "") -> None:
-        self.run, self._out, self._audio = run, out, audio
+    def __init__(
+        self,
+        run: Path,
+        data: Sequence[Path],
+        out: Path,
+        *,
+        audio: bool,
+        absent: str = "",
+        browsed: bool = True,
+    ) -> None:
+        self.run, self._out, self._audio, self._browsed = run, out, audio, browsed
+        self.pictures = SoundPictures()
         self._tasks: RebuiltTasks | None = None
         self._held: dict[tuple[str, str, str], dict[str, TaskAnswers]] = {}
         self._why = absent
@@ -161,8 +135,14 @@ class ClipReader:
         answered = self.answered(comparison, chosen)
         if isinstance(answered, str):
             return Clipwise(None, (), answered, left_out)
-        missed = self._missed(answered, subject) if subject is not None else None
-        return Clipwise(missed, tuple(_planes(answered, subject)), "", left_out, _who(answered.task))
+        planes, who = tuple(_planes(answered, subject)), _who(answered.task)
+        judged = judged_clips(answered, subject) if subject is not None else None
+        if judged is None:
+            return Clipwise(None, planes, "", left_out, who)
+        sound, refused = self._sound(answered), self._refusal(answered.task.card)
+        missed = missed_clips(judged, sound.address if sound else None)
+        rows = clip_rows(judged, comparison.protocol, comparison.condition, sound, left_out)
+        return Clipwise(missed, planes, "", left_out, who, None if refused else rows, refused)
 
     def answered(self, comparison: TaskComparison, records: Sequence[Record]) -> TaskAnswers | str:
         """Read what systems of a comparison answered to each clip, once, or say why that cannot be shown."""
@@ -179,95 +159,32 @@ class ClipReader:
         chosen = [held[r.system] for r in records]
         return replace(chosen[0], systems=tuple(s for a in chosen for s in a.systems))
 
-    def _missed(self, answered: TaskAnswers, subject: Subject) -> Missed | None:
-        block = next((b for s in answered.systems if (b := subject.block(s.record)) is not None), None)
-        if block is None:
-            return None
-        task, labels = answered.task, block.labels
-        truth = label_codes(task.emotions, subject.view, labels)
-        rows = np.flatnonzero(truth >= 0)
-        predicted = np.stack([s.codes(subject.view, labels) for s in answered.systems])
-        wrong = predicted[:, rows] != truth[rows]
-        misses = wrong.sum(axis=0)
-        classes = []
-        for k, label in enumerate(labels):
-            own = truth[rows] == k
-            if own.any():
-                independent = float(own.sum() * wrong[:, own].mean(axis=1).prod())
-                everyone = int((misses[own] == len(predicted)).sum())
-                classes.append(MissedClass(label, int(own.sum()), everyone, independent))
-        sure = _probability_of_truth(answered.systems, subject.view, labels, truth)[rows]
-        place = [(-int(misses[j]), float(sure[j])) for j in range(len(rows))]
-        order = sorted(range(len(rows)), key=lambda j: (*place[j], task.clip_ids[rows[j]]))
-        hard = [j for j in order if misses[j] > len(predicted) / 2]
-        hardest, rest = hard[:CLIPS_SHOWN], hard[CLIPS_SHOWN:]
-        named = task.card.access == "open"
-        return Missed(
-            systems=tuple(s.record.system for s in answered.systems),
-            clips=len(rows),
-            by_all=int((misses == len(predicted)).sum()),
-            by_nobody=int((misses == 0).sum()),
-            expected=sum(c.expected for c in classes),
-            classes=tuple(classes),
-            hardest=tuple(
-                self._clip(answered, int(rows[j]), labels, truth, predicted, int(misses[j]), named=named)
-                for j in hardest
-            ),
-            hard=len(hard),
-            by_probability=bool(np.ptp(sure[hard]) > 0) if hard else False,
-            tied=sum(place[j] == place[hardest[-1]] for j in rest),
-            named=named or self._audio,
-            players=self._audio,
+    def _refusal(self, card: CorpusCard) -> str:
+        """Why clips are not listed one by one; blank where they may be."""
+        if not self._browsed:
+            return "this report is one file"
+        if card.access == "open" or self._audio:
+            return ""
+        return (
+            f"the card says access: {card.access}, so clips are not listed one by one; serbench report --audio lists and plays them on "
+            "pages for this machine"
         )
 
-    def _clip(
-        self,
-        answered: TaskAnswers,
-        row: int,
-        labels: tuple[str, ...],
-        truth: NDArray[np.intp],
-        predicted: NDArray[np.intp],
-        missed: int,
-        *,
-        named: bool,
-    ) -> MissedClip:
-        task, names = answered.task, (*labels, "other / none")
-        answers = Counter(names[c] for c in predicted[:, row])
-        votes = task.votes[row] or {}
-        commonest = sorted(votes.items(), key=lambda v: (-v[1], v[0]))[:3]
-        clip = task.clip_ids[row]
-        return MissedClip(
-            clip if named or self._audio else None,
-            labels[truth[row]],
-            task.decoded[row].samples / SAMPLE_RATE,
-            missed,
-            tuple(answers.most_common(3)),
-            ", ".join(f"{name or 'another'} {n:g}" for name, n in commonest),
-            self._address(answered.folder, clip) if self._audio else None,
+    def _sound(self, answered: TaskAnswers) -> Sound | None:
+        if not self._audio:
+            return None
+        folder = os.path.relpath(answered.folder.absolute(), self._out.absolute())
+        number = self.pictures.numbers(answered.task)
+        return Sound(
+            address=lambda clip: self._address(answered.folder, clip),
+            folder=f"{quote(folder)}/",
+            picture=lambda row: None if number is None else number[row],
         )
 
     def _address(self, folder: Path, clip: str) -> str | None:
         """Address a clip's file from the report's folder; none where it is gone. Colons are quoted, so no scheme can begin it."""
         path = folder.absolute() / clip
         return quote(os.path.relpath(path, self._out.absolute())) if path.is_file() else None
-
-
-def _probability_of_truth(
-    systems: Sequence[ClipAnswers], view: str, labels: tuple[str, ...], truth: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Mean probability of each clip's own class over the systems that gave any, (clips,); one value where none did."""
-    given = []
-    for system in systems:
-        table = system.table
-        if table.probabilities is None:
-            continue
-        columns = label_codes(table.labels, view, labels)
-        own = (columns[np.newaxis, :] == truth[:, np.newaxis]) & (truth[:, np.newaxis] >= 0)
-        given.append(np.where(own, np.nan_to_num(table.probabilities), 0.0).sum(axis=1))
-    if not given:
-        return np.zeros(len(truth))
-    mean: NDArray[np.float64] = np.stack(given).mean(axis=0).round(9)
-    return mean
 
 
 def _who(task: Task) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from reports import formatting
 from reports.charts.chart import Chart, Scale, value_scale
 from reports.data.comparisons import TaskComparison
 from reports.data.run_data import WorkDone
+from reports.data.shared_features import features_key
 
 NAMED = 12
 LETTER = 7.0
@@ -108,7 +108,7 @@ def seconds_per_hour(
     Returns:
         System → seconds; without those that did not work in this run, or whose features came from an earlier one.
     """
-    features = {r.system: _features(r) for r in records}
+    features = {r.system: features_key(r) for r in records}
     found = {}
     for system, own in features.items():
         if not hours.get(system) or system not in work:
@@ -131,14 +131,6 @@ def hours_of_audio(records: Sequence[Record]) -> dict[str, float]:
     for r in records:
         by_system[r.system][r.facts.corpus, r.facts.condition] = r.facts.corpus_card.hours
     return {s: sum(h for h in own.values() if h) for s, own in by_system.items() if all(own.values())}
-
-
-def _features(record: Record) -> str:
-    """What names a system's features; blank where it has none of a frozen encoder."""
-    made = record.facts.card.features
-    return (
-        json.dumps([made.model_dump(mode="json"), record.facts.weights_hash], sort_keys=True) if made else ""
-    )
 
 
 def _chart(rows: Sequence[Cost], costs: Sequence[float | None], title: str, metric: str) -> Chart | None:

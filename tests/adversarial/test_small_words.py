@@ -23,7 +23,7 @@ from bench.tasks import Task
 from reports.data.comparisons import compare_systems
 from reports.formatting import lead
 from reports.pages.templating import environment
-from reports.sections.clip_errors import CLIPS_SHOWN, ClipReader
+from reports.sections.hard_clips import CLIPS_SHOWN, judged_clips, missed_clips
 from reports.sections.pairwise import PairPage
 from reports.sections.subgroups import slice_tables
 from tests.adversarial.forged import answered, changed, published
@@ -78,7 +78,7 @@ def hard_task(n: int) -> Task:
     task = Task.__new__(Task)
     decoded = tuple(_Clip(f"c{i:03}.wav") for i in reversed(range(n)))
     values: dict[str, Any] = {
-        "emotions": ("happy",) * n, "decoded": decoded, "votes": (None,) * n,
+        "emotions": ("happy",) * n, "decoded": decoded, "votes": (None,) * n, "speakers": ("",) * n,
         "card": published("quick", "egemaps-linear__indowave.id__within__clean").facts.corpus_card,
     }  # fmt: skip
     for name, value in values.items():
@@ -105,9 +105,10 @@ def wrong(task: Task, probability: np.ndarray | None) -> ClipAnswers:
 
 
 def missed(task: Task, system: ClipAnswers, tmp_path: Path) -> Any:
-    reader = ClipReader(tmp_path, (), tmp_path, audio=False, absent="nothing is read")
     (comparison,) = compare_systems([system.record])
-    return reader._missed(TaskAnswers(task, tmp_path, (system,)), comparison.subjects[0])
+    judged = judged_clips(TaskAnswers(task, tmp_path, (system,)), comparison.subjects[0])
+    assert judged is not None
+    return missed_clips(judged, None)
 
 
 def test_the_hardest_clips_are_those_that_a_system_was_surest_of_and_wrong(tmp_path: Path) -> None:
@@ -125,7 +126,11 @@ def test_clips_that_nothing_tells_apart_are_said_to_tie(tmp_path: Path) -> None:
     template = environment().from_string(
         '{% import "task_clips.html.j2" as clips with context %}{{ clips.missed(more, 1, "", "") }}'
     )
-    more = type("More", (), {"clips": type("C", (), {"missed": found, "left_out": 0, "absent": ""})})
+    more = type(
+        "More",
+        (),
+        {"clips": type("C", (), {"missed": found, "left_out": 0, "absent": "", "not_browsed": ""})},
+    )
     text = re.sub(r"<[^>]+>", "", template.render(more=more))
     assert "30 of the 50 clips that the system misses" in text
     assert "20 more clips are missed just as the last of these" in text
