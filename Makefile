@@ -29,7 +29,7 @@ help:
 	@echo "make vllm-families  both, then a real server of every model class on a card, tiny and random (10 minutes on two idle cores), results/server_families.json"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
-	@echo "make soak    200 kills of a small matrix under both executors (about an hour on two cores), results/soak.json"
+	@echo "make soak    200 kills of a small matrix under both executors (resumable; what it cost stands in it), results/soak.json"
 	@echo "make release-check  what stands in the way of a release"
 	@echo "make validity  coverage and error on simulated corpora (about 45 minutes on one core), results/validity"
 

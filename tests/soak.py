@@ -4,6 +4,9 @@ Each kill goes to the driver, a worker, the warden of a worker, everything at on
 or KILL, at a moment drawn from a seed. A round goes on until the run has ended in good order; then its records and tables
 must be those of an undisturbed run, byte for byte, no cell may have been computed again after the journal had it, and
 neither a process nor a temporary file in the run's folder may be left (the cache, which other runs share, may keep one). The first fault ends the soak with a sentence.
+
+Moments are drawn over as long as the undisturbed run took, on whatever machine. A soak that is stopped goes on with the next round when
+the same command is given again; of other code or another seed it begins anew.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import argparse
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +43,8 @@ WHOM = {
 }
 END_SECONDS = 120.0
 """A run that is told to stop must have ended by then, with everything it started (as Slurm's 30 s, on a machine that is busy)."""
+SHORTEST = 3.0
+"""Seconds over which moments are drawn, at least."""
 ROUND_KILLS = 12
 """After so many kills a round is left to end, so that endings are looked at too."""
 
@@ -55,6 +63,24 @@ class Tally:
     resumed: int = 0
     seconds: float = 0.0
     slowest_end: float = 0.0
+    processor_seconds: float = 0.0
+    """About: of all drivers and wardens, and of the workers until they were last looked at."""
+
+    @classmethod
+    def read(cls, path: Path, executor: str) -> Tally:
+        """What a soak of the same code had come to; nothing where there was none."""
+        if not path.exists():
+            return cls(executor)
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            executor,
+            Counter(said["by_target_and_signal"]),
+            said["runs_ended_and_compared"],
+            said["starts"],
+            said["seconds"],
+            said["slowest_end_seconds"],
+            said["processor_seconds"],
+        )
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -67,6 +93,7 @@ class Tally:
             "starts": self.resumed,
             "slowest_end_seconds": round(self.slowest_end, 1),
             "seconds": round(self.seconds),
+            "processor_seconds": round(self.processor_seconds),
         }
 
 
@@ -77,6 +104,8 @@ class Soak:
     folder: Path
     executor: str
     rng: random.Random
+    length: float = 10.0
+    """Seconds that an undisturbed run takes here."""
     address: str | None = None
     cluster: Any = None
     processes: list[psutil.Process] = field(default_factory=list)
@@ -117,21 +146,33 @@ class Soak:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
-    def soak(self, kills: int, minutes: float) -> Tally:
+    def soak(self, kills: int, minutes: float, seed: int) -> Tally:
         """Kill so many times, or begin no further run when the time is up; compare at every end."""
-        tally, began = Tally(self.executor), time.monotonic()
+        state = self.folder / f"{self.executor}.json"
+        tally, began = Tally.read(state, self.executor), time.monotonic()
         while sum(tally.kills.values()) < kills and time.monotonic() - began < 60 * minutes:
-            out = f"killed-{tally.rounds}"
+            out = f"{self.executor}-{tally.rounds}"
+            self._forget(out)  # a round that was stopped begins anew
+            self.rng = random.Random(f"{self.executor} {seed} {tally.rounds}")
             left = kills - sum(tally.kills.values())
+            wall, processor = time.monotonic(), _children_seconds()
             self._round(out, min(left, ROUND_KILLS), tally)
             self._compare(out)
             tally.rounds += 1
+            tally.seconds += time.monotonic() - wall
+            tally.processor_seconds += _children_seconds() - processor
+            write_json(state, tally.as_json())
+            self._forget(out)
             print(
-                f"{self.executor}: {sum(tally.kills.values())} kills, {tally.rounds} runs compared",
+                f"{self.executor}: {sum(tally.kills.values())} kills, {tally.rounds} runs compared, {tally.seconds:.0f} s, "
+                f"{tally.processor_seconds:.0f} s of the processor",
                 flush=True,
             )
-        tally.seconds = time.monotonic() - began
         return tally
+
+    def _forget(self, out: str) -> None:
+        shutil.rmtree(self.folder / out, ignore_errors=True)
+        (self.folder / f"{out}.said").unlink(missing_ok=True)
 
     def _round(self, out: str, kills: int, tally: Tally) -> None:
         recorded: dict[str, str] = {}
@@ -143,20 +184,24 @@ class Soak:
                 process.wait(timeout=900)
             _wait_for_handlers(process.pid)
             # From before the first job to after the last: starting takes as long as all the work here.
-            pause = self.rng.uniform(0.0, 1.5) if self.rng.random() < 0.3 else self.rng.uniform(2.0, 14.0)
+            pause, began = self.rng.uniform(0.0, self.length), time.monotonic()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=pause)
+                # It was over before: other work slowed down the run that was measured, or this one had little left to do.
+                self.length = max(min(self.length, 2 * (time.monotonic() - began)), SHORTEST)
             while process.poll() is None:
                 family = self._family(process)
                 whom, sign = self.rng.choice(WHOM[self.executor]), self.rng.choice(SIGNS)
+                workers = _workers_seconds(family)
                 if self._kill(process, whom, sign):
                     kills -= 1
+                    tally.processor_seconds += workers if whom in ("driver", "group") else 0.0
                     tally.kills[f"{whom} {sign.name}"] += 1
                     if whom in ("driver", "group"):
                         tally.slowest_end = max(tally.slowest_end, self._ended(process, family))
                         break
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=self.rng.uniform(0.5, 6.0) if kills > 0 else 900)
+                    process.wait(timeout=self.rng.uniform(0.1, self.length / 3) if kills > 0 else 900)
             self._check_journal(out, recorded)
             done = process.poll() == 0
             if process.poll() not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
@@ -281,6 +326,23 @@ def _wait_for_handlers(pid: int) -> None:
         time.sleep(0.05)
 
 
+def _children_seconds() -> float:
+    """Of the processor, by the children of this process that have ended, and by theirs that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _workers_seconds(family: Sequence[psutil.Process]) -> float:
+    """Of the processor, by workers: their wardens end before they could wait for them."""
+    total = 0.0
+    for process in family:
+        with suppress(psutil.Error):
+            if _parent_is_warden(process):
+                used = process.cpu_times()
+                total += used.user + used.system
+    return total
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
@@ -316,7 +378,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6, minutes: float = float("inf")) -> Tally:
+def soak(
+    executor: str,
+    kills: int,
+    seed: int,
+    *,
+    wait: float = 0.25,
+    minutes: float = float("inf"),
+    folder: Path | None = None,
+) -> Tally:
     """Soak one executor.
 
     Args:
@@ -325,24 +395,37 @@ def soak(executor: str, kills: int, seed: int, *, wait: float = 0.6, minutes: fl
         seed: of the moments, targets and signals.
         wait: seconds that a fit takes, beside its work.
         minutes: after which no further run is begun.
+        folder: where a soak that is stopped is gone on from; None: it is not.
 
     Raises:
         Fault: something was lost, computed twice, or left.
     """
-    with tempfile.TemporaryDirectory(prefix="serbench-soak-") as name:
-        folder = Path(name)
-        write_slow_bench(folder)
-        write_card(folder, wait=wait)
-        run = Soak(folder, executor, random.Random(f"{executor} {seed}"))
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="serbench-soak-") as name:
+            return soak(executor, kills, seed, wait=wait, minutes=minutes, folder=Path(name))
+    run = Soak(folder, executor, random.Random(seed))
+    run.length = _undisturbed(run, wait)
+    if executor == "local":
+        return run.soak(kills, minutes, seed)
+    from tests.ray_clusters import two_nodes
+
+    with two_nodes() as cluster:
+        run.cluster, run.address = cluster, cluster.address
+        return run.soak(kills, minutes, seed)
+
+
+def _undisturbed(run: Soak, wait: float) -> float:
+    """Make the run that all others are compared with, unless it is there. Returns the seconds that it took."""
+    length = run.folder / "length"
+    if not length.exists():
+        write_slow_bench(run.folder)
+        write_card(run.folder, wait=wait)
+        run._forget("undisturbed")
+        began = time.monotonic()
         if run.start("undisturbed").wait(timeout=900) != 0:
             raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
-        if executor == "local":
-            return run.soak(kills, minutes)
-        from tests.ray_clusters import two_nodes
-
-        with two_nodes() as cluster:
-            run.cluster, run.address = cluster, cluster.address
-            return run.soak(kills, minutes)
+        length.write_text(f"{time.monotonic() - began:.1f}", encoding="ascii")
+    return float(length.read_text(encoding="ascii"))
 
 
 def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
@@ -361,13 +444,22 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of each soak, at most about")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/soak.json"))
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="holds what was done so far (default: of this code and seed, in the system's folder for such)",
+    )
     asked = parser.parse_args()
+    folder = asked.folder or Path(tempfile.gettempdir()) / f"serbench-soak-{code_version()}-{asked.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
     tallies: list[dict[str, Any]] = []
     fault: str | None = None
     for executor, kills in (("local", asked.local), ("ray", asked.ray)):
         if kills and fault is None:
             try:
-                tallies.append(soak(executor, kills, asked.seed, minutes=asked.minutes).as_json())
+                tallies.append(
+                    soak(executor, kills, asked.seed, minutes=asked.minutes, folder=folder).as_json()
+                )
             except Fault as error:
                 fault = f"{executor}: {error}"
     result = {
@@ -381,6 +473,10 @@ def main() -> int:
     print(json.dumps(result, indent=1))
     if fault is None:
         write_json(asked.out, result)
+        if all(
+            t["kills"] >= k for t, k in zip(tallies, (k for k in (asked.local, asked.ray) if k), strict=True)
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
     return int(fault is not None)
 
 

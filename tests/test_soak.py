@@ -10,7 +10,7 @@ from tests.soak import Fault, Soak, soak
 
 
 def test_five_kills_lose_nothing_and_leave_nothing() -> None:
-    tally = soak("local", 5, seed=7, wait=0.4)
+    tally = soak("local", 5, seed=7)
     assert sum(tally.kills.values()) == 5
     assert tally.rounds >= 1
 

@@ -104,6 +104,12 @@ def run(
             help="Whether the nodes of the cluster see this machine's files under the same paths.",
         ),
     ] = True,
+    exchange: Annotated[
+        str | None,
+        typer.Option(
+            help="Where they do not: an address that all reach, by which files travel (s3://bucket/folder; default: Ray's object store)."
+        ),
+    ] = None,
     job_timeout: Annotated[
         float | None, typer.Option(help="Seconds after which a job is stopped and fails.", min=1)
     ] = None,
@@ -152,6 +158,7 @@ def run(
         executor=executor,
         ray_address=ray_address,
         shared_files=shared_files,
+        exchange=exchange,
         limits=WorkerLimits(job_timeout, None if worker_memory is None else worker_memory * 2**30),
         shard=None if shard is None else parse_shard(shard),
         retry_failed=retry_failed,

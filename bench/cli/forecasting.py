@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.cli.printing import console, print_json, print_table
 from bench.errors import printable
@@ -32,7 +32,12 @@ def dry_run(settings: RunSettings, *, rows: bool, price: float | None, as_json: 
     """
     found = forecast(settings)
     if as_json:
-        cost = {} if price is None else {"cost": round(price * found.worker_hours, 2)}
+        cost = {}
+        if price is not None:
+            cost = {
+                "cost": round(price * found.worker_hours, 2),
+                "cost_of_blocked": round(price * _blocked_hours(found, found.blocked_seconds), 2),
+            }
         print_json(found.as_json() | {"families": _families(found.rows)} | cost)
         return 0
     out = console()
@@ -131,14 +136,18 @@ def _print_rows(found: Forecast) -> None:
 def _lines(found: Forecast, *, rows: bool, price: float | None) -> Iterator[str]:
     reasons = {r.system: r.state for r in found.rows if r.state not in PLAIN_STATES}
     if rows:
-        yield from (f"blocked: {name}: {reason}" for name, reason in reasons.items())
+        yield from (
+            f"blocked{_more(found, (name,), price)}: {name}: {reason}" for name, reason in reasons.items()
+        )
         yield from map(_sight, found.sight)
     else:
-        yield from (f"blocked: {group.words('system')}" for group in group_reasons(reasons))
+        for group in group_reasons(reasons):
+            yield f"blocked{_more(found, group.names, price)}: {group.words('system')}"
         yield from _sights(found.sight)
     if found.sight:
         yield "(by differences as published records have them; for others: serbench power)"
     yield _work(found)
+    yield from _blocked(found)
     yield _disk(found)
     yield from _cost(found, price)
     if not rows:
@@ -187,6 +196,32 @@ def _work(found: Forecast) -> str:
         f"{found.fits} fits, {found.cells} cells, {found.done} of them done; {found.undecoded} clips to decode, "
         f"{found.unconditioned} to put through conditions; about {human_time(found.seconds)} with {found.workers} worker(s), "
         f"{hours:.3g} {kind}-hours, without what is blocked{sure}"
+    )
+
+
+def _blocked_hours(found: Forecast, names: Iterable[str]) -> float:
+    return sum(sum(found.blocked_seconds.get(name, {}).values()) for name in names) / 3600
+
+
+def _more(found: Forecast, names: Sequence[str], price: float | None) -> str:
+    """What these systems would take, and cost, if they could run; blank where nobody knows."""
+    hours = _blocked_hours(found, names)
+    if not hours:
+        return ""
+    cost = "" if price is None else f", {price * hours:.2f}"
+    return f" (about {hours:.2g} {'GPU' if found.gpus else 'core'}-hours{cost})"
+
+
+def _blocked(found: Forecast) -> Iterator[str]:
+    """One line: what is blocked, all together, and how sure that is."""
+    hours = _blocked_hours(found, found.blocked_seconds)
+    if not hours:
+        return
+    guess = sum(own.get("guess", 0.0) for own in found.blocked_seconds.values()) / 3600
+    kind = "GPU" if found.gpus else "core"
+    yield (
+        f"what is blocked would take about {hours:.3g} {kind}-hours more if all of it were mended ({100 * guess / hours:.0f} % of that a "
+        "first guess), with nothing taken off for what the cache holds"
     )
 
 

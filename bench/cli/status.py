@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.cli.printing import console, print_table
 from bench.errors import printable
 from bench.execution.executors.interface import WorkerSight
+from bench.execution.heartbeat import straggler_words
 from bench.execution.planning.estimates import human_bytes, human_time
 from bench.execution.planning.reasons import group_reasons
 from bench.execution.status import RunStatus, read_status
@@ -45,10 +46,13 @@ def _print_status(found: RunStatus, out: Console) -> None:
     if found.workers:
         print_table(
             "",
-            ("worker", "does", "since", "how far", "last sign", "memory", "process"),
+            ("worker", "does", "since", "others took", "how far", "last sign", "memory", "process"),
             [_worker(w) for w in found.workers],
-            right=("worker", "since", "last sign", "memory"),
+            right=("worker", "since", "others took", "last sign", "memory"),
         )
+    for sight in found.workers:
+        if sight.straggles:
+            out.print(printable(straggler_words(sight)), soft_wrap=True)
     for line in _reasons(found):
         out.print(printable(line), soft_wrap=True)
 
@@ -102,6 +106,7 @@ def _worker(sight: WorkerSight) -> tuple[object, ...]:
         sight.slot,
         printable(sight.job),
         human_time(sight.seconds),
+        "" if sight.expected is None else human_time(sight.expected),
         far,
         f"{human_time(sight.silent_seconds)} ago",
         human_bytes(sight.memory_bytes) if sight.memory_bytes else "",

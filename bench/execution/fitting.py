@@ -16,6 +16,7 @@ from bench.cards.parameters import check_parameters
 from bench.cards.registry import build, given_weights, imported
 from bench.errors import CannotRun, DataError, UsageError
 from bench.execution.jobs import CellOutcome, FitJob, Stopwatch
+from bench.execution.out_of_memory import answers_in_parts
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.planning.systems import System
 from bench.execution.probe_runs import checked_probe, run_probe
@@ -222,7 +223,7 @@ def _run_predictor(
         answers = []
         for cell in group.cells:
             rows = usable(fold.test, cell.condition)
-            predicted: Answers = predictor.predict(data.clips(rows, cell.condition, job.conditioned))
+            predicted = answers_in_parts(predictor, data.clips(rows, cell.condition, job.conditioned))
             variants = {name: _only_ok(part) for name, part in predicted.variants.items()}
             answers.append(replace(_only_ok(predicted), variants=variants))
     return answers

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cards.typed_yaml import Strict
@@ -80,26 +81,35 @@ class Heartbeat:
         self._started = time.time()
         self._last = float("-inf")
         self._named: dict[int, tuple[str, float]] = {}
+        self._slow: dict[int, str] = {}
 
     def phase(self, title: str) -> None:
         """Say what the driver does while no worker has a job."""
         self._write([], StageSight(title))
 
-    def beat(self, executor: Executor, stage: StageSight) -> None:
-        """Write the file and name silent jobs, when it is time.
+    def beat(
+        self,
+        executor: Executor,
+        stage: StageSight,
+        expected: Callable[[], Mapping[int, float]] = dict,
+    ) -> None:
+        """Write the file and name silent jobs and stragglers, when it is time.
 
         Args:
             executor: the workers.
             stage: what they work at.
+            expected: gives the seconds that the job in each slot should take, where that is known.
         """
         now = time.monotonic()
         if now - self._last < FILE_SECONDS:
             return
         self._last = now
-        sights = executor.sights()
+        known = expected()
+        sights = [replace(sight, expected=known.get(sight.slot)) for sight in executor.sights()]
         self._write(sights, stage)
         for sight in sights:
             self._name_if_silent(sight)
+            self._name_if_straggling(sight)
 
     def __enter__(self) -> Heartbeat:
         self.phase("preparing")
@@ -136,6 +146,22 @@ class Heartbeat:
         elif sight.silent_seconds < SILENT_SECONDS:
             patience = SILENT_SECONDS
         self._named[sight.slot] = (job, patience)
+
+    def _name_if_straggling(self, sight: WorkerSight) -> None:
+        if sight.straggles and self._slow.get(sight.slot) != sight.job:
+            self._slow[sight.slot] = sight.job
+            self._reporter.note(straggler_words(sight))
+        elif not sight.straggles:
+            self._slow.pop(sight.slot, None)
+
+
+def straggler_words(sight: WorkerSight) -> str:
+    """Say of a job that it takes far longer than others of its kind, and where it runs."""
+    where = f" on {sight.node}" if sight.node else ""
+    return (
+        f"slow: {sight.job} (worker {sight.slot}{where}) has taken {human_time(sight.seconds)}, others of its kind "
+        f"{human_time(sight.expected or 0.0)}"
+    )
 
 
 def silent_words(sight: WorkerSight) -> str:

@@ -119,6 +119,27 @@ def cells_of(job: Job) -> int:
     return len(job.group.cells) if isinstance(job, FitJob) else 0
 
 
+def rate_key(job: Job) -> str:
+    """Key under which a job's seconds per clip are kept; see :class:`bench.execution.planning.estimates.Rates`."""
+    if isinstance(job, ConditionJob):
+        return f"condition {job.shard.condition}"
+    if isinstance(job, EncodeJob):
+        return f"encode {job.system.name}"
+    return f"fit {job.group.system.name}" if isinstance(job, FitJob) else "decode"
+
+
+def model_of(job: Job) -> str:
+    """What a worker has in memory after a job, and its machine on its disk: the encoder or the weights of its system.
+
+    Returns:
+        A hash; blank where there is nothing to be had again.
+    """
+    if not isinstance(job, EncodeJob | FitJob):
+        return ""
+    system = job.system if isinstance(job, EncodeJob) else job.group.system
+    return system.feature_key or (system.weights.content_hash if system.weights is not None else "")
+
+
 @dataclass(frozen=True)
 class CellOutcome:
     """A finished cell: its table's hash and what the adapter had to say of the fit."""

@@ -57,6 +57,8 @@ class RunSettings:
     """Of a Ray cluster; None: the one that this machine belongs to, else a cluster of this machine alone."""
     shared_files: bool = True
     """Whether the nodes of the Ray cluster see the run's folder, the cache and the weights under the driver's paths."""
+    exchange: str | None = None
+    """Address that fsspec knows, by which files travel where the nodes do not see them; None: Ray's object store."""
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     """Beyond which a worker is stopped."""
     shard: Shard | None = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.cards.parameters import check_parameters
 from bench.cards.system import SystemCard
 from bench.errors import DataError, UsageError
+from bench.execution.out_of_memory import probe_in_parts
 from bench.execution.planning.plan import Group
 from bench.features.probes import Probe, ProbeFold, ProbeOutcome, ProbeTask, build_probe
 from bench.features.store import StoredFeatures
@@ -139,7 +140,7 @@ def run_probe(
         UsageError: a parameter that the probe does not have.
     """
     task = probe_task(group, features, conditioned)
-    outcomes = _probe(group, device).run(task, progress)
+    outcomes = probe_in_parts(_probe(group, device), task, progress)
     answers = []
     for cell in group.cells:
         rows = group.data.folds[cell.fold].test

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.cards.system import SystemCard
 from bench.corpora.decoded import CorpusTable
 from bench.errors import CannotRun, DataError
 from bench.execution.executors.interface import Executor
 from bench.execution.heartbeat import Heartbeat
 from bench.execution.inputs import GroupInputs, missing_features
-from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job, JobOutcome
+from bench.execution.jobs import ConditionJob, DecodeJob, FitJob, Job, JobOutcome, rate_key
+from bench.execution.planning.blocked_work import fit_family
 from bench.execution.planning.estimates import Rates, load_rates
 from bench.execution.planning.plan import Cell, Group
 from bench.execution.prepared_run import PreparedRun
@@ -220,20 +220,6 @@ def fit_seconds(group: Group, rates: Rates) -> float:
     """Estimate the core-seconds of a group: a trained system pays for every fit, a probe once for all."""
     family = fit_family(group.system.card)
     return rates.seconds(f"fit {group.system.name}", len(group.data), family=family)
-
-
-def fit_family(card: SystemCard) -> str:
-    """The family by which a system's fits are estimated: an Audio-LLM that is trained here is like no other."""
-    return "tuned" if card.trained_here else card.family
-
-
-def rate_key(job: Job) -> str:
-    """Key under which a job's seconds per clip are kept; see :class:`Rates`."""
-    if isinstance(job, ConditionJob):
-        return f"condition {job.shard.condition}"
-    if isinstance(job, EncodeJob):
-        return f"encode {job.system.name}"
-    return f"fit {job.group.system.name}" if isinstance(job, FitJob) else "decode"
 
 
 def _cell_rows(job: Job, outcome: JobOutcome) -> list[CellRow]:

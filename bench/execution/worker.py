@@ -28,10 +28,12 @@ from bench.execution.jobs import (
     JobOutcome,
     Stopwatch,
 )
+from bench.execution.out_of_memory import memory_sentence, once_more
 from bench.execution.planning.systems import System
 from bench.execution.separate import separate_encoder
 from bench.features.disk_budget import require_room
 from bench.features.extraction import compute_kept
+from bench.features.out_of_memory import AudioBatch, ran_out_of_memory
 from bench.features.store import FeatureStore, Keep, pooled_identity
 from bench.protocols import SAMPLE_RATE, Clips, Progress
 
@@ -50,15 +52,17 @@ class Runner:
         self.device = device
         self._batch_seconds = batch_seconds
         self._encoder: tuple[str | None, Any] = (None, None)
+        self._audio: dict[str | None, AudioBatch] = {}
+        """Of each encoder, how much audio its device takes, as far as it was found out."""
 
     def run(self, job: Job, progress: Progress) -> JobOutcome:
         """Do a job. Never raises: what goes wrong is in the outcome."""
         started, clock, stopwatch = time.time(), time.perf_counter(), Stopwatch()
         taking = Taking(self.device)
         try:
-            clips, cells = self._do(job, stopwatch, progress)
+            clips, cells = once_more(lambda: self._do(job, stopwatch, progress), self._let_go)
         except BaseException as problem:  # noqa: BLE001 - an adapter may raise anything, KeyboardInterrupt too; its cell fails, the run goes on
-            done = failure(problem, started=started)
+            done = failure(problem, started=started, job=job, device=self.device)
         else:
             done = JobOutcome(seconds=0.0, work_seconds=0.0, started=started, clips=clips, cells=cells)
         seconds = time.perf_counter() - clock
@@ -76,7 +80,9 @@ class Runner:
             with stopwatch.running():
                 encoder = self.encoder(job.system)
                 seconds = self._batch_seconds or batch_seconds(self.device)
-            return encode(job, encoder, stopwatch, progress, seconds=seconds), ()
+                audio = self._audio.setdefault(job.system.feature_key, AudioBatch(seconds))
+                audio.seconds = min(audio.seconds, seconds)
+            return encode(job, encoder, stopwatch, progress, seconds=audio), ()
         return job.clips, tuple(fit(job, self.device, stopwatch, progress))
 
     def encoder(self, system: System) -> Any:
@@ -85,19 +91,27 @@ class Runner:
             self._encoder = (system.feature_key, build_encoder(system, self.device))
         return self._encoder[1]
 
+    def _let_go(self) -> None:
+        """Drop what is kept for the jobs that follow."""
+        self._encoder = (None, None)
 
-def failure(problem: BaseException, *, started: float) -> JobOutcome:
+
+def failure(
+    problem: BaseException, *, started: float, job: Job | None = None, device: str = "cpu"
+) -> JobOutcome:
     """What an exception means for its job: a sentence, a traceback for the log, and whether another time may do.
 
     Args:
         problem: what was raised.
         started: when the job began, seconds since the epoch.
+        job: that was being done, where there is one.
+        device: on which.
     """
-    trace: str | None = "".join(traceback.format_exception(problem))[-TRACE_CHARACTERS:]
-    if isinstance(problem, BenchError):
+    trace = "".join(traceback.format_exception(problem))[-TRACE_CHARACTERS:]
+    if ran_out_of_memory(problem):
+        error = memory_sentence(job, device, problem)
+    elif isinstance(problem, BenchError):
         error = str(problem)
-    elif isinstance(problem, MemoryError):
-        error, trace = "out of memory; run with fewer workers (--workers 1), or on a machine with more", None
     else:
         error = f"{type(problem).__name__}: {problem}"
     return JobOutcome(
@@ -113,12 +127,9 @@ def failure(problem: BaseException, *, started: float) -> JobOutcome:
 
 def _may_pass(problem: BaseException) -> bool:
     """Whether a failure has a cause outside the job: what is missing here, memory, the disk, the network."""
-    if isinstance(problem, CannotRun | MemoryError | OSError | EOFError):
+    if isinstance(problem, CannotRun | OSError | EOFError) or ran_out_of_memory(problem):
         return True
-    if isinstance(problem.__cause__, OSError):  # the disk, told as a sentence
-        return True
-    # torch.OutOfMemoryError of a GPU, without importing torch for jobs that do not use it.
-    return type(problem).__name__ == "OutOfMemoryError"
+    return isinstance(problem.__cause__, OSError)  # the disk, told as a sentence
 
 
 def build_encoder(system: System, device: str) -> Any:
@@ -132,7 +143,12 @@ def build_encoder(system: System, device: str) -> Any:
 
 
 def encode(
-    job: EncodeJob, encoder: Any, stopwatch: Stopwatch, progress: Progress, *, seconds: float = BATCH_SECONDS
+    job: EncodeJob,
+    encoder: Any,
+    stopwatch: Stopwatch,
+    progress: Progress,
+    *,
+    seconds: float | AudioBatch = BATCH_SECONDS,
 ) -> int:
     """Encode a job's clips in one pass and write one shard.
 
@@ -141,7 +157,7 @@ def encode(
         encoder: that encoder, built; see :class:`bench.protocols.Encoder`.
         stopwatch: counts the time spent in decoder and encoder.
         progress: told of (done, total) clips.
-        seconds: of audio that go to the encoder at a time.
+        seconds: of audio that go to the encoder at a time; an :class:`AudioBatch` learns from memory that runs out.
 
     Returns:
         How many clips went through, those that failed included.

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from bench.errors import CannotRun, DataError
+from bench.features.out_of_memory import AudioBatch, ran_out_of_memory
 from bench.features.store import FloatArray, Keep
 from bench.protocols import SAMPLE_RATE, Clips, Encoder, Progress, Waveform
 
+MOST_CLIPS = 4096
+"""Of very short clips, in one batch."""
 CLIP_FAILURES = (DataError, RuntimeError, ValueError, ArithmeticError, AssertionError, IndexError, OSError)
 """What an encoder raises when a clip is at fault; anything else (CannotRun, a name error) stops the run."""
-
-NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory")
-"""What torch's CPU allocator says, in lower case, in a plain RuntimeError."""
 
 
 def compute_features(
@@ -24,7 +24,7 @@ def compute_features(
     pooled: bool,
     progress: Progress = lambda done, total: None,
     *,
-    batch_seconds: float = 60.0,
+    batch_seconds: float | AudioBatch = 60.0,
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
     """:func:`compute_kept` for the means of frames (``pooled``), or for all frames.
 
@@ -34,7 +34,8 @@ def compute_features(
         indices: which of them to encode.
         pooled: whether to keep means (layers, dims) or frames (layers, frames, dims).
         progress: called with clips done and clips in all.
-        batch_seconds: seconds of audio, padding counted, that go in at a time.
+        batch_seconds: seconds of audio, padding counted, that go in at a time. Where memory runs out the half of it goes in from
+            then on; an :class:`AudioBatch` keeps that for the next call.
 
     Returns:
         {PCM hash: float32 array}, and {PCM hash: why it failed}.
@@ -55,7 +56,7 @@ def compute_kept(
     keeps: Sequence[Keep],
     progress: Progress = lambda done, total: None,
     *,
-    batch_seconds: float = 60.0,
+    batch_seconds: float | AudioBatch = 60.0,
 ) -> tuple[tuple[dict[str, FloatArray], ...], dict[str, str]]:
     """Encode the clips at ``indices`` once: ({PCM hash: array} for each of ``keeps``, {PCM hash: why it failed}).
 
@@ -69,7 +70,8 @@ def compute_kept(
         indices: which of them to encode.
         keeps: what to keep of each clip's frames; all are made in one pass.
         progress: called with clips done and clips in all.
-        batch_seconds: seconds of audio, padding counted, that go in at a time.
+        batch_seconds: seconds of audio, padding counted, that go in at a time. Where memory runs out the half of it goes in from
+            then on; an :class:`AudioBatch` keeps that for the next call.
 
     Returns:
         One {PCM hash: float32 array} for each of ``keeps``, and {PCM hash: why it failed}.
@@ -82,7 +84,8 @@ def compute_kept(
     arrays: tuple[dict[str, FloatArray], ...] = tuple({} for _ in keeps)
     failures: dict[str, str] = {}
     done = 0
-    for batch in _batches(order, clips, batch_seconds):
+    limit = batch_seconds if isinstance(batch_seconds, AudioBatch) else AudioBatch(batch_seconds)
+    for batch in _batches(order, clips, limit):
         waveforms: list[Waveform] = []
         readable: list[int] = []
         for i in batch:
@@ -91,7 +94,7 @@ def compute_kept(
                 readable.append(i)
             except CLIP_FAILURES as error:
                 failures[clips.pcm_hashes[i]] = str(error)
-        for i, output in zip(readable, _encode(encoder, waveforms), strict=True):
+        for i, output in zip(readable, _encode(encoder, waveforms, limit), strict=True):
             try:
                 checked = _checked(output)
                 for kept, keep in zip(arrays, keeps, strict=True):
@@ -103,47 +106,54 @@ def compute_kept(
     return arrays, failures
 
 
-def _batches(order: Sequence[int], clips: Clips, batch_seconds: float) -> Iterable[list[int]]:
-    batch: list[int] = []
-    for i in order:
-        # Sorted by length: the newest clip is the longest, and its length times the count is what padding would cost.
-        if batch and (len(batch) + 1) * float(clips.seconds[i]) > batch_seconds:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+def _batches(order: Sequence[int], clips: Clips, limit: AudioBatch) -> Iterable[Sequence[int]]:
+    start = 0
+    while start < len(order):
+        # What fits into the last batch of all is reckoned anew each time: memory may have run out meanwhile.
+        count = limit.first([float(clips.seconds[i]) for i in order[start : start + MOST_CLIPS]])
+        yield order[start : start + count]
+        start += count
 
 
-def _encode(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray | Exception]:
-    """One output or one error per waveform."""
-    if len(waveforms) > 1:
-        try:
-            return list(_encode_exactly(encoder, waveforms))
-        except (*CLIP_FAILURES, MemoryError) as error:
-            if _out_of_memory(error):
-                half = len(waveforms) // 2
-                return [*_encode(encoder, waveforms[:half]), *_encode(encoder, waveforms[half:])]
-            # Else one of them is at fault: find out which.
+def _encode(
+    encoder: Encoder, waveforms: Sequence[Waveform], limit: AudioBatch
+) -> list[FloatArray | Exception]:
+    """One output or one error per waveform, shortest first."""
     outputs: list[FloatArray | Exception] = []
-    for waveform in waveforms:
-        try:
-            outputs.extend(_encode_exactly(encoder, [waveform]))
-        except (*CLIP_FAILURES, MemoryError) as error:
-            if _out_of_memory(error):
-                raise CannotRun(
-                    f"The device has no memory for a single clip of {len(waveform) / SAMPLE_RATE:.1f} s: free it, choose "
-                    "another --device, fewer --workers, or a smaller dtype of the system (--set SYSTEM:dtype=bfloat16)."
-                ) from error
-            outputs.append(error)
+    while len(outputs) < len(waveforms):
+        left = waveforms[len(outputs) :]
+        chosen = left[: limit.first([len(w) / SAMPLE_RATE for w in left])]
+        found = _encode_together(encoder, chosen)
+        if found is not None:
+            outputs += found
+        elif len(chosen) > 1:
+            limit.halve(chosen)
+        else:
+            raise CannotRun(
+                f"The device has no memory for a single clip of {len(chosen[0]) / SAMPLE_RATE:.1f} s: free it, choose "
+                "another --device, fewer --workers, or a smaller dtype of the system (--set SYSTEM:dtype=bfloat16)."
+            ) from MemoryError()
     return outputs
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU (torch's class, found by name: torch is not wanted here) or on the CPU."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+def _encode_together(
+    encoder: Encoder, waveforms: Sequence[Waveform]
+) -> Sequence[FloatArray | Exception] | None:
+    """One output or one error per waveform; None where memory ran out."""
+    try:
+        return _encode_exactly(encoder, waveforms)
+    except (*CLIP_FAILURES, MemoryError) as error:
+        if ran_out_of_memory(error):
+            return None
+        if len(waveforms) == 1:
+            return [error]
+    outputs: list[FloatArray | Exception] = []  # one of them is at fault: find out which
+    for waveform in waveforms:
+        alone = _encode_together(encoder, [waveform])
+        if alone is None:
+            return None
+        outputs += alone
+    return outputs
 
 
 def _encode_exactly(encoder: Encoder, waveforms: Sequence[Waveform]) -> list[FloatArray]:

@@ -44,6 +44,7 @@ def forecast_of(*, gpus: bool = False) -> Forecast:
         gpus=gpus,
         worker_seconds={"measured": 7200.0, "scaled": 2700.0, "guess": 900.0},
         free_bytes=2**29,
+        blocked_seconds={f"x{i}": {"scaled": 2700.0, "guess": 900.0} for i in range(40)},
     )
 
 
@@ -64,10 +65,17 @@ def test_forty_systems_without_weights_are_one_line(capsys: pytest.CaptureFixtur
     assert len(lines) < 15
     encoder = next(line.split() for line in lines if line.startswith("encoder"))
     assert encoder == ["encoder", "42", "40", "42", "630", "20", "10", "600", "140/200"]
-    blocked = [line for line in lines if line.startswith("blocked: ")]
+    blocked = [line for line in lines if line.startswith("blocked")]
     assert len(blocked) == 2
-    assert blocked[0].startswith("blocked: 40 systems, x0 to x39, for example: weights 'x0' not found")
+    assert blocked[0].startswith(
+        "blocked (about 40 GPU-hours, 120.00): 40 systems, x0 to x39, for example: weights 'x0' not found"
+    )
     assert blocked[0].endswith("hf download owner/x0")
+    assert blocked[1].startswith("blocked: z: needs a server"), "of what nobody estimates nothing is said"
+    assert (
+        "what is blocked would take about 40 GPU-hours more if all of it were mended (25 % of that a first guess"
+        in said
+    )
     assert sum(line.startswith("cannot be run: ") for line in lines) == 1
     assert "3 GPU-hours" in said
     assert "67 % from the same work on this machine, 25 % from other systems'" in said
@@ -85,7 +93,7 @@ def test_without_a_gpu_no_cost_of_one_is_claimed(capsys: pytest.CaptureFixture[s
 
 def test_every_row_and_reason_is_there_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     said = printed(capsys, gpus=True, rows=True).splitlines()
-    assert sum(line.startswith("blocked: x") for line in said) == 40
+    assert sum(line.startswith("blocked (about 1 GPU-hours): x") for line in said) == 40
     assert sum(line.startswith("x") and line.rstrip().endswith("blocked") for line in said) == 40
     assert sum(line.startswith("cannot be run: ") for line in said) == 30
 
@@ -106,6 +114,37 @@ def test_what_was_measured_of_one_encoder_tells_of_another_by_its_parameters() -
     assert rates.estimate("encode other", 10).basis == "guess"
     assert rates.estimate("fit other", 10, family="trained", parameters=size).basis == "guess"
     assert rates.estimate("decode", 10).seconds == 5.0
+
+
+BLOCKED = """\
+name: {name}
+family: encoder
+track: probed
+parameters: {parameters}
+weights: {{local: nowhere-at-all}}
+features: {{encoder: "adapters.transformers_encoder:TransformersEncoder"}}
+probe: {probe}
+licence: none
+"""
+
+
+def test_what_is_blocked_has_hours_and_a_price_of_its_own(
+    serbench: Command, tone_corpus: Path, tmp_path: Path, cache: Path
+) -> None:
+    for name, probe in (("one", "linear"), ("two", "superb")):
+        (tmp_path / f"{name}.yaml").write_text(BLOCKED.format(name=name, probe=probe, parameters=100))
+    systems = ["./one.yaml", "./two.yaml", "majority"]
+    write_json(tmp_path / "m.yaml", {"name": "m", "entries": [{"systems": systems}]})
+    write_json(cache / "rates.json", {"encode one": 360.0, "fit one": 36.0, "fit two": 72.0})
+    ask = ("run", tmp_path / "m.yaml", "--data", tone_corpus, "--dry-run", "--device", "cpu")
+    told = serbench(*ask, "--json", "--price-per-gpu-hour", "2").json
+    assert set(told["blocked_seconds"]) == {"one", "two"}
+    clips = told["rows"][0]["clips"]
+    # The two read the same pass, which the first of them pays for; a probe pays once for all folds.
+    assert told["blocked_seconds"]["one"] == {"measured": pytest.approx(clips * (360 + 36))}
+    assert told["blocked_seconds"]["two"] == {"measured": pytest.approx(clips * 72)}
+    assert told["cost_of_blocked"] == pytest.approx(2 * clips * 468 / 3600, abs=0.01)
+    assert told["cost"] < 1, "and is in no other figure"
 
 
 def test_a_real_matrix_and_a_real_run_seen_by_the_command(

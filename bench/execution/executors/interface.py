@@ -11,6 +11,11 @@ from pathlib import Path
 from bench.execution.jobs import Job, JobOutcome
 from bench.execution.vllm_server import Serving
 
+STRAGGLES = 3.0
+"""A job that takes so many times as long as others of its kind is pointed out."""
+STRAGGLE_SECONDS = 60.0
+"""But none that ends sooner."""
+
 
 @dataclass(frozen=True)
 class WorkerLimits:
@@ -42,6 +47,13 @@ class WorkerSight:
     total: float | None = None
     cells: int = 0
     """Of a fit: how many cells it computes."""
+    expected: float | None = None
+    """Seconds that others of its kind took, by clips; None while too few of them have ended."""
+
+    @property
+    def straggles(self) -> bool:
+        """Whether it has taken far longer than others of its kind."""
+        return self.expected is not None and self.seconds > max(STRAGGLES * self.expected, STRAGGLE_SECONDS)
 
 
 class Executor(ABC):
@@ -72,6 +84,10 @@ class Executor(ABC):
     @abstractmethod
     def running(self) -> dict[int, Job]:
         """Jobs in work, by slot."""
+
+    def node(self, slot: int) -> str:
+        """The machine that a slot is on; blank where it is not known, or there is but one."""
+        return ""
 
     @abstractmethod
     def submit(self, slot: int, job: Job) -> None:

@@ -19,9 +19,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bench.audio.store import DecodedClip
+from bench.execution.executors.carriers import Carrier
 from bench.execution.jobs import ConditionJob, DecodeJob, EncodeJob, FitJob, Job
 from bench.execution.planning.systems import System
 from bench.storage.atomic import replacing
+
+RUN = 0
+"""Number of the root that is the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class MadeFile:
 
     root: int
     rest: str
-    content: bytes
+    reference: Any
+    """What its carrier fetches it by."""
 
 
 class Roots:
@@ -151,24 +156,46 @@ class Mirror:
 
     Args:
         folder: that holds them.
+        carrier: fetches them.
+        shared: folder in which the workers of this machine keep what they fetched, for each other: weights come once per machine.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, carrier: Carrier, shared: Path) -> None:
         self.roots = Roots([folder / "run", folder / "cache", folder / "files"])
+        self._carrier, self._shared = carrier, shared
         self._have: dict[tuple[int, str], FileMark] = {}
         self._before: dict[Path, tuple[int, int]] = {}
 
-    def lacking(self, files: Sequence[FileMark]) -> list[int]:
-        """Positions of the files that are not here, or are here as they were before."""
-        return [i for i, f in enumerate(files) if self._have.get((f.root, f.rest)) != f]
+    def receive(self, files: Sequence[FileMark], references: Sequence[Any]) -> None:
+        """Fetch the files that are not here, or are here as they were before.
 
-    def put(self, file: FileMark, content: bytes) -> None:
-        """Keep a copy of a file."""
-        path = self.roots.join(file.root, file.rest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        Args:
+            files: that a job reads.
+            references: to each, in the same order.
+        """
+        for file, reference in zip(files, references, strict=True):
+            if self._have.get((file.root, file.rest)) != file:
+                path = self.roots.join(file.root, file.rest)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fetch(file, reference, path)
+                self._have[file.root, file.rest] = file
+
+    def _fetch(self, file: FileMark, reference: Any, path: Path) -> None:
+        path.unlink(missing_ok=True)  # it may be another name of a shared file, which stays as it is
+        shared = self._shared / f"{self._carrier.name(reference)}-{file.mtime_ns}"
+        # A fit's checkpoints and a data base of replies are written to, each by its worker.
+        own = file.root == RUN or path.suffix == ".sqlite"
+        with contextlib.suppress(OSError):
+            if not own:
+                path.hardlink_to(shared)
+                return
+        self._carrier.fetch(reference, path)
         os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
-        self._have[file.root, file.rest] = file
+        # Another worker may be first, or end and clean up; and not every disk has links.
+        with contextlib.suppress(OSError):
+            if not own:
+                self._shared.mkdir(parents=True, exist_ok=True)
+                shared.hardlink_to(path)
 
     def begin(self) -> None:
         """Note what is here before a job."""
@@ -181,7 +208,7 @@ class Mirror:
             if self._before.get(path) != state:
                 place = self.roots.split(path)
                 assert place is not None
-                found.append(MadeFile(*place, path.read_bytes()))
+                found.append(MadeFile(*place, self._carrier.send_back(path)))
                 self._have.pop(place, None)
         return found
 
@@ -194,36 +221,43 @@ class Mirror:
                     yield path, (status.st_size, status.st_mtime_ns)
 
 
-def take_in(files: Iterable[MadeFile], job: Job, roots: Roots) -> None:
+def take_in(
+    files: Iterable[MadeFile], job: Job, roots: Roots, carrier: Carrier
+) -> Iterator[tuple[Path, Any]]:
     """Put what a job made elsewhere where it belongs; a data base is added to the one that is there.
 
     Args:
         files: that it wrote.
         job: as the driver has it.
         roots: of the driver.
+        carrier: fetches them.
+
+    Yields:
+        Each file that is here now as it was made there, and its reference.
     """
     for file in files:
         path = roots.join(file.root, file.rest)
         if path.suffix == ".sqlite" and path.exists():
-            _add_rows(path, file.content)
+            with tempfile.TemporaryDirectory() as folder:
+                other = Path(folder) / path.name
+                carrier.fetch(file.reference, other)
+                _add_rows(path, other)
         else:
             with replacing(path) as temporary:
-                temporary.write_bytes(file.content)
+                carrier.fetch(file.reference, temporary)
+            yield path, file.reference
     if isinstance(job, FitJob):  # finished: its checkpoints are gone where it ran, too
         shutil.rmtree(job.work / job.group.key, ignore_errors=True)
 
 
-def _add_rows(path: Path, content: bytes) -> None:
+def _add_rows(path: Path, other: Path) -> None:
     """Add the rows of another copy of a data base that this one lacks; both have the same tables."""
-    with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / path.name
-        other.write_bytes(content)
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as base:
-            base.execute("ATTACH DATABASE ? AS other", (str(other),))
-            with base:
-                names = base.execute(
-                    "SELECT name FROM other.sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
-                )
-                for (name,) in names.fetchall():
-                    quoted = '"' + str(name).replace('"', '""') + '"'
-                    base.execute(f"INSERT OR IGNORE INTO main.{quoted} SELECT * FROM other.{quoted}")
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as base:
+        base.execute("ATTACH DATABASE ? AS other", (str(other),))
+        with base:
+            names = base.execute(
+                "SELECT name FROM other.sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
+            )
+            for (name,) in names.fetchall():
+                quoted = '"' + str(name).replace('"', '""') + '"'
+                base.execute(f"INSERT OR IGNORE INTO main.{quoted} SELECT * FROM other.{quoted}")

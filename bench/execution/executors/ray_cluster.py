@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import socket
 import sys
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +14,7 @@ from typing import Any
 
 from bench.errors import BenchError, CannotRun, UsageError
 from bench.execution.devices import WORKER_MEMORY
+from bench.execution.executors.carriers import Exchange
 from bench.execution.executors.interface import Executor, WorkerLimits, WorkerSight
 from bench.execution.executors.parcels import FileMark, Roots, files_of, mark, take_in
 from bench.execution.executors.ray_host import (
@@ -27,22 +26,13 @@ from bench.execution.executors.ray_host import (
     Whereabouts,
     forwarded_environment,
 )
+from bench.execution.executors.ray_place import RayPlace, own_signals, require_listening
 from bench.execution.jobs import Job, JobOutcome, cells_of
 from bench.execution.vllm_server import Serving
 from bench.execution.worker import failure, quiet_single_thread
 
 LOOK_SECONDS = 1.0
 """How often nodes are counted, and hosts asked what they do."""
-
-
-@dataclass(frozen=True)
-class RayPlace:
-    """Which cluster, and what its nodes see of the driver's files."""
-
-    address: str | None
-    shared_files: bool
-    roots: tuple[Path, Path]
-    """The run's folder and the cache."""
 
 
 @dataclass
@@ -105,7 +95,8 @@ class RayExecutor(Executor):
         self._batch_seconds, self._limits, self._note = batch_seconds, limits or WorkerLimits(), note
         self._roots = Roots([*place.roots, Path("/")])
         self._seats: dict[int, _Seat] = {}
-        self._stored: dict[FileMark, Any] = {}
+        self._sent: dict[FileMark, Any] = {}
+        self._run = uuid.uuid4().hex
         self._capacity = _Capacity()
         self._leaves = True
         self._pinned: str | None = None
@@ -117,12 +108,14 @@ class RayExecutor(Executor):
         except ImportError:
             raise UsageError("--executor ray needs Ray: pip install 'ser-bench[ray]'") from None
         self._ray = ray
+        if self._place.carrier is not None:
+            self._place.carrier.require()
         self._leaves = not ray.is_initialized()  # a program that uses Ray itself goes on with it
         try:
             if not self._leaves:
                 return self._entered()
-            _require_listening(self._place.address)
-            with _own_signals():
+            require_listening(self._place.address)
+            with own_signals():
                 ray.init(
                     address=self._place.address,
                     log_to_driver=False,
@@ -145,7 +138,7 @@ class RayExecutor(Executor):
 
     def __exit__(self, *exc: object) -> None:
         self._leave_seats()
-        self._stored.clear()
+        self._sent.clear()
         if self._leaves:
             self._ray.shutdown()
 
@@ -167,6 +160,11 @@ class RayExecutor(Executor):
     def running(self) -> dict[int, Job]:
         """Jobs in work, by slot."""
         return {slot: seat.job for slot, seat in self._seats.items() if seat.job is not None}
+
+    def node(self, slot: int) -> str:
+        """Ray's id of the node that a host is on; blank while it has none."""
+        seat = self._seats.get(slot)
+        return seat.placed.node if seat is not None and seat.placed is not None else ""
 
     def submit(self, slot: int, job: Job) -> None:
         """Give an idle slot a job."""
@@ -283,7 +281,8 @@ class RayExecutor(Executor):
             limits=self._limits,
             path=tuple(sys.path),
             environment=forwarded_environment(),
-            mirrored=not self._place.shared_files,
+            carrier=self._place.carrier,
+            run=self._run,
         )
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(gpu), "memory": self._memory()}
         if self._pinned is not None:
@@ -309,23 +308,24 @@ class RayExecutor(Executor):
                 self._ray.kill(seat.actor)
 
     def _parcel(self, job: Job) -> Parcel:
-        if self._place.shared_files:
+        carrier = self._place.carrier
+        if carrier is None:
             return Parcel(job)
         files = [(path, mark(path, self._roots)) for path in files_of(job)]
         for path, known in files:
-            if known not in self._stored:
-                self._stored[known] = self._ray.put(path.read_bytes())
+            if known not in self._sent:
+                self._sent[known] = carrier.send(path)
         return Parcel(
             packed=self._roots.pack(job),
             files=tuple(known for _, known in files),
-            contents=tuple(self._stored[known] for _, known in files),
+            references=tuple(self._sent[known] for _, known in files),
         )
 
     def _outcome(self, slot: int, seat: _Seat, job: Job) -> JobOutcome:
         """Fetch what came of a job; a host whose node is gone is given up."""
         try:
             delivery: Delivery = self._ray.get(seat.outcome)
-            take_in(delivery.made, job, self._roots)
+            self._take_in(delivery, job)
         except self._ray.exceptions.RayTaskError as error:
             return failure(
                 error.cause if isinstance(error.cause, BaseException) else error, started=seat.began_clock
@@ -335,6 +335,14 @@ class RayExecutor(Executor):
             self._leave_seats(slot)
             return _lost(seat, f"the Ray node that had it is gone ({node}: {type(error).__name__})")
         return delivery.outcome
+
+    def _take_in(self, delivery: Delivery, job: Job) -> None:
+        carrier = self._place.carrier
+        if carrier is None:
+            return
+        for path, reference in take_in(delivery.made, job, self._roots, carrier):
+            if isinstance(carrier, Exchange):  # it is there already, for whoever reads it next
+                self._sent[mark(path, self._roots)] = reference
 
     def _unplaced(self) -> Iterator[tuple[Job, JobOutcome]]:
         """Hand back jobs of hosts that found no node while there are more hosts than the nodes have room for."""
@@ -409,26 +417,6 @@ class RayExecutor(Executor):
             raise BenchError(
                 f"the Ray cluster is gone ({said}). What is finished is kept; run the same command again when it is back"
             ) from None
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep this program's answer to SIGTERM and SIGINT: Ray puts its own there, which ends the process with a trace."""
-    main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT) if main}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _require_listening(address: str | None) -> None:
-    """Raise :class:`ConnectionError` or :class:`OSError` at once where Ray itself would try for minutes."""
-    host, colon, port = (address or "").rpartition(":")
-    if colon and "/" not in host and port.isdigit():
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
-            pass
 
 
 def _lost(seat: _Seat, why: str) -> JobOutcome:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.execution.executors.carriers import Carrier
 from bench.execution.executors.interface import WorkerLimits, WorkerSight
 from bench.execution.executors.local import LocalExecutor
 from bench.execution.executors.parcels import FileMark, MadeFile, Mirror
@@ -38,18 +39,21 @@ class HostOrder:
     path: tuple[str, ...]
     """The driver's module search path."""
     environment: Mapping[str, str]
-    mirrored: bool
-    """The driver's files are not seen here: they are sent."""
+    carrier: Carrier | None
+    """Brings the driver's files, where they are not seen here."""
+    run: str
+    """Names the driver's session, for what the workers of a node share."""
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job on its way: as it is, or packed with what it reads (references into Ray's object store)."""
+    """A job on its way: as it is, or packed with what it reads."""
 
     job: Job | None = None
     packed: bytes = b""
     files: tuple[FileMark, ...] = ()
-    contents: tuple[Any, ...] = ()
+    references: tuple[Any, ...] = ()
+    """To the files: what the carrier fetches them by."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ class Host:
     def __init__(self, order: HostOrder) -> None:
         sys.path[:] = list(dict.fromkeys([*(p for p in order.path if not p or Path(p).exists()), *sys.path]))
         self._folder = Path(tempfile.mkdtemp(prefix="serbench-host-"))
-        self._mirror = Mirror(self._folder) if order.mirrored else None
+        self._shared = Path(tempfile.gettempdir()) / f"serbench-node-{order.run}"
+        self._mirror = None
+        if order.carrier is not None:
+            self._mirror = Mirror(self._folder, order.carrier, self._shared)
         os.environ.update(order.environment)
         if self._mirror is not None:
             os.environ["SERBENCH_CACHE"] = str(self._mirror.roots.folders[1])
@@ -113,15 +120,13 @@ class Host:
     def end(self) -> None:
         """End the worker and remove what was kept here."""
         self._executor.__exit__()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # What another worker of the node has in use it has under its own name; what it still wants it fetches anew.
+        for folder in (self._folder, self._shared):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _received(self, mirror: Mirror, parcel: Parcel) -> Job:
         """Fetch what a job reads and is not here yet; the job, with this machine's paths."""
-        import ray
-
-        lacking = mirror.lacking(parcel.files)
-        for i in lacking:
-            mirror.put(parcel.files[i], ray.get(parcel.contents[i]))
+        mirror.receive(parcel.files, parcel.references)
         mirror.begin()
         return mirror.roots.unpack(parcel.packed)
 

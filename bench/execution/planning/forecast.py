@@ -18,6 +18,7 @@ from bench.execution.devices import worker_devices
 from bench.execution.driver import finished_cells
 from bench.execution.inputs import GroupInputs, missing_features
 from bench.execution.jobs import EncodeJob
+from bench.execution.planning.blocked_work import blocked_seconds, fit_family
 from bench.execution.planning.estimates import (
     FRAME_BYTES_PER_SECOND,
     PCM_BYTES_PER_SECOND,
@@ -33,7 +34,6 @@ from bench.execution.planning.plan import Group, RecordPlan, RunPlan
 from bench.execution.planning.shards import cells_of_shard
 from bench.execution.planning.systems import System
 from bench.execution.prepared_run import PreparedRun, RunSettings
-from bench.execution.stages import fit_family
 from bench.features.store import FeatureStore
 from bench.protocols import SAMPLE_RATE
 from bench.scoring.designs import TYPICAL, pairs_of
@@ -102,6 +102,8 @@ class Forecast:
     """Of all workers together, by what the estimate rests on (:data:`bench.execution.planning.estimates.Basis`)."""
     free_bytes: int | None = None
     """Of the disk that holds the cache."""
+    blocked_seconds: Mapping[str, Mapping[Basis, float]] = field(default_factory=dict)
+    """Of one worker, by blocked system and by what the estimate rests on: what it would take if it could run. In no other figure."""
 
     @property
     def worker_hours(self) -> float:
@@ -177,6 +179,7 @@ def forecast(settings: RunSettings) -> Forecast:
         gpus=devices[0].startswith("cuda"),
         worker_seconds=taken,
         free_bytes=_free(prepared.cache),
+        blocked_seconds=blocked_seconds(plan.records, rates),
     )
 
 

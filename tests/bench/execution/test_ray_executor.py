@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
 from tests.adapters.audio_lm.pretend_vllm import write_python
 from tests.ray_clusters import two_nodes
+from tests.s3_server import s3_bucket
 from tests.slow_runs import prepare, records, settings, tables, write_card
 
 
@@ -29,8 +31,18 @@ def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with two_nodes() as made:
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 server; a folder where none is installed."""
+    if find_spec("moto") is None or find_spec("s3fs") is None:
+        yield str(tmp_path_factory.mktemp("exchange"))
+        return
+    with s3_bucket() as address:
+        yield f"{address}/runs"
+
+
+@pytest.fixture(scope="module")
+def cluster(exchange: str) -> Iterator[Cluster]:
+    with two_nodes() as made:  # whose nodes know the server's address and keys, as they are started after it
         yield made
 
 
@@ -87,13 +99,15 @@ def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
     assert len((bench_dir / "starts").read_text().splitlines()) == 2
 
 
-def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(bench_dir: Path, cluster: Cluster) -> None:
+def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(
+    bench_dir: Path, cluster: Cluster, exchange: str
+) -> None:
     write_card(bench_dir, wait=1.0)
     on_ray = replace(
         settings(bench_dir, "ray"),
         executor="ray",
         ray_address=cluster.address,
-        shared_files=False,
+        exchange=exchange,
         workers=None,
     )
     victim = cluster.list_all_nodes()[-1]

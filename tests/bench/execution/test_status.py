@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from bench.cli.status import show_status
 from bench.errors import BenchError, UsageError
 from bench.execution import heartbeat
 from bench.execution.driver import run_matrix
@@ -153,6 +154,24 @@ def test_a_hung_driver_does_not_stop_the_clock_of_its_workers(tmp_path: Path) ->
     folder = small_run(tmp_path / "run", ended=False)
     sign(folder, os.getpid(), written=time.time() - 5)
     assert 9.5 < read_status(folder.root).workers[0].seconds < 12
+
+
+def test_a_straggler_stands_below_the_workers_with_what_others_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_run(tmp_path / "run", cell("k0"), ended=False)
+    slow = WorkerSight(4, "big · t.en · 5 cells", "fit", 2400.0, 1.0, node="node-b", pid=7, expected=600.0)
+    well = WorkerSight(5, "small · t.en · 5 cells", "fit", 30.0, 1.0, pid=8, expected=600.0)
+    sign(folder, os.getpid(), workers=(slow, well))
+    show_status(folder.root, every=None, as_json=False)
+    said = capsys.readouterr().out
+    assert "others took" in said
+    assert (
+        "slow: big · t.en · 5 cells (worker 4 on node-b) has taken 40 min, others of its kind 10 min" in said
+    )
+    assert said.count("slow:") == 1
+    show_status(folder.root, every=None, as_json=True)
+    assert [w["expected"] for w in json.loads(capsys.readouterr().out)["workers"]] == [600.0, 600.0]
 
 
 def test_a_table_that_is_gone_is_no_finished_cell(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, CannotRun, DataError
 from bench.features.extraction import compute_features
+from bench.features.out_of_memory import AudioBatch
 from bench.features.store import FeatureStore, feature_identity, feature_key
 from bench.protocols import Clips, Waveform
 
@@ -242,11 +243,33 @@ def test_running_out_of_memory_halves_the_batch_and_is_no_fault_of_a_clip() -> N
     clips = clips_of([np.full(8, i / 10, dtype=np.float32) for i in range(8)])
     encoder = SmallDevice(room=3)
     found, failures = compute_features(encoder, clips, range(8), pooled=True)
-    assert encoder.batches == [-8, -4, 2, 2, -4, 2, 2]
+    assert encoder.batches == [-8, -4, 2, 2, 2, 2], "what it found out once it does not forget"
     assert len(found) == 8
     assert failures == {}
     with pytest.raises(CannotRun, match="no memory for a single clip"):
         compute_features(SmallDevice(room=0), clips, range(2), pooled=True)
+
+
+def test_what_a_device_takes_is_known_to_the_next_pass() -> None:
+    clips = clips_of([np.full(8, i / 10, dtype=np.float32) for i in range(8)])
+    encoder, audio = SmallDevice(room=3), AudioBatch(60.0)
+    for _ in range(2):
+        found, failures = compute_features(encoder, clips, range(8), pooled=True, batch_seconds=audio)
+        assert (len(found), failures) == (8, {})
+    assert encoder.batches == [-8, -4, 2, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_memory_that_runs_out_while_the_clip_at_fault_is_looked_for_costs_no_clip() -> None:
+    class Odd(SmallDevice):
+        def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
+            found = super().encode(waveforms)
+            if any(w[0] < 0 for w in waveforms):
+                raise ValueError("odd")
+            return found
+
+    clips = clips_of([np.full(8, (i - 2) / 10 or 0.5, dtype=np.float32) for i in range(8)])
+    found, failures = compute_features(Odd(room=3), clips, range(8), pooled=True)
+    assert (len(found), sorted(failures.values())) == (6, ["odd", "odd"])
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,45 @@
+"""A local S3 server (moto), for tests of files that travel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def s3_bucket() -> Iterator[str]:
+    """Start a server that this process and those it starts reach; the address of an empty bucket.
+
+    Skips where moto or s3fs is not installed.
+    """
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'ser-bench[dev]'")
+    server_module = pytest.importorskip(
+        "moto.server", reason="moto is not installed: pip install 'ser-bench[dev]'"
+    )
+    server = server_module.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    own = {
+        "AWS_ENDPOINT_URL": f"http://{host.replace('0.0.0.0', '127.0.0.1')}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bench")
+        yield "s3://bench"
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
