@@ -115,12 +115,13 @@ def environment() -> Environment:
         "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    style, pages, index, catalogue, script, overview, tasks = (
+    style, pages, index, catalogue, boards, downloads, overview, tasks = (
         squeezed(made.get_template(name).render())
         for name in (
-            "style.css", "pages.css", "index.css", "catalogue.css", "boards.js", "overview.js", "catalogue.js",
+            "style.css", "pages.css", "index.css", "catalogue.css", "boards.js", "downloads.js", "overview.js", "catalogue.js",
         )
     )  # fmt: skip
+    script = boards + downloads
     made.globals |= {
         "STYLE": Markup(style + pages),
         "INDEX_STYLE": Markup(style + pages + index),
