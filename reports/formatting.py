@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from bench.scoring.pair_results import NO_VERDICT, PairResult
@@ -13,6 +14,9 @@ from bench.statistics.families import CANNOT_SEPARATE
 from bench.statistics.ranking import RankInterval
 from reports.data.comparisons import TaskComparison
 
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 METRIC_TITLES = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "ccc": "CCC", "pearson": "Pearson r"}
 TRACK_TITLES = {
     "adapted": "Adapted",
@@ -233,6 +237,15 @@ def board_caption(comparison: TaskComparison, subject: Subject) -> str:
     head = f"{' '.join(marks)}: " if marks else ""
     intervals = f"{level_words(comparison.plan.level)} intervals by {facts.cluster}"
     return f"{head}{subject_title(subject)}{view}: {data}, {intervals}."
+
+
+def unhidden(text: str) -> str:
+    """Text for other programs: characters that reorder, hide or break it become blanks.
+
+    >>> unhidden("a" + chr(0x202E) + "b")
+    'a b'
+    """
+    return _HIDDEN.sub(" ", text)
 
 
 def rank_words(rank: RankInterval | None) -> str:

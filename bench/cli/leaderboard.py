@@ -338,7 +338,7 @@ def export(run: Path, out: Path) -> None:
     """Write a run's scores in every form."""
     from bench.scoring.rescoring import rescore
     from reports.data.comparisons import compare_systems
-    from reports.exports import write_exports
+    from reports.exports.writing import write_exports
 
     records = [c.record for c in rescore(run)]
     if not records:

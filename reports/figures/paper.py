@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import digest
 from bench.storage.scrubbing import Scrubber
-from reports.exports import tex
+from reports.exports.latex import tex
 
 WIDTHS = {1: 3.3, 2: 7.0}
 """Inches, by the number of columns of a page."""

@@ -34,14 +34,14 @@ from reports.data.comparisons import TestFamily
 from reports.data.missing_records import Missing, missing_records
 from reports.data.private_words import without_private_words
 from reports.data.run_data import RunData, WorkDone
-from reports.exports import write_exports
+from reports.exports.tables import EXPORTS
+from reports.exports.writing import write_exports
 from reports.pages.catalogue import page as catalogue_page
 from reports.pages.report import Site, write_pages
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
 from reports.sections.studies import Histories, study_sections
 
-EXPORTS = "exports"
 RECORDS_ALONE = (
     "a board is made of records, the same on every machine; serbench report shows the clips of a run"
 )
@@ -104,16 +104,18 @@ def write_board(
     rules = board.rules
     reader = ClipReader(board.root, (), out, audio=False, absent=RECORDS_ALONE)
     site = Site(published_run(found, rules), reader, board.root, test)
+    site.tests_in = EXPORTS
     below = below_the_line(found.below)
     _add_evidence(site, found, board.root, test, studies)
     if pages_made is None:
-        downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS)
+        downloads = write_exports(site.run.records, site.comparisons, out / EXPORTS, rules.address)
     else:
         code = hash_json([_templates_hash(), package_hash("reports"), package_hash("bench")])
         shared = [
             site.run.matrix.hash,
             site.versions,
             rules.title,
+            rules.address,
             [asdict(row) for row in below],
             site.histories.as_json(),
             [list(told) for _, told in site.claims],
@@ -124,7 +126,7 @@ def write_board(
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
             out / EXPORTS,
-            lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS),
+            lambda: write_exports(site.run.records, site.comparisons, out / EXPORTS, rules.address),
         )
     names = tuple(Path(os.path.relpath(p, out)).as_posix() for p in downloads)
     missing = tuple(missing_records(found.outcomes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.scoring.records import Record
-from reports.exports import markdown_cell, native_ua
+from reports.exports.markdown import markdown_cell, native_ua
 from reports.sections.family_answers import FAMILIES
 
 NOTHING = "nothing published"

@@ -13,7 +13,7 @@ from bench.leaderboard.claims.verdicts import planned_verdicts, verdict_line
 from bench.leaderboard.evidence import Evidence
 from bench.leaderboard.lazy_records import stored_record
 from bench.scoring.records import Record
-from reports.exports import results_table
+from reports.exports.markdown import results_table
 from reports.pages.family_table import family_table
 from reports.pages.study_tables import study_table
 

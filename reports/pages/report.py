@@ -29,6 +29,7 @@ from reports.data.comparisons import TaskComparison, TestFamily, compare_systems
 from reports.data.conditions import condition_words, severity
 from reports.data.missing_records import missing_records
 from reports.data.run_data import RunData, read_run_data
+from reports.exports.tables import EXPORTS, write_tests
 from reports.pages.clip_browser import clip_browser, pictures_stem, stale_scripts, write_pictures
 from reports.pages.overview import Overview
 from reports.pages.overview_rows import FILE as ROWS_FILE
@@ -60,7 +61,7 @@ TESTS_SHOWN = 400
 def write_report(
     run: Path, out: Path, *, data: Sequence[Path] = (), audio: bool = False, against: Path | None = None
 ) -> Path:
-    """Render the report of a run into ``out``.
+    """Render the report of a run into ``out``, with its tests and ranks as CSV and Parquet in ``exports``.
 
     On one machine the same run gives the same bytes. Pages of an earlier report in ``out`` that this run no longer has are removed.
 
@@ -82,8 +83,10 @@ def write_report(
         BenchError: ``out`` cannot be written.
     """
     reader = ClipReader(run, data, out, audio=audio)
-    pages = _pages(run, reader, against)
-    return write_pages(pages, out, write_pictures(reader.pictures, out))
+    site = _site(run, reader, against)
+    site.tests_in = EXPORTS
+    write_tests(site.comparisons, out / EXPORTS, Scrubber.of_this_machine())
+    return write_pages(site.pages(), out, write_pictures(reader.pictures, out))
 
 
 def write_single_file(
@@ -106,18 +109,20 @@ def write_single_file(
         BenchError: ``path`` cannot be written.
     """
     html = Scrubber.of_this_machine().page(
-        single_file(_pages(run, ClipReader(run, data, path.parent, audio=False, browsed=False), against))
+        single_file(
+            _site(run, ClipReader(run, data, path.parent, audio=False, browsed=False), against).pages()
+        )
     )
     write_text(path, html)
     return len(html.encode())
 
 
-def _pages(run: Path, reader: ClipReader, against: Path | None) -> dict[str, str]:
+def _site(run: Path, reader: ClipReader, against: Path | None) -> Site:
     earlier = read_run_data(against).records if against is not None else ()
     site = Site(read_run_data(run), reader, run)
     if against is not None:
         site.against = run_changes.against(run, site.run.records, against, earlier)
-    return site.pages()
+    return site
 
 
 def write_pages(pages: Mapping[str, str], out: Path, beside: Sequence[str] = ()) -> Path:
@@ -167,6 +172,8 @@ class Site:
         self.against: run_changes.Against | None = None
         self.claims: Sequence[tuple[str, Sequence[str]]] = ()
         """Of a board, its questions: a summary, and a sentence per claim."""
+        self.tests_in = ""
+        """The folder beside the pages where tests and ranks lie as CSV and Parquet; blank: nowhere."""
         self.standing = ""
         """Of a board: how the proposed systems stand to the strongest on the same encoder, which may be a study's."""
         self.studies: Sequence[StudySection] = ()
@@ -351,14 +358,19 @@ class Site:
         # What a fit is like, and how sure it is, once: conditions are other test audio for the same fits.
         clean = {(r.task, r.regime) for r in own if r.facts.condition == CLEAN}
         plain = [r for r in own if r.facts.condition == CLEAN or (r.task, r.regime) not in clean]
-        won = self._outcomes_of(system)
+        undisturbed = {id(c) for c in overview_comparisons(self.comparisons)}
+        main = {i: s for i, s in self.primary.items() if id(self.comparisons[i]) in undisturbed}
+        others = {i: s for i, s in self.primary.items() if i not in main}
+        won, degraded_tests = self._outcomes_of(system, main), self._outcomes_of(system, others)
         return {
             "system": system,
             "records": own,
             "card": own[0].facts.card if own else None,
-            "boards": forest_boards.system_boards(self.comparisons, system, self.primary),
+            "boards": forest_boards.system_boards(self.comparisons, system, main),
+            "degraded_boards": forest_boards.system_boards(self.comparisons, system, others),
             "won": won[:TESTS_SHOWN],
-            "won_left_out": max(0, len(won) - TESTS_SHOWN),
+            "won_degraded": degraded_tests[:TESTS_SHOWN],
+            "won_left_out": max(0, len(won) - TESTS_SHOWN) + max(0, len(degraded_tests) - TESTS_SHOWN),
             "degraded": len(own) - len(plain),
             "facts_of": {r.task: r.facts for r in reversed(own)},
             "met": list(dict.fromkeys((r.task, r.facts.contamination) for r in own)),
@@ -367,18 +379,18 @@ class Site:
             "statuses": tables.status_table(own) if own else None,
             "histories": self.histories.of_system(system),
             "outcomes": [o for o in self.run.outcomes if o.system == system],
+            "missing": missing_records([o for o in self.run.outcomes if o.system == system]),
             "failures": [f for f in self.run.failures if f.system == system],
             "work": self.run.work.get(system),
         }
 
-    def _outcomes_of(self, system: str) -> list[PairResult]:
-        """Every planned test of the primary subjects that the system took part in, seen from it."""
+    def _outcomes_of(self, system: str, subject_of: Mapping[int, Subject]) -> list[PairResult]:
+        """Planned tests that the system took part in, seen from it: of some comparisons (by position), in a subject each."""
         found = []
-        for i, comparison in enumerate(self.comparisons):
-            if i in self.primary:
-                for p in comparison.tested(self.primary[i]):
-                    if system in (p.system_a, p.system_b):
-                        found.append(p if p.system_a == system else p.turned())
+        for i, subject in subject_of.items():
+            for p in self.comparisons[i].tested(subject):
+                if system in (p.system_a, p.system_b):
+                    found.append(p if p.system_a == system else p.turned())
         return found
 
     def records_of(self, task: str) -> list[Record]:

@@ -119,13 +119,14 @@ def environment() -> Environment:
         "pair_page_name": pair_page_name,
         "generator": f"{GENERATOR} {__version__}",
     }
-    style, pages, index, catalogue, clips, script, overview, tasks, browser = (
+    style, pages, index, catalogue, clips, boards, downloads, overview, tasks, browser = (
         squeezed(made.get_template(name).render())
         for name in (
             "style.css", "pages.css", "index.css", "catalogue.css", "clips.css",
-            "boards.js", "overview.js", "catalogue.js", "clips.js",
+            "boards.js", "downloads.js", "overview.js", "catalogue.js", "clips.js",
         )
     )  # fmt: skip
+    script = boards + downloads
     made.globals |= {
         "STYLE": Markup(style + pages),
         "INDEX_STYLE": Markup(style + pages + index),

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -106,6 +108,43 @@ def test_nothing_planted_runs_and_no_page_is_wider_than_its_screen(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
         assert reader.wrongs == [], path.name
         page.close()
+
+
+def test_tables_and_figures_can_be_taken_away(browser: Any, site: Path, tmp_path: Path) -> None:
+    reader = Reader(browser, 390, "dark")
+    page = reader.open(sorted(site.glob("task-*.html"))[0])
+    page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+
+    def taken(button: Any) -> bytes:
+        with page.expect_download() as waited:
+            button.click()
+        waited.value.save_as(tmp_path / "taken")
+        return (tmp_path / "taken").read_bytes()
+
+    tables = page.locator("main .scroll:has(table)")
+    assert page.locator(".take button", has_text="CSV").count() == tables.count()
+    board = page.locator(".scroll:has(table.board) + .take").first
+    wanted = page.locator("table.board").first.evaluate(
+        "t => [...t.tBodies].flatMap(b => [...b.rows]).filter(r => r.dataset.system).map(r => [r.dataset.system, r.querySelector('.score').textContent])"
+    )
+    rows = list(csv.DictReader(taken(board.get_by_text("CSV")).decode("utf-8-sig").splitlines()))
+    score = next(name for name in rows[0] if name.startswith("UA"))
+    assert [(r["system"], r[score]) for r in rows] == [(name, said) for name, said in wanted]
+    assert all(f"{score} interval" in r and r["group"] for r in rows)
+    banner = " ".join(page.locator("aside.banner strong").all_text_contents())
+    assert {r.get("beware", "") for r in rows} == {banner}
+    drawn = ElementTree.fromstring(taken(board.get_by_text("SVG")))
+    words = [e.text for e in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(name in words and said in words for name, said in wanted)
+    assert not banner or banner in words
+    assert not [e for e in drawn.iter() if {"class", "style", "onload"} & set(e.attrib)]
+    assert drawn.find("{http://www.w3.org/2000/svg}rect").attrib["fill"] == "#fff", "light, on a dark page"
+    assert page.evaluate("document.documentElement.dataset.theme") is None
+    assert taken(board.get_by_text("PNG")).startswith(b"\x89PNG")
+    matrix = page.locator("figure:has(.confusion) .take").first
+    ElementTree.fromstring(taken(matrix.get_by_text("SVG")))
+    assert reader.wrongs == []
+    page.close()
 
 
 def test_a_script_that_is_not_ours_is_not_let_through(browser: Any, site: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_board_shows_records_badges_reported_figures_and_downloads(board: Bo
     assert "every score follows from the additive statistics" in page
     for source in reported_sources():
         assert source.address in page
-    for name in ("scores.csv", "tables.tex", "corpora.bib", "model-index/egemaps-svm.yaml"):
+    for name in ("scores.csv", "ranks.parquet", "tables.tex", "corpora.bib", "model-index/egemaps-svm.yaml"):
         assert f'href="exports/{name}"' in page
         assert (out / "exports" / name).is_file()
     assert "Content-Security-Policy" in page
@@ -200,7 +200,11 @@ def test_a_report_exports_its_scores(run: Path, tmp_path: Path) -> None:
         app, ["report", str(run), "-o", str(tmp_path / "r"), "--export", str(tmp_path / "e")]
     )
     assert done.exit_code == 0, done.output
-    assert {p.name for p in (tmp_path / "e").iterdir()} == {"scores.csv", "scores.json", "scores.parquet", "tables.tex", "pairs.csv", "corpora.bib", "model-index"}  # fmt: skip
+    assert {p.name for p in (tmp_path / "e").iterdir()} == {"scores.csv", "scores.json", "scores.parquet", "tables.tex", "pairs.csv", "pairs.parquet", "pairs.tex", "ranks.csv", "ranks.parquet", "corpora.bib", "model-index"}  # fmt: skip
+    page = (tmp_path / "r/index.html").read_text()
+    for name in ("pairs.csv", "pairs.parquet", "ranks.csv", "ranks.parquet"):
+        assert f'href="exports/{name}"' in page
+        assert (tmp_path / "r/exports" / name).is_file()
 
 
 def test_an_imported_system_is_marked_wherever_it_stands_on_a_board(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.scoring.records import Record, read_records
-from reports.exports import native_ua
+from reports.exports.markdown import native_ua
 from reports.pages.family_table import NOTHING, family_table
 
 RECORDS = Path(__file__).resolve().parents[3] / "results/quick/records"
