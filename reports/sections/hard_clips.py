@@ -199,7 +199,7 @@ class JudgedClips:
         return not self.hard[j], float(self.belief[j]), self._clip(j)
 
     def _clip(self, j: int) -> str:
-        return self.task.clip_ids[self.rows[j]]
+        return str(self.task.clip_ids[self.rows[j]])
 
     @property
     def together(self) -> tuple[str, ...]:
