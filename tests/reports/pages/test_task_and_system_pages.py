@@ -197,7 +197,7 @@ def test_clips_and_speakers_of_a_corpus_that_is_not_open_are_not_named(run: Path
     finally:
         card.write_text(before)
     assert "No clip browser: the card says access: form" in section(html, "missed1")
-    assert "none is drawn, since the card says access: form" in Page(for_this_machine).text
+    assert "none is drawn, since the card does not call the corpus open" in Page(for_this_machine).text
     assert "audio/s" not in html
     assert "tones/0" not in section(html, "folds1")
     assert "clips are not named" in section(html, "missed1")
