@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +21,7 @@ from bench.scoring.record_schema import LayerPoint
 from bench.scoring.records import Record, read_record, write_record
 from bench.statistics.calibration import reliability_points
 from reports.pages.report import write_report
+from reports.sections.clip_rows import Packed
 from tests.conftest import rewrite, write_tone_corpus
 from tests.reports.paged_run import ASKED, HOSTILE_CLIP, HOSTILE_REPLY, HOSTILE_SPEAKER, LABELS, make_run
 from tests.reports.pages.test_report import Page
@@ -105,6 +109,79 @@ def test_players_stand_only_where_asked_for_and_lead_to_the_corpus_own_files(
     assert str(run.parent) not in html
     assert not list((tmp_path / "a").rglob("*.wav"))
     assert "not for publication" in html
+    pictures = sorted((tmp_path / "a" / "report").glob("clips-tones.ms-pictures-*.js"))
+    assert [p.name for p in pictures] == ["clips-tones.ms-pictures-0.js"]
+    drawn = json.loads(pictures[0].read_text().partition("[0]=")[2].rstrip(";\n"))
+    assert len(drawn) == len(truths(run))
+    assert all(base64.b64decode(d).startswith(b"\x89PNG") for d in drawn)
+    data = browsed(tmp_path / "a" / "report")
+    assert (
+        tmp_path / "a" / "report" / unquote(data["sound"]["folder"])
+    ).resolve() == run.parent / "data" / "tones"
+    assert data["sound"]["others"] == {}
+    rendered(run, tmp_path / "a" / "report")
+    assert not pictures[0].exists(), "nothing to be heard, nothing to be seen"
+    assert "sound" not in browsed(tmp_path / "a" / "report")
+
+
+def browsed(report: Path, setting: int = 0) -> dict[str, Any]:
+    """What the clip browser of a report is filled with."""
+    text = (report / f"clips-tones.ms-{setting}.js").read_text()
+    assert text.startswith("// ser-bench clips")
+    found: dict[str, Any] = json.loads(text.partition("=")[2].rstrip(";\n"))
+    return found
+
+
+def words(data: dict[str, Any], packed: list[Any]) -> list[str]:
+    return [data["words"][k] for k in Packed(*packed).numbers()]
+
+
+def test_the_clip_browser_has_every_clip_with_what_the_tables_say(run: Path, pages: dict[str, str]) -> None:
+    data, truth = browsed(run.parent / "report"), truths(run)
+    assert dict(zip(data["clips"], words(data, data["truth"]), strict=True)) == truth
+    assert HOSTILE_CLIP in data["clips"]
+    assert HOSTILE_SPEAKER in " ".join(data["speakers"])
+    assert [s["name"] for s in data["systems"]] == ["sharp", "dull"]
+    for system in data["systems"]:
+        said = dict(zip(data["clips"], words(data, system["said"]), strict=True))
+        assert said == answers(run, system["name"])
+        # Both listeners give 0.7 to what they say and 0.1 to each other label.
+        given = dict(zip(data["clips"], Packed(*system["given"]).numbers(), strict=True))
+        assert set(Packed(*system["sure"]).numbers()) == {701}
+        assert all(given[c] == (701 if said[c] == truth[c] else 101) for c in truth)
+    asked = browsed(run.parent / "report", 1)
+    assert {s["name"] for s in asked["systems"]} == set(ASKED)
+    assert any("refused" in w for w in asked["words"])
+    assert "sound" not in asked
+    assert "Nothing can be listened to" in Page(pages["clips-tones.ms.html"]).text
+
+
+def test_a_figure_of_a_confusion_matrix_leads_to_its_clips(run: Path, pages: dict[str, str]) -> None:
+    data = browsed(run.parent / "report")
+    truth = words(data, data["truth"])
+    found = re.search(r'<section aria-labelledby="confusion1">(.*?)</section>', pages[TASK], re.DOTALL)
+    assert found
+    seen: Counter[str] = Counter()
+    for href, figure in re.findall(r'<a href="(clips-[^"]*)">(\d+)</a>', found[1]):
+        page, _, choice = href.replace("&amp;", "&").partition("#")
+        assert page in pages
+        chosen = dict(parse_qsl(choice))
+        system = next(s for s in data["systems"] if s["name"] == chosen["system"])
+        said = words(data, system["said"])
+        clips = sum(t == chosen["truth"] and a == chosen["answer"] for t, a in zip(truth, said, strict=True))
+        share = 100 * clips / truth.count(chosen["truth"])
+        assert abs(share - int(figure)) < 40, "the figure is a mean over seeds, the clips are of one"
+        seen[chosen["system"]] += clips
+    assert seen["sharp"] == seen["dull"] == len(truth)
+    assert "majority" not in seen, "reference systems are not read clip by clip"
+    listed = re.search(r'<section aria-labelledby="missed1">(.*?)</section>', pages[TASK], re.DOTALL)
+    assert listed
+    names = [
+        dict(parse_qsl(h.partition("#")[2].replace("&amp;", "&")))["clip"]
+        for h in re.findall(r'<th[^>]*><a href="(clips-[^"]*)"', listed[1])
+    ]
+    assert names
+    assert names == data["clips"][: len(names)], "hardest first, here as there"
 
 
 def test_clips_and_speakers_of_a_corpus_that_is_not_open_are_not_named(run: Path, tmp_path: Path) -> None:
@@ -113,8 +190,14 @@ def test_clips_and_speakers_of_a_corpus_that_is_not_open_are_not_named(run: Path
     card.write_text(before.replace("access: open", "access: form"))
     try:
         html = rendered(run, tmp_path)[TASK]
+        assert not list(tmp_path.glob("clips-*"))
+        for_this_machine = rendered(run, tmp_path, audio=True)["clips-tones.ms.html"]
+        assert not list(tmp_path.glob("clips-*pictures*")), "a picture is a copy"
+        assert browsed(tmp_path)["sound"]["pictures"] is None
     finally:
         card.write_text(before)
+    assert "No clip browser: the card says access: form" in section(html, "missed1")
+    assert "none is drawn, since the card does not call the corpus open" in Page(for_this_machine).text
     assert "audio/s" not in html
     assert "tones/0" not in section(html, "folds1")
     assert "clips are not named" in section(html, "missed1")
