@@ -416,16 +416,22 @@ def soak(
 
 def _undisturbed(run: Soak, wait: float) -> float:
     """Make the run that all others are compared with, unless it is there. Returns the seconds that it took."""
-    length = run.folder / "length"
-    if not length.exists():
-        write_slow_bench(run.folder)
-        write_card(run.folder, wait=wait)
-        run._forget("undisturbed")
-        began = time.monotonic()
-        if run.start("undisturbed").wait(timeout=900) != 0:
-            raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
-        length.write_text(f"{time.monotonic() - began:.1f}", encoding="ascii")
-    return float(length.read_text(encoding="ascii"))
+    begun = run.folder / "begun.json"
+    if begun.exists():
+        found = json.loads(begun.read_text(encoding="utf-8"))
+        if found["code_version"] == code_version():
+            return float(found["seconds"])
+        for left in run.folder.iterdir():  # records say which code made them: those of other code are others
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    write_slow_bench(run.folder)
+    write_card(run.folder, wait=wait)
+    run._forget("undisturbed")
+    began = time.monotonic()
+    if run.start("undisturbed").wait(timeout=900) != 0:
+        raise Fault(f"the undisturbed run failed: {run._said('undisturbed')}")
+    seconds = time.monotonic() - began
+    write_json(begun, {"code_version": code_version(), "seconds": round(seconds, 1)})
+    return seconds
 
 
 def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
