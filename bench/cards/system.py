@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator, mode
 from bench.cards.probe_names import FRAME_PROBES
 from bench.cards.typed_yaml import Strict, SystemName, as_text
 from bench.errors import UsageError
-from bench.storage.scrubbing import without_login
+from bench.storage.scrubbing import without_login, without_secret_values
 from bench.storage.source_code import split_dotted
 
 Track = Literal["reference", "released", "probed", "adapted"]
@@ -145,6 +145,11 @@ class ServerSpec(Strict):
     @classmethod
     def _environment_is_text(cls, value: Any) -> Any:
         return {str(k): as_text(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_serializer("environment", when_used="json")
+    def _without_secret_values(self, environment: dict[str, str]) -> dict[str, str]:
+        """What is written of a card, in a record for one, holds no token that its server was given."""
+        return without_secret_values(environment)
 
 
 class EncoderFacts(Strict):

@@ -222,7 +222,7 @@ class Server:
             if not self.alive:
                 raise CannotRun(
                     f"the vLLM server for {serving.served_name} ended while loading (exit code {self._process.returncode}); its "
-                    f"log is {self.log}, and ends: {self._last_words()}"
+                    f"log is {self.log}, and ends: {self._last_words(serving.spec.environment)}"
                 )
             with (
                 contextlib.suppress(urllib.error.URLError, OSError),
@@ -235,12 +235,13 @@ class Server:
             f"the vLLM server for {serving.served_name} was not ready after {serving.spec.ready_minutes:g} minutes; its log is {self.log}"
         )
 
-    def _last_words(self) -> str:
-        text = self.log.read_text(encoding="utf-8", errors="replace")
+    def _last_words(self, given: Mapping[str, str]) -> str:
+        """What the log ends with; secrets are taken out before anything is cut, since half a key is a secret too."""
+        text = without_secrets(self.log.read_text(encoding="utf-8", errors="replace"), given)
         lines = [line.strip() for line in text.splitlines()]
         last = " | ".join(line for line in lines[-LAST_LINES:] if line)[-1000:]
         cause = root_cause(lines)
-        return without_secrets(f"{cause} (then: {last})" if cause and cause not in last else last)
+        return f"{cause} (then: {last})" if cause and cause not in last else last
 
 
 def root_cause(lines: Sequence[str]) -> str:

@@ -189,17 +189,38 @@ class Scrubber:
         return text
 
 
-def without_secrets(text: str) -> str:
+def without_secrets(text: str, given: Mapping[str, str] | None = None) -> str:
     """Return text without credentials alone: a message on one's own machine keeps its paths and addresses.
+
+    Args:
+        text: of a message or a log, whole: a secret that was cut in two is no longer known.
+        given: further variables whose secret values are known, those a card gives a server for example.
 
     >>> without_secrets("GET https://me:pw@host/v1 Authorization: Bearer abcdefgh12")
     'GET https://host/v1 Authorization: [secret]'
     """
-    for secret in sorted(_secrets(os.environ), key=len, reverse=True):
+    known = {*_secrets(os.environ), *_secrets(given or {})}
+    for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, SECRET)
     text = _ASSIGNED.sub(lambda m: m[0] if _is_placeholder(m[2]) else f"{m[1]}{SECRET}", text)
     text = _BEARER.sub(rf"\1{SECRET}", _SHAPES.sub(SECRET, text))
     return _LOGIN.sub("", text)
+
+
+def without_secret_values(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with a stand-in for the value of each that is secret by its name or its shape.
+
+    What this machine's own environment holds decides nothing, so that the outcome is the same everywhere.
+
+    >>> without_secret_values({"HF_TOKEN": "abcdef", "VLLM_USE_V1": "1", "ARGS": "--key sk-abcdefghijklmnop12"})
+    {'HF_TOKEN': '[secret]', 'VLLM_USE_V1': '1', 'ARGS': '--key [secret]'}
+    """
+    return {
+        name: SECRET
+        if _SECRET_VARIABLE.search(name) or _LIKE_A_SECRET.fullmatch(value.strip())
+        else _LOGIN.sub("", _SHAPES.sub(SECRET, value))
+        for name, value in environment.items()
+    }
 
 
 def without_login(address: str) -> str:

@@ -63,7 +63,8 @@ def stated_letters(text: str, options: Sequence[str], languages: frozenset[str])
         languages: whose words for "answer" and "is" are read.
     """
     said = _said_in(languages).finditer(text)
-    found = {_label(m.group(1) or m.group(2), options) for m in said if not _REJECTED.match(text, m.end())}
+    stated = [(next(g for g in m.groups() if g), m.end()) for m in said]
+    found = {_label(letter, options) for letter, end in stated if not _REJECTED.match(text, end)}
     decided: set[str | None] = set()
     for match in _SAID.finditer(text):
         place = next(i for i, g in enumerate(match.groups(), 1) if g)
@@ -73,9 +74,11 @@ def stated_letters(text: str, options: Sequence[str], languages: frozenset[str])
         if _REJECTED.match(text, match.end()):
             continue
         found.add(_label(letter, options))
+        stated.append((letter, match.end()))
         if _DECIDED.search(text[: match.start(place)].rstrip(" (:*\"'")[-80:] + " "):
             decided.add(_label(letter, options))
-    return decided or found
+    tied = {_label(m.group(1), options) for _, end in stated if (m := _tie(languages).match(text, end))}
+    return (decided or found) | tied
 
 
 @functools.lru_cache(maxsize=64)
@@ -87,6 +90,16 @@ def _said_in(languages: frozenset[str]) -> re.Pattern[str]:
         rf"(?:(?i:{keys})(?:nya)?[^\S\n]{{0,3}}(?:\w{{2,12}}\s){{0,3}}(?i:{copulas})|(?i:{chosen}))\W{{0,3}}"
         r"(?:(?i:option|pilihan|huruf|opsi|letra|lựa chọn|phương án|ตัวเลือก|ข้อ|选项?|ang)\W{0,3})?"
         r"(?:\(([A-Za-z])\)|([A-Z]))(?![\w'’])"
+        rf"|(?i:{keys})(?:nya)?[^\S\n]{{1,3}}(?:\w{{2,12}}\s){{0,2}}\(?([A-Z])\)?(?=\s{{0,2}}(?:[.,;:!。、\n(]|\Z))"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _tie(languages: frozenset[str]) -> re.Pattern[str]:
+    """Return the pattern of " or (C)" behind a letter: a second answer."""
+    joined = cue_pattern("joined", languages).pattern
+    return re.compile(
+        rf"\W{{0,3}}(?i:{joined}|/|&)\W{{0,3}}(?:[^\W\d]{{2,12}}\W{{1,2}})?\(?([A-H])(?![A-Za-z0-9'’])"
     )
 
 

@@ -21,6 +21,8 @@ _LIST_FILLER = re.compile(
     r"(?:any|even|signs?|of|the|a|an|very|particularly|especially|or|nor|and|either|\W|_|的)*"
 )
 _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
+_EXCLAIMED = re.compile(r"\s{0,2}[\"'][^\"'\s]{1,6}[\"']")
+_EXCLAIMED_BEFORE = re.compile(r"[\"'][^\"'\s]{1,6}[\"']\s{0,2}\Z")
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _THAI_BREAK = re.compile(r"(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])")
@@ -224,7 +226,7 @@ class _Sentence:
         granted = self._cues("supposed_before") + self._cues("conceded_before")
         if any(end <= s <= right for s, _ in granted):
             return True
-        if any(s < right and e > left for s, e in _spans("topic", self.text, self.languages)):
+        if any(s < right and e > left and not self._exclaimed(s, e) for s, e in self._topics()):
             return True
         if self.anchored or (turn and self._short(turn, following)):
             return False
@@ -232,6 +234,17 @@ class _Sentence:
             right < len(self.text.rstrip())
             or re.search(r"\w", self.text[left:start] + self.text[end:right]) is not None
         )
+
+    def _topics(self) -> Spans:
+        return _spans("topic", self.text, self.languages)
+
+    def _exclaimed(self, start: int, end: int) -> bool:
+        """Whether the words spoken of are an exclamation: a sound of the voice (the word "ugh" shows disgust), not a topic."""
+        beside = (
+            _EXCLAIMED.match(self.text, end),
+            _EXCLAIMED_BEFORE.search(self.text, max(0, start - _NEAR), start),
+        )
+        return any(m and not any(m.start() <= s and e <= m.end() for s, e in self.places) for m in beside)
 
     def _hedged(self, start: int, turn: int) -> bool:
         return any(turn <= s and e <= start for s, e in self._cues("hedges"))

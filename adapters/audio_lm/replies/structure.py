@@ -34,7 +34,7 @@ _OTHER_TURN = re.compile(
 )
 _MOST_OBJECTS = 16
 _LONGEST_LITERAL = 4_000
-_SCORE_PARTS = re.compile(r"[\n;、]|,(?!\d)|\.(?=\s|\Z)")
+_SCORE_PARTS = re.compile(r"[\n;、]|,(?!\d)|\.(?=\s|\Z)|\s[/·]\s|(?<=%)\s(?=[^\W\d])")
 _ANSWER_TAG = re.compile(
     r"<\s*(?:answer|label|emotion|final|output)\s*>([^<]{1,400})<\s*/\s*(?:answer|label|emotion|final|output)\s*>",
     re.IGNORECASE,
@@ -138,7 +138,7 @@ def scored_names(text: str, languages: frozenset[str]) -> Iterator[tuple[str, fl
         if scored is None:
             yield part, None
         elif scored["share"]:
-            yield scored["name"], float(scored["share"].rstrip("% "))
+            yield scored["name"], float(scored["share"].rstrip("% ").replace(",", "."))
         else:
             yield scored["name"], float(scored["yea"] is not None)
 
@@ -148,7 +148,7 @@ def _score_pattern(languages: frozenset[str]) -> re.Pattern[str]:
     yeas, nays = (cue_pattern(kind, languages).pattern for kind in ("yeas", "nays"))
     return re.compile(
         r"[\W_]{0,8}(?P<name>[^\W\d][^\n:=|(),;?]{0,40}?)[\s:=|(?\-–—]{1,8}"
-        rf"(?:(?P<share>\d{{1,3}}(?:\.\d{{1,6}})?\s?%|[01]?\.\d{{1,6}})|(?P<yea>true|{yeas})|(?:false|{nays}))[\W_]{{0,8}}",
+        rf"(?:(?P<share>\d{{1,3}}(?:[.,]\d{{1,6}})?\s?%|[01]?[.,]\d{{1,6}})|(?P<yea>true|{yeas})|(?:false|{nays}))[\W_]{{0,8}}",
         re.IGNORECASE,
     )
 
