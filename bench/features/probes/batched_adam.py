@@ -54,7 +54,16 @@ class Schedule:
     decay: bool = False
 
     def rates(self, trial: Trial, first: int, steps: int) -> NDArray[np.float64]:
-        """Learning rates (steps,) of a trial at the steps from ``first`` on, which counts from 0."""
+        """Learning rates of a trial at some of its steps.
+
+        Args:
+            trial: whose rate falls, or does not.
+            first: the first of these steps, counted from 0.
+            steps: how many of them.
+
+        Returns:
+            (steps,).
+        """
         if not self.decay:
             return np.full(steps, trial.learning_rate)
         return trial.learning_rate * (1.0 - np.arange(first, first + steps) / trial.steps)
