@@ -61,7 +61,9 @@ def _impossible(block: Counts, facts: RecordFacts) -> Iterator[str]:
     counts = block.values if block.categorical else block.values[..., block.sums.index("n")]
     if (counts < 0).any():
         yield "hold a negative count"
-    if block.axis == LISTENER:  # a clip is shared among its listeners; the share of those whose truth lies outside the view is left out
+    if (
+        block.axis == LISTENER
+    ):  # a clip is shared among its listeners; the share of those whose truth lies outside the view is left out
         if (most := counted(block).sum(axis=-1).max(initial=0)) > facts.clips * (1 + CLOSE):
             yield f"share {most:g} clips among listeners, the task has {facts.clips}"
         return
