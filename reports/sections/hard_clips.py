@@ -120,7 +120,7 @@ class JudgedClips:
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
         """Who misses what, (systems, clips)."""
-        return self.predicted != self.truth
+        return np.asarray(self.predicted != self.truth)
 
     @cached_property
     def given(self) -> NDArray[np.float64]:
