@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.cards.analysis_plan import AnalysisPlan
+from bench.cards.registry import corpus_cards
 from bench.corpora.prepared import PreparedCorpus
 from bench.errors import BenchError, DataError
 from bench.leaderboard.attestations import Vouched, read_attestations
@@ -174,7 +175,7 @@ def validate(
         UsageError: nothing is published there, or ``board.yaml`` is not valid.
     """
     rules = board.rules
-    corpora = corpora_at_hand(board.root, data) if labels else []
+    corpora = [_as_shipped(c) for c in corpora_at_hand(board.root, data)] if labels else []
     if cache is not None:
         check_ahead(
             [(p, own.folder.tables) for own in board.publications() for p in own.record_paths()], cache
@@ -195,6 +196,11 @@ def validate(
         fallen.add(id(record))
     records = tuple(r for r in found.records if id(r) not in fallen)
     return Validation(records, tuple(problems), tuple(where_else(found.outcomes)))
+
+
+def _as_shipped(corpus: PreparedCorpus) -> PreparedCorpus:
+    """A corpus under the card that this suite ships by its name, whatever card lies beside its audio: no other is published."""
+    return replace(corpus, card=corpus_cards().get(corpus.card.name, corpus.card))
 
 
 class _Examined:

@@ -12,7 +12,7 @@ from bench.leaderboard.claims.ledger import ClaimLedger
 from bench.leaderboard.claims.prose import Prose
 from bench.storage.atomic import write_text
 
-KINDS = "claims|headline|results|verdicts"
+KINDS = "claims|families|headline|results|verdicts"
 BLOCK = re.compile(
     rf"(?<!`)<!-- (?P<name>(?:{KINDS}):[\w./+@-]+) -->\n(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL
 )
