@@ -42,6 +42,9 @@ CARD = {
     "licence": "unknown", "training_corpora": [],
 }  # fmt: skip
 
+NOT_OF_A_PART = shutil.ignore_patterns("tables", "attested", "outcomes.json", "retracted.json")
+"""For copies of a publication that keep some of its records: files that speak of all of them stay behind."""
+
 
 def honest_run(folder: Path) -> Path:
     """Run two reference systems on a corpus of tones that may be published; returns the run. The corpus is ``folder/data``."""

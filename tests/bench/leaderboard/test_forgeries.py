@@ -29,6 +29,7 @@ from bench.scoring.rescoring import from_record
 from bench.storage.bounded_files import require_bounded_parquet
 from bench.storage.hashing import hash_file, hash_json
 from tests.card_versions import KINDS, hashes_of
+from tests.forging import NOT_OF_A_PART
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "egemaps-svm__indowave.id__within__clean.json"
@@ -38,7 +39,7 @@ SPLIT = {"kind": "speaker", "count": 2, "fold": "official", "first": "x", "sides
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     folder = tmp_path / "results" / "quick"
-    shutil.copytree(ROOT / "results/quick", folder, ignore=shutil.ignore_patterns("tables", "attested"))
+    shutil.copytree(ROOT / "results/quick", folder, ignore=NOT_OF_A_PART)
     for path in (folder / "records").iterdir():
         if path.stem != RECORD.removesuffix(".json"):
             path.unlink()

@@ -359,7 +359,7 @@ def test_the_command_writes_figures_of_published_records(run_command: Command, t
 def test_the_figures_that_the_repository_shows_are_those_of_its_records() -> None:
     shown = ROOT / "docs/images/figures"
     plots = sorted(shown.glob("forest-*.csv"))
-    assert len(plots) == 6
+    assert len(plots) == 4
     assert all(p.with_name(f"{p.stem}-2col.svg").is_file() for p in plots)
     # As score, exports and the board have them: what a later version computes by a better method replaces the record's own.
     paths = sorted((ROOT / "results/quick/records").glob("*__indowave.id__within__clean.json"))

@@ -21,6 +21,7 @@ from reports.data.comparisons import compare_systems
 from reports.pages import overview
 from reports.pages.board import published_run, write_board
 from reports.pages.report import write_report
+from tests.forging import NOT_OF_A_PART
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
 SCRIPT = "<script>alert('owned')</script>"
@@ -35,7 +36,7 @@ def rows_of(site: Path) -> dict[str, list[list[object]]]:
 def board(tmp_path: Path, cache: Path) -> Board:
     """Two tasks of what this project published, on a board of their own."""
     root = tmp_path / "results"
-    shutil.copytree(PUBLISHED / "quick", root / "quick", ignore=shutil.ignore_patterns("tables", "attested"))
+    shutil.copytree(PUBLISHED / "quick", root / "quick", ignore=NOT_OF_A_PART)
     for path in (root / "quick/records").iterdir():
         if not any(f"__{task}__" in path.name for task in ("indowave.id", "emodb.de")):
             path.unlink()

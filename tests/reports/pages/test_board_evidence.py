@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bench.cli.app import app
 from bench.leaderboard import Board
+from tests.forging import NOT_OF_A_PART
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
 TASK = "nemo-subset.pl"
@@ -26,7 +27,7 @@ def results(tmp_path: Path, cache: Path) -> Path:
     root = tmp_path / "results"
     for name, systems in KEPT.items():
         folder = root / name
-        shutil.copytree(PUBLISHED / name, folder, ignore=shutil.ignore_patterns("tables", "attested"))
+        shutil.copytree(PUBLISHED / name, folder, ignore=NOT_OF_A_PART)
         for path in (folder / "records").iterdir():
             if not any(path.name.startswith(f"{s}__{TASK}__within") for s in systems):
                 path.unlink()

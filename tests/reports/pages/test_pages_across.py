@@ -28,11 +28,16 @@ from reports.sections.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
 from reports.sections.pairwise import PAGES, pair_page, pairs_to_show
 from reports.sections.robustness import robust_tasks
 from reports.sections.run_changes import against
+from tests.forging import NOT_OF_A_PART
 from tests.reports.paged_run import HOSTILE_CLIP, make_run
 from tests.reports.pages.test_report import Page
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 SEVEN = Subject("seven", "wrong", "ua")
+
+
+EARLIER = "studies/quick_of_november"
+"""The clean records of the time when `robustness` was run."""
 
 
 def published(folder: str, pattern: str) -> list[Record]:
@@ -41,7 +46,7 @@ def published(folder: str, pattern: str) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def degraded() -> list[Record]:
-    """Two systems on one task: clean from the published quick run, eleven conditions from the robustness run.
+    """Two systems on one task: clean from the quick run of that time, eleven conditions from the robustness run.
 
     These two runs were made by other code; here they are said to be of one fit.
     """
@@ -52,7 +57,7 @@ def degraded() -> list[Record]:
 
 def of_two_runs() -> tuple[list[Record], list[Record]]:
     names = ("egemaps-linear", "whisper-tiny.en-superb")
-    clean = [r for s in names for r in published("quick", f"{s}__indowave.id__within__clean")]
+    clean = [r for s in names for r in published(EARLIER, f"{s}__indowave.id__within__clean")]
     return clean, published("robustness", "*__indowave.id__within__*")
 
 
@@ -143,8 +148,8 @@ def test_an_overview_shows_clean_audio_alone(degraded: list[Record]) -> None:
 def test_clean_audio_comes_first_and_what_belongs_to_a_fit_stands_once(tmp_path: Path) -> None:
     """A visitor of a robustness run sees clean audio, then conditions from mild to severe; fits and confusions once each."""
     root = tmp_path / "results"
-    for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables", "attested"))
+    for name, source in (("quick", EARLIER), ("robustness", "robustness")):
+        shutil.copytree(RESULTS / source, root / name, ignore=NOT_OF_A_PART)
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
@@ -193,8 +198,8 @@ def transferred(record: Record, training: str, sources: tuple[str, ...]) -> Reco
 
 def test_the_board_has_the_page_of_degraded_audio(tmp_path: Path) -> None:
     root = tmp_path / "results"
-    for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, root / name, ignore=shutil.ignore_patterns("tables", "attested"))
+    for name, source in (("quick", EARLIER), ("robustness", "robustness")):
+        shutil.copytree(RESULTS / source, root / name, ignore=NOT_OF_A_PART)
         for path in (root / name / "records").iterdir():
             if not re.search(r"(egemaps-linear|whisper-tiny.en-superb)__indowave.id__within", path.name):
                 path.unlink()
@@ -442,7 +447,7 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
     shutil.copytree(
         RESULTS / "studies" / name,
         tmp_path / "results" / name,
-        ignore=shutil.ignore_patterns("tables", "attested"),
+        ignore=NOT_OF_A_PART,
     )
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__emodb-4class.de__transfer" not in path.name:
@@ -472,9 +477,7 @@ def test_a_verdict_that_other_seeds_may_turn_is_marked_wherever_it_stands(tmp_pa
 
 def test_the_pages_say_which_system_has_one_seed(tmp_path: Path) -> None:
     name = "quick"
-    shutil.copytree(
-        RESULTS / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("tables", "attested")
-    )
+    shutil.copytree(RESULTS / EARLIER, tmp_path / "results" / name, ignore=NOT_OF_A_PART)
     for path in (tmp_path / "results" / name / "records").iterdir():
         if "__indowave.id__within" not in path.name or path.name.startswith("mfcc"):
             path.unlink()
