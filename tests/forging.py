@@ -42,7 +42,9 @@ CARD = {
     "licence": "unknown", "training_corpora": [],
 }  # fmt: skip
 
-NOT_OF_A_PART = shutil.ignore_patterns("tables", "attested", "outcomes.json", "retracted.json")
+EARLIER = "studies/quick_of_november"
+"""What was published as ``quick`` before runs logged their plans: a part of it can stand alone on a board."""
+NOT_OF_A_PART = shutil.ignore_patterns("tables", "attested", "retracted.json")
 """For copies of a publication that keep some of its records: files that speak of all of them stay behind."""
 
 

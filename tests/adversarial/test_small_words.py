@@ -27,6 +27,7 @@ from reports.sections.hard_clips import CLIPS_SHOWN, judged_clips, missed_clips
 from reports.sections.pairwise import PairPage
 from reports.sections.subgroups import slice_tables
 from tests.adversarial.forged import answered, changed, published
+from tests.forging import EARLIER
 
 CLASSES = ("happy", "sad")
 
@@ -46,7 +47,7 @@ def test_a_run_prints_the_level_of_its_plan(tmp_path: Path, capsys: pytest.Captu
 
 def test_one_seed_of_many_is_not_drawn_anew() -> None:
     """A pair of three seeds and one: an interval over the seeds of one system alone is not one with seeds drawn anew."""
-    three = published("quick", "whisper-tiny.en-superb__indowave.id__within__clean")
+    three = published(EARLIER, "whisper-tiny.en-superb__indowave.id__within__clean")
     one = changed(published("quick", "fbank-superb__indowave.id__within__clean"), seeds=(0,))
     one = Record(one.facts, tuple(replace(b, values=b.values[:1]) for b in one.blocks))
     assert one.has_one_seed_of_many

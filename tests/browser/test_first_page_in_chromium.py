@@ -15,7 +15,7 @@ from bench.leaderboard import Board, validate
 from bench.scoring.comparisons import run_family
 from reports.pages.board import write_board
 from tests.browser.chromium import Reader, launched
-from tests.forging import NOT_OF_A_PART
+from tests.forging import EARLIER, NOT_OF_A_PART
 
 pytestmark = pytest.mark.xdist_group("browser")
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -32,8 +32,8 @@ def browser() -> Iterator[Any]:
 def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of two tasks, two languages, degraded audio."""
     folder = tmp_path_factory.mktemp("first-page")
-    for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, folder / "results" / name, ignore=NOT_OF_A_PART)
+    for name, source in (("quick", EARLIER), ("robustness", "robustness")):
+        shutil.copytree(RESULTS / source, folder / "results" / name, ignore=NOT_OF_A_PART)
         for path in (folder / "results" / name / "records").iterdir():
             if not re.match(KEPT, path.name):
                 path.unlink()

@@ -24,7 +24,7 @@ from reports.pages.catalogue import write_page
 from reports.pages.report import write_report, write_single_file
 from tests.browser.chromium import Reader, launched
 from tests.conftest import write_tone_corpus
-from tests.forging import NOT_OF_A_PART
+from tests.forging import EARLIER, NOT_OF_A_PART
 from tests.reports.paged_run import make_run
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -59,8 +59,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A published board with degraded audio and a hostile reason, and the catalogue with a hostile card."""
     folder = tmp_path_factory.mktemp("others")
-    for name in ("quick", "robustness"):
-        shutil.copytree(RESULTS / name, folder / "results" / name, ignore=NOT_OF_A_PART)
+    for name, source in (("quick", EARLIER), ("robustness", "robustness")):
+        shutil.copytree(RESULTS / source, folder / "results" / name, ignore=NOT_OF_A_PART)
         for path in (folder / "results" / name / "records").iterdir():
             if not re.search(
                 r"(egemaps-linear|egemaps-svm|whisper-tiny.en-superb)__indowave.id__within", path.name

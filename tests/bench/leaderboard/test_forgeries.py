@@ -29,7 +29,7 @@ from bench.scoring.rescoring import from_record
 from bench.storage.bounded_files import require_bounded_parquet
 from bench.storage.hashing import hash_file, hash_json
 from tests.card_versions import KINDS, hashes_of
-from tests.forging import NOT_OF_A_PART
+from tests.forging import EARLIER, NOT_OF_A_PART
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "egemaps-svm__indowave.id__within__clean.json"
@@ -39,7 +39,7 @@ SPLIT = {"kind": "speaker", "count": 2, "fold": "official", "first": "x", "sides
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     folder = tmp_path / "results" / "quick"
-    shutil.copytree(ROOT / "results/quick", folder, ignore=NOT_OF_A_PART)
+    shutil.copytree(ROOT / "results" / EARLIER, folder, ignore=NOT_OF_A_PART)
     for path in (folder / "records").iterdir():
         if path.stem != RECORD.removesuffix(".json"):
             path.unlink()
@@ -258,10 +258,12 @@ def test_sums_that_no_answers_have_are_refused(
 
 
 def test_confidences_are_those_of_the_tables(tmp_path: Path) -> None:
-    path = ROOT / "results/quick/records" / RECORD
+    path = ROOT / "results" / EARLIER / "records" / RECORD
     record = read_record(path)
     tables = [
-        c.table for c in published_cells(path, record.facts, ROOT / "results/quick/tables") if not c.variant
+        c.table
+        for c in published_cells(path, record.facts, ROOT / "results" / EARLIER / "tables")
+        if not c.variant
     ]
     require_fold_answers(path, record, tables)
     record = replace(record, blocks=[b for b in record.blocks if b.target == "calibration"])

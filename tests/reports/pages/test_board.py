@@ -21,7 +21,7 @@ from reports.data.comparisons import compare_systems
 from reports.pages import overview
 from reports.pages.board import published_run, write_board
 from reports.pages.report import write_report
-from tests.forging import NOT_OF_A_PART
+from tests.forging import EARLIER, NOT_OF_A_PART
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "results"
 SCRIPT = "<script>alert('owned')</script>"
@@ -36,9 +36,9 @@ def rows_of(site: Path) -> dict[str, list[list[object]]]:
 def board(tmp_path: Path, cache: Path) -> Board:
     """Two tasks of what this project published, on a board of their own."""
     root = tmp_path / "results"
-    shutil.copytree(PUBLISHED / "quick", root / "quick", ignore=NOT_OF_A_PART)
+    shutil.copytree(PUBLISHED / EARLIER, root / "quick", ignore=NOT_OF_A_PART)
     for path in (root / "quick/records").iterdir():
-        if not any(f"__{task}__" in path.name for task in ("indowave.id", "emodb.de")):
+        if not any(f"__{task}__" in path.name for task in ("indowave.id", "nemo-subset.pl")):
             path.unlink()
     (root / "board.yaml").write_text("competing: statistics\n")
     board = Board(root)
@@ -65,7 +65,7 @@ def test_the_board_shows_records_badges_reported_figures_and_downloads(board: Bo
     assert "egemaps-linear" not in (out / "task-indowave.id.html").read_text(), (
         "retracted records do not compete"
     )
-    assert "egemaps-linear" in (out / "task-emodb.de.html").read_text()
+    assert "egemaps-linear" in (out / "task-nemo-subset.pl.html").read_text()
 
 
 def test_reported_figures_never_enter_a_ranking(board: Board, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_pages_are_remembered_and_made_anew_when_their_records_change(board: Boa
     assert len(list(memory.iterdir())) == made
     retract(board, "egemaps-svm__indowave.id__within__clean", "a test")
     assert build(memory, "c") == build(None, "d") != plain
-    untouched = [n for n in plain if n.startswith("task-emodb")]
+    untouched = [n for n in plain if n.startswith("task-nemo")]
     assert len(list(memory.iterdir())) < 2 * made, f"{untouched} did not have to be made again"
 
 

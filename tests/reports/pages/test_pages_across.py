@@ -28,16 +28,12 @@ from reports.sections.cross_lingual import BOTH_RULES, OWN, RULES, cross_lingual
 from reports.sections.pairwise import PAGES, pair_page, pairs_to_show
 from reports.sections.robustness import robust_tasks
 from reports.sections.run_changes import against
-from tests.forging import NOT_OF_A_PART
+from tests.forging import EARLIER, NOT_OF_A_PART
 from tests.reports.paged_run import HOSTILE_CLIP, make_run
 from tests.reports.pages.test_report import Page
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 SEVEN = Subject("seven", "wrong", "ua")
-
-
-EARLIER = "studies/quick_of_november"
-"""The clean records of the time when `robustness` was run."""
 
 
 def published(folder: str, pattern: str) -> list[Record]:
@@ -124,7 +120,7 @@ def test_every_condition_stands_beside_clean_with_its_paired_loss(degraded: list
     by_name = {s.record.system: s for s in task.systems}
     worst = by_name["egemaps-linear"].worst
     assert worst
-    assert worst.condition == "telephone"
+    assert worst.condition == "noise-0db"
 
 
 def test_losses_need_the_same_clips(degraded: list[Record]) -> None:
