@@ -237,6 +237,8 @@ class Parity:
     """One pass over the corpus."""
     s3prl_step_seconds: float
     """One step that encodes its clips."""
+    task: str = "emodb-7class-2s.de"
+    """What it was measured on; figures that do not say are of EmoDB's copy that was cut to 2 s."""
 
 
 def measure(rate: float, steps: int, seeds: Sequence[int], fold: int) -> Parity:
@@ -252,7 +254,7 @@ def measure(rate: float, steps: int, seeds: Sequence[int], fold: int) -> Parity:
         rate, steps, fold, len(part.test),
         [a for a, _ in theirs], [b for _, b in theirs], [a for a, _ in ours], [b for _, b in ours],
         middle - started, ended - middle, material.encode_seconds,
-        seconds_per_s3prl_step(material, part),
+        seconds_per_s3prl_step(material, part), TASK,
     )  # fmt: skip
 
 
@@ -267,7 +269,7 @@ def report(found: Parity) -> str:
     lines = [
         "# The SUPERB head: s3prl's own, frame by frame, and ours on pooled features",
         "",
-        f"Whisper tiny.en, {TASK}, fold {found.fold} ({found.test_clips} test clips), learning rate {found.learning_rate:g}, "
+        f"Whisper tiny.en, {found.task}, fold {found.fold} ({found.test_clips} test clips), learning rate {found.learning_rate:g}, "
         f"{found.steps} steps of {BATCH} clips, {len(found.ours_last)} seeds on each side. Made by `python -m tests.superb_parity`. "
         "s3prl's side is its own `Featurizer` and `UtteranceLevel` with `MeanPooling` and the loop of its runner; initial weights "
         "and the order of clips differ on purpose.",

@@ -69,7 +69,13 @@ def answers_in_parts(predictor: Predictor, clips: Clips) -> Answers:
 
 
 def clips_at(clips: Clips, start: int, stop: int | None = None) -> Clips:
-    """Some clips of a list, as a list of their own."""
+    """Some clips of a list, as a list of their own.
+
+    Args:
+        clips: the list.
+        start: place of the first.
+        stop: place behind the last; None: to the end.
+    """
     rows = range(len(clips))[start:stop]
     return Clips(
         ids=clips.ids[start:stop],

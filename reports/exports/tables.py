@@ -152,7 +152,13 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
-    """Write rows as Parquet, with the same types however many rows there are."""
+    """Write rows as Parquet, with the same types however many rows there are.
+
+    Args:
+        path: the file.
+        rows: one mapping per row; what a row lacks is null.
+        columns: their names, in order.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

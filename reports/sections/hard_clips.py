@@ -277,6 +277,12 @@ def _clip(
 
 
 def votes_words(task: Task, row: int, most: int) -> str:
-    """What listeners said of a clip, commonest first; blank where nobody was asked."""
+    """What listeners said of a clip, commonest first; blank where nobody was asked.
+
+    Args:
+        task: the task, with its votes.
+        row: place of the clip.
+        most: at most so many names.
+    """
     commonest = sorted((task.votes[row] or {}).items(), key=lambda v: (-v[1], v[0]))[:most]
     return ", ".join(f"{name or 'another'} {n:g}" for name, n in commonest)

@@ -307,7 +307,7 @@
       const seek = () => (audio.currentTime = seconds * Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1));
       if (audio.readyState) seek();
       else audio.addEventListener("loadedmetadata", seek, { once: true });
-      audio.play();
+      audio.play().catch(() => {}); // another clip was chosen before this one began
     });
     picture(i, image);
     return [figure, ...made];

@@ -91,7 +91,7 @@ def test_what_emotional_speech_an_encoder_met_before_is_on_its_card() -> None:
     for name, met in {
         "emotion2vec-base-superb": {"iemocap", "meld", "mead", "msp-podcast"},
         "emotion2vec-plus-base-released": {"iemocap", "meld", "mead", "msp-podcast"},
-        "emotion2vec-plus-seed-superb": {"iemocap", "emodb-4class", "crema-d", "cameo", "ravdess", "m3ed"},
+        "emotion2vec-plus-seed-superb": {"iemocap", "emodb", "crema-d", "cameo", "ravdess", "m3ed"},
         "meralion-ser-v1": {"crema-d", "m3ed", "esd", "meld", "sg-ecmt"},
         "meralion-ser-v1-encoder-linear": {"crema-d", "m3ed", "esd", "meld", "sg-ecmt"},
     }.items():

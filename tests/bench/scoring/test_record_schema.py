@@ -19,7 +19,7 @@ from bench.scoring.records import read_facts, read_record, write_record
 ROOT = Path(__file__).resolve().parents[3]
 OLD = sorted(Path(__file__).with_name("records").glob("*/*.json"))
 PUBLISHED = sorted(p for p in ROOT.glob("results/**/records/*.json") if p.with_suffix(".parquet").exists())
-RECORD = ROOT / "results/quick/records/egemaps-svm__indowave.id__within__clean.json"
+RECORD = ROOT / "results/studies/quick_of_november/records/egemaps-svm__indowave.id__within__clean.json"
 
 
 @pytest.mark.parametrize("path", [*OLD, *PUBLISHED], ids=lambda p: p.stem)

@@ -136,7 +136,7 @@ def test_a_verdict_on_a_system_with_one_seed_says_that_others_are_not_known(verd
 
 
 def test_a_system_has_one_seed_where_its_card_says_that_seeds_matter() -> None:
-    quick = Path(__file__).parents[3] / "results/quick/records"
+    quick = Path(__file__).parents[3] / "results/studies/quick_of_november/records"
     name = "meralion-ser-small"
     (probe,) = [p for p in compare_pair(read_records(quick), name, "whisper-tiny.en-superb", "indowave.id")
                 if (p.view, p.metric, p.outside) == ("native", "ua", "wrong")]  # fmt: skip
