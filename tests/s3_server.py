@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 
@@ -34,8 +35,9 @@ def s3_bucket() -> Iterator[str]:
         import s3fs
 
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bench")
-        yield "s3://bench"
+        bucket = f"bench-{uuid4().hex[:12]}"  # moto keeps what one server was given for the next of this process
+        s3fs.S3FileSystem().mkdir(bucket)
+        yield f"s3://{bucket}"
     finally:
         server.stop()
         for name, value in before.items():
