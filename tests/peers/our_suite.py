@@ -50,7 +50,7 @@ class OurSuite:
         """Write the matrix; the command runs it on the prepared corpus itself."""
         matrix = folder / "peers.yaml"
         matrix.write_text(
-            f'name: peers\nsynthetic: false\nentries:\n  - {{systems: [{SYSTEM}], tasks: ["{TASK}"]}}\n',
+            f'name: peers\nsynthetic: never\nentries:\n  - {{systems: [{SYSTEM}], tasks: ["{TASK}"]}}\n',
             encoding="utf-8",
         )
         command = [sys.executable, "-m", "bench.cli", "run", str(matrix), "--out", str(folder / "run")]
