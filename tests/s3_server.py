@@ -35,7 +35,9 @@ def s3_bucket() -> Iterator[str]:
         import s3fs
 
         s3fs.S3FileSystem.clear_instance_cache()
-        bucket = f"bench-{uuid4().hex[:12]}"  # moto keeps what one server was given for the next of this process
+        bucket = (
+            f"bench-{uuid4().hex[:12]}"  # moto keeps what one server was given for the next of this process
+        )
         s3fs.S3FileSystem().mkdir(bucket)
         yield f"s3://{bucket}"
     finally:

@@ -306,3 +306,19 @@ def test_what_a_record_tells_is_found_in_it() -> None:
     )
     assert told["test against another system"] == ""
     assert all(words for question, words in told.items() if question != "test against another system")
+
+
+def test_processor_time_of_workers_that_nobody_waits_for_is_counted(tmp_path: Path) -> None:
+    """A driver that ends its workers by a signal never learns what they took."""
+    program = (
+        "import os, signal, subprocess, sys, time\n"
+        "busy = 'import time\\nwhile time.process_time() < 9: pass'\n"
+        "worker = subprocess.Popen([sys.executable, '-c', busy], start_new_session=True)\n"
+        "time.sleep(1.5)\n"
+        "os.kill(worker.pid, signal.SIGKILL)\n"
+        "os._exit(0)\n"
+    )
+    taken = measure(
+        [[sys.executable, "-c", program]], folder=tmp_path, log=tmp_path / "log", environment=dict(os.environ)
+    )
+    assert taken.cpu_seconds > 0.3

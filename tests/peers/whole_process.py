@@ -16,7 +16,7 @@ import psutil
 from bench.errors import BenchError
 
 SAMPLED_EVERY = 0.2
-"""Seconds between two looks at the memory."""
+"""Seconds between two looks at memory and processor time."""
 
 
 class PeerFailed(BenchError):
@@ -27,7 +27,8 @@ class PeerFailed(BenchError):
 class Taken:
     """What a command took.
 
-    ``cpu_seconds`` counts user and system time of the process and of every descendant that was waited for;
+    ``cpu_seconds`` counts user and system time of the process and of every descendant, as last seen (workers that are ended by a signal
+    are waited for by nobody), and at least what those that were waited for took;
     ``peak_mib`` is the largest sum of proportional set sizes (a shared page is counted once) seen over all of them,
     of resident sizes where the system knows no others. ``load`` is the machine's one-minute average before the start.
     """
@@ -66,13 +67,14 @@ def _one(
     command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]
 ) -> tuple[float, float, float]:
     peak, ended = [0.0], threading.Event()
+    spent: dict[tuple[int, float], float] = {}
     started = time.perf_counter()
     with log.open("ab") as stream:
         child = subprocess.Popen(
             list(command), cwd=folder, env=dict(environment), stdout=stream, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        watcher = threading.Thread(target=_watch, args=(child.pid, peak, ended), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(child.pid, peak, spent, ended), daemon=True)
         watcher.start()
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - started
@@ -81,16 +83,20 @@ def _one(
         watcher.join()
     if child.returncode:
         raise PeerFailed(f"{' '.join(command)} ended with {child.returncode}; its last words: {_tail(log)}")
-    return wall, usage.ru_utime + usage.ru_stime, peak[0]
+    return wall, max(usage.ru_utime + usage.ru_stime, sum(spent.values())), peak[0]
 
 
-def _watch(pid: int, peak: list[float], ended: threading.Event) -> None:
+def _watch(
+    pid: int, peak: list[float], spent: dict[tuple[int, float], float], ended: threading.Event
+) -> None:
     with suppress(psutil.Error):
         top = psutil.Process(pid)
         while not ended.is_set():
             total = 0.0
             for process in (top, *top.children(recursive=True)):
                 with suppress(psutil.Error):
+                    times = process.cpu_times()
+                    spent[process.pid, process.create_time()] = times.user + times.system
                     total += _mebibytes(process)
             peak[0] = max(peak[0], total)
             ended.wait(SAMPLED_EVERY)
