@@ -203,7 +203,7 @@ def _signed(value: float) -> str:
 
 
 def _versions(suite: SuiteFound) -> str:
-    return ", ".join(f"{name} {version}" for name, version in suite.packages.items())
+    return ", ".join(f"{name} {version}" for name, version in sorted(suite.packages.items()))
 
 
 def _told(told: Told) -> str:
