@@ -115,18 +115,26 @@ def allowed_words(error: ErrorDetails) -> list[str]:
     return str(error.get("ctx", {})["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
 
 
+def _key(key: Any) -> str:
+    """A key, short and on one line, whatever signs are in it."""
+    plain = str(key)[:20]
+    return plain if plain.isprintable() else repr(plain)[1:-1]
+
+
 def found_words(value: Any) -> str:
-    """A value as a file has it, for the end of "found …".
+    r"""A value as a file has it, for the end of "found …".
 
     >>> found_words(None), found_words(True), found_words({"a": 1}), found_words([1, 2])
     ('nothing', 'true', 'keys and values (a)', 'a list of 2')
+    >>> found_words({"a\nb": 1})
+    'keys and values (a\\nb)'
     """
     if value is None:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        keys = ", ".join(str(k)[:20] for k in list(value)[:3]) + (", …" if len(value) > 3 else "")
+        keys = ", ".join(_key(k) for k in list(value)[:3]) + (", …" if len(value) > 3 else "")
         return f"keys and values ({keys})" if value else "no keys and values ({})"
     if isinstance(value, list | tuple | set | frozenset):
         return f"a list of {len(value)}" if value else "an empty list"
