@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -31,11 +30,8 @@ def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3 server; a folder where none is installed."""
-    if find_spec("moto") is None or find_spec("s3fs") is None:
-        yield str(tmp_path_factory.mktemp("exchange"))
-        return
+def exchange() -> Iterator[str]:
+    """A folder of an S3 server."""
     with s3_bucket() as address:
         yield f"{address}/runs"
 
