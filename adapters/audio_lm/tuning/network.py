@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapters.audio_lm.tuning.lessons import Lesson
+from adapters.audio_lm.tuning.projector_start import toward_answers
 from adapters.audio_lm.tuning.recipe import TuningRecipe
 from bench.errors import CannotRun, UsageError
 
@@ -116,11 +117,37 @@ class TunedNetwork(nn.Module):
         Raises:
             UsageError: a projector that is more than one linear layer: the scale could not be folded into it.
         """
-        if [*dict(self.projector.named_children())] != ["linear"]:
-            raise UsageError("standardise: the projector is not one linear layer; leave it out")
+        self._linear("standardise")
         together = torch.cat(list(rows)).double()
         self.mean.copy_(together.mean(dim=0))
         self.deviation.copy_(together.std(dim=0).clamp_min(1e-5))
+
+    def start_toward(self, rows: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> None:
+        """Let the projector begin where a clip's mean row lies nearest to the embedding of its answer.
+
+        Args:
+            rows: of each training clip (audio tokens, width); :meth:`standardise` comes first.
+            answers: tokens of each clip's answer, without its end.
+
+        Raises:
+            UsageError: a projector that is more than one linear layer.
+            DataError: one answer for all clips.
+        """
+        linear = self._linear("projector_start: answers")
+        embedding = self.model.get_input_embeddings().weight.detach().cpu().double()
+        named = {tokens: embedding[list(tokens)].mean(dim=0) for tokens in {tuple(a) for a in answers}}
+        heard = [(r.double() - self.mean.cpu()) / self.deviation.cpu() for r in rows]
+        weight, bias = toward_answers(heard, torch.stack([named[tuple(a)] for a in answers]))
+        with torch.no_grad():
+            linear.weight.copy_(weight)
+            linear.bias.copy_(bias)
+
+    def _linear(self, setting: str) -> nn.Linear:
+        """The projector's only layer."""
+        if [*dict(self.projector.named_children())] != ["linear"]:
+            raise UsageError(f"{setting}: the projector is not one linear layer; leave it out")
+        found: Any = self.projector.linear
+        return found
 
     def groups(self) -> list[dict[str, Any]]:
         """Return what learns as groups of an optimiser."""

@@ -228,9 +228,15 @@ class TunedAudioLM:
             )
         if recipe.standardise:
             network.standardise(self._learning.rows)
+        teacher = self._teacher(self._base())
+        if recipe.projector_start == "answers":
+            clips = zip(self._learning.labels, self._learning.languages, strict=True)
+            network.start_toward(
+                self._learning.rows, [teacher.judged(x, language, 0).answer[:-1] for x, language in clips]
+            )
         run = TuningRun(
             network=network,
-            teacher=self._teacher(self._base()),
+            teacher=teacher,
             recipe=recipe,
             train=self._learning,
             dev=self._judging if recipe.dev == "select" else None,

@@ -48,6 +48,8 @@ class TuningRecipe(CheckedSettings):
         clip_norm: gradients are scaled down to this norm; 0: never.
         standardise: whether the projector reads the tower's output standardised on the training clips (folded into its
             weights afterwards): for a projector that starts from nothing.
+        projector_start: ``as_is``, or ``answers``: a projector of one linear layer begins at the ridge regression from clips to the
+            embeddings of their answers (:mod:`adapters.audio_lm.tuning.projector_start`).
         class_weights: whether clips weigh by the inverse frequency of their class.
         sampling: ``all`` takes each clip once an epoch, ``class`` as many, drawn evenly over classes.
         prompts: wordings that are taught, drawn anew for every clip and epoch; ``own``: that of the clip's language.
@@ -76,6 +78,7 @@ class TuningRecipe(CheckedSettings):
     warmup: Share = 0.1
     clip_norm: Amount = 1.0
     standardise: Switch = False
+    projector_start: Literal["as_is", "answers"] = "as_is"
     class_weights: Switch = True
     sampling: Literal["all", "class"] = "all"
     prompts: Names = (OWN_LANGUAGE,)

@@ -272,3 +272,20 @@ def test_products_are_counted_as_the_shapes_say(model: Path) -> None:
     ours = epoch_products(network.model, [lesson], recipe).forward
     attention = 2.0 * 2 * len(lesson) ** 2 * 128
     assert ours - attention == pytest.approx(linear, rel=0.02)
+
+
+def test_a_projector_that_starts_at_the_answers_sends_a_clip_to_its_own(model: Path) -> None:
+    """Before anything is learnt, clips not seen lie nearest to the embedding of their own answer."""
+    recipe = recipe_of({**RECIPE, "standardise": True, "projector_start": "answers"})
+    network, teacher = TunedNetwork(model, recipe), Teacher(model, LABELS, recipe)
+    seen, new = taught(8, seed=1), taught(4, seed=2)
+    said = {label: teacher.judged(label, "en", 0).answer[:-1] for label in LABELS}
+    network.standardise(seen.rows)
+    network.start_toward(seen.rows, [said[label] for label in seen.labels])
+    embedding = network.model.get_input_embeddings().weight.detach()
+    names = torch.stack([embedding[list(said[label])].mean(dim=0) for label in LABELS])
+    for label, rows in zip(new.labels, new.rows, strict=True):
+        place = network.projector(((rows - network.mean) / network.deviation).float()).mean(dim=0)
+        assert LABELS[int(torch.cdist(place[None], names).argmin())] == label
+    with pytest.raises(DataError, match="all training clips have one answer"):
+        network.start_toward(seen.rows, [said["sad"]] * len(seen))
