@@ -72,7 +72,14 @@ class MarkdownBlocks:
         return study_table(table, self._records(table.study))
 
     def _families(self, name: str) -> str:
-        return family_table(self._records(name))
+        records = self._records(name)
+        tasks = {r.task for r in records}
+        elsewhere = [
+            _record(e)
+            for e in self._ledger.evidence
+            if e.stands and e.publication.removeprefix("studies/") != name and e.facts.task in tasks
+        ]
+        return family_table(records, elsewhere)
 
     def _records(self, name: str) -> list[Record]:
         """Standing records of a publication, by its name on the board or among the studies."""
