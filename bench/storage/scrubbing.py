@@ -174,19 +174,26 @@ class Scrubber:
         page's policy say; names of user and host are looked for between tags. A player keeps its address, which leads to a file of
         this machine and is asked for by name: without it there is nothing to play.
         """
-        pieces = _MARKUP.split(text)
-        return "".join(self._piece(piece) for piece in pieces)
+        known = [(_forms(literal), stand_in) for literal, stand_in in self.known]
+        here = [(forms, stand_in) for forms, stand_in in known if any(form in text for form in forms)]
+        return "".join(_piece(piece, here) for piece in _MARKUP.split(text)) if here else text
 
-    def _piece(self, text: str) -> str:
-        if text.startswith(("<script", "<style", "<audio")):
-            return text
-        for literal, stand_in in self.known:
-            if stand_in in (USER, HOST) and text.startswith("<"):
-                continue
-            for form in {literal, html.escape(literal), html.escape(literal, quote=False)}:
-                if form in text:
-                    text = _word(form, stand_in).sub(stand_in, text)
+
+def _forms(literal: str) -> set[str]:
+    """How a word is written on a page."""
+    return {literal, html.escape(literal), html.escape(literal, quote=False)}
+
+
+def _piece(text: str, known: Sequence[tuple[set[str], str]]) -> str:
+    if text.startswith(("<script", "<style", "<audio")):
         return text
+    for forms, stand_in in known:
+        if stand_in in (USER, HOST) and text.startswith("<"):
+            continue
+        for form in forms:
+            if form in text:
+                text = _word(form, stand_in).sub(stand_in, text)
+    return text
 
 
 def without_secrets(text: str, given: Mapping[str, str] | None = None) -> str:

@@ -12,7 +12,8 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FunctionLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
 from bench.execution.planning.estimates import human_time
@@ -56,6 +57,25 @@ def pair_page_name(a: str, b: str) -> str:
     return page_name("compare", f"{a}{between}{b}")
 
 
+class CompiledTemplates(BytecodeCache):
+    """Templates as this process has compiled them: that takes longer than filling them, and they are the same for every site."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill a bucket with what was compiled from the same text."""
+        if (compiled := self._compiled.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(compiled)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        self._compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = CompiledTemplates()
+
+
 def environment() -> Environment:
     """Load templates from the package; escape everything, leave out what is private, and fail on a name that does not exist."""
     folder = files("reports").joinpath("templates")
@@ -70,6 +90,7 @@ def environment() -> Environment:
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
+        bytecode_cache=_COMPILED,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=written,

@@ -297,6 +297,7 @@ def test_real_weights_are_whole(real_weights: Path) -> None:
             assert weight_file_faults(folder) == []
 
 
+@pytest.mark.slow
 def test_the_real_imports_work_here() -> None:
     # The whole doctor once, with nothing left out: torch with torchaudio, s3prl, and the code of every system.
     done = subprocess.run(

@@ -31,30 +31,47 @@ def ask(*words: str, code: int = 0) -> dict[str, object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a frozen encoder under two probes, on one of two corpora, and its cache; tests get copies."""
+    folder = tmp_path_factory.mktemp("audited")
+    write_tone_corpus(folder / "data" / "tones")
+    (folder / "counting_encoder.py").write_text(ENCODER)
+    (folder / "counting.yaml").write_text(CARD.format(log=folder / "heard.txt"))
+    (folder / "passes.yaml").write_text(MATRIX)
+    settings = RunSettings(
+        str(folder / "passes.yaml"), data=(folder / "data",), out=folder / "run", workers=1
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERBENCH_CACHE", str(folder / "cache"))
+        patch.delenv("SERBENCH_DATA", raising=False)
+        patch.setenv("PYTHONPATH", str(folder), prepend=":")
+        patch.syspath_prepend(str(folder))
+        assert run_matrix(settings, Reporter()).failed == ()
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run of a frozen encoder under two probes, on one of two corpora."""
-    write_tone_corpus(tmp_path / "data" / "tones")
-    (tmp_path / "counting_encoder.py").write_text(ENCODER)
-    (tmp_path / "counting.yaml").write_text(CARD.format(log=tmp_path / "heard.txt"))
-    (tmp_path / "passes.yaml").write_text(MATRIX)
+def place(finished: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run with its cache, which a test may damage; the encoder's log is that of all copies."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.syspath_prepend(str(tmp_path))
-    settings = RunSettings(
-        str(tmp_path / "passes.yaml"), data=(tmp_path / "data",), out=tmp_path / "run", workers=1
-    )
-    assert run_matrix(settings, Reporter()).failed == ()
+    (tones,) = find_corpora([tmp_path / "data"])[0]
+    decode_missing(open_table(tones, cache))  # what was decoded is known by the folder that it lies in
     return tmp_path
 
 
-def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(place: Path) -> None:
+def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(
+    place: Path, finished: Path
+) -> None:
     card, data = f"{place / 'counting.yaml'}:superb", ("--data", str(place / "data"))
     there = ask("why", card, "tones.ms", *data)
     assert there["verdict"] == "all 36 clips are stored under this key"
     identity = there["identity"]
     assert isinstance(identity, dict)
     assert identity["encoder"] == "counting_encoder:Counting"
-    assert identity["params"] == {"log": str(place / "heard.txt")}
+    assert identity["params"] == {"log": str(finished / "heard.txt")}
     assert "torch" in identity["versions"]
 
     changed = ask("why", card, *data, "--set", "counting-superb:log=elsewhere.txt")
@@ -63,7 +80,7 @@ def test_why_names_what_the_key_is_made_of_and_what_differs_from_what_is_stored(
     nearest = changed["others"][0]  # type: ignore[index]
     assert nearest["key"] == there["key"]
     assert nearest["differs"] == {
-        "params.log": {"stored": str(place / "heard.txt"), "wanted": "elsewhere.txt"}
+        "params.log": {"stored": str(finished / "heard.txt"), "wanted": "elsewhere.txt"}
     }
 
     (place / "counting_encoder.py").write_text(ENCODER + "\n# a change\n")

@@ -312,6 +312,7 @@ def test_a_probe_or_an_adapter_that_keeps_nothing_is_refused(
         )
 
 
+@pytest.mark.slow
 def test_training_killed_at_any_time_ends_with_the_same_weights(
     tmp_path: Path, corpus: Path, trained: Path
 ) -> None:
@@ -412,6 +413,7 @@ def of_one_process(tmp_path: Path, corpus: Path) -> dict[str, Any]:
     return notes
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> None:
     """The same batches and the same loss of whole batches: what is left is the order of sums in float32."""
     params = "channels: 16, epochs: 3, average: 2, batch: 7, dropout: 0.0, embedding_dropout: 0.0, concordance_steps: 1"
@@ -428,6 +430,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, corpus: Path) -> No
     assert moved < 1e-2, moved
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_run_again_end_with_the_same_weights(tmp_path: Path, corpus: Path) -> None:
     params = "channels: 16, epochs: 4, average: 2, batch: 8"
     command, environment = launched(tmp_path, corpus, "whole", params)
@@ -449,6 +452,7 @@ def test_two_processes_killed_and_run_again_end_with_the_same_weights(tmp_path: 
         assert all(np.array_equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.slow
 def test_two_processes_train_head_then_lora_as_one_does(tmp_path: Path, corpus: Path) -> None:
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder

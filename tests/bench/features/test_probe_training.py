@@ -20,12 +20,16 @@ from bench.features.probes.batched_adam import (
     initial_parameters,
     train_heads,
 )
+from bench.features.probes.cpu_kernels import take_steps
 from bench.features.probes.learning_rate_search import NO_ROWS
 from bench.features.probes.losses import CccLoss, CrossEntropy
 from bench.features.probes.pooled_head import PooledHead, PooledHeads
 from tests.bench.features.test_probes import make_task
+from tests.compiled import compile_kernels
 
 ROOT = Path(__file__).resolve().parents[3]
+# One process compiles the kernels, in either precision, and it does so while others' tests need none.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kernels")]
 
 
 class Alone(torch.nn.Module):
@@ -210,6 +214,20 @@ def test_a_head_that_diverged_is_not_a_number_when_compiled_too() -> None:
     trial = Trial(np.arange(8), NO_ROWS, 1e-2, 0, 3)
     objective = CrossEntropy(torch.arange(8) % 2, 2)
     assert not train_heads(PooledHead(x, 4), [trial], objective, Schedule(4)).heads.theta.isfinite().all()
+
+
+def test_what_is_compiled_before_the_tests_is_what_probes_use() -> None:
+    compile_kernels()
+    compiled = set(take_steps.signatures)  # type: ignore[attr-defined]
+    task = make_task(clips=48)
+    x, labels = torch.from_numpy(task.features), torch.from_numpy(task.labels)
+    trials = [Trial(fold.train, NO_ROWS, 1e-2, seed, 2) for fold in task.folds for seed in (0, 5)]
+    weights = torch.tensor([[1.0, 2.0, 0.5]] * len(trials))
+    values = torch.rand(len(x), 3)
+    for objective in (CrossEntropy(labels, 3), CrossEntropy(labels, 3, weights), CccLoss(values, 3)):
+        for standardise in (False, True):
+            train_heads(PooledHead(x, 8, standardise=standardise), trials, objective, Schedule(16))
+    assert set(take_steps.signatures) == compiled  # type: ignore[attr-defined]
 
 
 COLD_AND_WARM = """

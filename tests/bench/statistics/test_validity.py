@@ -237,6 +237,7 @@ def test_clips_that_few_speakers_hold_are_pointed_out() -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_make_validity_quick_answers_every_question(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.bench.statistics.validity", "--quick", "--out", str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

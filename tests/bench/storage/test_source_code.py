@@ -129,6 +129,7 @@ def test_editing_any_module_of_a_shipped_cards_closure_changes_its_key(
                 assert (key_of(card) != key) == (m in own), (card.name, m)
 
 
+@pytest.mark.slow
 def test_what_python_runs_for_an_adapter_is_in_its_closure() -> None:
     """Another way to find it: import each adapter in a process of its own and ask which of its package's modules it holds."""
     cards = [load_system(name) for name in system_names()]
