@@ -222,6 +222,8 @@ class TunedAudioLM:
         )
 
     def _fit(self, context: FitContext) -> TunedFit:
+        if not self._parts:
+            self._base()  # a folder of another class is told before anything else
         fingerprint = self._fingerprint()
         if (found := stored_fit(fingerprint)) is not None:
             return found

@@ -16,11 +16,14 @@ from adapters.audio_lm.tuning.classes import CLASSES, class_named
 from adapters.audio_lm.tuning.lessons import Teacher
 from adapters.audio_lm.tuning.loop import tune
 from adapters.audio_lm.tuning.network import LessonBatch, TunedNetwork, load_model
+from adapters.audio_lm.tuning.predictor import TunedAudioLM
 from adapters.audio_lm.tuning.recipe import recipe_of
 from adapters.audio_lm.tuning.served import LORA_FOLDER, lora_spec, write_served
 from adapters.audio_lm.tuning.tower import AudioTower
+from bench.cards.system import ServerSpec
 from bench.errors import CannotRun, UsageError
-from bench.protocols import Weights
+from bench.execution.vllm_server import Serving
+from bench.protocols import Clips, Examples, FitContext, Weights
 from tests.adapters.audio_lm.tiny_classes import write_weights
 from tests.adapters.audio_lm.tiny_tuned import LABELS, RECIPE, copy_of, taught, training
 
@@ -133,6 +136,35 @@ def test_the_served_folder_is_the_owners_with_the_trained_projector_and_a_lora_m
     PeftModel.from_pretrained(AsVllmNamesIt(), tmp_path / "served" / LORA_FOLDER)
     with torch.inference_mode():
         torch.testing.assert_close(served.next_logits(batch), trained, atol=1e-4, rtol=1e-4)
+
+
+def test_a_kept_voxtral_is_a_card_whose_server_loads_its_lora(
+    voxtral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
+    ids = tuple(f"{label}-{i}" for label in LABELS for i in range(2))
+    clips = Clips(ids, ids, np.ones(len(ids)), ("en",) * len(ids), lambda i: wave(1.0))
+    labels = tuple(x.partition("-")[0] for x in ids)
+    learnt = Examples(clips, labels, np.full((len(ids), 3), np.nan), ids)
+    nobody = Examples(Clips((), (), np.zeros(0), (), wave), (), np.zeros((0, 3)), ())
+    kept = dict(zip(ids, (x.numpy()[None] for x in taught(2, seed=1, width=512).rows), strict=True))
+    context = FitContext(labels=LABELS, dimensions=False, seed=0, workdir=tmp_path, features=kept)
+    settings: dict[str, Any] = {
+        "weights": Weights(voxtral, "x"), "model": "m", "mode": "choice", "tuning": RECIPE | {"epochs": 1, "dev": "train"},
+    }  # fmt: skip
+    system = TunedAudioLM(**settings, model_type="voxtral", serve=ServerSpec(engine="vllm"))
+    system.fit(learnt, nobody, context)
+    assert system.save(tmp_path / "kept") == "adapters.audio_lm.model:AudioLanguageModel"
+    spec = ServerSpec.model_validate(system.kept_as("mine")["serve"])
+    serving = Serving(str(tmp_path / "kept"), "mine", None, spec)
+    serving.require_lora()
+    command = serving.command("python", 1)
+    assert f"mine={tmp_path / 'kept' / LORA_FOLDER}" in command
+    assert command[command.index("--served-model-name") + 1] == "mine-without-lora"
+    with pytest.raises(CannotRun, match="holds a 'voxtral' model, and the card says model_type: qwen2_audio"):
+        TunedAudioLM(**settings).fit(learnt, nobody, context)
+    with pytest.raises(UsageError, match=r"serve\.lora: what is trained here is served as its class wants it"):
+        TunedAudioLM(**settings, serve=ServerSpec(engine="vllm", lora=spec.lora))
 
 
 def test_voxtrals_turns_are_what_mistral_common_writes(voxtral: Path) -> None:

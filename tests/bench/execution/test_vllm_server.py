@@ -230,6 +230,9 @@ def test_a_model_with_a_lora_module_is_not_served_without_it(pretend: Path, tmp_
     command = Serving(str(folder), "speech", None, spec).command("python", 1)
     assert command[command.index("--lora-modules") + 1] == f"speech={folder / 'speech-lora'}"
     assert command[command.index("--max-lora-rank") + 1] == "320"
+    assert command[command.index("--served-model-name") + 1] != "speech", (
+        "a request must not meet the bare model"
+    )
     for text, sentence in (
         (
             '{"r": 512}',
@@ -249,15 +252,12 @@ def test_a_class_that_takes_no_lora_is_told_with_the_remedy(
     monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path, dies=said)))
     (tmp_path / "m" / "lora").mkdir(parents=True)
     (tmp_path / "m" / "lora" / "adapter_config.json").write_text('{"r": 4}')
-    spec = ServerSpec(engine="vllm", lora=LoraSpec(name="tuned", folder="lora", rank=8), ready_minutes=0.5)
+    spec = ServerSpec(engine="vllm", lora=LoraSpec(name="tuned", folder="lora", rank=8), ready_minutes=5)
     with pytest.raises(
         CannotRun,
         match=r"takes no LoRA for tuned \(Qwen2Audio\w+ does not .* yet\); serve a folder with LoRA merged",
     ):
         Server.start(Serving(str(tmp_path / "m"), "tuned", None, spec), tmp_path / "log")
-    assert command[command.index("--served-model-name") + 1] != "speech", (
-        "a request must not meet the bare model"
-    )
 
 
 def test_an_engine_that_is_no_python_is_one_sentence(tmp_path: Path) -> None:
