@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from adapters.audio_lm.requests.questions import messages
+from adapters.audio_lm.tuning.budget import PROMPT_TOKENS, forecast
 from adapters.audio_lm.tuning.classes import CLASSES, class_named
 from adapters.audio_lm.tuning.lessons import Teacher
 from adapters.audio_lm.tuning.loop import tune
@@ -163,7 +164,9 @@ def test_a_kept_voxtral_is_a_card_whose_server_loads_its_lora(
     assert command[command.index("--served-model-name") + 1] == "mine-without-lora"
     with pytest.raises(CannotRun, match="holds a 'voxtral' model, and the card says model_type: qwen2_audio"):
         TunedAudioLM(**settings).fit(learnt, nobody, context)
-    with pytest.raises(UsageError, match=r"serve\.lora: what is trained here is served as its class wants it"):
+    with pytest.raises(
+        UsageError, match=r"serve\.lora: what is trained here is served as its class wants it"
+    ):
         TunedAudioLM(**settings, serve=ServerSpec(engine="vllm", lora=spec.lora))
 
 
@@ -202,6 +205,23 @@ def test_folders_that_cannot_be_tuned_or_served_are_told(voxtral: Path, tmp_path
         class_named("salmonn")
     with pytest.raises(CannotRun, match="lora_rank is 1000, and vLLM serves 512 at most; lower it"):
         lora_spec("m", 1000)
+
+
+def test_a_forecast_knows_how_many_tokens_a_clip_takes_and_how_many_gpus_share_it() -> None:
+    recipe = recipe_of({"epochs": 200, "batch": 16})
+    told = [
+        forecast(recipe, 10**9, [2.0] * 64, [], rows=CLASSES[name].rows, gpus=gpus)
+        for name, gpus in (("qwen2_audio", 1), ("voxtral", 1), ("voxtral", 8))
+    ]
+    assert [x["tokens_per_clip"] for x in told] == [
+        PROMPT_TOKENS + 50,
+        PROMPT_TOKENS + 375,
+        PROMPT_TOKENS + 375,
+    ]
+    assert CLASSES["audioflamingo3"].rows(90.0) == 750
+    assert told[2]["gib_activations"] == pytest.approx(told[1]["gib_activations"] / 8, abs=0.1)
+    assert told[2]["hours_at_400_tflops"] < told[1]["hours_at_400_tflops"]
+    assert told[2]["gib_weights"] == told[1]["gib_weights"], "each holds the whole model"
 
 
 def test_a_lora_that_does_not_fit_is_told(voxtral: Path) -> None:
