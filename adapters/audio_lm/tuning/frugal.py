@@ -27,7 +27,17 @@ class MergedLinear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        """Return (…, out) of x (…, in); A is (rank, in), B (out, rank)."""
+        """Return y (…, out).
+
+        Args:
+            ctx: what the backward pass is given.
+            x: (…, in).
+            weight: W, frozen (out, in).
+            bias: c, frozen (out,); None: none.
+            a: A (rank, in).
+            b: B (out, rank).
+            scale: s.
+        """
         merged = torch.addmm(weight, b, a, alpha=scale)
         ctx.save_for_backward(x, merged, a, b)
         ctx.scale = scale
@@ -49,7 +59,14 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        """Return y, as wide as x."""
+        """Return y, as wide as x.
+
+        Args:
+            ctx: what the backward pass is given.
+            x: (…, width).
+            weight: w, frozen (width,).
+            epsilon: ε.
+        """
         inverse = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + epsilon).rsqrt()
         ctx.save_for_backward(x, weight, inverse)
         found: Tensor = (x * inverse).mul_(weight)

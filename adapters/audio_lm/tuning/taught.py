@@ -13,7 +13,16 @@ from bench.storage.hashing import digest
 
 
 def taught(examples: Examples, context: FitContext, which: str) -> TaughtClips:
-    """The clips that have a label and went through the tower; with ``none``, no clip."""
+    """The clips that have a label and went through the tower.
+
+    Args:
+        examples: of a fold.
+        context: where the tower's output is stored.
+        which: ``all``, or ``none`` for no clip.
+
+    Raises:
+        CannotRun: the tower's output is not stored.
+    """
     if which == "none" or not len(examples):
         return no_clips()
     if context.features is None:
