@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import math
 import os
 import re
@@ -38,6 +39,7 @@ _RAISED = re.compile(
     r"(?:^|\] |: )((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|NotSupported)\b.*)$"
 )
 """An exception as a traceback ends with it, behind whatever a logger puts before it."""
+_NO_LORA = re.compile(r"\w+ does not support LoRA yet")
 _POINTS_ELSEWHERE = ("root cause", "Failed core proc")
 STOP_SECONDS = 20.0
 PYTHON_VARIABLE = "SERBENCH_VLLM_PYTHON"
@@ -100,10 +102,19 @@ class Serving:
                 f"{self.served_name} is served with its LoRA module {lora.folder}, which vLLM reads from a folder, and its model is the "
                 f"hub id {self.model}: put a copy of the weights into a folder named by SERBENCH_WEIGHTS"
             )
-        if not (Path(self.model) / lora.folder / "adapter_config.json").is_file():
+        config = Path(self.model) / lora.folder / "adapter_config.json"
+        if not config.is_file():
             raise CannotRun(
-                f"{Path(self.model) / lora.folder}: holds no adapter_config.json, and {self.served_name} is not what its card says without "
+                f"{config.parent}: holds no adapter_config.json, and {self.served_name} is not what its card says without "
                 "this LoRA module; copy the whole repository of the weights"
+            )
+        try:
+            rank = int(json.loads(config.read_text(encoding="utf-8")).get("r", 0))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CannotRun(f"{config}: cannot be read ({error}); copy it again") from None
+        if rank > lora.rank:
+            raise CannotRun(
+                f"{config}: its LoRA has rank {rank}, and the card of {self.served_name} makes room for {lora.rank}; raise serve.lora.rank"
             )
 
 
@@ -220,6 +231,11 @@ class Server:
         health = self.address.removesuffix("/v1") + "/health"
         while time.monotonic() < deadline:
             if not self.alive:
+                if serving.spec.lora is not None and (said := self._refuses_lora()):
+                    raise CannotRun(
+                        f"the vLLM server takes no LoRA for {serving.served_name} ({said}); serve a folder with LoRA merged, and leave "
+                        "serve.lora out of its card"
+                    )
                 raise CannotRun(
                     f"the vLLM server for {serving.served_name} ended while loading (exit code {self._process.returncode}); its "
                     f"log is {self.log}, and ends: {self._last_words(serving.spec.environment)}"
@@ -234,6 +250,11 @@ class Server:
         raise CannotRun(
             f"the vLLM server for {serving.served_name} was not ready after {serving.spec.ready_minutes:g} minutes; its log is {self.log}"
         )
+
+    def _refuses_lora(self) -> str:
+        """What vLLM says of a model class without LoRA; blank where it does not say so."""
+        found = _NO_LORA.findall(self.log.read_text(encoding="utf-8", errors="replace"))
+        return str(found[-1]) if found else ""
 
     def _last_words(self, given: Mapping[str, str]) -> str:
         """What the log ends with; secrets are taken out before anything is cut, since half a key is a secret too."""

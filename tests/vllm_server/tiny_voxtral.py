@@ -49,7 +49,7 @@ def write_voxtral(folder: Path) -> None:
         "dim": 128,
         "n_layers": 2,
         "head_dim": 64,
-        "hidden_dim": 256,
+        "hidden_dim": 512,  # as in the published sizes, the width of four frames
         "n_heads": 2,
         "vocab_size": 51_866,
         "max_source_positions": 1500,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,9 @@ def epoch_products(model: Any, lessons: Sequence[Lesson], recipe: TuningRecipe) 
         recipe.lora_rank * sum(sizes[name]) for name in recipe.lora_targets if name in sizes
     )
     projector = sum(p.numel() for p in model.model.multi_modal_projector.parameters() if p.ndim == 2)
+    beside = (
+        0 if recipe.frugal else adapted
+    )  # added to the frozen weights, LoRA costs no product of its own forward
     total = Products()
     for lesson in lessons:
         tokens, answers = len(lesson), len(lesson.answer)
@@ -62,7 +65,7 @@ def epoch_products(model: Any, lessons: Sequence[Lesson], recipe: TuningRecipe) 
             2.0 * layers * tokens * tokens * queries
         )  # two products of 2·t·t·q, of which the mask leaves half
         said = 2.0 * answers * hidden * text.vocab_size
-        forward = 2.0 * tokens * (frozen + adapted) + 2.0 * audio * projector + attention + said
+        forward = 2.0 * tokens * (frozen + beside) + 2.0 * audio * projector + attention + said
         backward = 2.0 * tokens * (frozen + 2 * adapted) + 2.0 * audio * projector + 2 * attention + said
         total += Products(forward, backward)
     return total
@@ -77,7 +80,6 @@ def products_per_second(model: Any, device: str) -> float:
 
 PROMPT_TOKENS = 80
 """Tokens of a question with its options and of the answer, about: for forecasts, where no tokenizer is at hand."""
-ROWS_PER_SECOND, LONGEST_SECONDS = 25, 30.0
 H200_PRODUCTS = 4e14
 """bf16 operations a second of one 80-GiB GPU or larger, at 40 % of an H100's 989 TFLOP/s: what such a training may reach, not
 measured here."""
@@ -85,7 +87,13 @@ GIB = 2.0**30
 
 
 def forecast(
-    recipe: TuningRecipe, parameters: int, seconds: Sequence[float], dev_seconds: Sequence[float]
+    recipe: TuningRecipe,
+    parameters: int,
+    seconds: Sequence[float],
+    dev_seconds: Sequence[float],
+    *,
+    rows: Callable[[float], float],
+    gpus: int = 1,
 ) -> dict[str, Any]:
     """Say what a training will take, from the number of parameters alone: before weights are at hand.
 
@@ -97,21 +105,24 @@ def forecast(
         parameters: of the model.
         seconds: length of each clip that is learnt from.
         dev_seconds: of those that epochs are judged on.
+        rows: audio tokens of a clip of so many seconds.
+        gpus: that share every batch; each holds the whole model.
 
     Returns:
-        Clips, updates, tokens, operations, memory in GiB and hours; all of it about.
+        Clips, updates, tokens, operations, memory in GiB of one GPU and hours; all of it about.
     """
     width = (parameters * 128 / 12) ** (1 / 3)
     layers = width / 128
-    tokens = sum(PROMPT_TOKENS + ROWS_PER_SECOND * min(s, LONGEST_SECONDS) for s in seconds)
-    longest = PROMPT_TOKENS + ROWS_PER_SECOND * min(max(seconds, default=0.0), LONGEST_SECONDS)
-    judged = sum(PROMPT_TOKENS + ROWS_PER_SECOND * min(s, LONGEST_SECONDS) for s in dev_seconds)
+    tokens = sum(PROMPT_TOKENS + rows(s) for s in seconds)
+    longest = PROMPT_TOKENS + rows(max(seconds, default=0.0))
+    judged = sum(PROMPT_TOKENS + rows(s) for s in dev_seconds)
     bytes_each = 2 if recipe.precision == "bf16" else 4
     learning = layers * 2 * width * recipe.lora_rank * len(recipe.lora_targets) + 2e3 * width
     per_token = (2 if recipe.checkpointing else 34) * width * layers * bytes_each / 2
     passes = 5 if recipe.checkpointing else 4
     operations = recipe.epochs * parameters * (passes * tokens + 2 * judged)
     return {
+        "gpus": gpus,
         "clips": len(seconds),
         "epochs": recipe.epochs,
         "updates": recipe.epochs * -(-len(seconds) // recipe.batch),
@@ -120,8 +131,8 @@ def forecast(
         "petaflop": round(operations / 1e15, 3),
         "gib_weights": round(parameters * bytes_each / GIB, 1),
         "gib_learning": round(learning * 16 / GIB, 2),
-        "gib_activations": round(recipe.batch * longest * per_token / GIB, 1),
-        "hours_at_400_tflops": round(operations / H200_PRODUCTS / 3600, 3),
+        "gib_activations": round(-(-recipe.batch // gpus) * longest * per_token / GIB, 1),
+        "hours_at_400_tflops": round(operations / H200_PRODUCTS / 3600 / gpus, 3),
     }
 
 

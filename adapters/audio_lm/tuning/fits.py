@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adapters.audio_lm.tuning.processes import Processes
 from bench.storage.atomic import replacing, write_text
 from bench.storage.hashing import hash_file
 from bench.storage.run_folder import cache_folder
@@ -59,24 +61,34 @@ def stored_fit(fingerprint: str) -> TunedFit | None:
 
 
 def fit_once(
-    fingerprint: str, train: Callable[[Path], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+    fingerprint: str,
+    train: Callable[[Path], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+    processes: Processes,
 ) -> TunedFit:
     """Return a finished training, training it first if nobody did; who comes meanwhile waits.
 
     Args:
         fingerprint: of all that decides it.
         train: trains, keeping checkpoints in the folder that it is given; returns what was learnt, and notes.
+        processes: that train together; the first alone writes.
     """
     folder = fit_folder(fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with FileLock(folder / "lock") if processes.first else nullcontext():
         if (found := stored_fit(fingerprint)) is not None:
             return found
+        processes.wait()
         learnt, notes = train(folder)
-        with replacing(folder / LEARNT) as temporary:
-            save_file(dict(learnt), temporary)
-        # Written last: who finds notes finds all.
-        write_text(folder / NOTES, json.dumps(notes, sort_keys=True))
-        for path in folder.glob("training.pt"):
-            path.unlink()
+        if processes.first:
+            _write(folder, learnt, notes)
+    processes.wait()
     return TunedFit(folder, notes)
+
+
+def _write(folder: Path, learnt: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    with replacing(folder / LEARNT) as temporary:
+        save_file(dict(learnt), temporary)
+    # Written last: who finds notes finds all.
+    write_text(folder / NOTES, json.dumps(notes, sort_keys=True))
+    for path in folder.glob("training.pt"):
+        path.unlink()

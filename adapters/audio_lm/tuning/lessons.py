@@ -1,7 +1,7 @@
 """What a model is taught: the words that it will be asked with, and the answer, as tokens.
 
-The prompt is put together by the model's own chat template from the message that the client sends, with one audio token per
-row of the tower's output: token for token what the server makes of the same request.
+The prompt is put together as the model's class does it (:mod:`adapters.audio_lm.tuning.wording`) from the message that the client
+sends, with one audio token per row of the tower's output: token for token what the server makes of the same request.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from adapters.audio_lm.requests.prompts import (
     prompts,
     render,
 )
-from adapters.audio_lm.requests.questions import AUDIO, messages
+from adapters.audio_lm.requests.questions import messages
+from adapters.audio_lm.tuning.classes import class_of
 from adapters.audio_lm.tuning.recipe import OWN_LANGUAGE, TuningRecipe
-from bench.errors import CannotRun, DataError, UsageError
+from bench.errors import DataError
 
 PAPER = "paper"
 
@@ -72,7 +73,7 @@ class Teacher:
         template: what the question is wrapped in.
 
     Raises:
-        CannotRun: the folder's tokenizer or chat template cannot be read, or shows no place for audio.
+        CannotRun: the folder is of a class that is not known here, or its tokenizer or chat template cannot be read.
     """
 
     def __init__(
@@ -85,20 +86,11 @@ class Teacher:
         system_prompt: str | None = None,
         template: str = TEXT_SLOT,
     ) -> None:
-        from transformers import AutoConfig, AutoProcessor
-
-        try:
-            processor = AutoProcessor.from_pretrained(folder)
-            config = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise CannotRun(f"{folder}: its tokenizer and front end cannot be read ({error})") from None
         self._folder, self._labels, self._recipe = folder, tuple(labels), recipe
-        self._tokenizer: Any = processor.tokenizer
-        self._processor = processor
+        self._words = class_of(folder).words(folder)
+        self._tokenizer: Any = self._words.tokenizer
         self._audio_first, self._system_prompt, self._template = audio_first, system_prompt, template
-        self.audio_token: int = config.audio_token_id
-        self._audio_text: str = self._tokenizer.convert_ids_to_tokens(self.audio_token)
-        self._end: int = self._end_token(config)
+        self.audio_token: int = self._words.audio_token
 
     def lesson(self, label: str, language: str, rows: int, rng: np.random.Generator) -> Lesson:
         """Write a lesson with the prompt, the form and the order of the options drawn.
@@ -179,7 +171,7 @@ class Teacher:
                 f"the answer {word!r} is {len(tokens)} tokens and its end, and longest_answer is {limit}; raise it, or prompt in "
                 "another language"
             )
-        return (*tokens, self._end)
+        return (*tokens, self._words.end)
 
     def prompt_tokens(
         self, asked: PromptText, form: Form, order: tuple[str, ...], rows: int
@@ -204,31 +196,4 @@ class Teacher:
             sounds=1,
             audio_first=self._audio_first,
         )
-        for message in asked:
-            if isinstance(message["content"], list):
-                message["content"] = [
-                    {"type": "audio", "audio_url": "clip"} if part["type"] == AUDIO else part
-                    for part in message["content"]
-                ]
-        try:
-            written = self._processor.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # noqa: BLE001 - a template is a program of the model's owner
-            raise CannotRun(f"{self._folder}: its chat template cannot be filled ({error})") from None
-        tokens = self._tokenizer(written, add_special_tokens=False)["input_ids"]
-        if tokens.count(self.audio_token) != 1:
-            raise CannotRun(
-                f"{self._folder}: its chat template puts {tokens.count(self.audio_token)} audio tokens {self._audio_text} where one "
-                "clip is asked about; expected one"
-            )
-        place = tokens.index(self.audio_token)
-        return tuple(tokens[:place]), tuple(tokens[place + 1 :])
-
-    def _end_token(self, config: Any) -> int:
-        """The token that ends an answer: what the server stops at."""
-        text = getattr(config, "text_config", config)
-        end = self._tokenizer.eos_token_id if self._tokenizer.eos_token_id is not None else text.eos_token_id
-        if end is None:
-            raise UsageError(
-                f"{self._folder}: neither tokenizer nor configuration names the token that ends an answer"
-            )
-        return int(end[0] if isinstance(end, list) else end)
+        return self._words.around_audio(asked)

@@ -15,6 +15,7 @@ from torch import Tensor
 from adapters.audio_lm.tuning.budget import Products, epoch_products, products_per_second, seconds_of
 from adapters.audio_lm.tuning.lessons import Lesson, Teacher
 from adapters.audio_lm.tuning.network import LessonBatch, TunedNetwork
+from adapters.audio_lm.tuning.processes import ALONE, Processes
 from adapters.audio_lm.tuning.recipe import TuningRecipe
 from adapters.meralion_ser.training.session import (
     EpochCheckpoint,
@@ -26,8 +27,6 @@ from bench.errors import DataError
 
 BATCHES_SORTED = 8
 """Batches whose clips are put together by length, so that little is padded; their order is drawn."""
-LONGEST_ROWS = 750
-"""Audio tokens of one window of 30 s: of a longer clip, one window is drawn in each epoch."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class TuningRun:
         folder: of the checkpoint.
         fingerprint: names the fit; a checkpoint of another is not gone on from.
         progress: told the epochs done, in fractions, and all epochs.
+        processes: that share the batches.
     """
 
     network: TunedNetwork
@@ -75,6 +75,7 @@ class TuningRun:
     folder: Path
     fingerprint: str
     progress: Callable[[float, float], None]
+    processes: Processes = ALONE
 
 
 def tune(run: TuningRun, seed: int) -> TrainingSession:
@@ -101,7 +102,8 @@ def tune(run: TuningRun, seed: int) -> TrainingSession:
     while session.epoch < recipe.epochs and not (run.dev is not None and session.stalled >= recipe.patience):
         _epoch(run, session, optimiser)
         _keep(run, session)
-        save_session(run.folder, run.fingerprint, session, network.learnt(), optimiser.state_dict())
+        if run.processes.first:
+            save_session(run.folder, run.fingerprint, session, network.learnt(), optimiser.state_dict())
     network.take(session.checkpoints[0].state)
     return session
 
@@ -145,6 +147,8 @@ def _epoch(run: TuningRun, session: TrainingSession, optimiser: torch.optim.Opti
     peaks = [group["lr"] for group in network.groups()]
     network.train()
     network.model.model.audio_tower.eval()
+    if run.processes.count > 1:  # what dropout draws differs between them, and is the same after a kill
+        torch.manual_seed(1_000_003 * session.epoch + run.processes.index)
     started, products, losses = seconds_of(run.device), Products(), []
     for step, chosen in enumerate(_batches(run, session.rng)):
         lessons = [_lesson(run, i, session.rng) for i in chosen]
@@ -152,12 +156,14 @@ def _epoch(run: TuningRun, session: TrainingSession, optimiser: torch.optim.Opti
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = share * peak
         losses.append(_update(run, chosen, lessons, weights, optimiser))
-        products += epoch_products(network.model, [lesson for lesson, _ in lessons], recipe)
+        own = lessons[run.processes.share(len(lessons))]
+        products += epoch_products(network.model, [lesson for lesson, _ in own], recipe)
         run.progress(session.epoch + (step + 1) / per_epoch, recipe.epochs)
     session.losses.append(sum(losses) / len(losses))
     session.epoch += 1
     session.epochs_in_stage += 1
-    _tell(run, session, seconds_of(run.device) - started, products)
+    if run.processes.first:
+        _tell(run, session, seconds_of(run.device) - started, products)
 
 
 def _tell(run: TuningRun, session: TrainingSession, seconds: float, products: Products) -> None:
@@ -179,24 +185,27 @@ def _update(
     weights: dict[str, float] | None,
     optimiser: torch.optim.Optimizer,
 ) -> float:
-    network = run.network
-    batch = LessonBatch.of([x for x, _ in lessons], [r for _, r in lessons], run.device)
-    with autocast(run):
-        losses = network.answer_losses(batch)
-    clip_weights = losses.new_tensor(
-        [1.0 if weights is None else weights[run.train.labels[i]] for i in chosen]
-    )
-    loss = (clip_weights * losses).sum() / clip_weights.sum()
-    value = float(loss.detach())
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    clip_weights = torch.tensor([1.0 if weights is None else weights[run.train.labels[i]] for i in chosen])
+    optimiser.zero_grad(set_to_none=True)
+    own = run.processes.share(len(lessons))
+    value = 0.0
+    if own.stop > own.start:
+        batch = LessonBatch.of([x for x, _ in lessons[own]], [r for _, r in lessons[own]], run.device)
+        with autocast(run):
+            losses = run.network.answer_losses(batch)
+        loss = (clip_weights[own].to(losses) * losses).sum() / clip_weights.sum().to(losses)
+        value = float(loss.detach())
+    (value,) = run.processes.added([value], run.device)
     if not math.isfinite(value):
         names = ", ".join(run.train.ids[i] for i in chosen)
         raise DataError(
             f"the training loss became {value} on the clips {names}; look at their audio, or lower projector_lr and lora_lr"
         )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    if own.stop > own.start:
+        loss.backward()  # type: ignore[no-untyped-call]
+    run.processes.add_gradients(learning)
     if run.recipe.clip_norm:
-        learning = [p for group in optimiser.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(learning, run.recipe.clip_norm)
     optimiser.step()
     return value
@@ -211,7 +220,8 @@ def autocast(run: TuningRun) -> torch.autocast:
 
 def _lesson(run: TuningRun, index: int, rng: np.random.Generator) -> tuple[Lesson, Tensor]:
     rows = run.train.rows[index]
-    parts = math.ceil(len(rows) / LONGEST_ROWS)
+    # Of a clip longer than a window, one window is drawn in each epoch.
+    parts = math.ceil(len(rows) / run.network.audio_class.window_rows)
     if parts > 1:
         rows = torch.tensor_split(rows, parts)[int(rng.integers(parts))]
     lesson = run.teacher.lesson(run.train.labels[index], run.train.languages[index], len(rows), rng)
@@ -262,10 +272,12 @@ def dev_loss(run: TuningRun, dev: TaughtClips) -> float:
     """
     run.network.eval()
     order = sorted(range(len(dev)), key=lambda i: len(dev.rows[i]))
-    by_class: dict[str, list[float]] = {}
-    for start in range(0, len(order), run.recipe.batch):
+    labels = sorted(set(dev.labels))
+    sums, odd = dict.fromkeys(labels, 0.0), ""
+    starts = range(0, len(order), run.recipe.batch)
+    for start in starts[run.processes.index :: run.processes.count]:
         chosen = order[start : start + run.recipe.batch]
-        rows = [dev.rows[i][:LONGEST_ROWS] for i in chosen]
+        rows = [dev.rows[i][: run.network.audio_class.window_rows] for i in chosen]
         lessons = [
             run.teacher.judged(dev.labels[i], dev.languages[i], len(r))
             for i, r in zip(chosen, rows, strict=True)
@@ -273,10 +285,12 @@ def dev_loss(run: TuningRun, dev: TaughtClips) -> float:
         with torch.inference_mode(), autocast(run):
             losses = run.network.answer_losses(LessonBatch.of(lessons, rows, run.device))
         if not bool(torch.isfinite(losses).all()):
-            names = ", ".join(dev.ids[i] for i in chosen)
-            raise DataError(
-                f"the loss is no number on the dev clips {names}; look at their audio, or lower projector_lr and lora_lr"
-            )
+            odd = ", ".join(dev.ids[i] for i in chosen)
         for i, loss in zip(chosen, losses.tolist(), strict=True):
-            by_class.setdefault(dev.labels[i], []).append(loss)
-    return sum(sum(x) / len(x) for x in by_class.values()) / len(by_class)
+            sums[dev.labels[i]] += loss
+    added = run.processes.added(list(sums.values()), run.device)
+    if not all(map(math.isfinite, added)):
+        raise DataError(
+            f"the loss is no number on the dev clips {odd or 'of another process'}; look at their audio, or lower projector_lr and lora_lr"
+        )
+    return sum(x / dev.labels.count(label) for label, x in zip(labels, added, strict=True)) / len(labels)

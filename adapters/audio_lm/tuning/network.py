@@ -6,7 +6,6 @@ the whole, and only the positions before answer tokens go through ``lm_head``.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapters.audio_lm.tuning.classes import class_of
+from adapters.audio_lm.tuning.frugal import make_frugal
 from adapters.audio_lm.tuning.lessons import Lesson
 from adapters.audio_lm.tuning.projector_start import toward_answers
 from adapters.audio_lm.tuning.recipe import TuningRecipe
 from bench.errors import CannotRun, UsageError
 
-CLASSES = {"qwen2_audio": "Qwen2AudioForConditionalGeneration"}
-"""``model_type`` → transformers class whose tower is known (:mod:`adapters.audio_lm.tuning.tower`)."""
 IGNORED = -100
-COPIED = ("*.json", "*.jinja", "*.txt", "*.model")
-"""Files of a model's folder beside its weights: tokenizer, front end, chat template."""
 MEAN, DEVIATION = "standardise.mean", "standardise.deviation"
 
 
@@ -81,18 +78,21 @@ class TunedNetwork(nn.Module):
 
     def __init__(self, folder: Path, recipe: TuningRecipe, device: str = "cpu") -> None:
         super().__init__()
-        self._folder, self._recipe = folder, recipe
+        self.audio_class, self._recipe = class_of(folder), recipe
+        self.folder = folder
         self.model = load_model(folder, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
         self.model.requires_grad_(False)
         core = self.model.model
         self.audio_token = int(self.model.config.audio_token_id)
-        width = int(self.model.config.audio_config.d_model)
+        width = self.audio_class.width(self.model.config)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
         core.multi_modal_projector.float().requires_grad_(recipe.projector_lr > 0)
         self._adapted: Any = core.language_model
         if recipe.lora_rank:
             self._adapted = _with_lora(core.language_model, recipe, folder)
+        if recipe.frugal:
+            make_frugal(self._adapted)
         if recipe.checkpointing:
             core.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         self.to(device)
@@ -165,9 +165,24 @@ class TunedNetwork(nn.Module):
         return {name: t.detach().cpu().clone() for name, t in self._learning().items()}
 
     def take(self, learnt: dict[str, Tensor]) -> None:
-        """Put back what :meth:`learnt` returned."""
+        """Put back what :meth:`learnt` returned.
+
+        Raises:
+            CannotRun: it was learnt by another model or recipe: a LoRA of another rank, or on other layers.
+        """
+        own = self._learning()
+        if odd := sorted(set(own) ^ set(learnt)):
+            raise CannotRun(
+                f"what was learnt does not fit {self.folder}: {odd[0]} is in one of them alone; its lora_rank, lora_targets and model must "
+                "be those it was trained with"
+            )
         with torch.no_grad():
-            for name, tensor in self._learning().items():
+            for name, tensor in own.items():
+                if tensor.shape != learnt[name].shape:
+                    raise CannotRun(
+                        f"what was learnt does not fit {self.folder}: {name} is {tuple(learnt[name].shape)} there, and {tuple(tensor.shape)} "
+                        "here; its lora_rank, lora_targets and model must be those it was trained with"
+                    )
                 tensor.copy_(learnt[name])
 
     def _learning(self) -> dict[str, Tensor]:
@@ -199,8 +214,15 @@ class TunedNetwork(nn.Module):
         output = self._adapted(inputs_embeds=embeds, use_cache=False)
         return output.last_hidden_state, batch.targets != IGNORED
 
-    def save_merged(self, folder: Path) -> None:
-        """Write the whole model with LoRA merged and the standardisation in the projector: what a server loads.
+    def lora(self) -> tuple[Any, dict[str, Tensor]]:
+        """Return peft's configuration of the LoRA, and its tensors by their names in the language model, on the CPU."""
+        from peft import get_peft_model_state_dict
+
+        found = get_peft_model_state_dict(self._adapted)
+        return self._adapted.peft_config["default"], {k: t.detach().cpu() for k, t in found.items()}
+
+    def merge(self) -> Any:
+        """Merge LoRA into the language model and the standardisation into the projector; return the whole model.
 
         The network is of no use for training afterwards.
         """
@@ -213,16 +235,7 @@ class TunedNetwork(nn.Module):
                 linear.bias.copy_(linear.bias.double() - weight @ self.mean.double())
                 linear.weight.copy_(weight)
         self.projector.to(self.model.lm_head.weight.dtype)
-        folder.mkdir(parents=True, exist_ok=True)
-        for pattern in COPIED:
-            for path in self._folder.glob(pattern):
-                if not path.name.endswith(".index.json"):
-                    shutil.copyfile(path, folder / path.name)
-        self.model.save_pretrained(folder)
-        for path in folder.glob("*.safetensors"):
-            shutil.copymode(
-                folder / "config.json", path
-            )  # safetensors keeps what it writes from everybody else
+        return self.model
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> Any:
@@ -235,17 +248,9 @@ def load_model(folder: Path, dtype: torch.dtype) -> Any:
     Raises:
         CannotRun: a class that is not known here, tensors missing or of another shape than the configuration says.
     """
-    import transformers
-
+    audio_class = class_of(folder)
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CannotRun(f"{folder}: holds no configuration that transformers reads ({error})") from None
-    if config.model_type not in CLASSES:
-        raise CannotRun(f"{folder} holds a {config.model_type!r} model; tuned here: {', '.join(CLASSES)}")
-    made = getattr(transformers, CLASSES[config.model_type])
-    try:
-        model, report = made.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        model, report = audio_class.load(folder, dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise CannotRun(
             f"{folder}: its weights do not fit its configuration ({str(error).splitlines()[0]})"

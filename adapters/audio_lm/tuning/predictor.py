@@ -22,17 +22,22 @@ from torch import Tensor
 from adapters.audio_lm.model import AudioLanguageModel
 from adapters.audio_lm.requests.prompts import TEXT_SLOT
 from adapters.audio_lm.tuning.budget import forecast
+from adapters.audio_lm.tuning.classes import class_named, class_of
+from adapters.audio_lm.tuning.classes.qwen2_audio import QWEN2_AUDIO
 from adapters.audio_lm.tuning.fits import TunedFit, fit_once, stored_fit
 from adapters.audio_lm.tuning.lessons import Teacher, prompt_for
-from adapters.audio_lm.tuning.loop import TaughtClips, TuningRun, tune, updates_per_epoch
+from adapters.audio_lm.tuning.loop import TuningRun, tune, updates_per_epoch
 from adapters.audio_lm.tuning.network import TunedNetwork
 from adapters.audio_lm.tuning.parts import assembled
+from adapters.audio_lm.tuning.processes import launched, launched_count, own_device
 from adapters.audio_lm.tuning.recipe import OWN_LANGUAGE, TuningRecipe, recipe_of
+from adapters.audio_lm.tuning.served import lora_spec, require_served_files, write_served
+from adapters.audio_lm.tuning.taught import described, joined, no_clips, taught
 from bench.cards.system import ServerSpec
 from bench.errors import CannotRun, DataError, NeedsServer, UsageError
 from bench.execution.vllm_server import Server, Serving
 from bench.protocols import STORED, Answers, Clips, Examples, FitContext, Weights
-from bench.storage.hashing import digest, hash_json
+from bench.storage.hashing import hash_json
 from bench.storage.source_code import closure_hash
 
 LANGUAGE_MODEL = "language_model"
@@ -52,6 +57,8 @@ class TunedAudioLM:
         weights: folder of the Audio-LLM; with ``parts``, that of its audio tower.
         tuning: settings of :class:`~adapters.audio_lm.tuning.recipe.TuningRecipe`.
         parts: ``language_model``: a Llama in GGUF; the model is put together from it and the tower.
+        model_type: class of the model (:mod:`adapters.audio_lm.tuning.classes`): what forecasts go by before weights are at hand. A
+            folder of another class is refused.
         serve: how vLLM serves the trained model; None: nobody can ask it.
         asking: parameters of :class:`~adapters.audio_lm.model.AudioLanguageModel`; ``prompts`` may hold ``own``, the first
             wording in the language of the clips.
@@ -66,6 +73,7 @@ class TunedAudioLM:
         weights: Weights,
         tuning: Mapping[str, Any],
         parts: Mapping[str, Weights] | None = None,
+        model_type: str = QWEN2_AUDIO.model_type,
         serve: ServerSpec | None = None,
         **asking: Any,
     ) -> None:
@@ -73,6 +81,11 @@ class TunedAudioLM:
         if unknown := sorted(set(self._parts) - {LANGUAGE_MODEL}):
             raise UsageError(f"parts: {', '.join(unknown)}: expected {LANGUAGE_MODEL} alone")
         self._recipe: TuningRecipe = recipe_of(tuning)
+        self._class = class_named(model_type)
+        if serve is not None and serve.lora is not None:
+            raise UsageError(
+                "serve.lora: what is trained here is served as its class wants it, with a LoRA module of its own or merged; leave lora out"
+            )
         self._asking = {"prompts": [OWN_LANGUAGE], **asking}
         if not isinstance(self._asking["prompts"], Sequence) or isinstance(self._asking["prompts"], str):
             raise UsageError(f"prompts is {self._asking['prompts']!r}; expected a list of names")
@@ -98,11 +111,13 @@ class TunedAudioLM:
                 f"{self._asking['model']} is trained here and served from what was learnt; the server at {context.server} cannot know it: "
                 "leave --set …:server= out, or keep it with serbench train and ask that"
             )
+        self._processes = launched(context.device)
+        context = dataclasses.replace(context, device=own_device(context.device))
         self._context = context
-        self._learning = _taught(train, context, "all" if self._recipe.epochs else "none")
-        self._judging = _taught(dev, context, "all" if self._recipe.epochs else "none")
+        self._learning = taught(train, context, "all" if self._recipe.epochs else "none")
+        self._judging = taught(dev, context, "all" if self._recipe.epochs else "none")
         if self._recipe.dev == "train":
-            self._learning, self._judging = _joined(self._learning, self._judging), _nothing()
+            self._learning, self._judging = joined(self._learning, self._judging), no_clips()
         if self._recipe.epochs and not len(self._learning):
             raise DataError(
                 "no training clip carries one of the labels on offer and was heard by the tower: nothing to learn from"
@@ -113,7 +128,7 @@ class TunedAudioLM:
 
     @staticmethod
     def forecast(params: Mapping[str, Any], parameters: int, train: Clips, dev: Clips) -> dict[str, Any]:
-        """Say what a training will take; needs neither weights nor features.
+        """Say what a training will take; needs neither weights nor features. WORLD_SIZE says how many GPUs share it, as torchrun does.
 
         Args:
             params: of the card.
@@ -125,7 +140,8 @@ class TunedAudioLM:
         learnt, judged = train.seconds.tolist(), dev.seconds.tolist()
         if recipe.dev == "train":
             learnt, judged = learnt + judged, []
-        return forecast(recipe, parameters, learnt, judged)
+        audio_class = class_named(str(params.get("model_type", QWEN2_AUDIO.model_type)))
+        return forecast(recipe, parameters, learnt, judged, rows=audio_class.rows, gpus=launched_count())
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -161,12 +177,12 @@ class TunedAudioLM:
         return self._asked("en", revision=None).sent_for_one_clip(context)
 
     def save(self, folder: Path) -> str:
-        """Write the trained model, LoRA merged; return the adapter that asks it.
+        """Write the trained model, LoRA merged or beside it as its class is served; return the adapter that asks it.
 
         Args:
             folder: is made.
         """
-        self._write_merged(folder)
+        self._write_served(folder)
         return "adapters.audio_lm.model:AudioLanguageModel"
 
     def kept_as(self, name: str) -> dict[str, Any]:
@@ -178,7 +194,8 @@ class TunedAudioLM:
         prompts = [
             x if x != OWN_LANGUAGE else prompt_for(x, self._language()).name for x in self._asking["prompts"]
         ]
-        serve = None if self._serve is None else self._serve.model_dump(mode="json", exclude_defaults=True)
+        served = self._served_as(name)
+        serve = None if served is None else served.model_dump(mode="json", exclude_defaults=True)
         return {
             "family": "audio-llm",
             "params": {**self._asking, "prompts": prompts, "model": name},
@@ -205,6 +222,8 @@ class TunedAudioLM:
         )
 
     def _fit(self, context: FitContext) -> TunedFit:
+        if not self._parts:
+            self._base()  # a folder of another class is told before anything else
         fingerprint = self._fingerprint()
         if (found := stored_fit(fingerprint)) is not None:
             return found
@@ -216,7 +235,7 @@ class TunedAudioLM:
         devices = [context.device] if context.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(context.seed)
-            return fit_once(fingerprint, self._train)
+            return fit_once(fingerprint, self._train, self._processes)
 
     def _train(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         context, recipe = self._context, self._recipe
@@ -244,6 +263,7 @@ class TunedAudioLM:
             folder=folder,
             fingerprint=self._fingerprint(),
             progress=context.progress,
+            processes=self._processes,
         )
         session = tune(run, context.seed)
         learnt = network.learnt()
@@ -258,6 +278,7 @@ class TunedAudioLM:
             "examples_seen": session.epoch * len(self._learning),
             "training_clips": len(self._learning),
             "dev_clips": len(self._judging),
+            **({"processes": self._processes.count} if self._processes.count > 1 else {}),
             "training_losses": [round(x, 5) for x in session.losses],
             "dev_losses": [round(x, 5) for x in session.dev_losses],
             "taught_prompts": sorted(
@@ -282,10 +303,20 @@ class TunedAudioLM:
         )
 
     def _base(self) -> Path:
-        """Folder of the model before it is trained."""
-        if LANGUAGE_MODEL not in self._parts:
-            return self._weights.folder
-        return assembled(self._weights, self._parts[LANGUAGE_MODEL])
+        """Folder of the model before it is trained.
+
+        Raises:
+            CannotRun: it is of another class than the card says, or lacks the files that its server loads.
+        """
+        if LANGUAGE_MODEL in self._parts:
+            return assembled(self._weights, self._parts[LANGUAGE_MODEL])
+        found = class_of(self._weights.folder)
+        if found is not self._class:
+            raise CannotRun(
+                f"{self._weights.folder} holds a {found.model_type!r} model, and the card says model_type: {self._class.model_type}"
+            )
+        require_served_files(self._weights.folder, found)
+        return self._weights.folder
 
     def _base_content(self) -> list[str]:
         return [self._weights.content_hash, *(w.content_hash for _, w in sorted(self._parts.items()))]
@@ -303,31 +334,39 @@ class TunedAudioLM:
                 "asked": asked,
                 "labels": self._context.labels,
                 "seed": self._context.seed,
-                "clips": [_described(part) for part in (self._learning, self._judging)],
+                "clips": [described(part) for part in (self._learning, self._judging)],
                 "code": [closure_hash(module) for module in TRAINED_BY],
                 "torch": torch.__version__,
             }
         )
 
-    def _write_merged(self, folder: Path) -> None:
+    def _write_served(self, folder: Path) -> None:
         if self._fitted is None:
             shutil.copytree(self._base(), folder, dirs_exist_ok=True)
             return
         network = TunedNetwork(self._base(), self._recipe)
         network.take(self._fitted.learnt())
-        network.save_merged(folder)
+        write_served(network, folder, lora_rank=self._recipe.lora_rank)
+
+    def _served_as(self, name: str) -> ServerSpec | None:
+        """How the trained model is served: with its LoRA module where its class takes one."""
+        with_lora = self._fitted is not None and self._recipe.lora_rank and self._class.lora_served
+        if self._serve is None or not with_lora:
+            return self._serve
+        return self._serve.model_copy(update={"lora": lora_spec(name, self._recipe.lora_rank)})
 
     def _serving(self) -> str:
         """Address of the server of the trained model, started if it does not run."""
         if self._server is None or not self._server.alive:
             if self._serve is None:
                 raise CannotRun(f"{self._asking['model']}: its card does not say how it is served (serve)")
-            folder = self._base()
+            folder, name = self._base(), str(self._asking["model"])
             if self._fitted is not None:
-                folder = self._context.workdir / "merged"
-                self._write_merged(folder)
-            spec = _on_device(self._serve, self._context.device)
-            serving = Serving(str(folder), str(self._asking["model"]), None, spec)
+                folder = self._context.workdir / "served"
+                self._write_served(folder)
+            served = self._served_as(name)
+            assert served is not None
+            serving = Serving(str(folder), name, None, _on_device(served, self._context.device))
             print(f"starting a vLLM server for {self._asking['model']}", file=sys.stderr, flush=True)
             self._server = Server.start(serving, self._context.workdir / "server.log")
             weakref.finalize(self, self._server.stop)
@@ -342,41 +381,6 @@ def _on_device(spec: ServerSpec, device: str) -> ServerSpec:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     own = visible.split(",")[index] if visible else str(index)
     return spec.model_copy(update={"environment": {**spec.environment, "CUDA_VISIBLE_DEVICES": own}})
-
-
-def _taught(examples: Examples, context: FitContext, which: str) -> TaughtClips:
-    """The clips that have a label and went through the tower; with ``none``, no clip."""
-    if which == "none" or not len(examples):
-        return _nothing()
-    if context.features is None:
-        raise CannotRun(
-            "the tower's output is not stored: give the card a features section with "
-            "encoder: adapters.audio_lm.tuning.tower:AudioTower, and pooled: false"
-        )
-    clips = examples.clips
-    usable = [
-        i for i, x in enumerate(examples.labels) if x is not None and clips.pcm_hashes[i] in context.features
-    ]
-    return TaughtClips(
-        ids=tuple(clips.ids[i] for i in usable),
-        labels=tuple(str(examples.labels[i]) for i in usable),
-        languages=tuple(clips.languages[i] for i in usable),
-        rows=tuple(torch.from_numpy(context.features[clips.pcm_hashes[i]][0].copy()) for i in usable),
-    )
-
-
-def _nothing() -> TaughtClips:
-    return TaughtClips((), (), (), ())
-
-
-def _joined(a: TaughtClips, b: TaughtClips) -> TaughtClips:
-    return TaughtClips(a.ids + b.ids, a.labels + b.labels, a.languages + b.languages, a.rows + b.rows)
-
-
-def _described(clips: TaughtClips) -> list[Any]:
-    """Clips by what decides a training: their labels, languages and rows, in order."""
-    heard = digest(*(row.numpy().tobytes() for row in clips.rows))
-    return [clips.ids, clips.labels, clips.languages, [[*r.shape] for r in clips.rows], heard]
 
 
 def _no_examples(clips: Clips) -> Examples:

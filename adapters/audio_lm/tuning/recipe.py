@@ -89,6 +89,11 @@ class TuningRecipe(CheckedSettings):
     precision: Annotated[Literal["no", "bf16"], FalseIsNo] = "no"
     checkpointing: Switch = False
 
+    @property
+    def frugal(self) -> bool:
+        """Whether LoRA can be added to the frozen weights before the product: in float32, and without dropout on its own path."""
+        return self.precision == "no" and not self.lora_dropout
+
     def __post_init__(self) -> None:
         if self.epochs and not self.projector_lr and not self.lora_rank:
             raise UsageError(

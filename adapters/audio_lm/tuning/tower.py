@@ -5,7 +5,7 @@ A :class:`bench.protocols.Encoder`, so the suite keeps its output in the feature
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from bench.protocols import SAMPLE_RATE, Waveform, Weights
 
 PREFIXES = ("model.audio_tower.", "audio_tower.", "model.encoder.", "encoder.", "")
 """Before an encoder tensor's name: of an Audio-LLM (new and old folders), of a whole Whisper, of a Whisper encoder."""
+PARTS = ("conv1.", "conv2.", "embed_positions.", "layers.", "layer_norm.")
+"""Of an encoder: nothing else of a folder is read."""
 SIZES = {
     "d_model": "d_model",
     "encoder_layers": "encoder_layers",
@@ -33,9 +35,10 @@ WINDOW_SECONDS = 30.0
 
 
 class AudioTower:
-    """Encodes clips with the tower of a Qwen2-Audio, or with a Whisper encoder that is to be one.
+    """Encodes clips with the tower of an Audio-LLM, or with a Whisper encoder that is to be one.
 
-    A clip longer than the tower's window is heard in equal windows, whose rows follow each other.
+    The folder's ``model_type`` decides what a row is: two pooled frames of the encoder, or for Voxtral four joined ones of a whole
+    window. A clip longer than the window is heard in equal windows, whose rows follow each other.
 
     Args:
         weights: folder of the Audio-LLM, of a Whisper, or of a Whisper encoder.
@@ -50,6 +53,7 @@ class AudioTower:
 
         self._device = torch.device(device)
         self._tower = load_tower(weights.folder).to(self._device)
+        self._rows = ROWS[tower_configuration(weights.folder).model_type]
         self._extractor = WhisperFeatureExtractor.from_pretrained(weights.folder)
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
@@ -73,7 +77,7 @@ class AudioTower:
         )  # fmt: skip
         frames = int(made["attention_mask"].sum())
         with torch.inference_mode():
-            return tower_rows(self._tower, made["input_features"][0].to(self._device), frames)
+            return self._rows(self._tower, made["input_features"][0].to(self._device), frames)
 
 
 def tower_rows(tower: Any, mel: Tensor, frames: int) -> Tensor:
@@ -105,8 +109,41 @@ def tower_rows(tower: Any, mel: Tensor, frames: int) -> Tensor:
     return pooled
 
 
+def joined_rows(tower: Any, mel: Tensor, frames: int) -> Tensor:
+    """Return what Voxtral's projector reads of one window: (rows, width), four frames side by side in each.
+
+    Voxtral has no mask: the silence that fills up a window is heard like the rest, and a clip of 1 s has as many rows as one of 30 s.
+
+    Args:
+        tower: an encoder as :func:`load_tower` gives it.
+        mel: log-mel of the padded window (mel bins, frames).
+        frames: those of the clip itself.
+    """
+    if frames < 1:
+        return mel.new_zeros((0, tower.config.encoder_ffn_dim))
+    x = mel[None].to(tower.conv1.weight.dtype)
+    x = nn.functional.gelu(tower.conv1(x))
+    x = nn.functional.gelu(tower.conv2(x)).permute(0, 2, 1)
+    x = x + tower.embed_positions.weight
+    for layer in tower.layers:
+        x = layer(x, None)
+        x = x[0] if isinstance(x, tuple) else x
+    joined: Tensor = tower.layer_norm(x)[0].reshape(-1, tower.config.encoder_ffn_dim)
+    return joined
+
+
+ROWS: Mapping[str, Callable[[Any, Tensor, int], Tensor]] = {
+    "whisper": tower_rows,
+    "qwen2_audio": tower_rows,
+    "qwen2_audio_encoder": tower_rows,
+    "audioflamingo3": tower_rows,
+    "voxtral": joined_rows,
+}
+"""``model_type`` of a folder → what its projector reads of a window."""
+
+
 def load_tower(folder: Path) -> Any:
-    """Load a folder's encoder as a ``Qwen2AudioEncoder``, frozen, in float32.
+    """Load a folder's encoder as a ``Qwen2AudioEncoder``, frozen, in float32: the tensors of all classes known here are the same.
 
     Raises:
         CannotRun: no such encoder, tensors missing, or of other shapes than the configuration says.
@@ -125,18 +162,28 @@ def tower_sizes(folder: Path) -> dict[str, Any]:
     Raises:
         CannotRun: its configuration is of another kind of model.
     """
+    config = tower_configuration(folder)
+    config = getattr(config, "audio_config", config)
+    return {name: getattr(config, name) for name in SIZES}
+
+
+def tower_configuration(folder: Path) -> Any:
+    """Read a folder's configuration.
+
+    Raises:
+        CannotRun: there is none, or it is of a model whose tower is not known.
+    """
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise CannotRun(f"{folder}: holds no configuration that transformers reads ({error})") from None
-    if config.model_type not in ("whisper", "qwen2_audio", "qwen2_audio_encoder"):
+    if config.model_type not in ROWS:
         raise CannotRun(
-            f"{folder} holds a {config.model_type!r} model; its audio tower is not known here: whisper and qwen2_audio are"
+            f"{folder} holds a {config.model_type!r} model; its audio tower is not known here: {', '.join(ROWS)} are"
         )
-    config = getattr(config, "audio_config", config)
-    return {name: getattr(config, name) for name in SIZES}
+    return config
 
 
 def tower_tensors(folder: Path) -> dict[str, Tensor]:
@@ -150,23 +197,28 @@ def tower_tensors(folder: Path) -> dict[str, Tensor]:
         raise CannotRun(f"{folder}: holds no *.safetensors to read an audio tower from")
     found: dict[str, Tensor] = {}
     try:
-        for path in paths:
+        names = {path: _names(path) for path in paths}
+        together = {name for own in names.values() for name in own}
+        prefix = next((p for p in PREFIXES if f"{p}conv1.weight" in together), None)
+        if prefix is None:
+            raise CannotRun(
+                f"{folder}: holds no audio tower (no tensor conv1.weight under {', '.join(PREFIXES[:-1])})"
+            )
+        for path, own in names.items():
             with safe_open(path, framework="pt") as handle:
-                names = list(handle.keys())
-                prefix = next((p for p in PREFIXES if f"{p}conv1.weight" in names), None)
-                prefix = (
-                    prefix
-                    if prefix is not None
-                    else next((p for p in PREFIXES[:-1] if any(n.startswith(p) for n in names)), "")
-                )
-                found |= {n.removeprefix(prefix): handle.get_tensor(n) for n in names if n.startswith(prefix)}
+                found |= {
+                    n.removeprefix(prefix): handle.get_tensor(n)
+                    for n in own
+                    if n.startswith(prefix) and n.removeprefix(prefix).startswith(PARTS)
+                }
     except SafetensorError as error:
         raise CannotRun(f"{folder}: its weights cannot be read ({error}); copy them again") from None
-    if "conv1.weight" not in found:
-        raise CannotRun(
-            f"{folder}: holds no audio tower (no tensor conv1.weight under {', '.join(PREFIXES[:-1])})"
-        )
     return found
+
+
+def _names(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as handle:
+        return list(handle.keys())
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

@@ -15,6 +15,7 @@ from adapters.audio_lm.tuning.lessons import Teacher, prompt_for
 from adapters.audio_lm.tuning.loop import TaughtClips, tune
 from adapters.audio_lm.tuning.network import LessonBatch, TunedNetwork, load_model
 from adapters.audio_lm.tuning.recipe import recipe_of
+from adapters.audio_lm.tuning.served import write_served
 from adapters.audio_lm.tuning.tower import AudioTower, load_tower
 from bench.errors import CannotRun, DataError, UsageError
 from bench.protocols import Weights
@@ -170,7 +171,7 @@ def test_the_merged_folder_loads_strictly_and_answers_as_the_trained_network(
     batch = LessonBatch.of([lesson], [rows], "cpu")
     with torch.inference_mode():
         before = run.network.eval().next_logits(batch)
-    run.network.save_merged(tmp_path / "merged")
+    write_served(run.network, tmp_path / "merged", lora_rank=4)
     load_model(tmp_path / "merged", torch.float32)  # strict: a tensor too few is an error
     after = TunedNetwork(tmp_path / "merged", recipe_of({"lora_rank": 0})).eval()
     with torch.inference_mode():

@@ -257,6 +257,10 @@ def test_what_a_training_takes_is_told_before_weights_are_at_hand(
         ({"tuning": {"epoch": 3}}, "tuning: no parameter 'epoch'"),
         ({"prompts": "own"}, "prompts is 'own'; expected a list of names"),
         ({"prompts": ["nope"]}, "unknown prompt 'nope'"),
+        (
+            {"model_type": "salmonn"},
+            "model_type is 'salmonn'; tuned here: qwen2_audio, voxtral, audioflamingo3",
+        ),
         ({"mode": "sing"}, "mode: 'sing' is not allowed"),
         ({"parts": {"eyes": Weights(Path(), "x")}}, "parts: eyes: expected language_model alone"),
     ],

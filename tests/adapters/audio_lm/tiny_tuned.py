@@ -45,13 +45,13 @@ def write_weights(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def taught(per_label: int, *, seed: int, rows: tuple[int, int] = (6, 12)) -> TaughtClips:
+def taught(per_label: int, *, seed: int, rows: tuple[int, int] = (6, 12), width: int = WIDTH) -> TaughtClips:
     """Clips of which every row is a noisy sign of the label."""
     rng = np.random.default_rng(seed)
-    signs = np.random.default_rng(99).normal(size=(len(LABELS), WIDTH))
+    signs = np.random.default_rng(99).normal(size=(len(LABELS), width))
     labels = [label for label in LABELS for _ in range(per_label)]
     made = [
-        signs[LABELS.index(label)] + 0.3 * rng.normal(size=(int(rng.integers(*rows)), WIDTH))
+        signs[LABELS.index(label)] + 0.3 * rng.normal(size=(int(rng.integers(*rows)), width))
         for label in labels
     ]
     return TaughtClips(

@@ -241,7 +241,13 @@ def test_what_cannot_be_done_is_one_sentence(
     assert sentence in said.sentence
 
 
-@pytest.mark.parametrize("name", ["small", "one-gpu", "paper", "audio-lm-small", "audio-lm-one-gpu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small", "one-gpu", "paper", "audio-lm-small", "audio-lm-one-gpu", "audio-lm-eight-gpus", "voxtral-one-gpu",
+        "audio-flamingo-3-one-gpu",
+    ],
+)  # fmt: skip
 def test_a_ready_config_trains_with_settings_that_its_card_leaves_unsaid(
     name: str, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,31 @@ def test_a_model_with_a_lora_module_is_not_served_without_it(pretend: Path, tmp_
     assert command[command.index("--served-model-name") + 1] != "speech", (
         "a request must not meet the bare model"
     )
+    for text, sentence in (
+        (
+            '{"r": 512}',
+            r"its LoRA has rank 512, and the card of .* makes room for 320; raise serve\.lora\.rank",
+        ),
+        ("half", "adapter_config.json: cannot be read"),
+    ):
+        (folder / "speech-lora" / "adapter_config.json").write_text(text)
+        with pytest.raises(CannotRun, match=sentence):
+            Serving(str(folder), "speech", None, spec).require_lora()
+
+
+def test_a_class_that_takes_no_lora_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "(EngineCore) ERROR ValueError: Qwen2AudioForConditionalGeneration does not support LoRA yet."
+    monkeypatch.setenv("SERBENCH_VLLM_PYTHON", str(write_python(tmp_path, dies=said)))
+    (tmp_path / "m" / "lora").mkdir(parents=True)
+    (tmp_path / "m" / "lora" / "adapter_config.json").write_text('{"r": 4}')
+    spec = ServerSpec(engine="vllm", lora=LoraSpec(name="tuned", folder="lora", rank=8), ready_minutes=5)
+    with pytest.raises(
+        CannotRun,
+        match=r"takes no LoRA for tuned \(Qwen2Audio\w+ does not .* yet\); serve a folder with LoRA merged",
+    ):
+        Server.start(Serving(str(tmp_path / "m"), "tuned", None, spec), tmp_path / "log")
 
 
 def test_an_engine_that_is_no_python_is_one_sentence(tmp_path: Path) -> None:
