@@ -332,8 +332,7 @@ class Site:
         )
         categorical = next((s for s in comparison.subjects if s.metric != "ccc"), None)
         more = task_sections(comparison, ordered, None if brief else self._reader)
-        if more.clips.rows is not None:
-            self.browsed[comparison.task].append(more.clips.rows)
+        self.browsed[comparison.task].extend(more.clips.rows)
         return {
             "comparison": comparison,
             "brief": brief,
