@@ -96,9 +96,8 @@ def page_facts(page: Any) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    site, repeats = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else REPEATS
+def measure(site: Path, repeats: int = REPEATS) -> None:
+    """Measure the first page of a board in both widths, and print."""
     for browser in launched():
         for width, height in SCREENS:
             page = browser.new_page(viewport={"width": width, "height": height})
@@ -107,6 +106,11 @@ def main() -> None:
             for taken in choice_times(page, repeats):
                 print(f"  {taken.words()}")
             page.close()
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    measure(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else REPEATS)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ class Site:
         rows = self.browsed.pop(task, None)
         if not rows:
             return {}
-        browser = clip_browser(task, rows)
+        browser = clip_browser(task, sorted(rows, key=lambda r: bool(r.dimension)))  # labels first
         facts = next(c.facts for c in self.comparisons if c.task == task)
         stem = quote(pictures_stem(f"{facts.corpus}.{facts.language}")) if browser.pictures else ""
         page = self.render("clips.html.j2", task=task, facts=facts, browser=browser, pictures=stem)
