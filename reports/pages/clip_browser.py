@@ -93,6 +93,11 @@ def browser_name(task: str) -> str:
 def setting_words(protocol: str, condition: str, dimension: str = "") -> str:
     """Name a setting in the address of a choice.
 
+    Args:
+        protocol: how systems learnt.
+        condition: what was done to the audio that they heard.
+        dimension: what the clips are rated on; blank where they are labelled.
+
     >>> setting_words("within", "noise-0db"), setting_words("within", "clean", "valence")
     ('within, noise-0db', 'within, clean, valence')
     """

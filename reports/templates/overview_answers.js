@@ -101,7 +101,7 @@
   };
   const reason = (family) => {
     const found = data.planned.find((p) => p[1] === family);
-    return found && found[2] ? `. ${found[2].split(":")[0].slice(0, 60)}` : "";
+    return found && found[2] ? `; ${found[2].split(":")[0].slice(0, 60)}` : "";
   };
   // What was not measured, what is known of it, and what it would take.
   const fillLacking = (found, columns) => {
