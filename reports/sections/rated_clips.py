@@ -99,4 +99,5 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the first axis of what is there; NaN where nothing is."""
     known = np.isfinite(values)
     sums, counts = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
-    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return found
