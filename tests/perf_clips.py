@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from bench.storage.scrubbing import Scrubber
 from reports.pages.clip_browser import clip_browser
 from reports.pages.templating import environment
-from reports.sections.clip_rows import clip_rows
+from reports.sections.clip_rows import ClipRows, clip_rows
 from tests.adversarial.forged import published
 from tests.browser.chromium import launched
 from tests.reports.judged import STEM, crowd
@@ -39,8 +40,12 @@ TIMED = """
 
 def write_crowded(out: Path, clips: int = CLIPS, systems: int = SYSTEMS) -> Path:
     """Write a clip browser of random answers; returns its page."""
-    rows = clip_rows(crowd(clips, systems), "within", "clean", None, 0)
-    browser = clip_browser("crema-d.en", [rows])
+    return write_browser(out, [clip_rows(crowd(clips, systems), "within", "clean", None, 0)])
+
+
+def write_browser(out: Path, rows: Sequence[ClipRows]) -> Path:
+    """Write a clip browser of settings made by hand; returns its page."""
+    browser = clip_browser("crema-d.en", rows)
     matrix = SimpleNamespace(name="crowded", hash="0" * 32)
     run = SimpleNamespace(synthetic=False, limit=None, matrix=matrix)
     html = environment().get_template("clips.html.j2").render(

@@ -76,6 +76,14 @@ class TaskComparison:
             self._kept[key] = [r for _, r in sorted(scored, key=lambda pair: (-pair[0], pair[1].system))]
         return list(self._kept[key])
 
+    def estimates(self, subject: Subject, track: str) -> list[float]:
+        """Scores of a track's members, best first."""
+        key = ("estimates", subject, track)
+        if key not in self._kept:
+            members = self.members(subject, track)
+            self._kept[key] = [row.estimate for m in members if (row := subject.row(m)) is not None]
+        return list(self._kept[key])
+
     def tested(self, subject: Subject) -> list[PairResult]:
         """Pairings of the subject, in every family of the plan."""
         if ("tested", subject) not in self._kept:

@@ -28,15 +28,15 @@ SCRIPTS = "clips-*.js"
 
 @dataclass(frozen=True)
 class BrowsedSetting:
-    """A protocol and condition that the browser shows: where its clips are, and what the page says before they are loaded."""
+    """A protocol and condition, and with ratings a dimension, that the browser shows: where its clips are, and what the page says before they are loaded."""
 
     rows: ClipRows
     file: str
 
     @property
     def words(self) -> str:
-        """Protocol and condition, as the address of a choice has them."""
-        return setting_words(self.rows.protocol, self.rows.condition)
+        """Protocol, condition and dimension, as the address of a choice has them."""
+        return setting_words(self.rows.protocol, self.rows.condition, self.rows.dimension)
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,16 @@ class ClipBrowser:
     def addresses(self) -> list[list[str]]:
         """File and words of each setting, for the page's script."""
         return [[quote(s.file), s.words] for s in self.settings]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether clips have labels that were answered."""
+        return any(not s.rows.dimension for s in self.settings)
+
+    @property
+    def rated(self) -> bool:
+        """Whether clips have ratings that were answered."""
+        return any(s.rows.dimension for s in self.settings)
 
     @property
     def players(self) -> bool:
@@ -80,13 +90,18 @@ def browser_name(task: str) -> str:
     return page_name("clips", task)
 
 
-def setting_words(protocol: str, condition: str) -> str:
+def setting_words(protocol: str, condition: str, dimension: str = "") -> str:
     """Name a setting in the address of a choice.
 
-    >>> setting_words("within", "noise-0db")
-    'within, noise-0db'
+    Args:
+        protocol: how systems learnt.
+        condition: what was done to the audio that they heard.
+        dimension: what the clips are rated on; blank where they are labelled.
+
+    >>> setting_words("within", "noise-0db"), setting_words("within", "clean", "valence")
+    ('within, noise-0db', 'within, clean, valence')
     """
-    return f"{protocol}, {condition}"
+    return ", ".join(filter(None, (protocol, condition, dimension)))
 
 
 def clip_browser(task: str, rows: Sequence[ClipRows]) -> ClipBrowser:
@@ -94,7 +109,7 @@ def clip_browser(task: str, rows: Sequence[ClipRows]) -> ClipBrowser:
 
     Args:
         task: the task's id.
-        rows: its clips under each protocol and condition, the first shown first.
+        rows: its clips under each protocol and condition, labelled or rated, the first shown first.
     """
     stem = browser_name(task).removesuffix(".html")
     return ClipBrowser(task, tuple(BrowsedSetting(r, f"{stem}-{k}.js") for k, r in enumerate(rows)))

@@ -228,7 +228,7 @@ class Site:
         rows = self.browsed.pop(task, None)
         if not rows:
             return {}
-        browser = clip_browser(task, rows)
+        browser = clip_browser(task, sorted(rows, key=lambda r: bool(r.dimension)))  # labels first
         facts = next(c.facts for c in self.comparisons if c.task == task)
         stem = quote(pictures_stem(f"{facts.corpus}.{facts.language}")) if browser.pictures else ""
         page = self.render("clips.html.j2", task=task, facts=facts, browser=browser, pictures=stem)
@@ -332,8 +332,7 @@ class Site:
         )
         categorical = next((s for s in comparison.subjects if s.metric != "ccc"), None)
         more = task_sections(comparison, ordered, None if brief else self._reader)
-        if more.clips.rows is not None:
-            self.browsed[comparison.task].append(more.clips.rows)
+        self.browsed[comparison.task].extend(more.clips.rows)
         return {
             "comparison": comparison,
             "brief": brief,

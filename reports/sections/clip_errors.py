@@ -22,9 +22,10 @@ from bench.tasks.rebuilding import RebuiltTasks
 from reports.charts.chart import Chart, unit_scale
 from reports.data.comparisons import TaskComparison
 from reports.formatting import counted, number
-from reports.sections.clip_rows import ClipRows, Sound, clip_rows
+from reports.sections.clip_rows import ClipRows, Sound, clip_rows, rated_rows
 from reports.sections.folds import NAMED
 from reports.sections.hard_clips import Missed, judged_clips, missed_clips
+from reports.sections.rated_clips import rated_clips
 from reports.sections.sound_pictures import SoundPictures
 
 SYSTEMS_READ = 24
@@ -62,7 +63,7 @@ class Plane:
 class Clipwise:
     """Both, for one comparison; ``absent`` says why there is neither, ``left_out`` counts systems that were not read.
 
-    ``rows`` is what the clip browser shows; ``not_browsed`` says why there is none.
+    ``rows`` is what the clip browser shows: labels first, then each dimension; ``not_browsed`` says why there is nothing.
     """
 
     missed: Missed | None
@@ -71,7 +72,7 @@ class Clipwise:
     left_out: int
     who: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names of the clusters that each fold tests, where the corpus is open."""
-    rows: ClipRows | None = None
+    rows: tuple[ClipRows, ...] = ()
     not_browsed: str = ""
 
 
@@ -137,12 +138,14 @@ class ClipReader:
             return Clipwise(None, (), answered, left_out)
         planes, who = tuple(_planes(answered, subject)), _who(answered.task)
         judged = judged_clips(answered, subject) if subject is not None else None
-        if judged is None:
-            return Clipwise(None, planes, "", left_out, who)
         sound, refused = self._sound(answered), self._refusal(answered.task.card)
-        missed = missed_clips(judged, sound.address if sound else None)
-        rows = clip_rows(judged, comparison.protocol, comparison.condition, sound, left_out)
-        return Clipwise(missed, planes, "", left_out, who, None if refused else rows, refused)
+        missed = missed_clips(judged, sound.address if sound else None) if judged is not None else None
+        if refused:
+            return Clipwise(missed, planes, "", left_out, who, (), refused)
+        place = comparison.protocol, comparison.condition
+        rows = [] if judged is None else [clip_rows(judged, *place, sound, left_out)]
+        rows += [rated_rows(rated, *place, sound, left_out) for rated in rated_clips(answered)]
+        return Clipwise(missed, planes, "", left_out, who, tuple(rows))
 
     def answered(self, comparison: TaskComparison, records: Sequence[Record]) -> TaskAnswers | str:
         """Read what systems of a comparison answered to each clip, once, or say why that cannot be shown."""

@@ -1,4 +1,4 @@
-"""The clips of a comparison as the clip browser reads them: every clip, and every system's answer to it with its probability.
+"""The clips of a comparison as the clip browser reads them: every clip, and every system's answer to it with its probability or its error.
 
 A corpus of 7,442 clips and 20 systems must stand in one script file of about a megabyte, so whole numbers are written as
 digits to the base 64, a fixed number of digits each.
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from bench.protocols import SAMPLE_RATE
 from bench.scoring.clip_answers import NOWHERE, ClipAnswers
+from bench.tasks import Task
 from reports.sections.hard_clips import OTHER, JudgedClips, votes_words
+from reports.sections.rated_clips import RatedClips
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 """None that could end a string, or begin markup."""
@@ -72,6 +74,7 @@ class ClipRows:
     """What the browser shows of one comparison.
 
     ``data`` is JSON but for values that are :class:`Packed` or :class:`Address`; ``systems`` are those whose answers it has.
+    ``dimension`` is what the clips are rated on; blank where they are labelled.
     """
 
     protocol: str
@@ -79,6 +82,7 @@ class ClipRows:
     systems: tuple[str, ...]
     clips: int
     data: Mapping[str, Any]
+    dimension: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,8 @@ def clip_rows(
         sound: how players find their files; None for no players.
         left_out: systems of the comparison whose answers are not read.
     """
-    task, order = judged.task, np.array(judged.order, dtype=np.intp)
-    rows = judged.rows[order]
+    order = np.array(judged.order, dtype=np.intp)
     words = _Words(judged.labels)
-    votes, speakers = _Words(), _Words()
     systems = [_system(judged, k, order, words) for k in range(len(judged.systems))]
     data: dict[str, Any] = {
         "protocol": protocol,
@@ -119,20 +121,67 @@ def clip_rows(
         "labels": len(judged.labels),
         "systems": systems,
         "words": words.known,
-        "clips": [task.clip_ids[r] for r in rows],
         "truth": Packed.of(judged.truth[order].tolist()),
         "hard": int(judged.hard.sum()),
         "together": list(judged.together),
+        "left_out": left_out,
+        **_of_clips(judged.task, judged.rows[order], sound),
+    }
+    return ClipRows(protocol, condition, _names(judged.systems), len(order), data)
+
+
+def rated_rows(
+    rated: RatedClips, protocol: str, condition: str, sound: Sound | None, left_out: int
+) -> ClipRows:
+    """Lay out every clip that carries a dimension, the largest error first, with every answer.
+
+    Args:
+        rated: the clips with every answer.
+        protocol: how systems learnt.
+        condition: what was done to the audio that they heard.
+        sound: how players find their files; None for no players.
+        left_out: systems of the comparison whose answers are not read.
+    """
+    order = np.array(rated.order, dtype=np.intp)
+    systems = [
+        {
+            "name": s.record.system,
+            "track": s.record.facts.track,
+            "group": next(g for g, own in enumerate(rated.groups) if k in own),
+            "said": _per_mille(rated.given[k][order]),
+        }
+        for k, s in enumerate(rated.systems)
+    ]
+    data: dict[str, Any] = {
+        "protocol": protocol,
+        "condition": condition,
+        "dimension": rated.dimension,
+        "systems": systems,
+        "truth": Packed.of(np.rint(1000 * rated.truth[order]).astype(int).tolist()),
+        "error": _per_mille(rated.error[order]),
+        "together": list(rated.together),
+        "left_out": left_out,
+        **_of_clips(rated.task, rated.rows[order], sound),
+    }
+    return ClipRows(protocol, condition, _names(rated.systems), len(order), data, rated.dimension)
+
+
+def _names(systems: Sequence[ClipAnswers]) -> tuple[str, ...]:
+    return tuple(s.record.system for s in systems)
+
+
+def _of_clips(task: Task, rows: NDArray[np.intp], sound: Sound | None) -> dict[str, Any]:
+    """What is known of clips whoever answers: names, lengths, speakers, what listeners said, and how they are heard."""
+    votes, speakers = _Words(), _Words()
+    made: dict[str, Any] = {
+        "clips": [task.clip_ids[r] for r in rows],
         "seconds": Packed.of(round(10 * task.decoded[r].samples / SAMPLE_RATE) for r in rows),
         "speaker": Packed.of([speakers.code(task.speakers[r]) for r in rows]),
         "speakers": speakers.known,
         "vote": Packed.of([votes.code(votes_words(task, int(r), VOTES)) for r in rows]),
         "votes": votes.known,
-        "left_out": left_out,
     }
-    if sound is not None:
-        data["sound"] = _sound(task.clip_ids, rows.tolist(), sound)
-    return ClipRows(protocol, condition, tuple(s.record.system for s in judged.systems), len(rows), data)
+    return made if sound is None else {**made, "sound": _sound(task.clip_ids, rows.tolist(), sound)}
 
 
 class _Words:
@@ -176,7 +225,7 @@ def _outside(system: ClipAnswers, row: int) -> str:
 
 
 def _per_mille(shares: NDArray[np.float64]) -> Packed | None:
-    """Probabilities as thousandths, plus one; 0 where there is none. None where nowhere is one."""
+    """Shares of 1 as thousandths, plus one; 0 where there is none. None where nowhere is one."""
     if not np.isfinite(shares).any():
         return None
     return Packed.of(

@@ -250,8 +250,7 @@ def _mean_rank(system: str, own: Iterable[TaskColumn]) -> MeanRank | None:
         interval = comparison.rank(column.subject, track, system)
         if interval is None or interval.of < 2:
             continue
-        members = comparison.members(column.subject, track)
-        scores = [row.estimate for m in members if (row := column.subject.row(m)) is not None]
+        scores = comparison.estimates(column.subject, track)
         mine = column.subject.row(column.records[system])
         assert mine is not None
         ahead, equal = sum(s > mine.estimate for s in scores), sum(s == mine.estimate for s in scores)

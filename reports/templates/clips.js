@@ -12,8 +12,7 @@
   const [previous, next] = document.querySelectorAll(".pager button");
   const settings = JSON.parse(form.dataset.settings);
   const IN_A_FILE = Number(form.dataset.inAFile);
-  const NAMES = ["q", "system", "truth", "answer", "agreement", "speaker", "sort"];
-  const OTHER = "other / none";
+  const NAMES = ["q", "system", "truth", "answer", "agreement", "error", "speaker", "sort"];
   const SHOWN = 50;
   const narrow = matchMedia("(max-width: 70rem)");
   const collator = new Intl.Collator(undefined, { numeric: true });
@@ -43,6 +42,8 @@
   const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
   const percent = (perMille) => (perMille ? `${((perMille - 1) / 10).toFixed(perMille > 990 && perMille < 1001 ? 1 : 0)}\u00a0%` : "–");
 
+{% include "clip_labels.js" %}
+{% include "clip_ratings.js" %}
   // ---- what is loaded ---------------------------------------------------------------------------------------
   const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const digit = new Uint8Array(128);
@@ -60,22 +61,11 @@
   };
   const unpacked = (raw) => {
     const n = raw.clips.length;
-    const made = { ...raw, truth: unpack(raw.truth), seconds: unpack(raw.seconds), speaker: unpack(raw.speaker), vote: unpack(raw.vote) };
+    const made = { ...raw, truth: unpack(raw.truth), seconds: unpack(raw.seconds), speaker: unpack(raw.speaker), vote: unpack(raw.vote), error: unpack(raw.error) };
     made.systems = raw.systems.map((s) => ({ ...s, said: unpack(s.said), sure: unpack(s.sure), given: unpack(s.given) }));
     made.pictures = unpack(raw.sound && raw.sound.pictures);
-    made.right = new Uint16Array(n);
-    made.alike = new Uint8Array(n);
-    for (let i = 0; i < n; i++) {
-      const first = made.systems[0].said[i];
-      let right = 0;
-      let alike = 1;
-      for (const s of made.systems) {
-        if (s.said[i] === made.truth[i]) right++;
-        if (s.said[i] !== first) alike = 0;
-      }
-      made.right[i] = right;
-      made.alike[i] = alike;
-    }
+    made.kind = raw.dimension ? ratings : labels;
+    if (!raw.dimension) count(made);
     made.sought = raw.clips.map((name) => name.toLowerCase());
     // What every name begins with, up to a folder, and how all end need not be read again and again.
     let common = n > 1 ? raw.clips[0].slice(0, raw.clips[0].lastIndexOf("/") + 1) : "";
@@ -121,11 +111,11 @@
     if (select.selectedIndex < 0) select.value = "";
   };
   const fill = () => {
-    const labels = data.words.slice(0, data.labels);
-    const outside = data.words.slice(data.labels);
-    options(fields.truth, labels);
+    for (const part of form.querySelectorAll("[data-of]")) part.hidden = part.disabled = (part.dataset.of === "ratings") !== Boolean(data.dimension);
+    fields.sort.options[0].text = data.dimension ? "largest error first" : "hardest first";
+    [...table.tHead.rows[0].cells].slice(2, 5).forEach((cell, k) => (cell.textContent = data.kind.heads[k]));
     options(fields.system, data.systems.map((s) => s.name));
-    options(fields.answer, [...labels, OTHER, ...outside.filter((w) => w !== `(${OTHER})`)]);
+    data.kind.fill();
     const known = data.speakers.filter(Boolean).sort(collator.compare);
     options(fields.speaker, known);
     fields.speaker.closest("label").hidden = known.length < 2;
@@ -133,10 +123,8 @@
     document.getElementById("together").textContent = data.together.map((names) => ` Here: ${names}.`).join("");
   };
   const enable = () => {
-    const own = fields.system.value !== "";
-    for (const option of [...fields.agreement.options].slice(6)) option.disabled = !own;
-    const s = data.systems.find((x) => x.name === fields.system.value);
-    for (const value of ["sure", "unsure"]) [...fields.sort.options].find((o) => o.value === value).disabled = !(s && s.sure);
+    data.kind.enable();
+    for (const select of [fields.truth, fields.answer, fields.agreement, fields.error]) if (select.closest("label").hidden) select.value = "";
     for (const select of [fields.agreement, fields.sort]) if (select.selectedOptions[0]?.disabled) select.value = "";
   };
   const address = () => {
@@ -168,31 +156,13 @@
   // ---- what is left -----------------------------------------------------------------------------------------
   const select = () => {
     const asked = fields.q.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const truth = fields.truth.value ? data.words.indexOf(fields.truth.value) : -1;
     const speaker = fields.speaker.value ? data.speakers.indexOf(fields.speaker.value) : -1;
     const own = data.systems.find((s) => s.name === fields.system.value);
-    const answer = fields.answer.value;
-    const code = answer && answer !== OTHER ? data.words.indexOf(answer) : -1;
-    const fits = (s, i) => (answer === OTHER ? s.said[i] >= data.labels : s.said[i] === code);
-    const all = data.systems.length;
-    const agrees = {
-      "": () => true,
-      "all-right": (i) => data.right[i] === all,
-      "none-right": (i) => data.right[i] === 0,
-      split: (i) => data.right[i] > 0 && data.right[i] < all,
-      "one-answer": (i) => data.alike[i] === 1,
-      "same-mistake": (i) => data.alike[i] === 1 && data.right[i] === 0,
-      right: (i) => own.said[i] === data.truth[i],
-      wrong: (i) => own.said[i] !== data.truth[i],
-      "only-right": (i) => own.said[i] === data.truth[i] && data.right[i] === 1,
-      "only-wrong": (i) => own.said[i] !== data.truth[i] && data.right[i] === all - 1,
-    }[fields.agreement.value];
+    const fits = data.kind.chosen(own);
     const left = [];
     for (let i = 0; i < data.clips.length; i++) {
-      if (truth >= 0 && data.truth[i] !== truth) continue;
       if (speaker >= 0 && data.speaker[i] !== speaker) continue;
-      if (answer && !(own ? fits(own, i) : data.systems.some((s) => fits(s, i)))) continue;
-      if (!agrees(i)) continue;
+      if (!fits(i)) continue;
       if (!asked.every((w) => data.sought[i].includes(w))) continue;
       left.push(i);
     }
@@ -209,46 +179,25 @@
     }
     if (key === "longest") return left.sort((a, b) => data.seconds[b] - data.seconds[a] || a - b);
     if (key === "shortest") return left.sort((a, b) => data.seconds[a] - data.seconds[b] || a - b);
-    if (key === "sure") return left.sort((a, b) => own.sure[b] - own.sure[a] || a - b);
-    if (key === "unsure") return left.sort((a, b) => (own.sure[a] || 2000) - (own.sure[b] || 2000) || a - b);
-    return left;
+    return data.kind.sorted(left, own, key);
   };
 
   // ---- the list ---------------------------------------------------------------------------------------------
-  const word = (code) => data.words[code];
-  const verdict = (s, i) => make("span", { class: s.said[i] === data.truth[i] ? "yes" : "no" }, `${s.said[i] === data.truth[i] ? "✓" : "✗"} ${word(s.said[i])}`);
-  const marks = (i) => {
-    const hits = [];
-    const misses = [];
-    data.systems.forEach((s, k) => (s.said[i] === data.truth[i] ? hits.push(`M${9 * k} 1h7v7h-7z`) : misses.push(`M${9 * k + 0.6} 1.6h5.8v5.8h-5.8z`)));
-    const svg = draw("svg", { class: "marks", viewBox: `0 0 ${9 * data.systems.length - 2} 9`, "aria-hidden": "true", focusable: "false" });
-    if (hits.length) svg.append(draw("path", { class: "hit", d: hits.join("") }));
-    if (misses.length) svg.append(draw("path", { class: "miss", d: misses.join("") }));
-    return svg;
-  };
-  const answers = (i, own) => {
-    if (own) return [verdict(own, i), own.sure ? make("small", null, ` ${percent(own.sure[i])}`) : ""];
-    const count = new Map();
-    for (const s of data.systems) count.set(s.said[i], (count.get(s.said[i]) || 0) + 1);
-    const said = [...count].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-    if (said.length === 1) return [data.systems.length > 1 ? `all ${word(said[0][0])}` : word(said[0][0])];
-    return [said.slice(0, 3).map(([code, n]) => `${word(code)} ×${n}`).join(", ") + (said.length > 3 ? " …" : "")];
-  };
   const row = (i, own) => {
     const button = make("button", { type: "button", "data-clip": i, "aria-current": i === state.clip && "true" }, data.short(i));
     return make("tr", { class: i === state.clip ? "on" : false },
       make("th", { scope: "row" }, button),
       make("td", { class: "speaker" }, data.speakers[data.speaker[i]] || "–"),
-      make("td", { class: "truth" }, word(data.truth[i])),
-      make("td", { class: "said" }, ...answers(i, own)),
-      make("td", { class: "right" }, marks(i), make("small", null, `${data.right[i]}/${data.systems.length}`)),
+      make("td", { class: "truth", "data-head": data.kind.heads[0] }, data.kind.truth(i)),
+      make("td", { class: "said" }, ...data.kind.answers(i, own)),
+      make("td", { class: "right" }, ...data.kind.marks(i, own)),
       make("td", { class: "n seconds" }, (data.seconds[i] / 10).toFixed(1)));
   };
   const fillList = () => {
     const own = data.systems.find((s) => s.name === fields.system.value);
     const from = state.page * SHOWN;
     const to = Math.min(from + SHOWN, found.length);
-    panel.remove();
+    if (body.contains(panel)) panel.remove();
     body.replaceChildren(...found.slice(from, to).map((i) => row(i, own)));
     table.caption.textContent = `${found.length ? (from + 1).toLocaleString("en") : 0}–${to.toLocaleString("en")} of ${counted(found.length, "clip")}${own ? `, with the answer of ${own.name}` : ""}${settings.length > 1 ? `, ${fields.setting.value}` : ""}.`;
     previous.parentNode.hidden = found.length <= SHOWN;
@@ -263,86 +212,10 @@
     const at = body.querySelector("tr.on");
     panel.hidden = state.clip < 0 || (narrow.matches && !at);
     if (narrow.matches && at) at.after(make("tr", { class: "inside" }, make("td", { colspan: 6 }, panel)));
-    else list.append(panel);
+    else if (panel.parentNode !== list) list.append(panel);
   };
 
-  // ---- one clip ---------------------------------------------------------------------------------------------
-  const source = (i) => {
-    if (!data.sound) return null;
-    const other = data.sound.others[i];
-    return other === undefined ? data.sound.folder + data.clips[i].split("/").map(encodeURIComponent).join("/") : other;
-  };
-  const picture = (i, image) => {
-    const number = data.pictures[i];
-    const file = Math.floor(number / IN_A_FILE);
-    const put = () => {
-      const drawn = window.SERBENCH_PICTURES[file][number % IN_A_FILE];
-      if (drawn) image.src = `data:image/png;base64,${drawn}`;
-      else image.closest("figure").remove();
-    };
-    if (window.SERBENCH_PICTURES && window.SERBENCH_PICTURES[file]) put();
-    else loadScript(`${form.dataset.pictures}${file}.js`, put, () => image.closest("figure")?.remove());
-  };
-  const player = (i) => {
-    const address = source(i);
-    const seconds = data.seconds[i] / 10;
-    if (address === null) return [make("p", { class: "note" }, "The file is not in the corpus’s folder any more.")];
-    const audio = make("audio", { controls: true, preload: "none", src: address, "aria-label": `Clip labelled ${word(data.truth[i])}` });
-    const made = [audio];
-    if (data.condition !== "clean") made.push(make("p", { class: "note" }, `You hear and see the corpus’s own file; the systems heard it under ${data.condition}.`));
-    if (!data.pictures) return made;
-    const line = make("span", { class: "head-line", hidden: true });
-    const image = make("img", { alt: `Spectrogram, ${seconds.toFixed(1)} seconds, 60 Hz to 8 kHz`, width: 128, height: 48 });
-    const pitch = [["k4", "4 kHz"], ["k2", "2"], ["k1", "1"], ["h500", "0.5"], ["h200", "0.2"]].map(([name, words]) => make("span", { class: `pitch ${name}`, "aria-hidden": "true" }, words));
-    const figure = make("figure", null, make("div", { class: "sound" }, image, line, ...pitch), make("p", { class: "times", "aria-hidden": "true" }, make("span", null, "0 s"), make("span", null, `${seconds.toFixed(1)} s`)));
-    const move = () => {
-      line.hidden = false;
-      line.style.left = `${(100 * Math.min(audio.currentTime, seconds)) / seconds}%`;
-      if (!audio.paused) requestAnimationFrame(move);
-    };
-    audio.addEventListener("play", move);
-    audio.addEventListener("seeked", move);
-    image.parentNode.addEventListener("click", (event) => {
-      const box = image.getBoundingClientRect();
-      const seek = () => (audio.currentTime = seconds * Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1));
-      if (audio.readyState) seek();
-      else audio.addEventListener("loadedmetadata", seek, { once: true });
-      audio.play().catch(() => {}); // another clip was chosen before this one began
-    });
-    picture(i, image);
-    return [figure, ...made];
-  };
-  const bar = (perMille) => draw("svg", { class: "bar", viewBox: "0 0 44 8", "aria-hidden": "true", focusable: "false" }, draw("path", { class: "whole", d: "M0 4H44" }), draw("path", { class: "part", d: `M0 4H${(0.044 * (perMille - 1)).toFixed(1)}` }));
-  const sure = (values, i) => (values && values[i] ? [bar(values[i]), make("span", { class: "share" }, percent(values[i]))] : ["–"]);
-  const fillPanel = () => {
-    const i = state.clip;
-    if (i < 0) return panel.replaceChildren();
-    const step = (by, words) => {
-      const at = found.indexOf(i);
-      const button = make("button", { type: "button", class: "step", disabled: at < 0 || !(at + by in found), "aria-label": `${words} clip` }, by < 0 ? "↑" : "↓");
-      button.addEventListener("click", () => {
-        choose(found[at + by]);
-        panel.querySelector(`[aria-label="${words} clip"]`).focus();
-      });
-      return button;
-    };
-    const facts = [data.speakers[data.speaker[i]] && `speaker ${data.speakers[data.speaker[i]]}`, `${(data.seconds[i] / 10).toFixed(1)} s`, data.votes[data.vote[i]] && `listeners said ${data.votes[data.vote[i]]}`];
-    const rows = data.systems.map((s) =>
-      make("tr", { class: s.name === fields.system.value ? "chosen" : false },
-        make("th", { scope: "row" }, mark(s.track), make("a", { href: s.page }, s.name)),
-        make("td", null, verdict(s, i)),
-        make("td", { class: "n" }, ...sure(s.sure, i)),
-        make("td", { class: "n" }, s.given && s.given[i] ? percent(s.given[i]) : "–")));
-    const head = make("tr", null, ...["system", "answered", "how sure", "of the label"].map((w, k) => make("th", { scope: "col", class: k > 1 ? "n" : false }, w)));
-    panel.replaceChildren(
-      make("div", { class: "head" }, make("h2", { id: "clip-title" }, data.clips[i]), make("div", null, step(-1, "previous"), step(1, "next"))),
-      make("p", { class: "truth" }, "labelled ", make("b", null, word(data.truth[i])), ` · ${facts.filter(Boolean).join(" · ")}`),
-      ...(data.sound ? player(i) : []),
-      make("table", null, make("caption", { class: "vh" }, "What each system answered, and the probability it gave to that and to the label."), make("thead", null, head), make("tbody", null, ...rows)),
-      ...(data.left_out ? [make("p", { class: "note" }, `${counted(data.left_out, "further system")} not read clip by clip.`)] : []),
-    );
-    panel.scrollTop = 0;
-  };
+{% include "clip_panel.js" %}
   const choose = (i) => {
     state.clip = i;
     state.picked = true;

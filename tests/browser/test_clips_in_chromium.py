@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from reports.sections.clip_rows import Packed
+from reports.sections.clip_rows import Packed, rated_rows
+from reports.sections.rated_clips import rated_clips
 from tests.browser.chromium import Reader, launched
-from tests.perf_clips import write_crowded
+from tests.perf_clips import write_browser, write_crowded
+from tests.reports.judged import rated_crowd
 
 pytestmark = pytest.mark.xdist_group("browser")
 CLIPS, SYSTEMS = 400, 8
@@ -214,3 +217,57 @@ def test_axe_finds_nothing_in_list_and_clip(browser: Any, path: Path, width: int
     found = Axe().run(page).response["violations"]
     assert {v["id"]: [n["html"][:160] for n in v["nodes"]][:3] for v in found} == {}
     page.context.close()
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips that carry valence and arousal, and no label."""
+    rows = [rated_rows(r, "within", "clean", None, 0) for r in rated_clips(rated_crowd(80, 3))]
+    return write_browser(tmp_path_factory.mktemp("rated"), rows)
+
+
+def test_clips_that_are_rated_are_found_by_their_largest_error(browser: Any, rated: Path) -> None:
+    reader = Reader(browser)
+    page = opened(reader, rated)
+    assert page.locator("#find label:visible").all_inner_texts()[1].startswith("setting")
+    for name in ("truth", "answer", "agreement"):
+        assert page.locator(f"#find [name={name}]").is_hidden(), "nothing is right or wrong here"
+    assert page.locator("#clips thead th").all_inner_texts()[2:5] == ["rated", "answered", "error"]
+    own = rated_crowd(80, 3)
+    found = next(iter(rated_clips(own)))
+    assert shown(page)[:5] == [f"c{found.rows[j]:04}" for j in found.order[:5]]
+    page.select_option("#find [name=system]", "system-01")
+    error = np.abs(found.given[1] - found.truth)
+    order = sorted(range(80), key=lambda j: (-round(1000 * error[j]), found.order.index(j)))
+    assert shown(page)[:5] == [f"c{j:04}" for j in order[:5]], "of the system that is chosen"
+    cells = page.locator("#clips tbody tr").first.locator("td").all_inner_texts()
+    signed = found.given[1][order[0]] - found.truth[order[0]]
+    assert cells[1:4] == [
+        f"{found.truth[order[0]]:.2f}",
+        f"{found.given[1][order[0]]:.2f} {'+' if signed > 0 else '−'}{abs(signed):.2f}",
+        f"{abs(signed):.2f}",
+    ]
+    page.select_option("#find [name=error]", "0.2")
+    assert page.inner_text("#filter-count") == f"{(error.round(3) >= 0.2).sum()} of 80 clips"
+    page.select_option("#find [name=error]", "")
+    page.select_option("#find [name=sort]", "near")
+    assert shown(page)[0] == f"c{min(range(80), key=lambda j: round(1000 * error[j])):04}"
+    # The other dimension, and the clip at the side with everybody's answer.
+    page.select_option("#find [name=setting]", "within, clean, arousal")
+    page.wait_for_selector("#clip p.truth:text('arousal rated')")
+    assert page.locator("#clip tbody tr").count() == 3
+    assert "setting=within%2C+clean%2C+arousal" in page.url
+    assert reader.wrongs == []
+
+
+def test_a_clip_that_stays_chosen_is_left_alone_while_the_list_is_searched(browser: Any, path: Path) -> None:
+    page = opened(Reader(browser), path)
+    page.locator("#clips button").nth(1).click()
+    name = page.inner_text("#clip h2")
+    page.evaluate("document.querySelector('#clip table').dataset.seen = 'yes'")
+    page.fill("#find [name=q]", name[9:13])
+    assert page.inner_text("#clip h2") == name
+    assert page.locator("#clip table[data-seen]").count() == 1, "what plays goes on"
+    assert page.locator("#clip button[aria-label='previous clip']").is_disabled() == (
+        shown(page)[0] == short(name)
+    )

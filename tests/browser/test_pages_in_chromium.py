@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,6 +23,8 @@ from bench.tasks.catalogue import catalogue
 from reports.pages.board import write_board
 from reports.pages.catalogue import write_page
 from reports.pages.report import write_report, write_single_file
+from reports.pages.templating import environment
+from reports.sections.tables import Confusion, ConfusionRow
 from tests.browser.chromium import Reader, launched
 from tests.conftest import write_tone_corpus
 from tests.forging import EARLIER, NOT_OF_A_PART
@@ -233,6 +236,58 @@ def test_print_hides_what_is_to_be_pressed_and_unfolds_only_what_was_opened(
         assert shown == 0, path.name
         page.close()
     assert folded > 0
+
+
+NAMES = [
+    *("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised", "disappointed", "contemptuous", "sympathetic"),
+    *(f"feeling {i:02}" for i in range(20)),
+]  # fmt: skip
+CRAMMED = """
+tables => tables.flatMap(t => [...t.querySelectorAll('tbody th, tbody td, thead th')].filter(c => {
+  const text = document.createRange();
+  text.selectNodeContents(c.querySelector('a') || c);
+  const [said, cell] = [text.getBoundingClientRect(), c.getBoundingClientRect()];
+  const lines = new Set([...text.getClientRects()].map(r => Math.round(c.closest('thead') ? r.left : r.bottom)));
+  return said.width > cell.width + .5 || said.height > cell.height + .5 || (c.matches('td') && lines.size > 1);
+}).map(c => `${t.tBodies[0].rows.length} classes, ${innerWidth} px: ${c.textContent}`))
+"""
+"""Cells of a matrix whose words reach out of them, or stand on two lines."""
+
+
+def test_figures_of_a_confusion_matrix_stand_on_one_line_inside_their_cells(
+    browser: Any, tmp_path: Path
+) -> None:
+    made = environment()
+    draw = made.get_template("charts.html.j2").module.confusion
+    drawn = []
+    for k in (4, 7, 15, 30):
+        rows = [
+            ConfusionRow(
+                name,
+                12_345,
+                (0.75, 1.0, *[0.25] * (k - 1)),
+            )
+            for name in NAMES[-k:-3] + NAMES[7:10]
+        ]
+        drawn.append(
+            draw(Confusion("x", "probed", tuple(r.label for r in rows), tuple(rows)), f"m{k}", clips="#")
+        )
+        apart = tuple(replace(r, shares=tuple(0.1 - s for s in r.shares)) for r in rows)
+        drawn.append(
+            draw(Confusion("x", "probed", tuple(r.label for r in rows), apart), f"d{k}", signed=True)
+        )
+    body = "".join(f'<div class="figures"><figure>{d}</figure><figure>{d}</figure></div>' for d in drawn)
+    path = tmp_path / "matrices.html"
+    path.write_text(
+        f"<!doctype html><style>{made.globals['STYLE']}</style><main>{body}</main>", encoding="utf-8"
+    )
+    for width, media in ((1400, "screen"), (390, "screen"), (703, "print")):
+        page = Reader(browser, width).open(path)
+        page.emulate_media(media=media)
+        assert page.locator("table.confusion").count() == 16
+        assert page.evaluate(f"({CRAMMED})([...document.querySelectorAll('table.confusion')])") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
 
 
 def test_boards_sort_by_keyboard_inside_their_tracks(browser: Any, site: Path) -> None:

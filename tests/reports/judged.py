@@ -28,7 +28,7 @@ class Clip:
     message: str | None = None
 
 
-def task_of(truth: Sequence[str], names: Sequence[str] = (), **values: Any) -> Task:
+def task_of(truth: Sequence[str | None], names: Sequence[str] = (), **values: Any) -> Task:
     """A task of clips with these labels, of nobody known, never played."""
     made = Task.__new__(Task)
     n = len(truth)
@@ -50,12 +50,14 @@ def system(
     *,
     classes: tuple[str, ...] = CLASSES,
     statuses: Sequence[str] = (),
+    dimensions: np.ndarray | None = None,
     **facts: Any,
 ) -> ClipAnswers:
     """A system that hears through nothing that others use, unless ``facts`` say so, and what it said of each clip."""
     n = len(task)
     table = PredictionTable(
-        task.clip_ids, tuple(statuses) or ("ok",) * n, tuple(said), classes, probabilities, np.full((n, 3), np.nan), (None,) * n, {}
+        task.clip_ids, tuple(statuses) or ("ok",) * n, tuple(said), classes, probabilities,
+        np.full((n, 3), np.nan) if dimensions is None else dimensions, (None,) * n, {}
     )  # fmt: skip
     counts = np.zeros((2, len(CLASSES), len(CLASSES) + 1))
     counts[:, 0, 1] = 5
@@ -90,6 +92,20 @@ def crowd(clips: int, systems: int, speakers: int = 91) -> JudgedClips:
         said = np.where(rng.random(clips) < 0.6, truth, rng.choice(CLASSES, clips)).tolist()
         made.append(system(task, f"system-{k:02}", said, sure(said, rng.uniform(0.34, 1, clips))))
     return judged(task, *made)
+
+
+def rated_crowd(clips: int, systems: int) -> TaskAnswers:
+    """Clips without labels, rated on valence and arousal, and answers that err at random; the last system answers arousal alone."""
+    rng = np.random.default_rng(1)
+    truth = np.column_stack([rng.random((clips, 2)), np.full(clips, np.nan)]).round(3)
+    task = task_of([None] * clips, dimensions=truth, speakers=tuple(f"p/{i % 5}" for i in range(clips)))
+    made = []
+    for k in range(systems):
+        said = np.clip(truth + rng.normal(0, 0.15, truth.shape), 0, 1).round(3)
+        if k == systems - 1:
+            said[:, 0] = np.nan
+        made.append(system(task, f"system-{k:02}", [None] * clips, classes=(), dimensions=said))
+    return TaskAnswers(task, Path("corpus"), tuple(made))
 
 
 def packed_values(found: Mapping[str, Any], key: str) -> list[int]:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.scoring.clip_answers import TaskAnswers
 from bench.storage.scrubbing import PATH, Scrubber
 from reports.pages.clip_browser import clip_browser, rows_script
-from reports.sections.clip_rows import Packed, Sound, clip_rows
+from reports.sections.clip_rows import Packed, Sound, clip_rows, rated_rows
+from reports.sections.rated_clips import rated_clips
 from reports.sections.sound_pictures import SoundPictures
-from tests.reports.judged import CLASSES, crowd, judged, packed_values, sure, system, task_of
+from tests.reports.judged import (
+    CLASSES,
+    crowd,
+    judged,
+    packed_values,
+    rated_crowd,
+    sure,
+    system,
+    task_of,
+)
 
 
 @pytest.mark.parametrize("top", [0, 63, 64, 4095, 4096, 10**6])
@@ -103,3 +115,37 @@ def test_a_large_corpus_takes_about_a_megabyte() -> None:
     assert not browser.players
     assert rows.systems[0] == "system-00"
     assert CLASSES[0] in rows.data["words"]
+
+
+def test_clips_that_are_rated_come_with_every_answer_the_largest_mean_error_first() -> None:
+    nothing, ratings = np.nan, np.array([[0.2, 0.5], [0.9, np.nan], [0.4, 0.1], [np.nan, 0.3]])
+    task = task_of([None] * 4, dimensions=np.column_stack([ratings, np.full(4, nothing)]))
+    first = np.array([[0.3, 0.5, 0.1], [0.3, 0.5, 0.1], [nothing] * 3, [0.3, 0.5, 0.1]])
+    second = np.array([[0.8, nothing, 0.1], [0.9, nothing, 0.1], [nothing] * 3, [0.1, nothing, 0.1]])
+    systems = [
+        system(task, name, [None] * 4, classes=(), dimensions=d) for name, d in (("a", first), ("b", second))
+    ]
+    valence, arousal = rated_clips(TaskAnswers(task, Path("corpus"), tuple(systems)))
+    data = rated_rows(valence, "within", "clean", None, 2).data
+    names = ["audio/c0000.wav", "audio/c0001.wav", "audio/c0002.wav"]
+    assert data["clips"] == names, (
+        "without the clip that carries no valence; the one that nobody answered last"
+    )
+    assert packed_values(data, "truth") == [200, 900, 400]
+    assert [packed_values(s, "said") for s in data["systems"]] == [[301, 301, 0], [801, 901, 0]]
+    assert packed_values(data, "error") == [351, 301, 0], "mean of 0.1 and 0.6, of 0.6 and 0"
+    assert (data["dimension"], data["left_out"]) == ("valence", 2)
+    assert [s.record.system for s in arousal.systems] == ["a"], "the other never answers it"
+    assert rated_rows(arousal, "within", "clean", None, 2).data["clips"] == [
+        "audio/c0003.wav",
+        "audio/c0000.wav",
+        "audio/c0002.wav",
+    ]
+
+
+def test_a_setting_of_ratings_is_called_after_its_dimension() -> None:
+    rows = [rated_rows(r, "within", "clean", None, 0) for r in rated_clips(rated_crowd(6, 3))]
+    browser = clip_browser("tones.ms", rows)
+    assert [words for _, words in browser.addresses] == ["within, clean, valence", "within, clean, arousal"]
+    assert (browser.labelled, browser.rated) == (False, True)
+    assert rows[0].systems == ("system-00", "system-01")
