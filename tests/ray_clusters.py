@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ray._private import services
 from ray.cluster_utils import Cluster
 
-TRIES = 6
-"""Ray gives a node 30 s to start, which a busy machine may not do."""
+START_SECONDS = 300.0
+"""Ray gives a node 30 s to be known to its head, which a busy machine may not do; beginning again then would take as long again."""
 
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
     """A head that takes no job, and two nodes with room for one each."""
-    made = _started(
-        lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    )
+    with _patience():
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):
             add_node(made)
@@ -28,14 +29,27 @@ def two_nodes() -> Iterator[Cluster]:
 
 def add_node(cluster: Cluster) -> None:
     """Add a node with room for one job."""
-    _started(lambda: cluster.add_node(num_cpus=1))
+    with _patience():
+        cluster.add_node(num_cpus=1)
 
 
-def _started(start: Any) -> Any:
-    for left in reversed(range(TRIES)):
-        try:
-            return start()
-        except Exception as error:  # Ray raises a bare Exception here
-            if not left or "timed out during startup" not in str(error):
-                raise
-    raise AssertionError
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Ask for a node that starts until it is there."""
+    once = services.get_node
+
+    def get_node(*args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return once(*args, **kwargs)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = once
