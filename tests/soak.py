@@ -420,12 +420,13 @@ def _undisturbed(run: Soak, wait: float) -> float:
     return seconds
 
 
-def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
-    """Soaks of other executors that were made before; each says of which code it is."""
+def _others(out: Path, tallies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Soaks of other executors, or of other code, that were made before; each says of which code it is."""
     if not out.exists():
         return []
+    mine = {(t["executor"], t["code_version"]) for t in tallies}
     before = json.loads(out.read_text(encoding="utf-8"))
-    return [s for s in before["soaks"] if s["executor"] not in executors]
+    return [s for s in before["soaks"] if (s["executor"], s["code_version"]) not in mine]
 
 
 def main() -> int:
@@ -459,7 +460,7 @@ def main() -> int:
         "processor": processor_name(),
         "cores": psutil.cpu_count(),
         "seed": asked.seed,
-        "soaks": [*_others(asked.out, {t["executor"] for t in tallies}), *tallies],
+        "soaks": [*_others(asked.out, tallies), *tallies],
         "fault": fault,
     }
     print(json.dumps(result, indent=1))
