@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 from ray._private import services
 from ray.cluster_utils import Cluster
 
-START_SECONDS = 300.0
-"""Ray gives a node 30 s to be known to its head, which a busy machine may not do; beginning again then would take as long again."""
+TRIES = 6
+"""Ray gives the parts of a node 30 s to start, which a busy machine may not do, and then they end."""
 
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
     """A head and a node, with room for one job each. The driver's home is the head, so it is the node that may go away."""
-    with _patience():
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made: Cluster = _started(
+        lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    )
     try:
         add_node(made)
         yield made
@@ -28,30 +29,39 @@ def two_nodes() -> Iterator[Cluster]:
 
 def add_node(cluster: Cluster) -> None:
     """Add a node with room for one job."""
-    with _patience():
-        cluster.add_node(num_cpus=1)
+    _started(lambda: cluster.add_node(num_cpus=1))
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Start something of Ray, again where the machine was too slow; what is left of a try in vain ends."""
+    for left in reversed(range(TRIES)):
+        before = set(_children())
+        try:
+            with _no_page():
+                return start()
+        except Exception as error:  # Ray raises a bare Exception here
+            if not left or "timed out during startup" not in str(error):
+                raise
+            for process in set(_children()) - before:
+                with suppress(psutil.Error):
+                    process.kill()
+    raise AssertionError
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Ask for a node that starts until it is there; start no page about it, which nobody reads and a busy machine waits a minute for."""
-    once, page = services.get_node, services.start_api_server
+def _no_page() -> Iterator[None]:
+    """Start no page about a cluster: nobody reads it here, and a busy machine waits a minute for it in vain."""
+    page = services.start_api_server
 
-    def get_node(*args: Any, **kwargs: Any) -> Any:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return once(*args, **kwargs)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    def no_page(*args: Any, **kwargs: Any) -> tuple[str, None]:
+    def none(*args: Any, **kwargs: Any) -> tuple[str, None]:
         return "", None
 
-    services.get_node, services.start_api_server = get_node, no_page
+    services.start_api_server = none
     try:
         yield
     finally:
-        services.get_node, services.start_api_server = once, page
+        services.start_api_server = page
