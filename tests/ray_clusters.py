@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from ray._private import services
@@ -37,7 +38,8 @@ def _started(start: Callable[[], Any]) -> Any:
     for left in reversed(range(TRIES)):
         before = set(_children())
         try:
-            with _no_page():
+            # No page about the cluster: nobody reads it here, and a busy machine waits a minute for it in vain.
+            with patch.object(services, "start_api_server", return_value=("", None)):
                 return start()
         except Exception as error:  # Ray raises a bare Exception here
             if not left or "timed out during startup" not in str(error):
@@ -50,18 +52,3 @@ def _started(start: Callable[[], Any]) -> Any:
 
 def _children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
-
-
-@contextmanager
-def _no_page() -> Iterator[None]:
-    """Start no page about a cluster: nobody reads it here, and a busy machine waits a minute for it in vain."""
-    page = services.start_api_server
-
-    def none(*args: Any, **kwargs: Any) -> tuple[str, None]:
-        return "", None
-
-    services.start_api_server = none
-    try:
-        yield
-    finally:
-        services.start_api_server = page
