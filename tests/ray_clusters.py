@@ -51,4 +51,5 @@ def _started(start: Callable[[], Any]) -> Any:
 
 
 def _children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """What this process itself started; what those started ends with them."""
+    return psutil.Process().children()
