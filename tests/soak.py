@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -24,9 +23,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,24 @@ import psutil
 from bench.storage.atomic import write_json
 from bench.storage.provenance import code_version, processor_name
 from tests.slow_runs import write_card, write_slow_bench
+from tests.soak_processes import children, children_seconds, is_warden, wait_for_handlers, workers_seconds
 
 SIGNS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
-WHOM = {
-    "local": ("driver", "worker", "warden", "group"),
-    "ray": ("driver", "worker", "warden", "group", "node"),
+KILLS = {
+    "local": tuple(product(("driver", "worker", "warden", "group"), SIGNS)),
+    "ray": (
+        *product(("driver", "worker", "warden", "group"), SIGNS),
+        ("node", signal.SIGTERM),
+        ("node", signal.SIGKILL),
+    ),
 }
+"""Whom, and with what. All of them come in turn, in an order that is drawn anew each time."""
 END_SECONDS = 120.0
 """A run that is told to stop must have ended by then, with everything it started (as Slurm's 30 s, on a machine that is busy)."""
 SHORTEST = 3.0
 """Seconds over which moments are drawn, at least."""
+RAY_LONGER = 3.0
+"""A run under Ray starts its hosts first."""
 ROUND_KILLS = 12
 """After so many kills a round is left to end, so that endings are looked at too."""
 
@@ -111,10 +118,16 @@ class Soak:
     processes: list[psutil.Process] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
-        """Of a run: a cache of its own, one thread."""
+        """Of a run: a cache of its own, one thread, modules compiled once, as an installed package has them."""
         path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
-        own = {"SERBENCH_CACHE": str(self.folder / "cache"), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        return {k: v for k, v in os.environ.items() if k != "SERBENCH_DATA"} | own
+        own = {
+            "SERBENCH_CACHE": str(self.folder / "cache"),
+            "PYTHONPATH": path,
+            "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode"),
+            "OMP_NUM_THREADS": "1",
+        }
+        without = ("SERBENCH_DATA", "PYTHONDONTWRITEBYTECODE")
+        return {k: v for k, v in os.environ.items() if k not in without} | own
 
     def start(self, out: str, executor: str = "local") -> subprocess.Popen[bytes]:
         """Begin a run, or go on with it."""
@@ -155,12 +168,12 @@ class Soak:
             self._forget(out)  # a round that was stopped begins anew
             self.rng = random.Random(f"{self.executor} {seed} {tally.rounds}")
             left = kills - sum(tally.kills.values())
-            wall, processor = time.monotonic(), _children_seconds()
-            self._round(out, min(left, ROUND_KILLS), tally)
+            wall, processor = time.monotonic(), children_seconds()
+            self._round(out, min(left, ROUND_KILLS), seed, tally)
             self._compare(out)
             tally.rounds += 1
             tally.seconds += time.monotonic() - wall
-            tally.processor_seconds += _children_seconds() - processor
+            tally.processor_seconds += children_seconds() - processor
             write_json(state, tally.as_json())
             self._forget(out)
             print(
@@ -174,38 +187,64 @@ class Soak:
         shutil.rmtree(self.folder / out, ignore_errors=True)
         (self.folder / f"{out}.said").unlink(missing_ok=True)
 
-    def _round(self, out: str, kills: int, tally: Tally) -> None:
+    def _round(self, out: str, kills: int, seed: int, tally: Tally) -> None:
         recorded: dict[str, str] = {}
         done = False
         while not done:
             process = self.start(out, self.executor)
             tally.resumed += 1
-            if kills <= 0:
-                process.wait(timeout=900)
-            _wait_for_handlers(process.pid)
-            # From before the first job to after the last: starting takes as long as all the work here.
-            pause, began = self.rng.uniform(0.0, self.length), time.monotonic()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=pause)
-                # It was over before: other work slowed down the run that was measured, or this one had little left to do.
-                self.length = max(min(self.length, 2 * (time.monotonic() - began)), SHORTEST)
+            wait_for_handlers(process, END_SECONDS)
+            self._wait(process, out, self.length if kills > 0 else None)
             while process.poll() is None:
                 family = self._family(process)
-                whom, sign = self.rng.choice(WHOM[self.executor]), self.rng.choice(SIGNS)
-                workers = _workers_seconds(family)
-                if self._kill(process, whom, sign):
-                    kills -= 1
-                    tally.processor_seconds += workers if whom in ("driver", "group") else 0.0
-                    tally.kills[f"{whom} {sign.name}"] += 1
-                    if whom in ("driver", "group"):
-                        tally.slowest_end = max(tally.slowest_end, self._ended(process, family))
-                        break
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=self.rng.uniform(0.1, self.length / 3) if kills > 0 else 900)
+                whom, sign = self._next(sum(tally.kills.values()), seed)
+                workers = workers_seconds(family)
+                if not self._kill(process, whom, sign):
+                    time.sleep(0.2)
+                    continue
+                kills -= 1
+                tally.kills[f"{whom} {sign.name}"] += 1
+                if whom in ("driver", "group"):
+                    tally.processor_seconds += workers
+                    tally.slowest_end = max(tally.slowest_end, self._ended(process, family))
+                    break
+                self._wait(process, out, self.length / 3 if kills > 0 else None)
             self._check_journal(out, recorded)
             done = process.poll() == 0
             if process.poll() not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
                 raise Fault(f"{out}: ended with {process.poll()}; {self._said(out)}")
+
+    def _next(self, number: int, seed: int) -> tuple[str, signal.Signals]:
+        """Whom a kill goes to, and as what: of every kind one, then all anew."""
+        kinds = list(KILLS[self.executor])
+        turn, place = divmod(number, len(kinds))
+        random.Random(f"{self.executor} {seed} {turn}").shuffle(kinds)
+        return kinds[place]
+
+    def _wait(self, process: subprocess.Popen[bytes], out: str, longest: float | None) -> None:
+        """Wait for a moment at random, or for the end of the run, whichever comes first; None: for the end.
+
+        A third of them are drawn by the clock, from before the first job to after the last: starting takes as long as all the
+        work here. The others come once so many cells more are finished: a machine that is busy starts for a long time, and all would fall there.
+        """
+        if longest is None:
+            process.wait(timeout=900)
+            return
+        began = time.monotonic()
+        by_clock = self.rng.random() < 1 / 3
+        pause, cells = self.rng.uniform(0.0, longest), self._tables(out) + self.rng.randint(1, 3)
+        while process.poll() is None:
+            if by_clock and time.monotonic() - began > pause:
+                return
+            if not by_clock and self._tables(out) >= cells:
+                time.sleep(self.rng.uniform(0.0, 0.3))
+                return
+            time.sleep(0.02)
+        # It was over before: other work slowed down the run that was measured, or this one had little left to do.
+        self.length = max(min(self.length, 2 * (time.monotonic() - began)), SHORTEST)
+
+    def _tables(self, out: str) -> int:
+        return sum(1 for _ in (self.folder / out / "tables").glob("*.parquet"))
 
     def _family(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         with suppress(psutil.Error):
@@ -218,9 +257,9 @@ class Soak:
             process.send_signal(sign)
             return True
         if whom == "node":
-            return self._replace_node()
-        wardens = [p for p in self._hosts(process) if _is_warden(p)]
-        workers = [c for w in wardens for c in _children(w)]
+            return self._replace_node(gently=sign == signal.SIGTERM)
+        wardens = [p for p in self._hosts(process) if is_warden(p)]
+        workers = [c for w in wardens for c in children(w)]
         if whom == "group":  # everything at once, as a job step's end or the kernel does it
             for other in (*wardens, *workers):
                 with suppress(psutil.Error):
@@ -240,11 +279,11 @@ class Soak:
             return self._family(process)
         return [p for p in psutil.Process().children(recursive=True) if p.pid != process.pid]
 
-    def _replace_node(self) -> bool:
+    def _replace_node(self, *, gently: bool) -> bool:
         from tests.ray_clusters import add_node
 
         nodes = [n for n in self.cluster.list_all_nodes() if n is not self.cluster.head_node]
-        self.cluster.remove_node(self.rng.choice(nodes))
+        self.cluster.remove_node(self.rng.choice(nodes), allow_graceful=gently)
         add_node(self.cluster)
         return True
 
@@ -272,7 +311,7 @@ class Soak:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):
-            return _is_warden(process) and str(self.folder) in " ".join(process.cmdline())
+            return is_warden(process) and str(self.folder) in " ".join(process.cmdline())
         return False
 
     def _check_journal(self, out: str, recorded: dict[str, str]) -> None:
@@ -314,68 +353,12 @@ class Soak:
         return said if whole else said[-500:]
 
 
-def _wait_for_handlers(pid: int) -> None:
-    """Wait until a run has told the system what a signal means to it: before, Python itself is still starting."""
-    deadline = time.monotonic() + END_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-            caught = next((int(x.split()[1], 16) for x in lines if x.startswith("SigCgt")), 0)
-            if caught >> (signal.SIGTERM - 1) & 1:
-                return
-        time.sleep(0.05)
-
-
-def _children_seconds() -> float:
-    """Of the processor, by the children of this process that have ended, and by theirs that they waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _workers_seconds(family: Sequence[psutil.Process]) -> float:
-    """Of the processor, by workers: their wardens end before they could wait for them."""
-    total = 0.0
-    for process in family:
-        with suppress(psutil.Error):
-            if _parent_is_warden(process):
-                used = process.cpu_times()
-                total += used.user + used.system
-    return total
-
-
 def _contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
 def _is_temporary(path: Path) -> bool:
     return path.name.endswith((".tmp", "-journal", "-wal")) or path.name == "status.json"
-
-
-def _is_warden(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        line = process.cmdline()
-        return (
-            len(line) > 3
-            and line[1] == "-c"
-            and "executors.warden" in line[2]
-            and process.ppid() != 0
-            and not (_parent_is_warden(process))
-        )
-    return False
-
-
-def _parent_is_warden(process: psutil.Process) -> bool:
-    """A worker is forked from its warden and has its command line."""
-    with suppress(psutil.Error):
-        parent = process.parent()
-        return parent is not None and "executors.warden" in " ".join(parent.cmdline()[1:3])
-    return False
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        return process.children()
-    return []
 
 
 def soak(
@@ -407,8 +390,11 @@ def soak(
     run.length = _undisturbed(run, wait)
     if executor == "local":
         return run.soak(kills, minutes, seed)
+    os.environ.update(run.environment())  # the nodes' too
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     from tests.ray_clusters import two_nodes
 
+    run.length *= RAY_LONGER
     with two_nodes() as cluster:
         run.cluster, run.address = cluster, cluster.address
         return run.soak(kills, minutes, seed)
@@ -434,12 +420,13 @@ def _undisturbed(run: Soak, wait: float) -> float:
     return seconds
 
 
-def _others(out: Path, executors: set[str]) -> list[dict[str, Any]]:
-    """Soaks of other executors that were made before; each says of which code it is."""
+def _others(out: Path, tallies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Soaks of other executors, or of other code, that were made before; each says of which code it is."""
     if not out.exists():
         return []
+    mine = {(t["executor"], t["code_version"]) for t in tallies}
     before = json.loads(out.read_text(encoding="utf-8"))
-    return [s for s in before["soaks"] if s["executor"] not in executors]
+    return [s for s in before["soaks"] if (s["executor"], s["code_version"]) not in mine]
 
 
 def main() -> int:
@@ -473,7 +460,7 @@ def main() -> int:
         "processor": processor_name(),
         "cores": psutil.cpu_count(),
         "seed": asked.seed,
-        "soaks": [*_others(asked.out, {t["executor"] for t in tallies}), *tallies],
+        "soaks": [*_others(asked.out, tallies), *tallies],
         "fault": fault,
     }
     print(json.dumps(result, indent=1))

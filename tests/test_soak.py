@@ -10,8 +10,10 @@ from tests.soak import Fault, Soak, soak
 
 
 def test_five_kills_lose_nothing_and_leave_nothing() -> None:
-    tally = soak("local", 5, seed=7)
+    tally = soak("local", 5, seed=248)  # every target, and every signal
     assert sum(tally.kills.values()) == 5
+    assert {kind.split()[0] for kind in tally.kills} == {"driver", "worker", "warden", "group"}
+    assert {kind.split()[1] for kind in tally.kills} == {"SIGTERM", "SIGINT", "SIGKILL"}
     assert tally.rounds >= 1
 
 

@@ -110,7 +110,7 @@ def weight_roots() -> list[Path]:
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder (SERBENCH_WEIGHTS must name folders that hold weights)")
-    return roots
+    return [root.absolute() for root in roots]
 
 
 def folder_hash(folder: Path, *, pickled: bool = False) -> str:

@@ -9,11 +9,10 @@ from bench.errors import BenchError, printable
 
 def main() -> None:
     """Run ``serbench``: one clear sentence for what a user can mend, exit code 0 done, 1 failed, 2 wrong usage."""
-    import signal
-
     from bench.cli.app import app
+    from bench.cli.interrupts import hear_interrupts
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    hear_interrupts()
     try:
         _see_to_our_packages()
         app()
@@ -59,10 +58,6 @@ def _see_to_our_packages() -> None:
         raise BenchError("\n".join(hiding))
     for clash in clashes:
         _say(f"warning: {clash.sentence}")
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

@@ -91,7 +91,7 @@ class PreparedRun:
         self.settings = settings
         self.matrix, folder = load_matrix(settings.matrix)
         self.base = settings.cards_from or folder
-        self.cache = cache_folder()
+        self.cache = cache_folder().absolute()
         corpora, self.notes = self._corpora()
         self.tables = self._open(corpora)
         self.shared: dict[str, list[str]] = {}
@@ -100,7 +100,8 @@ class PreparedRun:
         self.folder = RunFolder(settings.out or Path("runs") / (self.matrix.name + suffix))
 
     def _corpora(self) -> tuple[list[PreparedCorpus], list[str]]:
-        folders = data_folders(self.settings.data)
+        # Jobs name their files to workers that may have another working folder.
+        folders = [folder.absolute() for folder in data_folders(self.settings.data)]
         corpora, notes = find_corpora(folders) if folders else ([], [])
         if self.matrix.synthetic == "always" or (self.matrix.synthetic == "when_alone" and not corpora):
             folder = self.cache / "corpora" / "synthetic"

@@ -162,11 +162,11 @@ class RunStages:
             )
 
     def _fit_job(self, group: Group, inputs: GroupInputs) -> FitJob:
-        matrix = self.prepared.matrix
+        matrix, folder = self.prepared.matrix, RunFolder(self.folder.root.absolute())
         return FitJob(
             group,
-            tables=self.folder.tables,
-            work=self.folder.work,
+            tables=folder.tables,
+            work=folder.work,
             cache=self.prepared.cache,
             identity={
                 "matrix": matrix.name,
@@ -180,6 +180,7 @@ class RunStages:
 
     def _note(self, job: Job, outcome: JobOutcome) -> None:
         """Write an outcome into the journal, and its traceback into the log."""
+        outcome = self._arrived(outcome)
         row = JobRow(
             session=self.session,
             kind=job.kind,
@@ -198,6 +199,17 @@ class RunStages:
         for text in filter(None, (outcome.log, outcome.trace)):
             with self.folder.log.open("a", encoding="utf-8") as log:
                 log.write(f"\n{job.name}\n{text}")
+
+    def _arrived(self, outcome: JobOutcome) -> JobOutcome:
+        """An outcome whose tables are here; else its failure: a worker on another machine wrote them where nobody looks."""
+        names = (f"{finished.cell.key}.parquet" for finished in outcome.cells)
+        if all((self.folder.tables / name).is_file() for name in names):
+            return outcome
+        error = (
+            f"its worker wrote its tables elsewhere: they are not in {self.folder.tables}. Where the nodes of a cluster do not see "
+            "this machine's files, run with --no-shared-files or --exchange"
+        )
+        return replace(outcome, error=error, transient=True, cells=())
 
 
 def failed_outcome(error: str, *, transient: bool) -> JobOutcome:

@@ -235,7 +235,7 @@ class RayExecutor(Executor):
             actor = (
                 self._ray.remote(ServerHost)
                 .options(num_cpus=1, num_gpus=gpus)
-                .remote(forwarded_environment())
+                .remote(forwarded_environment(), str(Path.cwd()))
             )
         try:
             self._leave_seats()
@@ -283,6 +283,7 @@ class RayExecutor(Executor):
             environment=forwarded_environment(),
             carrier=self._place.carrier,
             run=self._run,
+            folder=str(Path.cwd()),
         )
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(gpu), "memory": self._memory()}
         if self._pinned is not None:

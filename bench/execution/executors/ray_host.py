@@ -6,6 +6,7 @@ local executor, and takes neither the actor nor the node's Ray with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -43,6 +44,8 @@ class HostOrder:
     """Brings the driver's files, where they are not seen here."""
     run: str
     """Names the driver's session, for what the workers of a node share."""
+    folder: str
+    """The driver's working folder: relative paths among settings of systems start there."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Host:
     """An actor that holds one worker process; one job at a time."""
 
     def __init__(self, order: HostOrder) -> None:
+        _work_in(order.folder)
         sys.path[:] = list(dict.fromkeys([*(p for p in order.path if not p or Path(p).exists()), *sys.path]))
         self._folder = Path(tempfile.mkdtemp(prefix="serbench-host-"))
         self._shared = Path(tempfile.gettempdir()) / f"serbench-node-{order.run}"
@@ -139,7 +143,8 @@ class Host:
 class ServerHost:
     """An actor that holds one vLLM server, on the node whose GPUs Ray reserved for it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: str) -> None:
+        _work_in(folder)
         os.environ.update(environment)
         self._folder = Path(tempfile.mkdtemp(prefix="serbench-server-"))
         self._log = self._folder / "server.log"
@@ -157,6 +162,12 @@ class ServerHost:
         said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
         shutil.rmtree(self._folder, ignore_errors=True)
         return said[-LOG_CHARACTERS:]
+
+
+def _work_in(folder: str) -> None:
+    """Have the driver's working folder, where it is seen; the cluster may have been started anywhere."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
 
 
 def _here() -> Whereabouts:

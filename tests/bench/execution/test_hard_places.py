@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bench.errors import BenchError
 from bench.execution.driver import run_matrix
 from bench.execution.executors import processes
 from bench.execution.executors.processes import WorkerProcess
+from bench.execution.jobs import FitJob, Job
 from bench.execution.progress import Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
@@ -167,3 +169,20 @@ def test_no_room_for_another_process_is_one_sentence(
     monkeypatch.setattr(processes.subprocess, "Popen", refuse)
     with pytest.raises(BenchError, match="no worker process can be started"):
         WorkerProcess(0, "cpu", bench_dir / "log", None)
+
+
+def test_tables_that_a_worker_wrote_elsewhere_are_no_finished_cells(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(self: WorkerProcess, job: Job) -> None:
+        self.line.send(replace(job, tables=finished / "elsewhere") if isinstance(job, FitJob) else job)
+
+    for table in list((finished / "one" / "tables").iterdir())[:2]:
+        table.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerProcess, "_send", send)
+        summary = run_matrix(settings(finished, "one"), Reporter())
+    assert len(list((finished / "elsewhere").iterdir())) == len(summary.failed) == 2
+    assert summary.computed == 0
+    assert "wrote its tables elsewhere" in str(summary.failed[0].error)
+    assert run_matrix(settings(finished, "one"), Reporter()).computed == 2, "tried again by the same command"

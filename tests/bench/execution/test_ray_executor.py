@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +17,8 @@ from ray.cluster_utils import Cluster
 
 from bench.errors import BenchError
 from bench.execution.driver import run_matrix
+from bench.execution.executors.interface import WorkerLimits
+from bench.execution.executors.ray_host import Host, HostOrder
 from bench.execution.progress import Reporter
 from bench.storage.journal import Journal
 from bench.storage.run_folder import RunFolder
@@ -26,7 +30,13 @@ from tests.slow_runs import prepare, records, settings, tables, write_card
 
 @pytest.fixture
 def bench_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # the cluster was started in another folder
     return prepare(tmp_path, monkeypatch)
+
+
+def elsewhere(out: str) -> dict[str, Any]:
+    """Settings of a run on Ray as a user names folders: from where he is."""
+    return {"executor": "ray", "out": Path(out), "data": (Path("data"),)}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +87,8 @@ def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
     )
     here = settings(bench_dir, "local")
     assert run_matrix(here, Reporter()).failed == ()
-    monkeypatch.setenv("SERBENCH_CACHE", str(bench_dir / "cold"))
-    there = replace(
-        here, out=bench_dir / "ray", executor="ray", ray_address=cluster.address, shared_files=False
-    )
+    monkeypatch.setenv("SERBENCH_CACHE", "cold")
+    there = replace(here, **elsewhere("ray"), ray_address=cluster.address, shared_files=False)
     before = signal.getsignal(signal.SIGTERM)
     assert run_matrix(there, Reporter()).failed == ()
     assert signal.getsignal(signal.SIGTERM) == before, "Ray's answer to SIGTERM took the place of ours"
@@ -101,7 +109,7 @@ def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(
     write_card(bench_dir, wait=1.0)
     on_ray = replace(
         settings(bench_dir, "ray"),
-        executor="ray",
+        **elsewhere("ray"),
         ray_address=cluster.address,
         exchange=exchange,
         workers=None,
@@ -109,7 +117,7 @@ def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(
     victim = cluster.list_all_nodes()[-1]
     watch = Watch(3, lambda: cluster.remove_node(victim))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SERBENCH_CACHE", str(bench_dir / "cold"))
+        patch.setenv("SERBENCH_CACHE", "cold")
         summary = run_matrix(on_ray, watch)
     assert summary.failed == ()
     assert any("2 worker(s)" in n for n in watch.notes), watch.notes
@@ -120,6 +128,20 @@ def test_a_node_that_goes_away_costs_only_what_it_had_in_hand(
     assert run_matrix(settings(bench_dir, "local"), Reporter()).failed == ()
     assert records(bench_dir / "ray") == records(bench_dir / "local")
     assert tables(bench_dir / "ray") == tables(bench_dir / "local")
+
+
+def test_a_host_works_where_the_driver_does(bench_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that share the driver's files read relative paths, such as a card's settings, as the driver does."""
+    monkeypatch.chdir("/")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    order = HostOrder(0, "cpu", None, WorkerLimits(), (), {}, None, "this", str(bench_dir))
+    host = Host(order)
+    try:
+        assert Path.cwd() == bench_dir
+        Host(replace(order, folder=str(bench_dir / "not-here"))).end()
+        assert Path.cwd() == bench_dir, "a folder that is not seen here is no reason to fail"
+    finally:
+        host.end()
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(bench_dir: Path) -> None:
