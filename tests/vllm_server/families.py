@@ -1,6 +1,6 @@
 """``make vllm-families``: the server of every model class that a card names, tried with a tiny random model.
 
-    python -m tests.vllm_server.families --python .venv-vllm/bin/python [--only CARD]...
+    python -m tests.vllm_server.families --python .venv-vllm/bin/python [--only CARD]... [--mode free]... [--request-seconds 600]
 
 Nothing of the models' knowledge is tried, for there are no weights; whether vLLM's own code of the class, the card's arguments, its
 template and the suite's client fit each other is.
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from bench.execution.vllm_server import vllm_python
-from tests.vllm_server.family_results import RESULT, FamilyOutcome, read, write_page
-from tests.vllm_server.family_trial import Family, tried
+from tests.vllm_server.family_results import MODES, RESULT, FamilyOutcome, read, write_page
+from tests.vllm_server.family_trial import Family, Trial, tried
 from tests.vllm_server.tiny_omni import write_qwen2_5_omni, write_qwen3_omni
 from tests.vllm_server.tiny_phi4 import write_phi_4
 from tests.vllm_server.tiny_qwen2_audio import write_model
@@ -53,13 +53,28 @@ def main() -> int:
     parser.add_argument(
         "--logs", type=Path, default=Path("runs/server_families"), help="folder for the servers' words"
     )
+    parser.add_argument(
+        "--mode",
+        action="append",
+        choices=MODES,
+        help="ask in this mode alone; what is on record of the others stays",
+    )
+    waited = Trial()
+    parser.add_argument(
+        "--ready-minutes", type=float, default=waited.ready_minutes, help="wait for a server's start"
+    )
+    parser.add_argument(
+        "--request-seconds", type=float, default=waited.request_seconds, help="wait for one reply"
+    )
     given = parser.parse_args()
+    trial = Trial(given.ready_minutes, given.request_seconds, tuple(given.mode or MODES))
     named = given.python or [Path(p) for p in [vllm_python()] if p]
     failed = 0
     for family in FAMILIES:
         if given.only and family.card not in given.only:
             continue
-        found = tried(family, tuple(named), given.logs / f"{family.card}.log")
+        found = tried(family, tuple(named), given.logs / f"{family.card}.log", trial)
+        found = read(given.out).completed(found)
         results = read(given.out).with_outcome(found, cards)
         given.out.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
         if given.out == RESULT:

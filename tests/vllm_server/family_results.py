@@ -85,6 +85,25 @@ class Families(BaseModel):
         kept = {f.card: f for f in self.families} | {found.card: found}
         return Families(families=tuple(kept[card] for card in order if card in kept))
 
+    def completed(self, found: FamilyOutcome) -> FamilyOutcome:
+        """Return an outcome with the modes that it did not try, as they stand on record of the same server.
+
+        Args:
+            found: what was tried now; where its server did not start, or packages or arguments differ from those on record, it stays as it is.
+        """
+        before = next((f for f in self.families if f.card == found.card), None)
+        if (
+            before is None
+            or found.cause
+            or (before.versions, before.changed) != (found.versions, found.changed)
+        ):
+            return found
+        modes = {mode: tried for mode in MODES if (tried := found.modes.get(mode) or before.modes.get(mode))}
+        hears = before.hears if found.hears is None else found.hears
+        return found.model_copy(
+            update={"modes": modes, "hears": hears, "audio_tokens": found.audio_tokens or before.audio_tokens}
+        )
+
 
 def read(path: Path = RESULT) -> Families:
     """Return what was measured before; nothing where there is no file."""

@@ -47,6 +47,21 @@ CLIPS = 4
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What is asked, and how long a crowded machine is waited for.
+
+    Args:
+        ready_minutes: until a server is ready.
+        request_seconds: for one reply.
+        modes: that are asked.
+    """
+
+    ready_minutes: float = 20.0
+    request_seconds: float = 120.0
+    modes: tuple[str, ...] = MODES
+
+
+@dataclass(frozen=True)
 class Family:
     """A model class.
 
@@ -78,8 +93,13 @@ class Family:
             f"random weights within {SPREAD}, by a plugin",
         )
 
-    def serving(self, folder: Path) -> Serving:
-        """Write the toy into a folder and return its server, as the shipped card starts it."""
+    def serving(self, folder: Path, ready_minutes: float = Trial.ready_minutes) -> Serving:
+        """Write the toy into a folder and return its server, as the shipped card starts it.
+
+        Args:
+            folder: of the toy.
+            ready_minutes: how long its start is waited for.
+        """
         self.write(folder)
         found = serving_of(self.system("choice"), Weights(folder, "toy"))
         if found is None:
@@ -89,7 +109,7 @@ class Family:
         variables = {**spec.environment, **TOY_ENVIRONMENT, **(self.environment or {})}
         variables |= write_weights_plugin(folder.with_name("plugin"))
         changed = spec.model_copy(
-            update={"arguments": arguments, "environment": variables, "ready_minutes": 20.0}
+            update={"arguments": arguments, "environment": variables, "ready_minutes": ready_minutes}
         )
         return replace(found, spec=ServerSpec.model_validate(changed.model_dump()))
 
@@ -129,13 +149,14 @@ def ask(card: SystemCard, address: str, asked: Clips, **settings: Any) -> Answer
     return model.predict(asked)
 
 
-def tried(family: Family, pythons: tuple[Path, ...], log: Path) -> FamilyOutcome:
+def tried(family: Family, pythons: tuple[Path, ...], log: Path, trial: Trial = Trial()) -> FamilyOutcome:
     """Start a family's server and ask it in every mode.
 
     Args:
         family: what is tried.
         pythons: interpreters with vLLM; the first that the card's needs are met by is taken.
         log: file for the server's words.
+        trial: modes that are asked, and limits of waiting.
 
     Returns:
         What came of it; a server that does not start is an outcome.
@@ -148,13 +169,13 @@ def tried(family: Family, pythons: tuple[Path, ...], log: Path) -> FamilyOutcome
             audio_tokens={}, modes={},
         )  # fmt: skip
         try:
-            serving = family.serving(Path(folder) / "toy")
+            serving = family.serving(Path(folder) / "toy", trial.ready_minutes)
             python = _fitting(serving, pythons)
             blank = blank.model_copy(update={"versions": installed(str(python), TOLD)})
             began = time.perf_counter()
             with Server.start(serving, log, python=str(python)) as server:
                 seconds = round(time.perf_counter() - began, 1)
-                found = _asked(family, server)
+                found = _asked(family, server, trial)
                 memory = round(resident_gib(server.pid), 2)
         except BenchError as error:
             return blank.model_copy(update={"cause": _without_paths(str(error), folder)})
@@ -174,22 +195,34 @@ def _fitting(serving: Serving, pythons: tuple[Path, ...]) -> Path:
     raise CannotRun(" / ".join(refusals) or "no Python with vLLM was named")
 
 
-def _asked(family: Family, server: Server) -> dict[str, Any]:
+def _asked(family: Family, server: Server, trial: Trial) -> dict[str, Any]:
     probabilities: list[np.ndarray] = []
-    modes = {mode: _mode(family.system(mode), mode, server.address, probabilities) for mode in MODES}
+    modes = {
+        mode: _mode(family.system(mode), mode, server.address, probabilities, trial.request_seconds)
+        for mode in trial.modes
+    }
     hears = bool(np.ptp(probabilities[0], axis=0).max() > 0) if probabilities else None
     tokens = {}
-    for seconds in LENGTHS:
+    for seconds in LENGTHS if "choice" in trial.modes else ():
         card = family.system("choice")
         try:
-            answers = ask(card, server.address, noise(1, seconds), longest_seconds=60.0, dimensions=None)
+            answers = ask(
+                card,
+                server.address,
+                noise(1, seconds),
+                longest_seconds=60.0,
+                dimensions=None,
+                request_seconds=trial.request_seconds,
+            )
         except BenchError:
             continue
         tokens[f"{seconds:g}"] = int(answers.notes["tokens"]["prompt"])
     return {"modes": modes, "hears": hears, "audio_tokens": tokens}
 
 
-def _mode(card: SystemCard, mode: str, address: str, probabilities: list[np.ndarray]) -> ModeOutcome:
+def _mode(
+    card: SystemCard, mode: str, address: str, probabilities: list[np.ndarray], request_seconds: float
+) -> ModeOutcome:
     began = time.perf_counter()
     asked = noise(CLIPS, LENGTHS[0])
     more: dict[str, Any] = {}
@@ -199,7 +232,7 @@ def _mode(card: SystemCard, mode: str, address: str, probabilities: list[np.ndar
         more["temperature"] = 1.0  # the likeliest words of a random model may be none at all
     answers, cause = 0, ""
     try:
-        got = ask(card, address, asked, request_seconds=120.0, **more)
+        got = ask(card, address, asked, request_seconds=request_seconds, **more)
         answers = sum(status == "ok" for status in got.statuses)
         cause = "; ".join([*got.notes["problems"], *filter(None, [got.notes.get("constraint")])])
         if got.probabilities is not None and mode == "likelihood":

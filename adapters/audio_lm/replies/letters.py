@@ -103,6 +103,33 @@ def _tie(languages: frozenset[str]) -> re.Pattern[str]:
     )
 
 
+_LONE = re.compile(r"(?<![\w'’.&/-])\(?([A-Z])\)?(?![\w'’&/-])")
+_ARTICLE = re.compile(r"A\s+(?![^\W\d]{1,8}\s+\(?[B-Z]\b)[a-z]")
+_LONGEST_LONE = 160
+_OPEN_KINDS = (
+    "negators", "denies_all", "denied_before", "compared", "hedges", "withdrawn", "supposed", "counterfactual", "refusal", "topic",
+)  # fmt: skip
+
+
+def lone_letter(text: str, options: Sequence[str], languages: frozenset[str]) -> str | None:
+    """Return the label of the one letter in a short text ("Going with D on this one"); None where nothing makes it the answer.
+
+    Args:
+        text: plain, and without any word for an emotion.
+        options: the labels in the order of their letters.
+        languages: whose words of doubt and denial are read: with one of them a letter is no answer.
+    """
+    if len(text) > _LONGEST_LONE or "?" in text:
+        return None
+    letters = {m[1] for m in _LONE.finditer(text) if not _ARTICLE.match(text, m.start(1)) and m[1] != "I"}
+    if len(letters) != 1:
+        return None
+    folded = cue_pattern("ignored", languages).sub(" ", text.casefold())
+    if any(cue_pattern(kind, languages).search(folded) for kind in _OPEN_KINDS):
+        return None
+    return _label(letters.pop(), options)
+
+
 def _label(letter: str, options: Sequence[str]) -> str | None:
     place = ord(letter.upper()) - ord("A")
     return options[place] if 0 <= place < len(options) else None

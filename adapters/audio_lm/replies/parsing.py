@@ -11,7 +11,7 @@ from adapters.audio_lm.replies.corrections import after_correction
 from adapters.audio_lm.replies.cues import cue_pattern, languages_read
 from adapters.audio_lm.replies.decision import Reading, read_answer
 from adapters.audio_lm.replies.faces import faces
-from adapters.audio_lm.replies.letters import letter_of, stated_letters
+from adapters.audio_lm.replies.letters import letter_of, lone_letter, stated_letters
 from adapters.audio_lm.replies.mentions import Lexicon, lexicon
 from adapters.audio_lm.replies.normalising import LONGEST_RAW, LONGEST_TEXT, plain, visible
 from adapters.audio_lm.replies.structure import (
@@ -169,8 +169,14 @@ class _ReplyReader:
             return Reading("one", label) if label is not None and not clash else _UNCERTAIN
         first = shown.splitlines()[0] if "\n" in shown else shown
         if letter_of(first, self.options) is None:
-            return _NOTHING
+            return self._lone_letter(shown)
         return self._segment(first) if first != shown else self._segment(shown)
+
+    def _lone_letter(self, shown: str) -> Reading:
+        if self.words.mentions(shown.casefold()):
+            return _NOTHING
+        label = lone_letter(shown, self.options, self.languages)
+        return _NOTHING if label is None else Reading("one", label)
 
     def _bare_line(self, shown: str) -> Reading:
         """A first or last line that is a label and nothing else, where no other such line and no upshot disagrees."""

@@ -24,11 +24,14 @@ _QUOTED = re.compile(r'"([^"\n]{1,300})"|(?<!\w)\'([^\'\n]{1,300})\'(?!\w)')
 _EXCLAIMED = re.compile(r"\s{0,2}[\"'][^\"'\s]{1,6}[\"']")
 _EXCLAIMED_BEFORE = re.compile(r"[\"'][^\"'\s]{1,6}[\"']\s{0,2}\Z")
 _LIST_GAP = re.compile(r"(?:\W|_|\d|\b[a-h]\b)*")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
-_THAI_BREAK = re.compile(r"(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])")
-"""Thai puts a space where other scripts put a comma."""
-_SHORT_WORDS = 4
-"""Words beside the emotion words (two characters of an unspaced script count as one) of a sentence that is all answer."""
+_THAI_BREAK = re.compile(r"(?<=[\u0e00-\u0e45\u0e47-\u0e7f]) (?=[\u0e00-\u0e45\u0e47-\u0e7f])")
+"""Thai puts a space where other scripts put a comma; beside the mark of repetition (ๆ) it is none."""
+_OUTCRY = re.compile(r"(?<=[\"'])([^\"'\s]{1,8}?)([.!?…]{1,3})(?=[\"'])")
+"""The marks within a quoted exclamation ("what?!" tells of surprise) end no sentence."""
+_OWN_SENTENCE = 12
+"""Letters before a colon from which on they are a sentence rather than a key."""
+_HEAD = 12
+"""Characters before a colon in which a denial or a supposition governs what follows."""
 _NEAR = 28
 """Characters between a cue and the one emotion word it governs."""
 
@@ -80,7 +83,7 @@ def read_passage(text: str, words: Lexicon, languages: frozenset[str]) -> Passag
         words: names of emotions, each with the label on offer that it stands for.
         languages: whose cues are read.
     """
-    text = _THAI_BREAK.sub(",", text)
+    text = _OUTCRY.sub(lambda m: m[1] + " " * len(m[2]), _THAI_BREAK.sub(",", text))
     mentions = words.mentions(text)
     idioms = _spans("idioms", text, languages)
     ignored = _spans("ignored", text, languages)
@@ -115,7 +118,6 @@ class _Sentence:
         self.refusals = _spans("refusal", text, languages)
         self._found: dict[str, Spans] = {}
         self.turns = self._turns()
-        self.anchored = self._short(0, len(text)) or bool(self._cues("anchors")) or self._opens_with_reason()
 
     def _cues(self, kind: str) -> Spans:
         """Return the cues of a kind; one that overlaps an emotion word is part of that word (不安), but for what stands before it (ไม่|มีความสุข)."""
@@ -154,37 +156,21 @@ class _Sentence:
         for swap in cue_pattern("swapped", self.languages).finditer(self.text):
             turns.append(swap.span(swap.lastindex or 0))
         start, end = self.places[-1]
-        restated = _RESTATED.search(self.text, self.places[-2][1], start) if len(self.places) > 1 else None
-        if restated and not re.search(r"\w", self.text[end:]):
+        restated = _RESTATED.search(self.text, self.places[-2][1] if len(self.places) > 1 else 0, start)
+        if restated and not re.search(r"\w", self.text[end:]) and self._explains(restated.start()):
             turns.append(restated.span())
         return sorted(turns)
 
-    def _short(self, left: int, right: int) -> bool:
-        """Whether next to nothing stands beside the emotion words of a part: an answer rather than a sentence about something.
-
-        Words of weight ("mostly happy with a touch of surprise") belong to the emotion words.
-        """
-        rest = self.text
-        weights = self._cues("primary") + self._cues("minor")
-        for s, e in sorted({*self.places, *weights}, reverse=True):
-            rest = rest[:s] + " " * (e - s) + rest[e:]
-        words = [w for w in rest[left:right].split() if re.search(r"\w", w)]
-        return sum(max(1, len(w) // 2) if _UNSPACED.search(w) else 1 for w in words) <= _SHORT_WORDS
-
-    def _opens_with_reason(self) -> bool:
-        """Whether the text opens with an emotion word and then gives the reason for it or weighs another against it ("Sad, because …")."""
-        if self.number or not self.places:
+    def _explains(self, colon: int) -> bool:
+        """Whether what stands before a colon is a sentence of its own, rather than the head of what follows ("never: sad")."""
+        if len(self.places) > 1:
+            return True
+        if len(re.sub(r"\W", "", self.text[:colon])) < _OWN_SENTENCE or any(
+            s < colon for s, _ in self._topics()
+        ):
             return False
-        start, end = self.places[0]
-        weights = [e for s, e in self._cues("primary") if not re.search(r"\w", self.text[:s])]
-        if re.search(r"\w", self.text[max(weights, default=0) : start]):
-            return False
-        after = self.text[end:].lstrip("\"'* ")
-        traces = any(s >= end for s, _ in self._cues("minor") + self._cues("primary_after"))
-        if after[:1] in (",", "(", ";") and traces:
-            return True  # "Mostly disgust, with a faint trace of anger"
-        gap = re.compile(r"[\W_]{0,6}").match(self.text, end)
-        return bool(gap and cue_pattern("reasons", self.languages).match(self.text, gap.end()))
+        open_kinds = ("negators", "denies_all", "supposed", "counterfactual", "compared")
+        return all(e <= colon - _HEAD for kind in open_kinds for _, e in self._cues(kind) if e <= colon)
 
     def _somebody_elses(self, start: int, end: int) -> bool:
         """Whether the words right beside an emotion word give it to somebody the speaker talks of ("a sad friend")."""
@@ -220,20 +206,18 @@ class _Sentence:
             return True
         if any(end <= s for s, _ in self._cues("withdrawn")) or self._conceded(start):
             return True
+        if any(e <= start and not self._contrasted(e, start) for _, e in self._cues("counterfactual")):
+            return True
         if any(turn <= e <= start for _, e in self.refusals) or self._somebody_elses(start, end):
             return True
         left, right = self._comma_clause(start, end, turn, following)
         granted = self._cues("supposed_before") + self._cues("conceded_before")
         if any(end <= s <= right for s, _ in granted):
             return True
-        if any(s < right and e > left and not self._exclaimed(s, e) for s, e in self._topics()):
-            return True
-        if self.anchored or (turn and self._short(turn, following)):
-            return False
-        return (
-            right < len(self.text.rstrip())
-            or re.search(r"\w", self.text[left:start] + self.text[end:right]) is not None
-        )
+        return any(s < right and e > left and not self._exclaimed(s, e) for s, e in self._topics())
+
+    def _contrasted(self, left: int, right: int) -> bool:
+        return any(left <= s and e <= right for s, e in self._cues("contrast"))
 
     def _topics(self) -> Spans:
         return _spans("topic", self.text, self.languages)
@@ -297,6 +281,8 @@ class _Sentence:
         pieces: list[tuple[int, int]] = []
         at = cue_end
         for comma in _COMMA.finditer(self.text, cue_end, start):
+            if comma[0] == ":" and not self.text[cue_end : comma.start()].strip():
+                continue  # "certainly not: sad"
             pieces.append((at, comma.start()))
             at = comma.end()
         if not pieces:

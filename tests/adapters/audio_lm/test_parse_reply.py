@@ -141,6 +141,38 @@ def test_letters_are_answers_only_where_their_order_is_given() -> None:
     assert parse_reply("A or B", order, options=order) == Reply("unparsed")
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Going with D on this one.", "angry"),
+        ("A, I suppose you mean? No.", None),
+        ("Not B.", None),
+        ("A hoặc C đều hợp lý.", None),
+        ("A quick guess.", None),
+    ],
+)
+def test_the_one_letter_of_a_short_reply_is_its_answer_unless_doubted(text: str, label: str | None) -> None:
+    assert parse_reply(text, SEVEN, options=SEVEN).label == label
+    assert parse_reply(text, SEVEN).label is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("I had it down as calm at first, and sad seemed odd. Then the voice cracks. Sad.", "sad"),
+        ("Angry. And the words are happy. Sad.", None),
+        ("1. angry 2. sad 3. fearful", None),
+        ("If it were any louder, I would pick angry.", None),
+        ("If it were any louder, I would pick angry, but as it is, neutral.", "neutral"),
+        ('The intake of breath and the "what?!" make this surprise.', "surprised"),
+        ("There is nothing emotional in this recording: neutral", "neutral"),
+        ("What it certainly is not: sad", None),
+    ],
+)
+def test_last_words_decide_and_unmet_conditions_do_not(text: str, label: str | None) -> None:
+    assert parse_reply(text, SEVEN).label == label
+
+
 def test_labels_may_be_prefixes_of_one_another_hold_quotes_or_be_unknown_to_the_table() -> None:
     labels = ("sad", "sad and tired", 'so-called "fine"', "gefühlt.*")
     assert parse_reply("Sad and tired.", labels).label == "sad and tired"
