@@ -146,7 +146,7 @@ class TunedNetwork(nn.Module):
         """The projector's only layer."""
         if [*dict(self.projector.named_children())] != ["linear"]:
             raise UsageError(f"{setting}: the projector is not one linear layer; leave it out")
-        found: Any = self.projector.linear
+        found: nn.Linear = self.model.model.multi_modal_projector.linear
         return found
 
     def groups(self) -> list[dict[str, Any]]:

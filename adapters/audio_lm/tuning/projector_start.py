@@ -46,7 +46,7 @@ def toward_answers(rows: Sequence[Tensor], answers: Tensor) -> tuple[Tensor, Ten
     fitted = RidgeCV(alphas=STRENGTHS).fit(heard, wanted)
     guessed = fitted.predict(heard)
     middle = wanted.mean(axis=0)
-    scale = np.linalg.norm(wanted - middle) / max(np.linalg.norm(guessed - middle), 1e-12)
+    scale = float(np.linalg.norm(wanted - middle)) / max(float(np.linalg.norm(guessed - middle)), 1e-12)
     weight = scale * fitted.coef_
     bias = middle - weight @ heard.mean(axis=0)
     return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
