@@ -9,6 +9,7 @@ import pytest
 from tests.soak import Fault, Soak, soak
 
 
+@pytest.mark.slow
 def test_five_kills_lose_nothing_and_leave_nothing() -> None:
     tally = soak("local", 5, seed=248)  # every target, and every signal
     assert sum(tally.kills.values()) == 5

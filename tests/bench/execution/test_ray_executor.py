@@ -77,6 +77,7 @@ seeds: false
 """
 
 
+@pytest.mark.slow
 def test_a_server_is_an_actor_for_as_long_as_its_cells_ask_it(
     bench_dir: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
