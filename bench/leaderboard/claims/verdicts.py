@@ -21,17 +21,24 @@ def planned_verdicts(
         pairs: names of two systems; None takes the pairs that the plan names across tracks.
 
     Returns:
-        Results in the plan's primary metric (UA where that is CCC) and the records' main view, the first system less the second.
+        Results in the plan's primary metric (UA where that is CCC) and the records' main view, the first system less the second. A
+        pair that stands in two families, since the plan names two systems of one track across tracks, is said once, by the
+        family that adjusts its p more.
     """
     plan = records[0].facts.plan
     metric = plan.primary_metric if plan.primary_metric != "ccc" else "ua"
     asked = plan.across_tracks if pairs is None else pairs
     tested = [p for family in _families(records, asked) for p in _run(family, metric)]
-    by_pair: dict[frozenset[str], list[PairResult]] = {}
+    by_pair: dict[frozenset[str], dict[tuple[str, ...], PairResult]] = {}
     for p in tested:
-        by_pair.setdefault(frozenset((p.system_a, p.system_b)), []).append(p)
+        setting = (p.task, p.protocol_a, p.protocol_b, p.training, p.condition)
+        found = by_pair.setdefault(frozenset((p.system_a, p.system_b)), {})
+        if setting not in found or p.p_adjusted > found[setting].p_adjusted:
+            found[setting] = p
     return [
-        p if p.system_a == a else p.turned() for a, b in asked for p in by_pair.get(frozenset((a, b)), ())
+        p if p.system_a == a else p.turned()
+        for a, b in asked
+        for p in by_pair.get(frozenset((a, b)), {}).values()
     ]
 
 

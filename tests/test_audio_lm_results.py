@@ -1,0 +1,27 @@
+"""The committed study of a tuned Audio-LLM: whose plan it is, and that a page says each planned pair once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.execution.planning.matrix import load_matrix
+from bench.leaderboard.claims.verdicts import planned_verdicts
+from bench.scoring.records import read_records
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = read_records(ROOT / "results/studies/audio_lm/records")
+
+
+def test_the_records_are_of_the_shipped_matrix_and_its_registered_plan() -> None:
+    (matrix_hash,) = {r.facts.matrix_hash for r in RECORDS}
+    assert matrix_hash == load_matrix("audio_lm")[0].hash
+    assert (ROOT / f"results/plans/audio_lm-{matrix_hash}.json").is_file()
+
+
+def test_a_pair_of_one_track_that_the_plan_names_is_said_once_and_by_the_stricter_family() -> None:
+    asked = RECORDS[0].facts.plan.across_tracks
+    said = planned_verdicts(RECORDS)
+    assert [(p.system_a, p.system_b) for p in said] == list(asked)
+    (one,) = (p for p in said if p.system_a == "meralion-ser-small-base")
+    assert one.track_a == one.track_b
+    assert one.family_size > sum(p.track_a == p.track_b == "adapted" for p in said)
