@@ -80,12 +80,13 @@
       const s = data.systems[best];
       const met = opponents(best, columns);
       if (stands([best, tasks, total, shown, [...met]])) continue;
-      const small = make("p", { class: "small" }, `${met.size ? "" : "Tested against nobody. "}${counted(tasks, "task")}${tasks < total ? ` of ${total}` : ""}`);
+      const small = make("p", { class: "small" }, `${met.size ? "" : "Tested against nobody. "}${counted(tasks, "task")}`);
       if (s[9]) small.append(", ", make("a", { class: "term", href: "#t-seeds" }, "one seed"));
       article.replaceChildren(
         heading,
         make("p", { class: "who" }, mark(s[3]), make("a", { href: s[10] }, s[0])),
         make("p", { class: "figure" }, make("b", null, shown[0]), " ", make("span", { class: "ci" }, shown[1])),
+        ...(tasks < total ? [make("p", { class: "part" }, `on ${tasks} of ${total} tasks alone: not comparable with a mean over all`)] : []),
         make("dl", null, ...against("beats", met, "+p"), ...against("not told apart", met, "?"), ...against("equal to", met, "="), ...against("behind", met, "-m")),
         small,
       );
