@@ -9,10 +9,10 @@ from reports.exports.markdown import markdown_cell, native_ua
 from reports.sections.family_answers import FAMILIES
 
 NOTHING = "nothing published"
-IN_A_STUDY = "in a study"
+ELSEWHERE = "under another plan"
 
 
-def family_table(records: Sequence[Record], studies: Sequence[Record] = ()) -> str:
+def family_table(records: Sequence[Record], others: Sequence[Record] = ()) -> str:
     """Return a row per family and a column per task: the system with the highest UA in the native view, with its interval, in percent.
 
     Picked after the fact: where several systems stand in a family, the highest of them is a little too high. The number of
@@ -20,32 +20,32 @@ def family_table(records: Sequence[Record], studies: Sequence[Record] = ()) -> s
 
     Args:
         records: of one publication, within corpora and on clean audio.
-        studies: published elsewhere: where the publication has none of a family on a task, the highest of these on the same clips
+        others: published under other plans: where the publication has none of a family on a task, the highest of these on the same clips
             and folds, within the corpus and on clean audio, is shown and marked.
     """
     tasks = sorted({r.task for r in records})
     same = {(r.task, r.facts.content_hash, r.facts.folds_hash) for r in records}
-    studied = [
+    beside = [
         r
-        for r in studies
+        for r in others
         if (r.task, r.facts.content_hash, r.facts.folds_hash) in same
         and (r.facts.protocol, r.facts.condition) == ("within", "clean")
     ]
     lines = ["| family | " + " | ".join(tasks) + " |", "|---|" + "---|" * len(tasks)]
     for family, (title, gloss) in FAMILIES.items():
-        cells = [_cell(t, family, records, studied) for t in tasks]
+        cells = [_cell(t, family, records, beside) for t in tasks]
         lines.append(f"| **{title}**: {gloss} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(task: str, family: str, records: Sequence[Record], studied: Sequence[Record]) -> str:
+def _cell(task: str, family: str, records: Sequence[Record], beside: Sequence[Record]) -> str:
     own, others = (
-        [r for r in x if (r.task, r.facts.card.family) == (task, family)] for x in (records, studied)
+        [r for r in x if (r.task, r.facts.card.family) == (task, family)] for x in (records, beside)
     )
     found = _highest(own)
     if found != NOTHING or (found := _highest(others)) == NOTHING:
         return found
-    return f"{found}, {IN_A_STUDY}"
+    return f"{found}, {ELSEWHERE}"
 
 
 def _highest(records: Sequence[Record]) -> str:

@@ -74,10 +74,17 @@ class MarkdownBlocks:
     def _families(self, name: str) -> str:
         records = self._records(name)
         tasks = {r.task for r in records}
-        elsewhere = [
-            _record(e)
+        others = [
+            e
             for e in self._ledger.evidence
             if e.stands and e.publication.removeprefix("studies/") != name and e.facts.task in tasks
+        ]
+        ranked = {(e.facts.task, e.facts.card.family) for e in others if e.standing == "board"}
+        # What stands on the board speaks before studies, which also ask controls that nobody ranks.
+        elsewhere = [
+            _record(e)
+            for e in others
+            if e.standing == "board" or (e.facts.task, e.facts.card.family) not in ranked
         ]
         return family_table(records, elsewhere)
 

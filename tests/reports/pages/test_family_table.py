@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.scoring.records import Record, read_records
 from reports.exports.markdown import native_ua
-from reports.pages.family_table import IN_A_STUDY, NOTHING, family_table
+from reports.pages.family_table import ELSEWHERE, NOTHING, family_table
 
 RECORDS = Path(__file__).resolve().parents[3] / "results/quick/records"
 
@@ -39,7 +39,7 @@ def test_a_task_without_a_family_says_so() -> None:
     assert {*table["Trained here"], *table["Frozen encoders"]} == {NOTHING}
 
 
-def test_where_the_publication_has_none_a_study_on_the_same_clips_is_shown_and_marked() -> None:
+def test_where_the_publication_has_none_another_on_the_same_clips_is_shown_and_marked() -> None:
     records = [r for r in read_records(RECORDS) if r.task in ("indowave.id", "emodb.de")]
     own = [r for r in records if r.facts.card.family != "acoustic"]
     studied = [r for r in records if r.facts.card.family == "acoustic" and r.task == "indowave.id"]
@@ -53,5 +53,5 @@ def test_where_the_publication_has_none_a_study_on_the_same_clips_is_shown_and_m
     emodb, indowave = (c.strip() for c in row.split("|")[2:-1])
     assert emodb == NOTHING
     assert indowave.startswith("`egemaps-linear` ")
-    assert indowave.endswith(f", of {len(studied)}, {IN_A_STUDY}")
-    assert not any(IN_A_STUDY in line for line in family_table(records, records).splitlines())
+    assert indowave.endswith(f", of {len(studied)}, {ELSEWHERE}")
+    assert not any(ELSEWHERE in line for line in family_table(records, records).splitlines())
