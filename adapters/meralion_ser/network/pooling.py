@@ -44,7 +44,7 @@ class MultiResolutionPooling(nn.Module):
         self.final_proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels); ``x`` is silent outside the mask."""
+        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask."""
         weights = self.resolution_weight_net(masked_mean(x, mask))
         pooled = _attend_after_convolutions(
             x,
@@ -68,7 +68,7 @@ class HierarchicalPooling(nn.Module):
         self.combiner = nn.Linear(config.segment_levels * config.channels, config.channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels); ``x`` is silent outside the mask."""
+        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask."""
         levels = []
         for index, attention in enumerate(self.level_attentions):
             if index:
@@ -87,7 +87,7 @@ class HybridPooling(nn.Module):
         self.combiner = nn.Linear(2 * config.channels, config.channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         x = silenced(x, mask)
         return self.combiner(torch.cat([self.multiscale(x, mask), self.segment(x, mask)], dim=1))  # type: ignore[no-any-return]
 
@@ -100,7 +100,7 @@ class AttentivePooling(nn.Module):
         self.attention = nn.Linear(config.channels, 1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         return _attend(silenced(x, mask), self.attention, mask)
 
 
@@ -111,7 +111,7 @@ class MeanPooling(nn.Module):
         super().__init__()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         return masked_mean(x, mask)
 
 
@@ -123,8 +123,8 @@ POOLINGS: dict[str, type[nn.Module]] = {
 
 
 def _attend(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tensor:
-    scores = attention(x.transpose(1, 2)).transpose(1, 2)
-    return (x * masked_softmax(scores, mask)).sum(dim=2)
+    share = masked_softmax(attention(x)[:, :, 0], mask)
+    return torch.bmm(share[:, None], x)[:, 0]
 
 
 def _attend_after_convolutions(
@@ -134,7 +134,7 @@ def _attend_after_convolutions(
     attentions: Sequence[nn.Linear],
     kernels: Sequence[int],
 ) -> list[Tensor]:
-    """What ``_attend(convolution(x), attention, mask)`` gives for each, (batch, channels), without the convolved frames.
+    """What ``_attend`` of the convolved frames gives for each, (batch, channels), without the convolved frames.
 
     Score and weighted sum are linear in what the convolution gives, and it is linear in the frames: the attention's weights go
     through the kernel first, scores are then one product with the frames for all kernels, and the kernel meets the sums over time
@@ -146,23 +146,31 @@ def _attend_after_convolutions(
         tap = torch.einsum("go,goij->gij", direction.view(kernel_of.shape[:2]), kernel_of)
         taps.append(tap.flatten(0, 1))  # (channels, kernel)
         constants.append(F.linear(_bias(convolution), attention.weight, attention.bias))
-    products = torch.matmul(torch.cat(taps, dim=1).T, x)  # (batch, kernels, frames)
+    products = torch.matmul(x, torch.cat(taps, dim=1)).transpose(1, 2)  # (batch, kernels, frames)
     spread = []
     for product, constant, kernel in zip(
         torch.split_with_sizes(products, list(kernels), 1), constants, kernels, strict=True
     ):
-        before, frames = kernel - 1 - kernel // 2, x.shape[2] + 1 - kernel % 2
-        sums = F.fold(product.flip(1), (1, x.shape[2] + kernel - 1), (1, kernel))[:, :, 0]
-        scores = sums[:, :, before : before + frames] + constant
+        before, after = kernel // 2, kernel - 1 - kernel // 2
+        frames = x.shape[1] + 1 - kernel % 2
+        scores = _skewed(F.pad(product, (before, before)), frames).sum(dim=1) + constant
         share = masked_softmax(scores, _after_convolution(mask, kernel))
-        spread.append(F.pad(share[:, 0], (before, kernel // 2 + kernel % 2 - 1)).unfold(1, kernel, 1))
-    heard = torch.bmm(x, torch.cat(spread, dim=2))  # (batch, channels, kernels)
+        padded = F.pad(share, (after, kernel - 1 - after + kernel % 2 - 1))
+        spread.append(_skewed(padded[:, None].expand(-1, kernel, -1), x.shape[1]))
+    heard = torch.bmm(torch.cat(spread, dim=1), x)  # (batch, kernels, channels)
     pooled = []
-    for convolution, part in zip(convolutions, torch.split_with_sizes(heard, list(kernels), 2), strict=True):
+    for convolution, part in zip(convolutions, torch.split_with_sizes(heard, list(kernels), 1), strict=True):
         kernel_of = _by_group(convolution)
-        groups = part.flip(2).view(len(x), kernel_of.shape[0], *kernel_of.shape[2:])
-        pooled.append(torch.einsum("goij,bgij->bgo", kernel_of, groups).flatten(1) + _bias(convolution))
+        groups = part.flip(1).unflatten(2, (kernel_of.shape[0], kernel_of.shape[2]))
+        pooled.append(torch.einsum("goij,bjgi->bgo", kernel_of, groups).flatten(1) + _bias(convolution))
     return pooled
+
+
+def _skewed(rows: Tensor, frames: int) -> Tensor:
+    """Start row j at its frame j: (batch, rows, frames + rows − 1) → (batch, rows, frames)."""
+    batch, count, length = rows.shape
+    # One more value a row moves each by one against the one before.
+    return F.pad(rows.flatten(1), (0, count)).view(batch, count, length + 1)[:, :, :frames]
 
 
 def _by_group(convolution: nn.Conv1d) -> Tensor:
@@ -179,7 +187,7 @@ def _after_convolution(mask: Tensor | None, kernel: int) -> Tensor | None:
     """Mask after a convolution padded by kernel // 2: an even kernel lengthens the clip by one frame."""
     if mask is None or kernel % 2:
         return mask
-    return frame_mask(mask_lengths(mask) + 1, mask.shape[2] + 1)
+    return frame_mask(mask_lengths(mask) + 1, mask.shape[1] + 1)
 
 
 def _halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -188,11 +196,10 @@ def _halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     The released network always has 1500 frames, where this is ``avg_pool1d(x, 2, 2)``.
     """
     if mask is None:
-        whole = x.shape[2] // 2 * 2
-        pairs = (x[:, :, 0:whole:2] + x[:, :, 1:whole:2]) * 0.5
-        return torch.cat([pairs, x[:, :, whole:]], dim=2) if whole < x.shape[2] else pairs, None
-    lengths = mask_lengths(mask)
-    odd = x.shape[2] % 2
-    pairs = F.pad(x, (0, odd)).unfold(2, 2, 2).sum(dim=3)
-    counts = F.pad(mask.to(x.dtype), (0, odd)).unfold(2, 2, 2).sum(dim=3).clamp(min=1)
-    return pairs / counts, frame_mask((lengths + 1) // 2, pairs.shape[2])
+        whole = x.shape[1] // 2 * 2
+        pairs = (x[:, 0:whole:2] + x[:, 1:whole:2]) * 0.5
+        return torch.cat([pairs, x[:, whole:]], dim=1) if whole < x.shape[1] else pairs, None
+    lengths, odd = mask_lengths(mask), x.shape[1] % 2
+    pairs = F.pad(x, (0, 0, 0, odd)).unflatten(1, (-1, 2)).sum(dim=2)
+    counts = F.pad(mask, (0, odd)).unflatten(1, (-1, 2)).sum(dim=2).clamp(min=1)
+    return pairs / counts[:, :, None], frame_mask((lengths + 1) // 2, pairs.shape[1])
