@@ -5,7 +5,6 @@ Names and shapes follow the released checkpoint (ARCHITECTURE.md); masks are thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -44,16 +43,33 @@ class MultiResolutionPooling(nn.Module):
         self.final_proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask."""
-        weights = self.resolution_weight_net(masked_mean(x, mask))
-        pooled = _attend_after_convolutions(
-            x,
-            mask,
-            cast("list[nn.Conv1d]", list(self.resolution_convs)),
-            cast("list[nn.Linear]", list(self.resolution_attentions)),
-            self._kernels,
+        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask.
+
+        The convolved frames are never made. Score and weighted sum are linear in what a convolution gives, and it is linear in the
+        frames: the attentions' weights go through the kernels first, scores are then one product with the frames for all taps of all
+        kernels, and the kernels meet the sums over time at each of their taps. A grouped convolution of 8 channels takes many times
+        the time of its arithmetic on a CPU.
+        """
+        convolutions = [cast(nn.Conv1d, m) for m in self.resolution_convs]
+        attentions = [cast(nn.Linear, m) for m in self.resolution_attentions]
+        kernels = torch.cat([_by_group(c) for c in convolutions], dim=3)  # (groups, outputs, inputs, taps)
+        biases = torch.stack([_bias(c) for c in convolutions])
+        directions = torch.cat([a.weight for a in attentions])  # (resolutions, channels)
+        constants = (directions * biases).sum(dim=1) + torch.cat([a.bias for a in attentions])
+        owner = torch.tensor(
+            [i for i, kernel in enumerate(self._kernels) for _ in range(kernel)], device=x.device
         )
-        mixed = torch.einsum("br,brc->bc", weights, torch.stack(pooled, dim=1))
+        by_group = directions[owner].T.unflatten(0, kernels.shape[:2])
+        taps = (by_group[:, :, None] * kernels).sum(dim=1).flatten(0, 1)
+        products = torch.matmul(x, taps).transpose(1, 2)  # (batch, taps, frames)
+        shares = [
+            _tap_shares(product, constant, mask)
+            for product, constant in zip(products.split(list(self._kernels), 1), constants, strict=True)
+        ]
+        heard = torch.bmm(torch.cat(shares, dim=1), x)  # (batch, taps, channels)
+        weights = self.resolution_weight_net(masked_mean(x, mask))  # (batch, resolutions)
+        weighed = (heard * weights[:, owner, None]).unflatten(2, (kernels.shape[0], -1))
+        mixed = torch.einsum("goit,btgi->bgo", kernels, weighed).flatten(1) + weights @ biases
         return self.final_proj(mixed)  # type: ignore[no-any-return]
 
 
@@ -127,43 +143,23 @@ def _attend(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tensor:
     return torch.bmm(share[:, None], x)[:, 0]
 
 
-def _attend_after_convolutions(
-    x: Tensor,
-    mask: Tensor | None,
-    convolutions: Sequence[nn.Conv1d],
-    attentions: Sequence[nn.Linear],
-    kernels: Sequence[int],
-) -> list[Tensor]:
-    """What ``_attend`` of the convolved frames gives for each, (batch, channels), without the convolved frames.
+def _tap_shares(products: Tensor, constant: Tensor, mask: Tensor | None) -> Tensor:
+    """How much of each frame an attention takes through each tap of its kernel.
 
-    Score and weighted sum are linear in what the convolution gives, and it is linear in the frames: the attention's weights go
-    through the kernel first, scores are then one product with the frames for all kernels, and the kernel meets the sums over time
-    at each of its taps. A grouped convolution of 8 channels takes many times the time of its arithmetic on a CPU.
+    Args:
+        products: of the frames with each tap, (batch, taps, frames).
+        constant: what the convolution's bias adds to each score.
+        mask: of the clips' frames.
+
+    Returns:
+        (batch, taps, frames).
     """
-    taps, constants = [], []
-    for convolution, attention in zip(convolutions, attentions, strict=True):
-        kernel_of, direction = _by_group(convolution), attention.weight[0]
-        tap = torch.einsum("go,goij->gij", direction.view(kernel_of.shape[:2]), kernel_of)
-        taps.append(tap.flatten(0, 1))  # (channels, kernel)
-        constants.append(F.linear(_bias(convolution), attention.weight, attention.bias))
-    products = torch.matmul(x, torch.cat(taps, dim=1)).transpose(1, 2)  # (batch, kernels, frames)
-    spread = []
-    for product, constant, kernel in zip(
-        torch.split_with_sizes(products, list(kernels), 1), constants, kernels, strict=True
-    ):
-        before, after = kernel // 2, kernel - 1 - kernel // 2
-        frames = x.shape[1] + 1 - kernel % 2
-        scores = _skewed(F.pad(product, (before, before)), frames).sum(dim=1) + constant
-        share = masked_softmax(scores, _after_convolution(mask, kernel))
-        padded = F.pad(share, (after, kernel - 1 - after + kernel % 2 - 1))
-        spread.append(_skewed(padded[:, None].expand(-1, kernel, -1), x.shape[1]))
-    heard = torch.bmm(torch.cat(spread, dim=1), x)  # (batch, kernels, channels)
-    pooled = []
-    for convolution, part in zip(convolutions, torch.split_with_sizes(heard, list(kernels), 1), strict=True):
-        kernel_of = _by_group(convolution)
-        groups = part.flip(1).unflatten(2, (kernel_of.shape[0], kernel_of.shape[2]))
-        pooled.append(torch.einsum("goij,bjgi->bgo", kernel_of, groups).flatten(1) + _bias(convolution))
-    return pooled
+    kernel, frames = products.shape[1:]
+    before, after, even = kernel // 2, kernel - 1 - kernel // 2, 1 - kernel % 2
+    scores = _skewed(F.pad(products, (before, before)), frames + even).sum(dim=1) + constant
+    share = masked_softmax(scores, _after_convolution(mask, kernel))
+    padded = F.pad(share, (after, before - even))
+    return _skewed(padded[:, None].expand(-1, kernel, -1), frames).flip(1)
 
 
 def _skewed(rows: Tensor, frames: int) -> Tensor:

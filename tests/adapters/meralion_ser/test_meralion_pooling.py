@@ -23,7 +23,8 @@ def by_convolution(
     weights = pooling.resolution_weight_net(masked_mean(x, mask))
     kinds = zip(pooling.resolution_convs, pooling.resolution_attentions, pooling._kernels, strict=True)
     pooled = [
-        _attend(conv(x.transpose(1, 2)).transpose(1, 2), attention, _after_convolution(mask, kernel)) for conv, attention, kernel in kinds
+        _attend(conv(x.transpose(1, 2)).transpose(1, 2), attention, _after_convolution(mask, kernel))
+        for conv, attention, kernel in kinds
     ]
     mixed: torch.Tensor = pooling.final_proj(torch.einsum("br,brc->bc", weights, torch.stack(pooled, dim=1)))
     return mixed
