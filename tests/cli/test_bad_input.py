@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from bench.scoring.predictions import read_table
-from tests.command import Command, command
+from tests.command import Command
 from tests.conftest import write_tone_corpus
 
 MATRIX = """\
@@ -24,11 +24,6 @@ entries:
   - systems: [majority, chance]
 plan: {resamples: 1000, permutations: 1000}
 """
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 @pytest.fixture
