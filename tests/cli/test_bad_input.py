@@ -169,6 +169,7 @@ def test_a_cache_folder_that_cannot_be_made(
     for arguments in (
         ("run", matrix, "--data", tone_corpus, "--out", matrix.parent / "run", "--workers", "1"),
         ("corpus", "describe", tone_corpus),
+        ("run", "quick", "--dry-run"),  # on the built-in corpus, which is made in the cache
     ):
         assert "cannot be written, a file stands where a folder is needed" in serbench(*arguments).sentence
 

@@ -109,3 +109,11 @@ def test_a_folder_without_runs_says_where_they_are_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert serbench("list", "runs").out == "no runs in the folder runs; make one with: serbench run MATRIX\n"
+
+
+def test_a_file_in_the_place_of_a_run_is_seen_by_a_dry_run_too(serbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert (
+        "is a file; name a folder with --out"
+        in serbench("run", "quick", "--out", tmp_path / "file", "--dry-run").sentence
+    )
