@@ -11,13 +11,20 @@ def main() -> None:
     """Run ``serbench``: one clear sentence for what a user can mend, exit code 0 done, 1 failed, 2 wrong usage."""
     from bench.cli.app import app
     from bench.cli.interrupts import hear_interrupts
+    from bench.cli.usage import WrongUsage, is_help, sentence
 
     hear_interrupts()
     try:
         _see_to_our_packages()
-        app()
+        sys.exit(app(standalone_mode=False))
     except BenchError as error:
         _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except WrongUsage as error:
+        if is_help(error):
+            error.show()
+        else:
+            _say(f"error: {sentence(error)}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _stop()
