@@ -6,6 +6,9 @@ import sys
 
 from bench.errors import BenchError, printable
 
+INTERRUPTED = 130
+"""Exit code of a command that was stopped by a signal."""
+
 
 def main() -> None:
     """Run ``serbench``: one clear sentence for what a user can mend, exit code 0 done, 1 failed, 2 wrong usage."""
@@ -16,7 +19,10 @@ def main() -> None:
     hear_interrupts()
     try:
         _see_to_our_packages()
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # Typer makes this of a KeyboardInterrupt, without a word
+            _stop()
+        sys.exit(code)
     except BenchError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -39,7 +45,7 @@ def main() -> None:
 
 def _stop() -> None:
     _say("stopped; what is finished is kept, the same command goes on from there")
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _stopped(error: BaseException) -> bool:

@@ -42,14 +42,11 @@ def prepare(
     """Turn the owner's download into a prepared corpus, with a report of what was found against what is promised."""
     from bench.cli import preparing
 
-    try:
-        code = preparing.prepare_corpus(
+    raise typer.Exit(
+        preparing.prepare_corpus(
             corpus, source, data, out, unverified=unverified, workers=workers, as_json=json_
         )
-    except KeyboardInterrupt:
-        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
-        code = 130
-    raise typer.Exit(code)
+    )
 
 
 @corpus_app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -121,19 +122,13 @@ def run(
     )
     if not dry_run and (rows or price_per_gpu_hour is not None):
         raise UsageError("--rows and --price-per-gpu-hour are for --dry-run: add it, or leave them out")
-    try:
-        if dry_run:
-            code = forecasting.dry_run(settings, rows=rows, price=price_per_gpu_hour, as_json=json_)
-        else:
-            if build_environments:
-                from bench.cli import environments
+    if dry_run:
+        raise typer.Exit(forecasting.dry_run(settings, rows=rows, price=price_per_gpu_hour, as_json=json_))
+    if build_environments:
+        from bench.cli import environments
 
-                environments.build_for(settings)
-            code = running.run(settings, as_json=json_)
-    except KeyboardInterrupt:  # caught here: Typer would end without a word
-        typer.echo("stopped; what is finished is kept, the same command goes on from there", err=True)
-        code = 130
-    raise typer.Exit(code)
+        environments.build_for(settings)
+    raise typer.Exit(running.run(settings, as_json=json_))
 
 
 def status(
@@ -152,7 +147,7 @@ def status(
     try:
         looking.show_status(run, every=every, as_json=json_)
     except KeyboardInterrupt:  # of who watches; the run goes on
-        raise typer.Exit(130) from None
+        sys.exit(130)  # without a word, unlike the interrupts that main hears of
 
 
 def merge(
