@@ -175,7 +175,16 @@ def _name(chart: Chart, named: Sequence[tuple[str, float, float]], middle: float
 
 
 def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move what stands in order as little as puts ``gap`` between neighbours (least squares, by pooling adjacent ones), all inside ``low`` to ``high``.
+    """Move what stands in order as little as puts ``gap`` between neighbours (least squares, by pooling adjacent ones).
+
+    Args:
+        heights: where they stand, in ascending order.
+        gap: room between two neighbours.
+        low: least height.
+        high: largest height; all are moved into this room, if it holds them.
+
+    Returns:
+        Where they stand then, in the same order.
 
     >>> apart([10.0, 12.0, 40.0], 10.0, 0, 50)
     [6.0, 16.0, 40.0]

@@ -10,6 +10,9 @@ from bench.leaderboard.registration import PRE_REGISTERED
 from bench.leaderboard.validation import BoardRecord
 from reports.formatting import listed
 
+SHORT = 40
+"""Letters of a remark that stands in its row."""
+
 
 @dataclass(frozen=True)
 class PublishedRow:
@@ -22,11 +25,12 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedRows:
-    """All records. ``alike``: title and what it says of every record; ``titles``: of what parts them."""
+    """All records. ``alike``: title and what it says of every record; ``titles``: of what parts them; ``notes``: long remarks, by number."""
 
     alike: tuple[tuple[str, str], ...]
     titles: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
+    notes: tuple[str, ...]
 
 
 def published_rows(records: Sequence[BoardRecord]) -> PublishedRows:
@@ -36,9 +40,14 @@ def published_rows(records: Sequence[BoardRecord]) -> PublishedRows:
         records: all that passed, retracted ones too.
 
     Returns:
-        Columns in which two records differ, and what the others say of all; a title that says nothing of any is left out.
+        Columns in which two records differ, and what the others say of all; a title that says nothing of any is left out. A long
+        remark stands once, and by its number in the rows.
     """
     told = [_told(r) for r in records]
+    notes = tuple(dict.fromkeys(row["remark"] for row in told if len(row["remark"]) > SHORT))
+    for row in told:
+        if row["remark"] in notes:
+            row["remark"] = f"note {notes.index(row['remark']) + 1}"
     titles = list(told[0]) if told else []
     values = {t: {row[t] for row in told} for t in titles}
     kept = tuple(t for t in titles if len(values[t]) > 1)
@@ -47,7 +56,7 @@ def published_rows(records: Sequence[BoardRecord]) -> PublishedRows:
     for r, row in zip(records, told, strict=True):
         tasks[r.record.system, tuple(row[t] for t in kept)].append(r.record.task)
     rows = tuple(PublishedRow(system, tuple(own), said) for (system, said), own in tasks.items())
-    return PublishedRows(alike, kept, rows)
+    return PublishedRows(alike, kept, rows, notes)
 
 
 def _told(r: BoardRecord) -> dict[str, str]:
