@@ -57,22 +57,23 @@ def test_the_page_holds_the_file() -> None:
 
 
 def test_the_file_is_of_one_corpus_in_turn() -> None:
-    found = results.read()
-    if found is None:  # then the page says so: the test above
+    kept = results.read()
+    if kept is None:  # then the page says so: the test above
         return
-    names = [s.name for s in found.suites]
-    assert "nkululeko" in names
-    assert "ser-bench" in names
-    rounds = len(found.order) // len(names)
-    assert rounds >= 2
-    assert found.order == tuple(names) * rounds
-    assert (found.clips, found.speakers, found.folds) == (535, 10, 10)
-    for suite in found.suites:
-        assert len(suite.turns) == rounds
-        assert suite.answered == found.clips
-        assert suite.scored_from == (RECALLS if suite.name.startswith("ERTK") else ANSWERS)
-        assert [t.question for t in suite.told] == list(QUESTIONS)
-        assert suite.low < suite.ua < suite.high
+    assert kept.sessions.keys() <= program.PEERS.keys()
+    for found in kept.sessions.values():
+        names = [s.name for s in found.suites]
+        assert names[-2:] == ["ser-bench", "ser-bench, C = 1"]
+        rounds = len(found.order) // len(names)
+        assert rounds >= 2
+        assert found.order == tuple(names) * rounds
+        assert (found.clips, found.speakers, found.folds) == (535, 10, 10)
+        for suite in found.suites:
+            assert len(suite.turns) == rounds
+            assert suite.answered == found.clips
+            assert suite.scored_from == (RECALLS if suite.name.startswith("ERTK") else ANSWERS)
+            assert [t.question for t in suite.told] == list(QUESTIONS)
+            assert suite.low < suite.ua < suite.high
 
 
 @pytest.mark.parametrize(
@@ -229,12 +230,19 @@ def test_suites_take_turns_cold_and_are_scored_alike(exported: Path) -> None:
     assert found.suites[0].ua > found.suites[1].ua
     assert found.content_hash == "hash"
     assert all(t.wall_seconds > 0 and t.peak_mib >= 0 for s in found.suites for t in s.turns)
-    page = results.with_section(f"a\n{results.BEGIN}\nbefore\n{results.END}\nb\n", found, "page")
+    out = exported / "peers.json"
+    for name in ("later", "earlier"):  # the second does not take the first away
+        program.keep({name: found}, out, page=False)
+    kept = results.read(out)
+    assert kept is not None
+    assert kept.sessions == {"earlier": found, "later": found}
+    page = results.with_section(f"a\n{results.BEGIN}\nbefore\n{results.END}\nb\n", kept, "page")
     assert "before\n" not in page
-    assert page.startswith(f"a\n{results.BEGIN}\n36 clips")
+    assert page.startswith(f"a\n{results.BEGIN}\n## peer\n\n36 clips")
+    assert page.count("## peer") == 2
     assert page.endswith(f"{results.END}\nb\n")
     with pytest.raises(ValueError, match="page needs the lines"):
-        results.with_section("nothing", found, "page")
+        results.with_section("nothing", kept, "page")
 
 
 def test_a_suite_on_other_clips_is_not_compared(exported: Path) -> None:
@@ -243,12 +251,19 @@ def test_a_suite_on_other_clips_is_not_compared(exported: Path) -> None:
         program.compare([short], 1, exported)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nkululeko", "nowhere/python"], "nowhere/python: no such interpreter; make peers builds it"),
+        ([], "no peer is named; give one or more of --nkululeko, --ertk"),
+    ],
+)
 def test_a_missing_interpreter_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["peers", "--nkululeko", "nowhere/python", "--ertk", sys.executable])
+    monkeypatch.setattr(sys, "argv", ["peers", *arguments])
     assert program.main() == 2
-    assert capsys.readouterr().err == "error: nowhere/python: no such interpreter; make peers builds it\n"
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 # What is read of each suite.
@@ -366,6 +381,17 @@ def test_ertk_is_given_the_clips_and_the_folds_and_read_from_what_it_wrote(tmp_p
     assert experiment["eval"]["cv"] == {"part": "speaker", "kfold": -1}
     assert experiment["training"] == {"balanced": False}
     assert "no weights of clips" in suite.recipe
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/egemaps.nc").write_text("stored")
+    again = tmp_path / "again"
+    again.mkdir()
+    refit = ErtkSuite(tmp_path / "python", name="refit", features_of=suite)
+    (only,), _ = refit.prepare(made, again)
+    assert only[3] == "exp2"
+    assert (again / "features/egemaps.nc").read_text() == "stored"
+    assert "fits alone" in refit.cold
+    with pytest.raises(PeerFailed, match="needs the features of ERTK, which has not run before it"):
+        ErtkSuite(tmp_path, name="x", features_of=ErtkSuite(tmp_path)).prepare(made, again)
     with pytest.raises(PeerFailed, match=r"wrote no results/compared\.csv"):
         suite.read(made, tmp_path)
     (tmp_path / "results").mkdir()

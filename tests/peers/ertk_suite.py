@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,14 +46,31 @@ CLOSE = 1e-6
 """How far a recall times its clips may be from a whole number."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ErtkSuite:
-    """ERTK in an environment of its own, whose interpreter is ``python``; ``balanced`` is its weighting of clips by class."""
+    """ERTK in an environment of its own.
+
+    Args:
+        python: interpreter of the environment.
+        name: of the suite.
+        balanced: its weighting of clips by class.
+        features_of: another run of it, that goes before: this one begins from the features that the other stored in its
+            latest turn, so that what is measured is fits alone.
+    """
 
     python: Path
     name: str = "ERTK"
     balanced: bool = True
-    cold: str = "a folder of its own, empty, where its features are stored"
+    features_of: ErtkSuite | None = None
+    latest: Path | None = None
+    """Folder of the turn that was prepared last."""
+
+    @property
+    def cold(self) -> str:
+        """Which of its caches are empty."""
+        if self.features_of:
+            return f"none, it reads the features that {self.features_of.name} stored in the turn before: time and memory are those of fits alone"
+        return "a folder of its own, empty, where its features are stored"
 
     @property
     def recipe(self) -> str:
@@ -83,10 +101,19 @@ class ErtkSuite:
         (folder / "experiment.yaml").write_text(
             EXPERIMENT.format(balanced=str(self.balanced).lower(), result=RESULT), encoding="utf-8"
         )
+        self.latest = folder
+        fit = [str(self.python), "-m", "ertk.cli.cli", "exp2", "experiment.yaml"]
+        if self.features_of:
+            if self.features_of.latest is None:
+                raise PeerFailed(
+                    f"{self.name} needs the features of {self.features_of.name}, which has not run before it"
+                )
+            shutil.copytree((self.features_of.latest / FEATURES).parent, (folder / FEATURES).parent)
+            return [fit], {}
         extract = ["process", "files_all.txt", FEATURES, "--processor", "opensmile"]
         return [
             [str(self.python), "-m", "ertk.cli.dataset", *extract, "opensmile_config=eGeMAPSv02"],
-            [str(self.python), "-m", "ertk.cli.cli", "exp2", "experiment.yaml"],
+            fit,
         ], {}
 
     def read(self, export: Export, folder: Path) -> Given:

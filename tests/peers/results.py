@@ -86,11 +86,10 @@ class Gap(BaseModel):
     verdict: str
 
 
-class Peers(BaseModel):
-    """All of it.
+class Session(BaseModel):
+    """One peer and ours, in turn.
 
     Args:
-        what: how it was made.
         task: its id.
         content_hash: of the task: clips, labels and speakers.
         clips: every suite was given these.
@@ -99,11 +98,10 @@ class Peers(BaseModel):
         order: suites in the order of the turns.
         machine: hardware, system, and the packages of our own environment.
         suites: in the order of a turn.
-        gaps: of every peer less our suite.
+        gaps: of every run of the peer less our suite.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    what: str = "Suites in turn on the same clips and folds, each a whole process with cold caches: python -m tests.peers"
     task: str
     content_hash: str
     clips: int
@@ -113,6 +111,19 @@ class Peers(BaseModel):
     machine: dict[str, Any]
     suites: tuple[SuiteFound, ...]
     gaps: tuple[Gap, ...]
+
+
+class Peers(BaseModel):
+    """All of it: figures of one session were taken in turn, those of two sessions under different load.
+
+    Args:
+        what: how it was made.
+        sessions: by the peer's name on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    what: str = "A suite and ours in turn on the same clips and folds, each a whole process with cold caches: python -m tests.peers"
+    sessions: dict[str, Session]
 
 
 def score(clips: Sequence[Clip], predictions: Mapping[str, str | None]) -> tuple[float, float, float]:
@@ -153,6 +164,10 @@ def _columns(
 
 def section(found: Peers) -> str:
     """Return the section of the docs: figures and facts alone, every one from the file."""
+    return "\n".join(f"## {s.suites[0].name}\n\n{_session(s)}" for _, s in sorted(found.sessions.items()))
+
+
+def _session(found: Session) -> str:
     loads = [t.load for s in found.suites for t in s.turns]
     rows = [
         f"{found.clips} clips of `{found.task}`, {found.speakers} speakers, {found.folds} folds of one speaker each. In turn: {', '.join(found.order)}. "
