@@ -442,9 +442,10 @@ def test_processor_time_of_workers_that_nobody_waits_for_is_counted(tmp_path: Pa
     """A driver that ends its workers by a signal never learns what they took."""
     program = (
         "import os, signal, subprocess, sys, time\n"
-        "busy = 'import time\\nwhile time.process_time() < 9: pass'\n"
-        "worker = subprocess.Popen([sys.executable, '-c', busy], start_new_session=True)\n"
-        "time.sleep(1.5)\n"
+        "busy = 'import time\\nwhile time.process_time() < 0.5: pass\\nprint(flush=True)\\ntime.sleep(60)'\n"
+        "worker = subprocess.Popen([sys.executable, '-IS', '-c', busy], start_new_session=True, stdout=subprocess.PIPE)\n"
+        "worker.stdout.readline()\n"
+        "time.sleep(0.6)\n"
         "os.kill(worker.pid, signal.SIGKILL)\n"
         "os._exit(0)\n"
     )
