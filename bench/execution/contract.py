@@ -174,7 +174,7 @@ class TestBed:
 
     def close(self) -> None:
         """End what the predictor that was fitted last holds."""
-        if isinstance(self._latest, Closes):
+        if self._latest is not None and isinstance(self._latest, Closes):
             self._latest.close()
 
     @property

@@ -59,7 +59,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 
     def _summed(self, x: Tensor) -> Tensor:
         """Sum over frames and the channels of each group: (batch, groups)."""
-        return x.sum(dim=1).unflatten(1, (self.num_groups, -1)).sum(dim=2)
+        return torch.unflatten(x.sum(dim=1), 1, (self.num_groups, -1)).sum(dim=2)
 
     def _spread(self, groups: Tensor) -> Tensor:
         """(batch, groups) → (batch, 1, channels)."""

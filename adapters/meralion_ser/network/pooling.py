@@ -59,12 +59,12 @@ class MultiResolutionPooling(nn.Module):
         owner = torch.tensor(
             [i for i, kernel in enumerate(self._kernels) for _ in range(kernel)], device=x.device
         )
-        by_group = directions[owner].T.unflatten(0, kernels.shape[:2])
+        by_group = torch.unflatten(directions[owner].T, 0, kernels.shape[:2])
         taps = (by_group[:, :, None] * kernels).sum(dim=1).flatten(0, 1)
         products = torch.matmul(x, taps).transpose(1, 2)  # (batch, taps, frames)
         shares = [
             _tap_shares(product, constant, mask)
-            for product, constant in zip(products.split(list(self._kernels), 1), constants, strict=True)
+            for product, constant in zip(torch.split(products, list(self._kernels), 1), constants, strict=True)
         ]
         heard = torch.bmm(torch.cat(shares, dim=1), x)  # (batch, taps, channels)
         weights = self.resolution_weight_net(masked_mean(x, mask))  # (batch, resolutions)
@@ -196,6 +196,6 @@ def _halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         pairs = (x[:, 0:whole:2] + x[:, 1:whole:2]) * 0.5
         return torch.cat([pairs, x[:, whole:]], dim=1) if whole < x.shape[1] else pairs, None
     lengths, odd = mask_lengths(mask), x.shape[1] % 2
-    pairs = F.pad(x, (0, 0, 0, odd)).unflatten(1, (-1, 2)).sum(dim=2)
-    counts = F.pad(mask, (0, odd)).unflatten(1, (-1, 2)).sum(dim=2).clamp(min=1)
+    pairs = torch.unflatten(F.pad(x, (0, 0, 0, odd)), 1, (-1, 2)).sum(dim=2)
+    counts = torch.unflatten(F.pad(mask, (0, odd)), 1, (-1, 2)).sum(dim=2).clamp(min=1)
     return pairs / counts[:, :, None], frame_mask((lengths + 1) // 2, pairs.shape[1])
