@@ -115,7 +115,6 @@ class RememberedPages:
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
         self._folder, self._shared = folder, hash_json([code, shared])
-        self.made = 0
 
     def __call__(self, key: str, records: Sequence[Record], make: Callable[[str], str], name: str) -> str:
         """Return the page ``make(name)``, from the cache where its records are the same.
@@ -129,16 +128,21 @@ class RememberedPages:
         Returns:
             The page, HTML.
         """
-        # A record's facts decide as well as its statistics: its title, its card, its notes.
-        content = [r.file_hash for r in records]
-        path = self._folder / f"{hash_json([self._shared, key, content])}.html"
+        path = self._path(key, records)
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             page = make(name)
             write_text(path, page)
-            self.made += 1
             return page
+
+    def holds(self, key: str, records: Sequence[Record]) -> bool:
+        """Whether a page is in the cache."""
+        return self._path(key, records).is_file()
+
+    def _path(self, key: str, records: Sequence[Record]) -> Path:
+        # A record's facts decide as well as its statistics: its title, its card, its notes.
+        return self._folder / f"{hash_json([self._shared, key, [r.file_hash for r in records]])}.html"
 
 
 class RememberedFiles:
@@ -152,7 +156,6 @@ class RememberedFiles:
 
     def __init__(self, folder: Path, code: str, shared: Any) -> None:
         self._folder, self._shared = folder, hash_json([code, shared])
-        self.made = 0
 
     def __call__(
         self, records: Sequence[Record], out: Path, write: Callable[[], Sequence[Path]]
@@ -176,7 +179,6 @@ class RememberedFiles:
         except (OSError, ValueError, AttributeError, TypeError):
             pass  # no hashes noted, or a file is gone: write
         written = list(write())
-        self.made += 1
         write_text(path, json.dumps({p.relative_to(out).as_posix(): hash_file(p) for p in written}))
         return written
 

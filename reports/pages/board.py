@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
@@ -37,6 +38,7 @@ from reports.data.run_data import RunData, WorkDone
 from reports.exports.tables import EXPORTS
 from reports.exports.writing import write_exports
 from reports.pages.catalogue import page as catalogue_page
+from reports.pages.drawing import drawn_ahead
 from reports.pages.report import Site, write_pages
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
@@ -128,7 +130,8 @@ def write_board(
             [s.study.name for s in site.studies],
             [e.as_json() for e in site.catalogued],
         ]
-        site.remember = RememberedPages(pages_made, code, shared)
+        site.remember = memory = RememberedPages(pages_made, code, shared)
+        site.ahead = partial(drawn_ahead, memory)
         downloads = RememberedFiles(pages_made.parent / "files", code, shared)(
             site.run.records,
             out / EXPORTS,

@@ -9,7 +9,9 @@ template engine without exception, and characters that reorder or hide text are 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +33,7 @@ from reports.data.missing_records import missing_records
 from reports.data.run_data import RunData, read_run_data
 from reports.exports.tables import EXPORTS, write_tests
 from reports.pages.clip_browser import clip_browser, pictures_stem, stale_scripts, write_pictures
+from reports.pages.drawing import PlannedPage
 from reports.pages.overview import Overview
 from reports.pages.overview_rows import FILE as ROWS_FILE
 from reports.pages.overview_rows import rows_script
@@ -153,6 +156,8 @@ def _remove_stale(out: Path, current: set[str]) -> None:
 
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
 """Gives a page back that was made before of the same records: what it is, its records, how it is made, of what."""
+DrawAhead = Callable[[Sequence[PlannedPage]], AbstractContextManager[None]]
+"""Lets others draw of what is planned while it is entered."""
 
 
 class Site:
@@ -169,6 +174,7 @@ class Site:
         self.run = run
         self.board: object | None = None
         self.remember: RememberPage = lambda key, records, make, name: make(name)
+        self.ahead: DrawAhead = lambda planned: nullcontext()
         self.against: run_changes.Against | None = None
         self.claims: Sequence[tuple[str, Sequence[str]]] = ()
         """Of a board, its questions: a summary, and a sentence per claim."""
@@ -201,27 +207,45 @@ class Site:
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML, and the first page's script file."""
-        made = self._overview()
-        for task in self.tasks:
-            own = [r for c in self.comparisons if c.task == task for r in c.records]
-            made[page_name("task", task)] = self.remember(
-                " ".join(["task", task, *(name for name, _ in siblings(task, self.tasks))]),
-                own,
-                lambda t: self.render("task.html.j2", **self._task(t)),
-                task,
-            )
-            made |= self._clips(task)
-        for system in self.systems:
-            met = [
-                r for c in self.comparisons if any(r.system == system for r in c.records) for r in c.records
-            ]
-            made[page_name("system", system)] = self.remember(
-                f"system {system} {self._outcomes_hash(system)}",
-                met,
-                lambda s: self.render("system.html.j2", **self._system(s)),
-                system,
-            )
+        planned = [
+            *map(self._task_page, self.tasks),
+            *map(self._system_page, self.systems),
+            *self._pair_pages(),
+        ]
+        with self.ahead(planned):
+            made = self._overview()
+            for page in planned:
+                made[page.file] = self.remember(page.key, page.records, page.make, page.name)
+                made |= self._clips(page.name)
         return made | self._pages_across()
+
+    def _task_page(self, task: str) -> PlannedPage:
+        own = [r for c in self.comparisons if c.task == task for r in c.records]
+        key = " ".join(["task", task, *(name for name, _ in siblings(task, self.tasks))])
+        return PlannedPage(
+            page_name("task", task), key, own, lambda t: self.render("task.html.j2", **self._task(t)), task
+        )
+
+    def _system_page(self, system: str) -> PlannedPage:
+        met = [r for c in self.comparisons if any(r.system == system for r in c.records) for r in c.records]
+        key = f"system {system} {self._outcomes_hash(system)}"
+        return PlannedPage(
+            page_name("system", system),
+            key,
+            met,
+            lambda s: self.render("system.html.j2", **self._system(s)),
+            system,
+        )
+
+    def _pair_pages(self) -> Iterator[PlannedPage]:
+        for a, b in self.pairs:
+            met = [r for c in self.comparisons for r in c.records if self._meet(c, a, b)]
+            yield PlannedPage(
+                pair_page_name(a, b), f"compare {a} {b}", met, partial(self._pair, a, b), f"{a}--{b}"
+            )
+
+    def _pair(self, a: str, b: str, _: str) -> str:
+        return self.render("compare.html.j2", pair=pair_page(self.comparisons, a, b, self._reader))
 
     def _clips(self, task: str) -> dict[str, str]:
         """Render the clip browser of a task whose page was made: its page and the script files beside it; nothing where it has none."""
@@ -257,18 +281,8 @@ class Site:
         return hash_json([[*o.place, o.state, o.reason, o.planned] for o in own])
 
     def _pages_across(self) -> dict[str, str]:
-        """Render the pages that stand between tasks and systems: pairs, conditions, languages, an earlier run."""
+        """Render the pages that stand between tasks and systems: conditions, languages, an earlier run."""
         made = {}
-        for a, b in self.pairs:
-            met = [r for c in self.comparisons for r in c.records if self._meet(c, a, b)]
-            made[pair_page_name(a, b)] = self.remember(
-                f"compare {a} {b}",
-                met,
-                lambda _, a=a, b=b: self.render(  # type: ignore[misc]
-                    "compare.html.j2", pair=pair_page(self.comparisons, a, b, self._reader)
-                ),
-                f"{a}--{b}",
-            )
         if self.robust:
             words = {c: condition_words(c) for t in self.robust for c in t.conditions}
             made["robustness.html"] = self.render(

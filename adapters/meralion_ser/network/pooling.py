@@ -64,7 +64,9 @@ class MultiResolutionPooling(nn.Module):
         products = torch.matmul(x, taps).transpose(1, 2)  # (batch, taps, frames)
         shares = [
             _tap_shares(product, constant, mask)
-            for product, constant in zip(torch.split(products, list(self._kernels), 1), constants, strict=True)
+            for product, constant in zip(
+                torch.split(products, list(self._kernels), 1), constants, strict=True
+            )
         ]
         heard = torch.bmm(torch.cat(shares, dim=1), x)  # (batch, taps, channels)
         weights = self.resolution_weight_net(masked_mean(x, mask))  # (batch, resolutions)

@@ -132,7 +132,7 @@ def test_stored_replies_are_listed_and_forgotten(
     assert listed["causes"]["the reply holds no log-probabilities"] == 1
     assert "tiny" in serbench("replies", "list").out
     assert "--unusable" in serbench("replies", "forget", card).sentence
-    assert "no Audio-LLM" in serbench("replies", "forget", "majority", "--all").sentence
+    assert "majority has no stored replies" in serbench("replies", "forget", "majority", "--all").sentence
     forgotten = serbench("replies", "forget", card, "--unusable", "--json").json
     assert (forgotten["forgotten"], forgotten["left"]) == (len(NO_REPLY) + 1, 3)
     assert serbench("replies", "forget", card, "--containing", "HAPPY", "--json").json["forgotten"] == 1
