@@ -90,7 +90,8 @@ def _decide(passage: Passage) -> Reading:
     answer = _single(stated)
     if answer is None:
         return Reading("many" if stated else "none", None, passage.refused, bool(passage.statements))
-    if _contradicted(answer, passage, stated):
+    said = any(s.asserted for s in stated if s.mention.label == answer)
+    if not said or _contradicted(answer, passage, stated):
         return Reading("many", refused=passage.refused)
     return Reading("one", answer, passage.refused)
 

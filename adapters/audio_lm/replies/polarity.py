@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
+from adapters.audio_lm.replies.asserting import asserted
 from adapters.audio_lm.replies.cues import CuePattern, cue_pattern
 from adapters.audio_lm.replies.mentions import Lexicon, Mention
 
@@ -55,6 +56,7 @@ class Statement:
     after_turn: bool
     sentence: int
     clause: tuple[int, int]
+    asserted: bool
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,15 @@ class _Sentence:
             after_turn=turn > 0 or any(e <= start for _, e in self._cues("conclusion")),
             sentence=self.number,
             clause=(self.number, turn),
+            asserted=standing == "stated" and self._asserted(start, end, turn, following),
         )
+
+    def _asserted(self, start: int, end: int, turn: int, following: int) -> bool:
+        left, right = self._comma_clause(start, end, turn, following)
+        clear = self.text
+        for s, e in self.places:
+            clear = clear[:s] + " " * (e - s) + clear[e:]
+        return asserted(clear[left:start], clear[end:right], self.languages)
 
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
