@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench.cards.typed_yaml import Strict, read_typed
 
-_LETTER = re.compile(r"[\w\u0300-\u036f\u0b80-\u0bff\u0e00-\u0e7f]")
+_LETTER = re.compile(r"[^\W\d_]|[\u0300-\u036f\u0b80-\u0bff\u0e00-\u0e7f]")
 """A character of a word: Tamil and Thai vowel signs are none to the ``re`` module."""
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3400-\u9fff]")
 _WINDOW = 120
@@ -82,7 +82,7 @@ def _reaches(text: str, goals: _Kind, steps: _Kind, languages: frozenset[str]) -
                 return True
             if step.holds(word):
                 todo.append(end)
-            elif backwards and joiner.holds(word):
+            if backwards and joiner.holds(word):
                 todo += [end, _word_end(text, _next_word(text, end))]
     return False
 

@@ -85,6 +85,8 @@ def _bare(part: str, words: Lexicon) -> str | None:
 
 def _decide(passage: Passage) -> Reading:
     stated = [s for s in passage.statements if s.standing == "stated"]
+    clauses = {s.clause for s in stated if s.asserted}
+    stated = [s for s in stated if s.asserted or s.clause in clauses or not clauses]
     if passage.refused:
         stated = [s for s in stated if s.after_turn]
     answer = _single(stated)
