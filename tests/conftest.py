@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from bench.execution.worker import quiet_single_thread
+from tests.command import Command, command
 from tests.scheduling import arrange, shares_a_fixture
 
 quiet_single_thread()
@@ -137,6 +138,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SERBENCH_CACHE", str(folder))
     monkeypatch.delenv("SERBENCH_DATA", raising=False)
     return folder
+
+
+@pytest.fixture
+def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
+    """``serbench`` in this process, with a cache of this test's own; returns how it ended (:class:`tests.command.Said`)."""
+    return command(monkeypatch, capsys)
 
 
 def write_tone_corpus(

@@ -199,20 +199,14 @@ def test_docs_and_docstrings_name_nothing_that_is_not_there() -> None:
             assert is_there(dotted), f"{path.relative_to(ROOT)} names {dotted}, which is not there"
 
 
-HELP_TEXTS = {"bench.cli.app", "bench.cli.groups"}
-"""Modules whose commands have the text of ``--help`` as their docstring, where Typer lists the options itself."""
+COMMANDS = "bench.cli.commands."
+"""Modules whose public functions are commands: their docstring is the text of ``--help``, where Typer lists the options itself."""
 
 
 def takes(function: ast.FunctionDef | ast.AsyncFunctionDef, *, bound: bool) -> int:
     """How many parameters a function has, without ``self`` or ``cls`` where it is ``bound``."""
     parameters = function.args
     return len(parameters.posonlyargs) + len(parameters.args) + len(parameters.kwonlyargs) - bound
-
-
-def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function is registered with a Typer application: ``@app.command(...)`` and its like."""
-    called = [d.func for d in function.decorator_list if isinstance(d, ast.Call)]
-    return any(isinstance(f, ast.Attribute) and f.attr == "command" for f in called)
 
 
 def without_arguments(module: str, body: list[ast.stmt], owner: str = "") -> Iterator[str]:
@@ -226,7 +220,7 @@ def without_arguments(module: str, body: list[ast.stmt], owner: str = "") -> Ite
             yield from without_arguments(module, node.body, f"{node.name}.")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
-            command = module in HELP_TEXTS and is_command(node)
+            command = module.startswith(COMMANDS)
             many = takes(node, bound=bool(owner) and not static) >= 3
             if many and not command and "Args:" not in (ast.get_docstring(node) or ""):
                 yield f"{module}.{owner}{node.name}"
@@ -239,6 +233,27 @@ def test_whoever_takes_three_arguments_or_more_says_what_they_are() -> None:
         for name in without_arguments(module, ast.parse(path.read_text(encoding="utf-8")).body)
     ]
     assert not silent, f"without Args: in the docstring: {', '.join(silent)}"
+
+
+def test_every_public_function_among_the_commands_can_be_typed() -> None:
+    from bench.cli.app import COMMANDS as ALONE
+    from bench.cli.app import GROUPS
+
+    typed = {f"{c.__module__}.{c.__name__}" for c in ALONE}
+    typed |= {
+        f"{c.callback.__module__}.{c.callback.__name__}"
+        for group in GROUPS.values()
+        for c in group.registered_commands
+        if c.callback is not None
+    }
+    written = {
+        f"{module}.{node.name}"
+        for module, path in MODULES.items()
+        if module.startswith(COMMANDS)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+    assert written == typed
 
 
 def test_the_engine_knows_no_system_and_no_corpus_by_name() -> None:

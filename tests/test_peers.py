@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 
 from bench.errors import UsageError
 from tests.conftest import write_tone_corpus
 from tests.peers import __main__ as program
 from tests.peers import corpus, results
 from tests.peers.corpus import Clip, Export, export, fold_faults
-from tests.peers.findings import QUESTIONS, Given, prediction_faults, told_by
+from tests.peers.ertk_suite import ErtkSuite, right_answers
+from tests.peers.ertk_suite import found_in as found_by_ertk
+from tests.peers.findings import ANSWERS, QUESTIONS, RECALLS, Given, prediction_faults, told_by
 from tests.peers.nkululeko_suite import NAME, NkululekoSuite, config, folds_tested, found_in
 from tests.peers.our_suite import SYSTEM, OurSuite, _given
 from tests.peers.whole_process import PeerFailed, measure
@@ -54,32 +57,44 @@ def test_the_page_holds_the_file() -> None:
 
 
 def test_the_file_is_of_one_corpus_in_turn() -> None:
-    found = results.read()
-    if found is None:  # then the page says so: the test above
+    kept = results.read()
+    if kept is None:  # then the page says so: the test above
         return
-    names = [s.name for s in found.suites]
-    assert "nkululeko" in names
-    assert "ser-bench" in names
-    rounds = len(found.order) // len(names)
-    assert rounds >= 2
-    assert found.order == tuple(names) * rounds
-    assert (found.clips, found.speakers, found.folds) == (535, 10, 10)
-    for suite in found.suites:
-        assert len(suite.turns) == rounds
-        assert suite.answered == found.clips
-        assert [t.question for t in suite.told] == list(QUESTIONS)
-        assert suite.low < suite.ua < suite.high
+    assert kept.sessions.keys() <= program.PEERS.keys()
+    for found in kept.sessions.values():
+        names = [s.name for s in found.suites]
+        assert names[-2:] == ["ser-bench", "ser-bench, C = 1"]
+        rounds = len(found.order) // len(names)
+        assert rounds >= 2
+        assert found.order == tuple(names) * rounds
+        assert (found.clips, found.speakers, found.folds) == (535, 10, 10)
+        for suite in found.suites:
+            assert len(suite.turns) == rounds
+            assert suite.answered == found.clips
+            assert suite.scored_from == (RECALLS if suite.name.startswith("ERTK") else ANSWERS)
+            assert [t.question for t in suite.told] == list(QUESTIONS)
+            assert suite.low < suite.ua < suite.high
 
 
-def test_the_environment_has_our_own_versions_of_what_computes() -> None:
+@pytest.mark.parametrize(
+    ("peer", "same", "older"),
+    [
+        ("nkululeko", ("opensmile", "scikit-learn", "numpy", "scipy"), ()),
+        ("ertk", ("opensmile", "scipy", "soundfile"), ("scikit-learn", "numpy", "pyarrow")),
+    ],
+)
+def test_the_environment_has_our_own_versions_of_what_computes(
+    peer: str, same: tuple[str, ...], older: tuple[str, ...]
+) -> None:
+    assert peer in program.PEERS
     pins = {}
-    for name in ("constraints.txt", "constraints-peers-nkululeko.txt"):
+    for name in ("constraints.txt", f"constraints-peers-{peer}.txt"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         pins[name] = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
         assert name == "constraints.txt" or all("==" in x for x in lines if x and not x.startswith("#"))
     ours, theirs = pins.values()
-    for package in ("opensmile", "scikit-learn", "numpy", "scipy"):
-        assert ours[package] == theirs[package]
+    assert [ours[p] for p in same] == [theirs[p] for p in same]
+    assert all(ours[p] != theirs[p] for p in older)
 
 
 # The same clips and folds.
@@ -137,6 +152,10 @@ def test_scores_do_not_depend_on_the_order_of_answers_and_failures_are_wrong() -
     gap = results.gap(CLIPS, ("a", given(failed)), ("b", given(answers)))
     assert gap.difference == pytest.approx(-1 / 12, abs=1e-6)
     assert gap.low < gap.difference < gap.high
+    assert not gap.alike
+    again = results.gap(CLIPS, ("a", given(answers)), ("b", given(turned)))
+    assert again.alike
+    assert results._sentence(again) == "a and b: right equally often in every class of every speaker."
 
 
 # What a process took.
@@ -211,12 +230,19 @@ def test_suites_take_turns_cold_and_are_scored_alike(exported: Path) -> None:
     assert found.suites[0].ua > found.suites[1].ua
     assert found.content_hash == "hash"
     assert all(t.wall_seconds > 0 and t.peak_mib >= 0 for s in found.suites for t in s.turns)
-    page = results.with_section(f"a\n{results.BEGIN}\nbefore\n{results.END}\nb\n", found, "page")
+    out = exported / "peers.json"
+    for name in ("later", "earlier"):  # the second does not take the first away
+        program.keep({name: found}, out, page=False)
+    kept = results.read(out)
+    assert kept is not None
+    assert kept.sessions == {"earlier": found, "later": found}
+    page = results.with_section(f"a\n{results.BEGIN}\nbefore\n{results.END}\nb\n", kept, "page")
     assert "before\n" not in page
-    assert page.startswith(f"a\n{results.BEGIN}\n36 clips")
+    assert page.startswith(f"a\n{results.BEGIN}\n## peer\n\n36 clips")
+    assert page.count("## peer") == 2
     assert page.endswith(f"{results.END}\nb\n")
     with pytest.raises(ValueError, match="page needs the lines"):
-        results.with_section("nothing", found, "page")
+        results.with_section("nothing", kept, "page")
 
 
 def test_a_suite_on_other_clips_is_not_compared(exported: Path) -> None:
@@ -225,16 +251,36 @@ def test_a_suite_on_other_clips_is_not_compared(exported: Path) -> None:
         program.compare([short], 1, exported)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nkululeko", "nowhere/python"], "nowhere/python: no such interpreter; make peers builds it"),
+        ([], "no peer is named; give one or more of --nkululeko, --ertk"),
+    ],
+)
 def test_a_missing_interpreter_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["peers", "--nkululeko", "nowhere/python"])
+    monkeypatch.setattr(sys, "argv", ["peers", *arguments])
     assert program.main() == 2
-    assert capsys.readouterr().err == "error: nowhere/python: no such interpreter; make peers builds it\n"
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 # What is read of each suite.
 
+ERTK_LOG = """Using -1 k-fold CV.
+Using speaker as split partition.
+Using balanced sample weights.
+Using 'online' normalisation.
+UserWarning: y_pred contains classes not in y_true
+Wrote CSV to results/compared.csv
+fit_time          0.043476
+uar               0.631246
+war               0.674251
+"""
+ERTK_TABLE = """rep,fold,fit_time,score_time,uar,war,microf1,macrof1,angry_rec,angry_prec,angry_f1,angry_ba,params,clf,features,corpus
+0,emodb/03,0.114,0.409,0.6367,0.7551,0.7551,0.6148,0.8571,0.8571,0.8571,0.9183,"{""C"": 1.0}",sk/svm,egemaps,emodb
+"""
 LOG = (
     "DEBUG: scaler: scaling features based on training set\nDEBUG: model: using existing folds for 4 groups\n"
 )
@@ -286,6 +332,90 @@ def test_what_nkululeko_cannot_answer_is_said(tmp_path: Path) -> None:
         NkululekoSuite(tmp_path / "python").packages()
 
 
+def recalls(answers: Mapping[str, str | None]) -> list[dict[str, str]]:
+    """What ERTK writes of such answers: shares of right ones, a row a speaker."""
+    rows = []
+    for speaker in ("s1", "s2", "s3", "s4"):
+        clips = [c for c in CLIPS if c.speaker == speaker]
+        row = {"rep": "0", "fold": speaker}
+        for column, of in (("war", LABELS), *((f"{x}_rec", (x,)) for x in LABELS)):
+            hit = [answers[c.name] == c.emotion for c in clips if c.emotion in of]
+            row[column] = repr(sum(hit) / len(hit))
+        rows.append(row)
+    return rows
+
+
+def test_recalls_give_the_score_the_interval_and_the_test_of_answers() -> None:
+    answers = right(5)
+    counted = right_answers(recalls(answers), CLIPS)
+    assert counted != answers
+    assert results.score(CLIPS, counted) == results.score(CLIPS, answers)
+    assert results.gap(CLIPS, ("a", given(counted)), ("b", given(answers))).alike
+    by_answers, by_counts = (
+        results.gap(CLIPS, ("a", given(x)), ("b", given(right()))) for x in (answers, counted)
+    )
+    assert by_answers == by_counts
+    assert Given(counted, {}, {}, (), RECALLS).answered == len(CLIPS)
+    assert Given(counted, {}, {}, ()).answered < len(CLIPS)
+
+
+def test_recalls_of_other_clips_or_folds_are_said() -> None:
+    rows = recalls(right())
+    with pytest.raises(PeerFailed, match="leave out s1, s2, s3, expected each once of s1, s2, s3, s4"):
+        right_answers(rows[:3], CLIPS)
+    with pytest.raises(PeerFailed, match=r"share 0\.5 of sad of s1 is no whole number of 3 clips"):
+        right_answers([rows[0] | {"sad_rec": "0.5"}, *rows[1:]], CLIPS)
+    with pytest.raises(PeerFailed, match="counts 9 right answers for s2, its recalls add up to 8"):
+        right_answers([rows[0], rows[1] | {"war": "1.0"}, *rows[2:]], CLIPS)
+
+
+def test_ertk_is_given_the_clips_and_the_folds_and_read_from_what_it_wrote(tmp_path: Path) -> None:
+    made = Export(tmp_path, tmp_path / "emodb", CLIPS)
+    suite = ErtkSuite(tmp_path / "python", balanced=False)
+    commands, variables = suite.prepare(made, tmp_path)
+    assert [c[2:4] for c in commands] == [["ertk.cli.dataset", "process"], ["ertk.cli.cli", "exp2"]]
+    assert variables == {}
+    assert (tmp_path / "files_all.txt").read_text().splitlines()[0] == str(made.wavs / f"{CLIPS[0].name}.wav")
+    assert (tmp_path / "speaker.csv").read_text().splitlines()[:2] == ["name,speaker", f"{CLIPS[0].name},s1"]
+    experiment = yaml.safe_load((tmp_path / "experiment.yaml").read_text())
+    assert experiment["eval"]["cv"] == {"part": "speaker", "kfold": -1}
+    assert experiment["training"] == {"balanced": False}
+    assert "no weights of clips" in suite.recipe
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/egemaps.nc").write_text("stored")
+    again = tmp_path / "again"
+    again.mkdir()
+    refit = ErtkSuite(tmp_path / "python", name="refit", features_of=suite)
+    (only,), _ = refit.prepare(made, again)
+    assert only[3] == "exp2"
+    assert (again / "features/egemaps.nc").read_text() == "stored"
+    assert "fits alone" in refit.cold
+    with pytest.raises(PeerFailed, match="needs the features of ERTK, which has not run before it"):
+        ErtkSuite(tmp_path, name="x", features_of=ErtkSuite(tmp_path)).prepare(made, again)
+    with pytest.raises(PeerFailed, match=r"wrote no results/compared\.csv"):
+        suite.read(made, tmp_path)
+    (tmp_path / "results").mkdir()
+    rows = recalls(right())
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (tmp_path / "results/compared.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "log.txt").write_text(ERTK_LOG)
+    read = suite.read(made, tmp_path)
+    assert prediction_faults(read, CLIPS) == []
+    assert read.own_figures == {"log.txt": "mean over folds: uar 0.631246"}
+    told = {t.question: t.words for t in read.told if t.words}
+    assert told == {"every speaker or fold": "4 rows, the first begins 0,s1,"}
+
+
+def test_what_ertk_tells_is_found_in_its_table(tmp_path: Path) -> None:
+    """Header and first row of its own table, cut after the first class."""
+    (tmp_path / "results").mkdir()
+    table = tmp_path / "results/compared.csv"
+    table.write_text(ERTK_TABLE)
+    found = found_by_ertk(tmp_path, [table])
+    assert found["every class"] == ("angry_rec,angry_prec,angry_f1,angry_ba", "results/compared.csv")
+    assert set(found) == {"every class", "every speaker or fold"}
+
+
 def test_our_suite_runs_one_system_on_one_task_from_a_cold_cache(tmp_path: Path) -> None:
     made = Export(tmp_path, tmp_path / "emodb", CLIPS)
     (command,), variables = OurSuite("fixed", (1.0,)).prepare(made, tmp_path)
@@ -312,9 +442,10 @@ def test_processor_time_of_workers_that_nobody_waits_for_is_counted(tmp_path: Pa
     """A driver that ends its workers by a signal never learns what they took."""
     program = (
         "import os, signal, subprocess, sys, time\n"
-        "busy = 'import time\\nwhile time.process_time() < 9: pass'\n"
-        "worker = subprocess.Popen([sys.executable, '-c', busy], start_new_session=True)\n"
-        "time.sleep(1.5)\n"
+        "busy = 'import time\\nwhile time.process_time() < 0.5: pass\\nprint(flush=True)\\ntime.sleep(60)'\n"
+        "worker = subprocess.Popen([sys.executable, '-IS', '-c', busy], start_new_session=True, stdout=subprocess.PIPE)\n"
+        "worker.stdout.readline()\n"
+        "time.sleep(0.6)\n"
         "os.kill(worker.pid, signal.SIGKILL)\n"
         "os._exit(0)\n"
     )

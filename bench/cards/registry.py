@@ -19,7 +19,7 @@ from bench.cards.code_beside import make_importable
 from bench.cards.parameters import check_parameters
 from bench.cards.probe_names import PROBES
 from bench.cards.system import SystemCard, SystemFile, WeightsSpec
-from bench.cards.typed_yaml import Strict, parse_typed, read_typed
+from bench.cards.typed_yaml import Strict, parse_typed, path_hint, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.storage.hashing import hash_json
 from bench.storage.source_code import split_dotted
@@ -157,7 +157,9 @@ def load_system(name_or_path: str, *, base: Path | None = None) -> SystemCard:
         return load_system(str(trained))
     if faults:
         raise UsageError(faults[-1])
-    raise UsageError(f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}")
+    raise UsageError(
+        f"unknown system {name_or_path!r}; {nearest(name_or_path, system_names())}; {path_hint(name_or_path, 'card')}"
+    )
 
 
 def load_model(name_or_path: str) -> SystemCard:
@@ -208,7 +210,7 @@ def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
         if key == "python" and card.requirements is not None:
             card = card.run_by(text)
             continue
-        value: Any = yaml.safe_load(text)
+        value = _setting(card, key, text)
         if key == "server" and card.family == "audio-llm":
             server = str(value)
         elif key in params:
@@ -226,6 +228,15 @@ def with_settings(card: SystemCard, settings: Mapping[str, str]) -> SystemCard:
             raise UsageError(f"{card.name} has no parameter {key!r}; {nearest(key, known)}")
     features = card.features.model_copy(update={"params": feature_params}) if card.features else None
     return card.model_copy(update={"params": params, "features": features, "server": server})
+
+
+def _setting(card: SystemCard, key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"--set {card.name}:{key}={text}: the value is no YAML; write it as a card would, and a text with such signs in quotes"
+        ) from None
 
 
 def _code_here(card: SystemCard, dotted: str | None) -> str | None:

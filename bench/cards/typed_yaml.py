@@ -69,9 +69,25 @@ def read_typed(path: Path, model: type[Card]) -> Card:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder; name the .yaml file itself") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return parse_typed(text, str(path), model)
+
+
+def path_hint(name: str, what: str) -> str:
+    """The end of a sentence about a name that nobody knows: a path may have been meant.
+
+    Args:
+        name: as it was typed.
+        what: kind of file, for example ``card``.
+    """
+    if Path(name).is_dir():
+        return f"{name} is a folder here: a {what} of your own is named by its file (.yaml)"
+    if Path(name).is_file():
+        return f"{name} is a file here, but the file of a {what} ends in .yaml"
+    return f"or give the path of a {what} (.yaml)"
 
 
 def parse_typed(text: str, source: str, model: type[Card]) -> Card:

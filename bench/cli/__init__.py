@@ -6,18 +6,31 @@ import sys
 
 from bench.errors import BenchError, printable
 
+INTERRUPTED = 130
+"""Exit code of a command that was stopped by a signal."""
+
 
 def main() -> None:
     """Run ``serbench``: one clear sentence for what a user can mend, exit code 0 done, 1 failed, 2 wrong usage."""
     from bench.cli.app import app
     from bench.cli.interrupts import hear_interrupts
+    from bench.cli.usage import WrongUsage, is_help, sentence
 
     hear_interrupts()
     try:
         _see_to_our_packages()
-        app()
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # Typer makes this of a KeyboardInterrupt, without a word
+            _stop()
+        sys.exit(code)
     except BenchError as error:
         _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except WrongUsage as error:
+        if is_help(error):
+            error.show()
+        else:
+            _say(f"error: {sentence(error)}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _stop()
@@ -32,7 +45,7 @@ def main() -> None:
 
 def _stop() -> None:
     _say("stopped; what is finished is kept, the same command goes on from there")
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _stopped(error: BaseException) -> bool:

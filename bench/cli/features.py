@@ -81,7 +81,9 @@ def _clips_of(task: str | None, data: Sequence[Path]) -> dict[str, list[str]]:
         return found
     base = task.partition("@")[0]
     if base not in found:
-        raise UsageError(f"no task {task!r} at hand; {nearest(base, found)}")
+        raise UsageError(
+            f"no task {task!r} at hand; {nearest(base, found)}; corpora are named with --data or SERBENCH_DATA"
+        )
     return {base: found[base]}
 
 

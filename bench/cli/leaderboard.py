@@ -50,7 +50,13 @@ def add(
     from bench.cli.running import parse_only  # with all of the engine behind it
 
     added = add_run(
-        run, Board(results), name, tables=tables, only=parse_only([only]), owner=owner or "", data=data
+        run,
+        Board(results),
+        name,
+        tables=tables,
+        only=parse_only([only] if only else []),
+        owner=owner or "",
+        data=data,
     )
     attested: tuple[str, ...] = ()
     if attest_as is not None:
@@ -155,7 +161,7 @@ def send(
         Board(results),
         by,
         name=name,
-        only=parse_only([only]),
+        only=parse_only([only] if only else []),
         link=link,
         data=data,
         cache=checked_folder(),

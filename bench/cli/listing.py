@@ -33,7 +33,10 @@ def show(what: str, data: Sequence[Path], *, as_json: bool) -> None:
         "description", "source", "citation", "traps", "met", "hash", "title", "contamination", "warnings", "cautions", "truth", "elicitation",
         "votes", "synthetic", "accents", "contains",
     }  # fmt: skip
-    columns = [c for c in rows[0] if c not in hidden] if rows else ["nothing found"]
+    if not rows:  # everything else has shipped ones
+        print("no runs in the folder runs; make one with: serbench run MATRIX")
+        return
+    columns = [c for c in rows[0] if c not in hidden]
     print_table("", columns, [[_cell(row[c]) for c in columns] for row in rows])
     if what == "tasks" and any(row["within"].startswith("no: ") for row in rows):
         print("within: no: --json says why; protocols zero-shot and transfer (as the test corpus) remain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from bench.statistics.power import (
     DifferenceSpread,
     difference_seen,
     power_of,
-    require_difference,
     speakers_needed,
 )
 
@@ -44,6 +44,43 @@ class PowerQuery:
     training: float | None = None
     clips: tuple[float, ...] = CLIPS
     seeds: tuple[int, ...] = SEEDS
+
+    def require_possible(self) -> None:
+        """Raise :class:`UsageError` with the first option that cannot be meant, in the units in which it was typed."""
+        faults = [
+            (
+                not 0 < self.points <= 100,
+                f"--difference {self.points:g}: expected points above 0, at most 100",
+            ),
+            (
+                not 0 < self.power < 1,
+                f"--power {100 * self.power:g}: expected per cent between 0 and 100, like 80",
+            ),
+            (
+                not 0.5 < self.level < 1,
+                f"--level {self.level:g}: expected a share between 0.5 and 1, like 0.95",
+            ),
+            *((not 0 < n < math.inf, f"--clips {n:g}: expected a number above 0") for n in self.clips),
+            *((n < 1, f"--seeds {n}: expected 1 or more") for n in self.seeds),
+            *(
+                (
+                    value is not None and not 0 <= value < math.inf,
+                    f"--{name} {value}: expected points, 0 or more",
+                )
+                for name, value in (
+                    ("between", self.between),
+                    ("within", self.within),
+                    ("training", self.training),
+                )
+            ),
+            (
+                self.records is None and (self.task is not None or self.systems is not None),
+                "--task and --systems choose among records, and none are named: serbench power RUN, or a folder of publications",
+            ),
+        ]
+        for wrong, sentence in faults:
+            if wrong:
+                raise UsageError(sentence)
 
     def given(self) -> DifferenceSpread | None:
         """The spread that was given; None where it comes from records."""
@@ -77,7 +114,8 @@ def plan_power(query: PowerQuery, *, plot: Path | None, as_json: bool) -> None:
         UsageError: nothing says how differences vary, or an odd number.
         DataError: no records there.
     """
-    difference = require_difference(query.points / 100)
+    query.require_possible()
+    difference = query.points / 100
     spread, tasks = query.given(), list[TaskSpread]()
     if spread is None:
         if query.records is None:

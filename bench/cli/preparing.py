@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bench.cards.corpus import CorpusCard
 from bench.cards.registry import corpus_card_file, corpus_cards
-from bench.cards.typed_yaml import read_typed
+from bench.cards.typed_yaml import path_hint, read_typed
 from bench.cli.printing import console, print_json, print_table
 from bench.corpora.preparation.preparing import Preparation, Watcher, prepare
 from bench.corpora.preparation.report import REPORT, PrepareReport
@@ -87,7 +87,7 @@ def _card(corpus: str) -> tuple[CorpusCard, Path | None]:
         return read_typed(path, CorpusCard), path
     cards = corpus_cards()
     if corpus not in cards:
-        raise UsageError(f"no corpus {corpus!r}; {nearest(corpus, cards)}")
+        raise UsageError(f"no corpus {corpus!r}; {nearest(corpus, cards)}; {path_hint(corpus, 'card')}")
     return cards[corpus], None
 
 

@@ -54,6 +54,15 @@ def warn(sentences: Iterable[str]) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
+def span(low: float | None, high: float | None) -> str:
+    """Write an interval.
+
+    >>> span(0.25, 0.5), span(None, None)
+    ('0.250 – 0.500', 'no interval')
+    """
+    return "no interval" if low is None or high is None else f"{figure(low)} – {figure(high)}"
+
+
 def figure(value: float | None, digits: int = 3) -> str:
     """Write a score; a dash where there is none.
 

@@ -93,7 +93,7 @@ def forget_replies(system: str, *, which: str, containing: str | None, as_json: 
         The exit code: 0.
 
     Raises:
-        UsageError: the system is no Audio-LLM.
+        UsageError: the system is none that is asked through a server.
         DataError: the store is in use by another process, or none.
     """
     path = _store_of(system)
@@ -124,7 +124,10 @@ def _store_of(system: str) -> Path:
     card = load_system(system)
     own = f"{AudioLanguageModel.__module__}:{AudioLanguageModel.__name__}"
     if card.adapter != own:
-        raise UsageError(f"{card.name} is no Audio-LLM: it has no stored replies")
+        raise UsageError(
+            f"{card.name} has no stored replies: those of systems asked through a server are stored ({own} on the card), and its adapter "
+            f"is {card.adapter}; what is stored: serbench replies list"
+        )
     return store_path(str(card.params["model"]))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.registry import load_system
-from bench.cli.printing import console, figure, print_json, print_table
+from bench.cli.printing import console, figure, print_json, print_table, span
 from bench.errors import UsageError, printable
 from bench.execution.driver import run_matrix
 from bench.execution.planning.estimates import human_time
@@ -29,6 +29,8 @@ def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
     {'system': ['majority', 'chance'], 'task': ['emodb-*']}
     """
     parsed: dict[str, list[str]] = defaultdict(list)
+    if any(not text.strip() for text in texts):
+        raise UsageError("--only '': expected key=value, like system=majority; without --only all is taken")
     for part in filter(None, (p.strip() for text in texts for p in text.split(","))):
         key, equals, value = part.partition("=")
         if not (equals and value):
@@ -145,8 +147,8 @@ def _as_json(summary: RunSummary) -> dict[str, Any]:
 
 
 def _print_summary(summary: RunSummary) -> None:
-    from bench.cli.results import headlines
-    from bench.cli.results_extra import setting_words
+    from bench.cli.results.headlines import headlines
+    from bench.cli.results.words import setting_words
     from bench.scoring.records import read_facts
 
     out = console()
@@ -177,7 +179,7 @@ def _print_summary(summary: RunSummary) -> None:
                     row.facts.system,
                     row.facts.track,
                     figure(row.estimate),
-                    f"{figure(row.low)} – {figure(row.high)}",
+                    span(row.low, row.high),
                     " / ".join(figure(c, 2) for c in row.ccc),
                     row.facts.speakers,
                     len(row.facts.seeds),

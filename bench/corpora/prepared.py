@@ -118,6 +118,10 @@ def open_corpus(name_or_dir: str, folders: Sequence[Path]) -> PreparedCorpus:
     if (Path(name_or_dir) / METADATA).exists():
         folder = Path(name_or_dir)
         return PreparedCorpus(card_of(folder) or CorpusCard(name=folder_name(folder)), folder)
+    if Path(name_or_dir).is_file():
+        raise UsageError(
+            f"{name_or_dir}: is a file; name a corpus, or the prepared folder that holds {METADATA}"
+        )
     if Path(name_or_dir).is_dir():
         raise DataError(f"{name_or_dir}: has no {METADATA} (columns: {', '.join(COLUMNS)})")
     found = _look_into(folders)

@@ -29,6 +29,7 @@ from bench.audio.synthesis import (
 )
 from bench.errors import DataError, UsageError
 from bench.protocols import DIMENSIONS, SAMPLE_RATE
+from bench.storage.atomic import clear_os_errors
 from bench.storage.hashing import digest
 
 __all__ = [
@@ -118,11 +119,12 @@ def write_synthetic_corpus(
     if _is_finished(folder, recipe):
         return
     _refuse_what_is_not_ours(folder, recipe)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        fresh = Path(scratch) / "fresh"
-        _write(fresh, recipe)
-        _put_in_place(fresh, folder, Path(scratch) / "torn", recipe)
+    with clear_os_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "fresh"
+            _write(fresh, recipe)
+            _put_in_place(fresh, folder, Path(scratch) / "torn", recipe)
 
 
 def write_tiny_corpus(folder: Path, *, seed: int = 0) -> None:

@@ -53,6 +53,7 @@ from bench.protocols import (
     STATUSES,
     Answers,
     Clips,
+    Closes,
     Encoder,
     FeatureReader,
     FitContext,
@@ -116,7 +117,10 @@ def check_system(card: SystemCard) -> ContractReport:
         checks = []
         if card.features is not None:
             checks += list(encoder_checks(bed))
-        checks += list(answer_checks(bed))
+        try:
+            checks += list(answer_checks(bed))
+        finally:
+            bed.close()
     return ContractReport(card.name, tuple(checks))
 
 
@@ -166,6 +170,12 @@ class TestBed:
         decode_missing(table)
         protocol: Protocol = "zero-shot" if system.card.track == "released" else "within"
         self.task = build_task(table, TASK, protocol)
+        self._latest: Predictor | None = None
+
+    def close(self) -> None:
+        """End what the predictor that was fitted last holds."""
+        if isinstance(self._latest, Closes):
+            self._latest.close()
 
     @property
     def test_clips(self) -> Clips:
@@ -200,9 +210,10 @@ class TestBed:
         return Answers(table.statuses, table.answers, table.probabilities, table.dimensions)
 
     def fitted(self, task: Task) -> Predictor:
-        """Build a predictor anew and fit it on the first fold (which is empty, zero-shot)."""
+        """Build a predictor anew and fit it on the first fold (which is empty, zero-shot). The one before it is closed."""
+        self.close()
         system, fold = self.system, task.folds[0]
-        predictor = build_predictor(system)
+        predictor = self._latest = build_predictor(system)
         with tempfile.TemporaryDirectory(dir=self.folder) as workdir:
             context = FitContext(
                 labels=task.labels,

@@ -13,10 +13,9 @@ import numpy as np
 
 from bench.audio.store import DecodedClip
 from bench.execution.planning.systems import System
-from bench.execution.worker import build_encoder
+from bench.execution.worker import build_encoder, clips_to_encode
 from bench.features.extraction import compute_kept
 from bench.features.store import FeatureStore, FloatArray, Keep
-from bench.protocols import SAMPLE_RATE, Clips
 
 TOLERANCE = 1e-3
 """Largest difference, as a share of a clip's largest value, that other batches or another processor make: ten times what the
@@ -76,7 +75,7 @@ def verify_deeply(
         for start in range(0, len(own), BLOCK):
             part = own[start : start + BLOCK]
             (arrays,), failures = compute_kept(
-                encoder, _as_clips(part, language), range(len(part)), [Keep(spec.pooled, spec.every)]
+                encoder, clips_to_encode(part, language), range(len(part)), [Keep(spec.pooled, spec.every)]
             )
             failed |= failures
             differing |= {
@@ -96,13 +95,3 @@ def _difference(stored: FloatArray, now: FloatArray) -> float:
     if stored.shape != now.shape:
         return float("inf")
     return float(np.abs(stored - now).max() / max(float(np.abs(now).max()), 1e-12))
-
-
-def _as_clips(decoded: Sequence[DecodedClip], language: str) -> Clips:
-    return Clips(
-        ids=tuple(d.clip_id for d in decoded),
-        pcm_hashes=tuple(d.pcm_hash for d in decoded),
-        seconds=np.array([d.samples / SAMPLE_RATE for d in decoded]),
-        languages=(language,) * len(decoded),
-        read=lambda i: decoded[i].read(),
-    )

@@ -10,7 +10,6 @@ from typing import Any
 
 from bench.corpora.soundness import decoded_sentences
 from bench.corpora.verification import remember_hashes
-from bench.errors import UsageError
 from bench.execution.devices import worker_devices
 from bench.execution.executors.interface import Executor
 from bench.execution.executors.local import LocalExecutor
@@ -128,10 +127,6 @@ def _executor(prepared: PreparedRun, devices: Sequence[str], reporter: Reporter)
     """The workers that the settings ask for."""
     settings, folder = prepared.settings, prepared.folder
     if settings.executor == "local":
-        if settings.exchange is not None:
-            raise UsageError(
-                f"--exchange {settings.exchange} is for --executor ray, whose nodes may see no file of this machine: leave it out"
-            )
         return LocalExecutor(devices, folder.log, settings.batch_seconds, settings.limits)
     from bench.execution.executors.carriers import Exchange, ObjectStore
     from bench.execution.executors.ray_cluster import RayExecutor

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from bench.cards.registry import imported, load_system, shipped_files, with_settings
 from bench.cards.system import SystemCard
-from bench.cards.typed_yaml import Name, Strict, read_typed
+from bench.cards.typed_yaml import Name, Strict, path_hint, read_typed
 from bench.errors import CannotRun, UsageError, nearest
 from bench.execution.fitting import build_predictor, stored_features
 from bench.execution.in_process import Say, encode_in_process
@@ -81,13 +81,13 @@ class KeptTraining:
 
 def find_config(name_or_path: Path) -> Path:
     """Return the path of a config: a file as it is, else one of those that are shipped, by name."""
-    if name_or_path.suffix in (".yaml", ".yml") or name_or_path.exists():
+    if name_or_path.suffix in (".yaml", ".yml") or name_or_path.is_file():
         return name_or_path
     shipped = shipped_files("training")
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     raise UsageError(
-        f"no training config {str(name_or_path)!r}; {nearest(str(name_or_path), sorted(shipped))}"
+        f"no training config {str(name_or_path)!r}; {nearest(str(name_or_path), sorted(shipped))}; {path_hint(str(name_or_path), 'config')}"
     )
 
 

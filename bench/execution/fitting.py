@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bench.execution.planning.systems import System
 from bench.execution.probe_runs import checked_probe, run_probe
 from bench.execution.separate import separate_predictor
 from bench.features.store import FeatureStore, StoredFeatures
-from bench.protocols import Answers, Examples, FitContext, Predictor, Progress
+from bench.protocols import Answers, Closes, Examples, FitContext, Predictor, Progress
 from bench.scoring.predictions import PredictionTable, complete_answers, variant_path, write_table
 from bench.storage.hashing import hash_file
 from bench.tasks.training_data import ConditionedClips, TrainingData
@@ -217,8 +218,10 @@ def _run_predictor(
         condition = group.train_condition
         return data.examples(usable(rows, condition), condition, job.conditioned)
 
-    with stopwatch.running():
+    with stopwatch.running(), ExitStack() as held:
         predictor = build_predictor(system)
+        if isinstance(predictor, Closes):
+            held.callback(predictor.close)
         predictor.fit(examples(fold.train), examples(fold.dev), context)
         answers = []
         for cell in group.cells:

@@ -68,6 +68,22 @@ class RunSettings:
     cards_from: Path | None = None
     """Where the matrix's relative card paths start, when it is not the matrix file's own folder."""
 
+    def __post_init__(self) -> None:
+        """Refuse what would have no effect, or could not be: before anything is planned."""
+        for_ray = {
+            f"--ray-address {self.ray_address}": self.ray_address is not None,
+            f"--exchange {self.exchange}": self.exchange is not None,
+            "--no-shared-files": not self.shared_files,
+        }
+        if self.executor == "local" and (
+            given := [option for option, is_given in for_ray.items() if is_given]
+        ):
+            raise UsageError(
+                f"{' and '.join(given)} is for --executor ray, whose nodes are other machines: add that, or leave it out"
+            )
+        if self.out is not None and self.out.is_file():
+            raise UsageError(f"{self.out}: is a file; name a folder with --out")
+
 
 @dataclass(frozen=True)
 class RunSummary:

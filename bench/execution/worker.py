@@ -165,7 +165,7 @@ def encode(
     system = job.system
     assert system.feature_key is not None
     assert system.card.features is not None
-    clips = _clips(job.decoded, job.language)
+    clips = clips_to_encode(job.decoded, job.language)
     spec = system.card.features
     keeps = [Keep(spec.pooled, spec.every), *([Keep(pooled=True)] if job.also_pooled else [])]
     with stopwatch.running():
@@ -191,7 +191,8 @@ def encode(
     return len(clips)
 
 
-def _clips(decoded: Sequence[DecodedClip], language: str) -> Clips:
+def clips_to_encode(decoded: Sequence[DecodedClip], language: str) -> Clips:
+    """Decoded clips of one language, as an encoder is given them."""
     return Clips(
         ids=tuple(d.clip_id for d in decoded),
         pcm_hashes=tuple(d.pcm_hash for d in decoded),

@@ -81,6 +81,8 @@ def convert(results: Path, data: Sequence[Path] = ()) -> Iterator[Converted]:
     Raises:
         UsageError: no publication lies there.
     """
+    if not results.is_dir():
+        raise UsageError(f"{results}: no such folder; name the folder of published records with --results")
     roots = sorted({p.parent for p in results.rglob("records") if p.is_dir() and not p.is_symlink()})
     roots = [r for r in roots if not any(_inside(part) for part in r.relative_to(results).parts)]
     if not roots:

@@ -35,7 +35,7 @@ Badge = Literal["statistics", "tables", "attested", "labels"]
 BADGES: Mapping[Badge, str] = {
     "statistics": "every score follows from the additive statistics in the record; nothing here says whether these are true",
     "tables": "every score follows from the statistics, and these count what the prediction tables beside them answer, fold by fold; nobody who holds the corpus said whether the true labels are the corpus's",
-    "attested": "the same, and somebody this board accepts says that he counted the statistics again from the tables and the labels of the corpus; nobody did so here",
+    "attested": "every score follows from the statistics, and somebody this board accepts says that he counted these again from the tables and the labels of the corpus; nobody did so here",
     "labels": "the statistics were counted again here from the prediction tables and the labels of the corpus, and every score follows",
 }
 """What a badge says was checked; each includes the one before."""

@@ -75,6 +75,7 @@ def clear_os_errors(path: Path) -> Iterator[None]:
             errno.EPERM: "no permission to write there: choose another folder with --out or SERBENCH_CACHE",
             errno.ENOENT: "the folder does not exist and cannot be made: choose another one",
             errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+            errno.EISDIR: "a folder stands where a file is needed: name a file",
             errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
         }
         reason = reasons.get(error.errno or 0)

@@ -40,6 +40,7 @@ from reports.pages.catalogue import page as catalogue_page
 from reports.pages.report import Site, write_pages
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
+from reports.sections.published_rows import PublishedRows, published_rows
 from reports.sections.studies import Histories, study_sections
 
 RECORDS_ALONE = (
@@ -61,6 +62,11 @@ class PublishedPage:
     """Records that are neither ranked nor tested."""
 
     pre_registered: ClassVar[tuple[str, str]] = (PRE_REGISTERED, MEANING)
+
+    @property
+    def table(self) -> PublishedRows:
+        """Every record, what all have alike said once."""
+        return published_rows(self.records)
 
     @property
     def badges(self) -> list[tuple[str, str]]:

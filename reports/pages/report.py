@@ -26,7 +26,7 @@ from bench.storage.scrubbing import Scrubber
 from bench.tasks.catalogue import catalogue
 from reports import formatting
 from reports.data.comparisons import TaskComparison, TestFamily, compare_systems, overview_comparisons
-from reports.data.conditions import condition_words, severity
+from reports.data.conditions import condition_words
 from reports.data.missing_records import missing_records
 from reports.data.run_data import RunData, read_run_data
 from reports.exports.tables import EXPORTS, write_tests
@@ -45,7 +45,7 @@ from reports.sections.cross_lingual import OWN, cross_lingual
 from reports.sections.folds import siblings, split_words
 from reports.sections.pairwise import pair_page, pairs_to_show
 from reports.sections.prompting import asked_fits
-from reports.sections.robustness import robust_tasks
+from reports.sections.robustness import UNCHANGED, robust_tasks
 from reports.sections.studies import Histories, StudySection
 
 OWN_PAGES = (
@@ -270,10 +270,9 @@ class Site:
                 f"{a}--{b}",
             )
         if self.robust:
-            names = dict.fromkeys(c for t in self.robust for c in t.conditions)
-            listed = [(c, condition_words(c)) for c in sorted(names, key=severity)]
+            words = {c: condition_words(c) for t in self.robust for c in t.conditions}
             made["robustness.html"] = self.render(
-                "robustness.html.j2", robust=self.robust, condition_list=listed
+                "robustness.html.j2", robust=self.robust, words_of=words, UNCHANGED=UNCHANGED
             )
         if self.cross:
             made["cross-lingual.html"] = self.render("cross_lingual.html.j2", cross=self.cross, own=OWN)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench.scoring.pair_results import PairResult
+from bench.scoring.pair_results import SUPERVISION, PairResult, sentence
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports.data.comparisons import TaskComparison
@@ -28,12 +30,47 @@ class Lead:
 
 
 @dataclass(frozen=True)
+class AcrossSaid:
+    """Pairs across tracks in sentences: where and of whom they speak, each pair, and which systems had which supervision.
+
+    ``opening`` and ``supervision`` are blank where every sentence says its own.
+    """
+
+    opening: str
+    pairs: tuple[tuple[str, PairResult], ...]
+    supervision: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
 class TaskVerdict:
     """What the tests say of one comparison: who leads each track, then the planned pairs across tracks."""
 
     comparison: TaskComparison
     leads: tuple[Lead, ...]
     across: tuple[PairResult, ...]
+
+    @property
+    def across_said(self) -> AcrossSaid:
+        """The pairs across tracks in sentences, what all of them share said once."""
+        each = AcrossSaid("", tuple((p.sentence, p) for p in self.across), ())
+        # What was learnt elsewhere has other words for its supervision, of which each sentence knows.
+        if len(self.across) < 2 or any(
+            p.protocol_a != p.protocol_b or p.protocol_a == "transfer" for p in self.across
+        ):
+            return each
+        parted = [sentence(replace(p, track_b=p.track_a)).partition("), ") for p in self.across]
+        if len({opening for opening, _, _ in parted}) != 1:
+            return each
+        had: dict[str, dict[str, None]] = defaultdict(dict)
+        for p in self.across:
+            had[SUPERVISION[p.track_a]][p.system_a] = None
+            had[SUPERVISION[p.track_b]][p.system_b] = None
+        rests = [re.sub(r"^this corpus\b", "This corpus", rest) for _, _, rest in parted]
+        return AcrossSaid(
+            f"{parted[0][0]}).",
+            tuple(zip(rests, self.across, strict=True)),
+            tuple((words, tuple(systems)) for words, systems in had.items()),
+        )
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def environment() -> Environment:
         "size": formatting.size,
         "plain": lambda value: fits.note(value).text,
         "spaced": spaced,
+        "ended": ended,
         # Where a player finds its file, which names folders of this machine: escaped, and otherwise left as it is.
         "played": escape,
     }
@@ -209,6 +210,16 @@ def spaced(text: str) -> str:
     '36 % of it'
     """
     return re.sub(r"(?<=\d)%", " %", text)
+
+
+def ended(text: str) -> str:
+    """A sentence with its full stop; limits that follow limits stand in one pair of brackets.
+
+    >>> ended("few speakers (chance 0.14) (11 % of the clips)"), ended("Two words.")
+    ('few speakers (chance 0.14; 11 % of the clips).', 'Two words.')
+    """
+    text = text.rstrip().replace(") (", "; ")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def bound(html: str) -> str:

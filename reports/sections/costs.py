@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
 from reports import formatting
-from reports.charts.chart import Chart, Scale, value_scale
+from reports.charts.chart import Chart, Scale, Word, value_scale
 from reports.data.comparisons import TaskComparison
 from reports.data.run_data import WorkDone
 from reports.data.shared_features import features_key
 
 NAMED = 12
-LETTER = 7.0
-"""Width of a letter of a name, px."""
 """Systems named inside a chart; the table names all."""
+LINE, GAP = 14.0, 14.0
+"""Height of a name, and room between dots and names, px."""
 
 
 @dataclass(frozen=True)
@@ -157,17 +157,49 @@ def _chart(rows: Sequence[Cost], costs: Sequence[float | None], title: str, metr
 
 
 def _name(chart: Chart, named: Sequence[tuple[str, float, float]], middle: float) -> None:
-    """Write names beside their dots, above or below, wherever no earlier name stands; else not at all."""
-    taken: list[tuple[float, float, float]] = []
-    for name, x, y in named:
-        width = LETTER * len(name)
-        start = chart.x(x) - (width if x > middle else 0)
-        for up in (8.0, -17.0, 22.0, -31.0):
-            height = chart.y(y) - up
-            if all(abs(height - h) > 13 or start > b or start + width < a for a, b, h in taken):
-                chart.word(x, y, name, anchor="end" if x > middle else "start", style="name", up=up)
-                taken.append((start, start + width, height))
-                break
+    """Write each name level with its dot or as near as others let it, in the order of the dots, a line between the two.
+
+    Names of dots to the left of the middle stand to the right of them, the others to the left.
+    """
+    ordered = sorted(((chart.x(x), chart.y(y), name, x > middle) for name, x, y in named), key=lambda n: n[1])
+    rights = [x for x, _, _, right in ordered if right]
+    lefts = [x for x, _, _, right in ordered if not right]
+    _, top, _, bottom = chart.box
+    heights = apart([y for _, y, _, _ in ordered], LINE, top + 4, bottom - 4)
+    for (x, y, name, right), height in zip(ordered, heights, strict=True):
+        edge = min(rights) - GAP if right else max(lefts) + GAP
+        chart.names[len(chart.paths)] = name
+        chart.paths.append(("leader", f"M{x:g} {y:g}L{edge:g} {height:.1f}"))
+        anchor, beside = ("end", edge - 2) if right else ("start", edge + 2)
+        chart.words.append(Word(beside, round(height + 4, 1), anchor, name, "name"))
+
+
+def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move what stands in order as little as puts ``gap`` between neighbours (least squares, by pooling adjacent ones).
+
+    Args:
+        heights: where they stand, in ascending order.
+        gap: room between two neighbours.
+        low: least height.
+        high: largest height; all are moved into this room, if it holds them.
+
+    Returns:
+        Where they stand then, in the same order.
+
+    >>> apart([10.0, 12.0, 40.0], 10.0, 0, 50)
+    [6.0, 16.0, 40.0]
+    >>> apart([1.0, 1.0], 10.0, 0.0, 50.0), apart([49.0, 49.0], 10.0, 0.0, 50.0)
+    ([0.0, 10.0], [40.0, 50.0])
+    """
+    pooled: list[tuple[float, int]] = []
+    for i, height in enumerate(heights):
+        mean, count = height - gap * i, 1
+        while pooled and pooled[-1][0] > mean:
+            before, n = pooled.pop()
+            mean, count = (mean * count + before * n) / (count + n), count + n
+        pooled.append((mean, count))
+    most = high - gap * (len(heights) - 1)
+    return [max(low, min(m, most)) + gap * i for i, m in enumerate(m for m, n in pooled for _ in range(n))]
 
 
 def power(exponent: int) -> str:

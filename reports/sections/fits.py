@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.scoring.records import Record
 from reports.charts.geometry import sparkline
+from reports.formatting import cut
 
 SHOWN_NUMBERS = 6
 """A longer list of numbers is drawn as a line."""
@@ -91,7 +92,7 @@ def note(value: Any) -> Note:
         return Note(f"{value:.4g}")
     if isinstance(value, list):
         return _series(value)
-    return Note(_cut(f"{value:,}" if isinstance(value, int) else str(value)))
+    return Note(cut(f"{value:,}" if isinstance(value, int) else str(value), SHOWN_CHARACTERS))
 
 
 def _series(values: list[Any]) -> Note:
@@ -102,8 +103,4 @@ def _series(values: list[Any]) -> Note:
         return Note(
             f"{len(values)} values, {note(values[0]).text} to {note(values[-1]).text}", sparkline(values)
         )
-    return Note(_cut(", ".join(note(v).text for v in values)) or "none")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return Note(cut(", ".join(note(v).text for v in values), SHOWN_CHARACTERS) or "none")

@@ -75,6 +75,11 @@ class PairPage:
     clips: tuple[ChangedClips, ...]
 
     @property
+    def clips_told(self) -> bool:
+        """Whether anything is known of single clips: what the two answered, or on how many they agree."""
+        return any(not c.absent or (c.agreement and c.agreement.share is not None) for c in self.clips)
+
+    @property
     def redrawn(self) -> tuple[PairResult, ...]:
         """Pairings of which it is known what seeds drawn anew would give: no system in them has one seed of many."""
         return tuple(p for _, _, p in self.tests if p.redrawn_low is not None and not p.one_seed)

@@ -14,7 +14,7 @@ from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.storage.run_folder import RunFolder
 from reports.charts.chart import Chart, Scale, unit_scale, value_scale
-from reports.formatting import LANGUAGES, language_name, number
+from reports.formatting import LANGUAGES, cut, language_name, number
 
 RATES = ("invalid_rate", "flip_rate", "prompt_agreement", "order_agreement", "position_bias")
 EXAMPLES = 4
@@ -208,8 +208,12 @@ def _replies(run: Path, record: Record) -> tuple[tuple[ReplyExample, ...], str]:
                 table.clip_ids, table.statuses, table.answers, table.replies, strict=True
             ):
                 own = by_status.setdefault(status, [])
-                if text and len(own) < EXAMPLES and all(_cut(text) != r.text for r in own):
-                    own.append(ReplyExample(status, label, _cut(text), clip if open_ else None, name))
+                if text and len(own) < EXAMPLES and all(cut(text, SHOWN_CHARACTERS) != r.text for r in own):
+                    own.append(
+                        ReplyExample(
+                            status, label, cut(text, SHOWN_CHARACTERS), clip if open_ else None, name
+                        )
+                    )
     except DataError:
         return (), "the prediction tables of this run are not at hand"
     order = sorted(by_status, key=lambda s: (s == "ok", s))
@@ -227,7 +231,3 @@ def _variant_tables(run: Path, record: Record) -> Iterator[tuple[str, Prediction
             yield "", whole
         for name in variants:
             yield name, read_table(variant_path(path, name))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

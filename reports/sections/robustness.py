@@ -74,6 +74,20 @@ class RobustTask:
     not_drawn: int
 
     @property
+    def subtracted(self) -> bool:
+        """Whether any score under a condition could be set against a clean one."""
+        return any(d.loss is not None for s in self.systems for d in s.conditions)
+
+    @property
+    def reasons(self) -> list[tuple[str, list[str]]]:
+        """Why scores are not subtracted from clean audio, each reason once, with the systems it holds for."""
+        told: dict[str, list[str]] = {}
+        for s in self.systems:
+            for words in dict.fromkeys(d.apart for d in s.conditions if d.apart not in ("", UNCHANGED)):
+                told.setdefault(words, []).append(s.record.system)
+        return list(told.items())
+
+    @property
     def same_fits(self) -> bool:
         """Whether every score under a condition stands beside a clean one of the same fits."""
         return all(

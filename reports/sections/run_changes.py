@@ -50,6 +50,12 @@ class Against:
     only_here: tuple[str, ...]
     only_there: tuple[str, ...]
 
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """How many figures had which outcome, in words; what none had is left out."""
+        words = {NO_INTERVAL: "moved without an interval", ANOTHER_FIT: "of another fit"}
+        return [(words.get(o, o), n) for o in OUTCOMES if (n := self.count(o))]
+
     def count(self, outcome: str) -> int:
         """How many figures had that outcome."""
         return sum(m.outcome == outcome for m in self.figures)
@@ -76,12 +82,22 @@ def against(run: Path, records: Sequence[Record], other: Path, earlier: Sequence
     found = [m for p in both for m in _moved(run, here[p], other, there[p])]
     found.sort(key=lambda m: (OUTCOMES.index(m.outcome), m.difference.difference if m.difference else 0.0))
     return Against(
-        run.resolve().name,
-        other.resolve().name,
+        *_names(run.resolve(), other.resolve()),
         tuple(found),
         tuple(", ".join(p) for p in here if p not in there),
         tuple(", ".join(p) for p in there if p not in here),
     )
+
+
+def _names(run: Path, other: Path) -> tuple[str, str]:
+    """Name two runs by their folders, and by the folders these lie in where the names are one.
+
+    >>> _names(Path("/a/new"), Path("/a/old")), _names(Path("/monday/run"), Path("/friday/run"))
+    (('new', 'old'), ('monday/run', 'friday/run'))
+    """
+    if run.name != other.name or run == other:
+        return run.name, other.name
+    return f"{run.parent.name}/{run.name}", f"{other.parent.name}/{other.name}"
 
 
 def _place(record: Record) -> tuple[str, str, str, str]:

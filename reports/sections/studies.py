@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.audio.conditions import CLEAN
 from bench.leaderboard.evidence import Cell
 from bench.leaderboard.history import CellHistory
 from bench.leaderboard.studies import Study
@@ -14,6 +15,7 @@ from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from reports.data.caution_badges import CautionBadge, caution_badges
+from reports.formatting import counted
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class StudySection:
 
     study: Study
     rows: tuple[StudyRow, ...]
+
+    @property
+    def alike(self) -> dict[str, str]:
+        """What every record of it has alike, said once instead of in a column: setting, supervision, seeds, code."""
+        told = {
+            "setting": {f"{r.regime}{'' if r.condition == CLEAN else f', {r.condition}'}" for r in self.rows},
+            "track": {r.track for r in self.rows},
+            "seeds": {counted(r.seeds, "seed") for r in self.rows},
+            "code": {r.code for r in self.rows},
+        }
+        return {name: values.pop() for name, values in told.items() if len(values) == 1}
 
     @property
     def said(self) -> str:

@@ -146,7 +146,9 @@ def _notes(own: Sequence[tuple[Record, object, Sequence[Gap]]]) -> tuple[str, ..
     left_out = max((g.left_out for _, _, gaps in own for g in gaps), default=0)
     methods = {g.method for _, _, gaps in own for g in gaps if g.method.startswith("none: ")}
     remarks = (
-        [f"Up to {left_out} group(s) lack a class, or are unknown, and take no part in the gap."]
+        [
+            f"{f'Up to {left_out} groups' if left_out > 1 else 'A group'} that {'lack' if left_out > 1 else 'lacks'} a class, or cannot be named, take{'' if left_out > 1 else 's'} no part in the gap."
+        ]
         if left_out
         else []
     )

@@ -241,6 +241,11 @@ class StatusTable:
     statuses: tuple[str, ...]
     rows: tuple[tuple[Record, tuple[int, ...]], ...]
 
+    @property
+    def complete(self) -> bool:
+        """Whether every clip was answered and every record can be published: then there is nothing to tabulate."""
+        return self.statuses == ("ok",) and all(r.facts.publishable for r, _ in self.rows)
+
 
 def status_table(records: Sequence[Record]) -> StatusTable:
     """Count statuses; a status that nobody had has no column, ``ok`` always has."""

@@ -120,6 +120,9 @@
         const named = language[4].slice(0, 6).map(([name, , access, licence]) => `${name} (access: ${access}; licence: ${licence})`);
         parts.push(`Catalogued: ${named.join(", ")}${language[4].length > 6 ? ` and ${language[4].length - 6} more` : ""}. `);
       } else parts.push("No corpus of it is catalogued either. ");
+      const spoken = [...new Set(data.columns.filter((c) => chosen.condition && c.condition === chosen.condition).map((c) => c.language))];
+      const names = spoken.map((tag) => (data.languages.find((l) => l[0] === tag) || [tag, tag])[1]);
+      if (names.length) parts.push(`Under ${chosen.condition} there is: ${names.join(", ")}. `);
     } else {
       parts.push(make("b", null, `${language ? language[1] : "No task"} was ${language ? "not " : ""}measured under ${chosen.condition || "this audio"}.`), " ");
       const known = [...new Set(inLanguage.map((c) => c.condition))];

@@ -76,7 +76,7 @@
       rank ? make("td", { class: "n" }, rank[0], make("small", null, `(${rank[1]}`)) : make("td", { class: "n" }, "–"),
       ...cells,
       make("td", { class: "n" }, size(s[4])),
-      make("td", { class: "licence" }, s[6] === true ? "yes" : s[6] === false ? "no" : "unclear", make("small", null, s[5])),
+      s[3] === "reference" ? make("td", { class: "licence" }, "–") : make("td", { class: "licence" }, s[6] === true ? "yes" : s[6] === false ? "no" : "unclear", make("small", null, s[5])),
       make("td", { class: "met" }, s[12].map(([word, n]) => `${n} ${word}`).join(", ")),
       ...(timed ? [make("td", { class: "n" }, s[7] === null ? "–" : s[7].toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }))] : []),
     );

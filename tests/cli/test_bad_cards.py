@@ -12,7 +12,7 @@ import pytest
 
 from bench.cards import registry
 from tests.cli.test_bad_input import MATRIX
-from tests.command import Command, command
+from tests.command import Command
 from tests.conftest import write_tone_corpus
 
 BAD = {
@@ -24,11 +24,6 @@ BAD = {
     "not UTF-8": "name: brökén\n",
     "wrong kinds": "name: broken\nfamily: 3\ntrack: []\nadapter:\n",
 }
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def forget() -> None:

@@ -19,13 +19,8 @@ from bench.cli import doctor_checks
 from bench.cli.doctor_checks import ImportProbe, run_probe
 from bench.execution.contract import TestBed, encoder_checks
 from bench.execution.planning.systems import resolve_system
-from tests.command import Command, command
+from tests.command import Command
 from tests.conftest import write_tone_corpus
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 @pytest.fixture

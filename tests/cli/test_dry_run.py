@@ -10,14 +10,9 @@ from bench.cli.forecasting import dry_run
 from bench.execution.planning.estimates import Rates
 from bench.execution.planning.forecast import Forecast, ForecastRow, scaled_rates
 from bench.storage.atomic import write_json
-from tests.command import Command, command
+from tests.command import Command
 
 REASON = "weights '{0}' not found (looked in /weights); fetch with: hf download owner/{0}"
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def row(system: str, family: str, state: str, *, done: int = 0, features: str = "") -> ForecastRow:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from bench.cli.running import failures
 from bench.storage.journal import CellRow
+from tests.command import Command
 
 
 def failed(system: str, fold: str, error: str) -> CellRow:
@@ -23,6 +26,16 @@ def test_cells_that_failed_for_one_reason_are_one_line() -> None:
         "failed: b on tones.ms, fold 0, seed 0: the disk is full",
         "failed: a on tones.ms, fold 15, seed 0: no labels",
     ]
+
+
+def test_any_command_that_is_interrupted_says_so(serbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.cli.listing.show", interrupted)
+    done = serbench("list", "matrices")
+    assert done.code == 130
+    assert done.err == "stopped; what is finished is kept, the same command goes on from there\n"
 
 
 def test_an_interrupt_that_comes_while_a_module_is_imported_is_one_sentence() -> None:

@@ -87,7 +87,7 @@ def test_from_a_new_adapter_to_a_built_site(board: Board, finished_run: Path, tm
     index, published = (site / "index.html").read_text(), (site / "published.html").read_text()
     assert "alice/my-model" in index
     assert "Below the line" not in index
-    assert "attested (attested by alice and owner)" in published
+    assert "attested by alice and owner" in published
     assert "sent by alice" in published
     assert list(site.glob("system-alice_my-model*.html"))
 

@@ -23,6 +23,8 @@ QUESTIONS = (
     "clips that failed",
     "whether speakers are shared with training",
 )
+ANSWERS, RECALLS = "answers per clip", "right answers per class and speaker"
+"""What a suite's score can be made of; each is enough for UA and for intervals and tests over speakers."""
 SHOWN = 100
 """Characters kept of the words that show something."""
 
@@ -47,12 +49,21 @@ class Given:
     """What was read from a suite's output."""
 
     predictions: Mapping[str, str | None]
-    """Emotion by name of the clip; None where the suite has no answer."""
+    """Emotion by name of the clip; None where the suite has no answer, or where it is wrong and does not say what it answered."""
     folds: Mapping[str, str]
     """Fold in which the suite tested a clip, under the suite's own name for it."""
     own_figures: Mapping[str, str]
     """The suite's own score, as it writes it, by file."""
     told: tuple[Told, ...]
+    scored_from: str = ANSWERS
+    """:data:`ANSWERS`, or :data:`RECALLS` where it writes no answers."""
+
+    @property
+    def answered(self) -> int:
+        """Clips with an answer; where the suite writes counts alone, clips that are counted."""
+        if self.scored_from == RECALLS:
+            return len(self.predictions)
+        return sum(answer is not None for answer in self.predictions.values())
 
 
 class SuiteRun(Protocol):

@@ -7,18 +7,17 @@ be named too; the folds then run over all clips.
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers.corpus import Clip, Export, write_csv
+from tests.peers.environment import ask, versions
 from tests.peers.findings import Given, only_file, search_files, told_by
 from tests.peers.whole_process import PeerFailed
 
-READER = Path(__file__).with_name("read_experiment.py")
+PACKAGES = ("nkululeko", "scikit-learn", "opensmile", "numpy", "scipy", "pandas")
 NAME = "compared"
 CONFIG = """[EXP]
 root = {root}
@@ -54,7 +53,7 @@ class NkululekoSuite:
 
     def packages(self) -> Mapping[str, str]:
         """Versions of the suite and of what computes."""
-        return dict(self._ask("versions"))
+        return versions(self.python, PACKAGES)
 
     def warm_up(self, folder: Path) -> Sequence[Sequence[str]]:
         """Import all that the experiment imports, and let matplotlib list the fonts."""
@@ -74,7 +73,7 @@ class NkululekoSuite:
         """Read the answers from the experiment that it stored, its figures from the texts that it wrote."""
         out = folder / NAME
         stored = only_file(out, f"store/{NAME}.pkl")
-        answers = self._ask("answers", str(stored))
+        answers = ask(self.python, "answers", str(stored))
         rows = {Path(file).stem: (truth, label) for file, truth, label in answers}
         names = export.by_name()
         wrong = [n for n, (truth, _) in rows.items() if n in names and names[n].emotion != truth]
@@ -94,17 +93,6 @@ class NkululekoSuite:
             figures,
             told_by(found_in(folder, texts)),
         )
-
-    def _ask(self, *arguments: str) -> list[list[str]]:
-        asked = subprocess.run(
-            [str(self.python), "-P", str(READER), *arguments], capture_output=True, text=True, check=False
-        )
-        if asked.returncode:
-            raise PeerFailed(
-                f"{READER.name} {arguments[0]} ended with {asked.returncode}: {asked.stderr[-600:]}"
-            )
-        rows: list[list[str]] = json.loads(asked.stdout.splitlines()[-1])
-        return rows
 
 
 def config(folder: Path, clips: Sequence[Clip]) -> str:

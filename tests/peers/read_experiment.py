@@ -1,7 +1,7 @@
-"""Run by nkululeko's own interpreter: print as JSON what an experiment that it stored answers, or versions of packages.
+"""Run by a suite's own interpreter: print as JSON what an experiment that nkululeko stored answers, or versions of packages.
 
 python -P read_experiment.py answers EXPERIMENT.pkl
-python -P read_experiment.py versions
+python -P read_experiment.py versions PACKAGE...
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("nkululeko", "scikit-learn", "opensmile", "numpy", "scipy", "pandas")
-
 
 def main(arguments: list[str]) -> None:
     """Print the answer on the last line."""
     if arguments[0] == "versions":
-        print(json.dumps([[name, importlib.metadata.version(name)] for name in PACKAGES]))
+        print(json.dumps([[name, importlib.metadata.version(name)] for name in arguments[1:]]))
         return
     with Path(arguments[1]).open("rb") as stream:
         state: Any = pickle.load(stream)  # made by the command before this one

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ class SuiteFound(BaseModel):
         recipe: features, model and scaling, in words.
         cold: which of its caches were empty, in words.
         turns: in the order in which they ran.
-        answered: clips with an answer.
+        answered: clips with an answer, or counted.
+        scored_from: answers per clip, or counts where a suite writes no answers.
         ua: unweighted accuracy by ``bench.metrics``, 0..1, an answer that is missing being wrong.
         low: of its 95 % interval over speakers, by ``bench.significance``.
         high: likewise.
@@ -57,6 +60,7 @@ class SuiteFound(BaseModel):
     cold: str
     turns: tuple[Turn, ...]
     answered: int
+    scored_from: str
     ua: float
     low: float
     high: float
@@ -66,11 +70,15 @@ class SuiteFound(BaseModel):
 
 
 class Gap(BaseModel):
-    """UA of one suite's answers less another's on the same clips: ``bench.significance.paired_test`` over speakers, each pair for itself."""
+    """UA of one suite's answers less another's on the same clips: ``bench.significance.paired_test`` over speakers, each pair for itself.
+
+    ``alike`` says that both are right equally often in every class of every speaker: then there is nothing to test.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     first: str
     second: str
+    alike: bool
     difference: float
     low: float
     high: float
@@ -78,11 +86,10 @@ class Gap(BaseModel):
     verdict: str
 
 
-class Peers(BaseModel):
-    """All of it.
+class Session(BaseModel):
+    """One peer and ours, in turn.
 
     Args:
-        what: how it was made.
         task: its id.
         content_hash: of the task: clips, labels and speakers.
         clips: every suite was given these.
@@ -91,11 +98,10 @@ class Peers(BaseModel):
         order: suites in the order of the turns.
         machine: hardware, system, and the packages of our own environment.
         suites: in the order of a turn.
-        gaps: of every peer less our suite.
+        gaps: of every run of the peer less our suite.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    what: str = "Suites in turn on the same clips and folds, each a whole process with cold caches: python -m tests.peers"
     task: str
     content_hash: str
     clips: int
@@ -105,6 +111,19 @@ class Peers(BaseModel):
     machine: dict[str, Any]
     suites: tuple[SuiteFound, ...]
     gaps: tuple[Gap, ...]
+
+
+class Peers(BaseModel):
+    """All of it: figures of one session were taken in turn, those of two sessions under different load.
+
+    Args:
+        what: how it was made.
+        sessions: by the peer's name on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    what: str = "A suite and ours in turn on the same clips and folds, each a whole process with cold caches: python -m tests.peers"
+    sessions: dict[str, Session]
 
 
 def score(clips: Sequence[Clip], predictions: Mapping[str, str | None]) -> tuple[float, float, float]:
@@ -119,10 +138,12 @@ def gap(clips: Sequence[Clip], first: tuple[str, Given], second: tuple[str, Give
     """Difference of two suites on the same clips."""
     truth, one, speakers = _columns(clips, first[1].predictions)
     other = _columns(clips, second[1].predictions)[1]
+    counts = [Counter(zip(speakers, truth, map(eq, truth, x), strict=True)) for x in (one, other)]
     found = paired_test("ua", truth, one, other, groups=speakers)
     return Gap(
         first=first[0],
         second=second[0],
+        alike=counts[0] == counts[1],
         difference=round(found.difference, 6),
         low=round(found.simultaneous_low, 6),
         high=round(found.simultaneous_high, 6),
@@ -143,11 +164,15 @@ def _columns(
 
 def section(found: Peers) -> str:
     """Return the section of the docs: figures and facts alone, every one from the file."""
+    return "\n".join(f"## {s.suites[0].name}\n\n{_session(s)}" for _, s in sorted(found.sessions.items()))
+
+
+def _session(found: Session) -> str:
     loads = [t.load for s in found.suites for t in s.turns]
     rows = [
         f"{found.clips} clips of `{found.task}`, {found.speakers} speakers, {found.folds} folds of one speaker each. In turn: {', '.join(found.order)}. "
         f"{found.machine['processor']}, {found.machine['cores']} cores; load before a turn {min(loads):.1f} to {max(loads):.1f}. "
-        "Whole processes with cold caches. Scores are by one scorer, from each suite's answers per clip; intervals are over speakers, 95 %.",
+        "Whole processes with cold caches. Scores are by one scorer; intervals are over speakers, 95 %.",
         "",
         "| suite | processor seconds | seconds on the clock | peak memory, MiB | UA, per cent | same answers each turn |",
         "|---|---|---|---|---|---|",
@@ -157,7 +182,10 @@ def section(found: Peers) -> str:
         "",
         "Recipe and versions:",
         "",
-        *(f"- {s.name}: {s.recipe}. Cold: {s.cold}. {_versions(s)}." for s in found.suites),
+        *(
+            f"- {s.name}: {s.recipe}. Scored from its {s.scored_from}. Cold: {s.cold}. {_versions(s)}."
+            for s in found.suites
+        ),
         "",
         "What each writes, in the words of its files (–: nothing was found in them):",
         "",
@@ -188,6 +216,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _sentence(found: Gap) -> str:
+    if found.alike:
+        return f"{found.first} and {found.second}: right equally often in every class of every speaker."
     settled = {"better": "above nought", "worse": "below nought"}.get(
         found.verdict, "this corpus cannot separate the two"
     )

@@ -15,7 +15,7 @@ from bench.cards.registry import corpus_cards
 from bench.corpora.metadata import read_rows
 from bench.corpora.preparation.preparing import Preparation, prepare
 from bench.corpora.prepared import PreparedCorpus
-from tests.command import Command, command
+from tests.command import Command
 from tests.tasks.fixture_trees import write_tone
 
 LEVELS = {
@@ -51,12 +51,7 @@ KEPT_APART = {
 """Where a card says another thing than EmoBox's label map, or EmoBox's word needs reading."""
 
 
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return command(monkeypatch, capsys)
-
-
-def test_every_corpus_of_the_field_is_listed_with_its_level(serbench: Command, cache: Path) -> None:
+def test_every_corpus_of_the_field_is_listed_with_its_level(serbench: Command) -> None:
     listed = {row["name"]: row for row in serbench("list", "corpora", "--json").json}
     for level, names in LEVELS.items():
         assert {n: listed.get(n, {}).get("verification") for n in names.split()} == dict.fromkeys(

@@ -91,6 +91,7 @@ class TunedAudioLM:
             raise UsageError(f"prompts is {self._asking['prompts']!r}; expected a list of names")
         self._asked("en", revision=None)
         self._server: Server | None = None
+        self._end_server: weakref.finalize[Any, Any] | None = None
 
     def fit(self, train: Examples, dev: Examples, context: FitContext) -> None:
         """Train on ``train``, choosing the epoch on ``dev`` or learning from it too; or find the training where it is done.
@@ -167,6 +168,11 @@ class TunedAudioLM:
             asked.fit(nothing, nothing, dataclasses.replace(self._context, server=self._serving()))
             answers = asked.predict(clips)
         return dataclasses.replace(answers, notes=answers.notes | {"tuning": self.notes})
+
+    def close(self) -> None:
+        """End the server, if one was started: the next fold's needs the memory that it holds."""
+        if self._end_server is not None:
+            self._end_server()
 
     def sent_for_one_clip(self, context: FitContext) -> str:
         """Return the messages of a clip's first question, as JSON: in English where the prompts are those of the clips' language.
@@ -369,7 +375,8 @@ class TunedAudioLM:
             serving = Serving(str(folder), name, None, _on_device(served, self._context.device))
             print(f"starting a vLLM server for {self._asking['model']}", file=sys.stderr, flush=True)
             self._server = Server.start(serving, self._context.workdir / "server.log")
-            weakref.finalize(self, self._server.stop)
+            # Once only: a process's number may be another's later.
+            self._end_server = weakref.finalize(self, self._server.stop)
         return self._server.address
 
 

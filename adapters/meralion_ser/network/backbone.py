@@ -66,7 +66,7 @@ def blocks(model: Any, hidden: Tensor, lengths: Tensor | None, *, first: int, la
         (batch, frames, dims).
     """
     encoder, config = model.encoder, model.config
-    inside = None if lengths is None else frame_mask(lengths, hidden.shape[1])[:, 0]
+    inside = None if lengths is None else frame_mask(lengths, hidden.shape[1])
     if config.model_type in ("wavlm",):
         hidden = _wavlm_blocks(encoder, hidden, inside, first, last)
     else:

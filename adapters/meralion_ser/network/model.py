@@ -289,7 +289,7 @@ class MeralionSer(PreTrainedModel):  # type: ignore[misc]
         if stack == 1:
             return frames, lengths
         if lengths is not None:
-            frames = frames * frame_mask(lengths, frames.shape[1]).transpose(1, 2)
+            frames = frames * frame_mask(lengths, frames.shape[1])[:, :, None]
             lengths = (lengths + stack - 1) // stack
         frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stack))
         return frames.reshape(frames.shape[0], -1, stack * frames.shape[2]), lengths

@@ -5,7 +5,6 @@ Names and shapes follow the released checkpoint (ARCHITECTURE.md); masks are thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -44,16 +43,33 @@ class MultiResolutionPooling(nn.Module):
         self.final_proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels); ``x`` is silent outside the mask."""
-        weights = self.resolution_weight_net(masked_mean(x, mask))
-        pooled = _attend_after_convolutions(
-            x,
-            mask,
-            cast("list[nn.Conv1d]", list(self.resolution_convs)),
-            cast("list[nn.Linear]", list(self.resolution_attentions)),
-            self._kernels,
+        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask.
+
+        The convolved frames are never made. Score and weighted sum are linear in what a convolution gives, and it is linear in the
+        frames: the attentions' weights go through the kernels first, scores are then one product with the frames for all taps of all
+        kernels, and the kernels meet the sums over time at each of their taps. A grouped convolution of 8 channels takes many times
+        the time of its arithmetic on a CPU.
+        """
+        convolutions = [cast(nn.Conv1d, m) for m in self.resolution_convs]
+        attentions = [cast(nn.Linear, m) for m in self.resolution_attentions]
+        kernels = torch.cat([_by_group(c) for c in convolutions], dim=3)  # (groups, outputs, inputs, taps)
+        biases = torch.stack([_bias(c) for c in convolutions])
+        directions = torch.cat([a.weight for a in attentions])  # (resolutions, channels)
+        constants = (directions * biases).sum(dim=1) + torch.cat([a.bias for a in attentions])
+        owner = torch.tensor(
+            [i for i, kernel in enumerate(self._kernels) for _ in range(kernel)], device=x.device
         )
-        mixed = torch.einsum("br,brc->bc", weights, torch.stack(pooled, dim=1))
+        by_group = directions[owner].T.unflatten(0, kernels.shape[:2])
+        taps = (by_group[:, :, None] * kernels).sum(dim=1).flatten(0, 1)
+        products = torch.matmul(x, taps).transpose(1, 2)  # (batch, taps, frames)
+        shares = [
+            _tap_shares(product, constant, mask)
+            for product, constant in zip(products.split(list(self._kernels), 1), constants, strict=True)
+        ]
+        heard = torch.bmm(torch.cat(shares, dim=1), x)  # (batch, taps, channels)
+        weights = self.resolution_weight_net(masked_mean(x, mask))  # (batch, resolutions)
+        weighed = (heard * weights[:, owner, None]).unflatten(2, (kernels.shape[0], -1))
+        mixed = torch.einsum("goit,btgi->bgo", kernels, weighed).flatten(1) + weights @ biases
         return self.final_proj(mixed)  # type: ignore[no-any-return]
 
 
@@ -68,7 +84,7 @@ class HierarchicalPooling(nn.Module):
         self.combiner = nn.Linear(config.segment_levels * config.channels, config.channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels); ``x`` is silent outside the mask."""
+        """(batch, frames, channels) → (batch, channels); ``x`` is silent outside the mask."""
         levels = []
         for index, attention in enumerate(self.level_attentions):
             if index:
@@ -87,7 +103,7 @@ class HybridPooling(nn.Module):
         self.combiner = nn.Linear(2 * config.channels, config.channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         x = silenced(x, mask)
         return self.combiner(torch.cat([self.multiscale(x, mask), self.segment(x, mask)], dim=1))  # type: ignore[no-any-return]
 
@@ -100,7 +116,7 @@ class AttentivePooling(nn.Module):
         self.attention = nn.Linear(config.channels, 1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         return _attend(silenced(x, mask), self.attention, mask)
 
 
@@ -111,7 +127,7 @@ class MeanPooling(nn.Module):
         super().__init__()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, channels, frames) → (batch, channels)."""
+        """(batch, frames, channels) → (batch, channels)."""
         return masked_mean(x, mask)
 
 
@@ -123,46 +139,34 @@ POOLINGS: dict[str, type[nn.Module]] = {
 
 
 def _attend(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tensor:
-    scores = attention(x.transpose(1, 2)).transpose(1, 2)
-    return (x * masked_softmax(scores, mask)).sum(dim=2)
+    share = masked_softmax(attention(x)[:, :, 0], mask)
+    return torch.bmm(share[:, None], x)[:, 0]
 
 
-def _attend_after_convolutions(
-    x: Tensor,
-    mask: Tensor | None,
-    convolutions: Sequence[nn.Conv1d],
-    attentions: Sequence[nn.Linear],
-    kernels: Sequence[int],
-) -> list[Tensor]:
-    """What ``_attend(convolution(x), attention, mask)`` gives for each, (batch, channels), without the convolved frames.
+def _tap_shares(products: Tensor, constant: Tensor, mask: Tensor | None) -> Tensor:
+    """How much of each frame an attention takes through each tap of its kernel.
 
-    Score and weighted sum are linear in what the convolution gives, and it is linear in the frames: the attention's weights go
-    through the kernel first, scores are then one product with the frames for all kernels, and the kernel meets the sums over time
-    at each of its taps. A grouped convolution of 8 channels takes many times the time of its arithmetic on a CPU.
+    Args:
+        products: of the frames with each tap, (batch, taps, frames).
+        constant: what the convolution's bias adds to each score.
+        mask: of the clips' frames.
+
+    Returns:
+        (batch, taps, frames).
     """
-    taps, constants = [], []
-    for convolution, attention in zip(convolutions, attentions, strict=True):
-        kernel_of, direction = _by_group(convolution), attention.weight[0]
-        tap = torch.einsum("go,goij->gij", direction.view(kernel_of.shape[:2]), kernel_of)
-        taps.append(tap.flatten(0, 1))  # (channels, kernel)
-        constants.append(F.linear(_bias(convolution), attention.weight, attention.bias))
-    products = torch.matmul(torch.cat(taps, dim=1).T, x)  # (batch, kernels, frames)
-    spread = []
-    for product, constant, kernel in zip(
-        torch.split_with_sizes(products, list(kernels), 1), constants, kernels, strict=True
-    ):
-        before, frames = kernel - 1 - kernel // 2, x.shape[2] + 1 - kernel % 2
-        sums = F.fold(product.flip(1), (1, x.shape[2] + kernel - 1), (1, kernel))[:, :, 0]
-        scores = sums[:, :, before : before + frames] + constant
-        share = masked_softmax(scores, _after_convolution(mask, kernel))
-        spread.append(F.pad(share[:, 0], (before, kernel // 2 + kernel % 2 - 1)).unfold(1, kernel, 1))
-    heard = torch.bmm(x, torch.cat(spread, dim=2))  # (batch, channels, kernels)
-    pooled = []
-    for convolution, part in zip(convolutions, torch.split_with_sizes(heard, list(kernels), 2), strict=True):
-        kernel_of = _by_group(convolution)
-        groups = part.flip(2).view(len(x), kernel_of.shape[0], *kernel_of.shape[2:])
-        pooled.append(torch.einsum("goij,bgij->bgo", kernel_of, groups).flatten(1) + _bias(convolution))
-    return pooled
+    kernel, frames = products.shape[1:]
+    before, after, even = kernel // 2, kernel - 1 - kernel // 2, 1 - kernel % 2
+    scores = _skewed(F.pad(products, (before, before)), frames + even).sum(dim=1) + constant
+    share = masked_softmax(scores, _after_convolution(mask, kernel))
+    padded = F.pad(share, (after, before - even))
+    return _skewed(padded[:, None].expand(-1, kernel, -1), frames).flip(1)
+
+
+def _skewed(rows: Tensor, frames: int) -> Tensor:
+    """Start row j at its frame j: (batch, rows, frames + rows − 1) → (batch, rows, frames)."""
+    batch, count, length = rows.shape
+    # One more value a row moves each by one against the one before.
+    return F.pad(rows.flatten(1), (0, count)).view(batch, count, length + 1)[:, :, :frames]
 
 
 def _by_group(convolution: nn.Conv1d) -> Tensor:
@@ -179,7 +183,7 @@ def _after_convolution(mask: Tensor | None, kernel: int) -> Tensor | None:
     """Mask after a convolution padded by kernel // 2: an even kernel lengthens the clip by one frame."""
     if mask is None or kernel % 2:
         return mask
-    return frame_mask(mask_lengths(mask) + 1, mask.shape[2] + 1)
+    return frame_mask(mask_lengths(mask) + 1, mask.shape[1] + 1)
 
 
 def _halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -188,11 +192,10 @@ def _halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     The released network always has 1500 frames, where this is ``avg_pool1d(x, 2, 2)``.
     """
     if mask is None:
-        whole = x.shape[2] // 2 * 2
-        pairs = (x[:, :, 0:whole:2] + x[:, :, 1:whole:2]) * 0.5
-        return torch.cat([pairs, x[:, :, whole:]], dim=2) if whole < x.shape[2] else pairs, None
-    lengths = mask_lengths(mask)
-    odd = x.shape[2] % 2
-    pairs = F.pad(x, (0, odd)).unfold(2, 2, 2).sum(dim=3)
-    counts = F.pad(mask.to(x.dtype), (0, odd)).unfold(2, 2, 2).sum(dim=3).clamp(min=1)
-    return pairs / counts, frame_mask((lengths + 1) // 2, pairs.shape[2])
+        whole = x.shape[1] // 2 * 2
+        pairs = (x[:, 0:whole:2] + x[:, 1:whole:2]) * 0.5
+        return torch.cat([pairs, x[:, whole:]], dim=1) if whole < x.shape[1] else pairs, None
+    lengths, odd = mask_lengths(mask), x.shape[1] % 2
+    pairs = F.pad(x, (0, 0, 0, odd)).unflatten(1, (-1, 2)).sum(dim=2)
+    counts = F.pad(mask, (0, odd)).unflatten(1, (-1, 2)).sum(dim=2).clamp(min=1)
+    return pairs / counts[:, :, None], frame_mask((lengths + 1) // 2, pairs.shape[1])

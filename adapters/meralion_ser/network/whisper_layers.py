@@ -44,7 +44,7 @@ def stem(encoder: WhisperEncoder, features: Tensor, lengths: Tensor | None) -> T
             f"a clip of {features.shape[2]} log-mel frames is longer than the Whisper window of {2 * positions}; "
             "cut it into windows and average the answers"
         )
-    inside = None if lengths is None else frame_mask(lengths, features.shape[2])
+    inside = None if lengths is None else frame_mask(lengths, features.shape[2])[:, None]
     if inside is not None:
         features = features * inside
     hidden = F.gelu(encoder.conv1(features))
@@ -81,6 +81,6 @@ def blocks(
 
 
 def _attention_bias(lengths: Tensor, hidden: Tensor) -> Tensor:
-    inside = frame_mask(lengths, hidden.shape[1])[:, None]
+    inside = frame_mask(lengths, hidden.shape[1])[:, None, None]
     bias = torch.zeros(inside.shape, dtype=hidden.dtype, device=hidden.device)
     return bias.masked_fill(~inside, torch.finfo(hidden.dtype).min)

@@ -10,6 +10,7 @@ from typing import Any
 from bench.audio.decoding import DECODER
 from bench.cards.corpus import CorpusCard
 from bench.cards.labels import label_table
+from bench.corpora.contents import counted
 from bench.corpora.metadata import length_of, number_of
 from bench.corpora.preparation.problems import PreparationProblem, ProblemKind, faults
 from bench.corpora.preparation.tables import TableRow
@@ -126,11 +127,11 @@ def make_report(
         cites=layout.cites,
         found=counts,
         promised=promised,
-        labels=_counted(r.get("emotion", "") for r in rows),
-        languages=_counted(r.get("language", "") for r in rows),
-        rates=_counted("+".join(map(str, w.examined.rates)) for w in sound if w.examined),
-        channels=_counted("+".join(map(str, w.examined.channels)) for w in sound if w.examined),
-        suffixes=_counted(r["source_path"].rpartition(".")[2].lower() for r in rows),
+        labels=counted(r.get("emotion", "") for r in rows),
+        languages=counted(r.get("language", "") for r in rows),
+        rates=counted("+".join(map(str, w.examined.rates)) for w in sound if w.examined),
+        channels=counted("+".join(map(str, w.examined.channels)) for w in sound if w.examined),
+        suffixes=counted(r["source_path"].rpartition(".")[2].lower() for r in rows),
         undecodable=len(written) - len(sound),
         left_out=left_out,
         source_files=source_files,
@@ -157,10 +158,6 @@ KINDS: Mapping[str, ProblemKind] = {
 def _clip_sound(row: TableRow, clip: Written) -> ClipSound:
     promised = length_of(row.get(TABLE_SECONDS, ""))
     return ClipSound(row["source_path"], clip.samples / SAMPLE_RATE, clip.examined, clip.error, promised)
-
-
-def _counted(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))
 
 
 def _sound_problems(rows: Sequence[TableRow], written: Sequence[Written]) -> list[PreparationProblem]:

@@ -12,7 +12,7 @@ from bench.audio.conditions import CLEAN, parse_condition
 from bench.cards.analysis_plan import AnalysisPlan
 from bench.cards.corpus import Protocol
 from bench.cards.registry import matrix_files
-from bench.cards.typed_yaml import Name, Strict, read_typed
+from bench.cards.typed_yaml import Name, Strict, path_hint, read_typed
 from bench.errors import DataError, UsageError, nearest
 from bench.storage.hashing import hash_json
 from bench.storage.run_folder import RunFolder
@@ -117,7 +117,7 @@ def load_matrix(name_or_path: str) -> tuple[Matrix, Path]:
         shipped = matrix_files()
         if name_or_path not in shipped:
             raise UsageError(
-                f"unknown matrix {name_or_path!r}; {nearest(name_or_path, shipped)}; or give the path of a .yaml file"
+                f"unknown matrix {name_or_path!r}; {nearest(name_or_path, shipped)}; {path_hint(name_or_path, 'matrix')}"
             )
         path = shipped[name_or_path]
     return read_typed(path, Matrix), path.parent

@@ -174,7 +174,7 @@ def without_server(card: SystemCard, starts_servers: bool) -> str | None:
     """Why an Audio-LLM cannot be asked here, or None when its server is known or can be started."""
     if card.server is not None and card.adapter is not None:
         return None
-    address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1"
+    address = f"give its address with --set {card.name}:server=http://HOST:PORT/v1, or as server: on its card"
     if card.adapter is None:
         return f"needs a server and an adapter, and its card names no adapter yet; then {address}"
     if card.serve is None or card.serve.engine == "closed" or not starts_servers:

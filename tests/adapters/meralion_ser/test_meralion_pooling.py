@@ -23,7 +23,8 @@ def by_convolution(
     weights = pooling.resolution_weight_net(masked_mean(x, mask))
     kinds = zip(pooling.resolution_convs, pooling.resolution_attentions, pooling._kernels, strict=True)
     pooled = [
-        _attend(conv(x), attention, _after_convolution(mask, kernel)) for conv, attention, kernel in kinds
+        _attend(conv(x.transpose(1, 2)).transpose(1, 2), attention, _after_convolution(mask, kernel))
+        for conv, attention, kernel in kinds
     ]
     mixed: torch.Tensor = pooling.final_proj(torch.einsum("br,brc->bc", weights, torch.stack(pooled, dim=1)))
     return mixed
@@ -38,11 +39,11 @@ def test_pooling_without_convolved_frames_equals_pooling_of_convolved_frames(
     torch.manual_seed(frames)
     config = MeralionSerConfig(encoder="none", input_dim=80, channels=32, kernel_sizes=kernels)
     pooling = MultiResolutionPooling(config).double()
-    x = torch.randn(3, 32, frames, dtype=torch.float64)
+    x = torch.randn(3, frames, 32, dtype=torch.float64)
     mask = None
     if masked:
         mask = frame_mask(torch.tensor([frames, max(1, frames // 2), max(1, frames - 1)]), frames)
-        x = x * mask
+        x = x * mask[:, :, None]
     x.requires_grad_()
     towards = torch.randn(3, 32, dtype=torch.float64)
     found = []
@@ -51,4 +52,5 @@ def test_pooling_without_convolved_frames_equals_pooling_of_convolved_frames(
         found.append([answer.detach(), *gradients])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-    torch.testing.assert_close(_halved(x, None)[0], F.avg_pool1d(x, 2, 2, ceil_mode=True))
+    pairs = F.avg_pool1d(x.transpose(1, 2), 2, 2, ceil_mode=True).transpose(1, 2)
+    torch.testing.assert_close(_halved(x, None)[0], pairs)

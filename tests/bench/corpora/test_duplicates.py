@@ -15,14 +15,9 @@ from bench.corpora.decoded import decode_missing, open_table
 from bench.corpora.duplicates import DecodedCorpus, duplicate_warnings, find_duplicates
 from bench.corpora.prepared import find_corpora
 from bench.tasks.corpus_report import describe_corpus
-from tests.command import Command, command
+from tests.command import Command
 
 RATE = 16_000
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def speechlike(seed: int, seconds: float = 3.0) -> np.ndarray:  # type: ignore[type-arg]

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.corpora.decoded import open_table
 from bench.corpora.prepared import open_corpus
 from bench.errors import CannotRun, DamagedStore, UsageError
-from bench.execution.driver import run_matrix
 from bench.execution.executors.carriers import Carrier, Exchange
 from bench.execution.executors.parcels import Mirror, Roots, files_of, mark, take_in
 from bench.execution.jobs import DecodeJob
-from bench.execution.progress import Reporter
+from bench.execution.prepared_run import RunSettings
 from bench.execution.worker import Runner
 from tests.conftest import write_tone_corpus
 from tests.s3_server import s3_bucket
-from tests.slow_runs import prepare, settings
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,15 @@ def test_an_address_that_does_not_serve_is_one_sentence(
         Exchange(str(tmp_path / "file")).require()
 
 
-def test_an_exchange_is_for_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(settings(prepare(tmp_path, monkeypatch), "run"), exchange="s3://bench/x")
-    with pytest.raises(UsageError, match=r"--exchange s3://bench/x is for --executor ray"):
-        run_matrix(asked, Reporter())
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"exchange": "s3://bench/x"}, "--exchange s3://bench/x"),
+        ({"ray_address": "here"}, "--ray-address here"),
+        ({"shared_files": False}, "--no-shared-files"),
+    ],
+)
+def test_what_only_a_cluster_has_is_for_ray(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=rf"{named} is for --executor ray"):
+        RunSettings("m", **given)
+    RunSettings("m", executor="ray", **given)

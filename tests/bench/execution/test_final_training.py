@@ -27,7 +27,7 @@ from bench.corpora.prepared import open_corpus
 from bench.corpora.synthetic import write_synthetic_corpus
 from bench.errors import UsageError
 from bench.execution.planning.systems import resolve_system
-from tests.command import Command, command
+from tests.command import Command
 
 CONFIG = """\
 name: tiny-ser
@@ -48,11 +48,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         emotions=("neutral", "angry"),
     )
     return folder
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def config(folder: Path, epochs: int = 3) -> Path:

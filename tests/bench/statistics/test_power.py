@@ -114,9 +114,9 @@ def test_the_command_plans_from_records_and_from_given_numbers(tmp_path: Path) -
     ("asked", "words"),
     [
         (["--between", "5"], "give both --between and --within"),
-        (["--between", "-1", "--within", "5"], "finite number of 0 or more"),
-        (["--difference", "0"], "a number of points above 0"),
-        (["--power", "100"], "lies between 0 and 1"),
+        (["--between", "-1", "--within", "5"], "expected points, 0 or more"),
+        (["--difference", "0"], "expected points above 0"),
+        (["--power", "100"], "expected per cent"),
         ([str(RESULTS / "quick"), "--task", "nothing.xx"], "no two systems of one track met"),
         ([str(RESULTS / "no-such-folder")], "holds no records"),
         (["--plot", "power.png"], "ends in .svg"),

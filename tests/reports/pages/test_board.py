@@ -54,6 +54,9 @@ def test_the_board_shows_records_badges_reported_figures_and_downloads(board: Bo
     assert SCRIPT not in page
     assert "wrong labels &lt;script&gt;" in page
     assert "every score follows from the additive statistics" in page
+    assert "condition clean" in page, "what all records have alike is said once"
+    assert '<th scope="col">condition</th>' not in page
+    assert '<th scope="col">remark</th>' in page
     for source in reported_sources():
         assert source.address in page
     for name in ("scores.csv", "ranks.parquet", "tables.tex", "corpora.bib", "model-index/egemaps-svm.yaml"):

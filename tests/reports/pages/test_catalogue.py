@@ -11,15 +11,10 @@ import pytest
 from bench.errors import DataError
 from bench.tasks.catalogue import catalogue
 from reports.pages.catalogue import markdown_table, page, update_markdown
-from tests.command import Command, command
+from tests.command import Command
 from tests.conftest import rewrite
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def test_list_tasks_tells_contamination_by_system_splits_and_warnings(

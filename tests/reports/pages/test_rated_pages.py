@@ -79,7 +79,7 @@ def test_each_dimension_has_one_board_on_every_page(run: Path) -> None:
         found = [re.search(r"CCC, (\w+)", c)[1] for c in captions]  # type: ignore[index]
         assert found == list(DIMENSIONS[:boards]), name
     heads = re.findall(
-        r"<h2[^>]*>CCC, (\w+)</h2>", (report / "task-tones.ms.html").read_text(encoding="utf-8")
+        r"<h2[^>]*>Scores: CCC, (\w+)</h2>", (report / "task-tones.ms.html").read_text(encoding="utf-8")
     )
     assert heads == list(DIMENSIONS)
     rows = json.loads((report / "rows.js").read_text(encoding="utf-8").partition("=")[2].rstrip(";\n"))

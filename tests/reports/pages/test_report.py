@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from bench.scoring.records import read_record, read_records, write_record
 from bench.statistics.ranking import TaskScore, rank_across_pools
 from reports.charts.critical_difference import critical_difference_svg, in_words
 from reports.pages.report import write_report
+from reports.pages.task_page import TaskVerdict
 from reports.pages.templating import page_name
 from reports.sections.average_ranks import TrackRanking
 from tests.conftest import write_tone_corpus
@@ -184,6 +186,15 @@ def test_the_verdict_repeats_the_tests_of_the_plan_in_words(story: Path, pages: 
     assert len(across) == 1
     assert "differ in supervision" in across[0].sentence
     assert across[0].sentence in text
+    pair = across[0]
+    several = TaskVerdict(group, (), (pair, replace(pair, system_b="other"))).across_said  # type: ignore[arg-type]
+    assert several.opening.startswith("On tones.ms (")
+    assert [p.system_b for _, p in several.pairs] == [pair.system_b, "other"]
+    for words, p in several.pairs:
+        assert "tones.ms" not in words
+        assert "supervision" not in words, "what all pairs share is said once"
+        assert p.system_b in words
+    assert {s for _, names in several.supervision for s in names} == {pair.system_a, pair.system_b, "other"}
     second = [p for p in pairings if {p.system_a, p.system_b} == {"sharp", "dull"} and p.view == "native"]
     ua = next(p for p in second if p.metric == "ua")
     seen = ua if ua.system_a == "sharp" else ua.turned()
@@ -255,6 +266,7 @@ def test_pages_stand_alone_and_link_only_to_each_other(pages: dict[str, str]) ->
         for a, b in (("tuned", "dull"), ("dull", "sharp"), ("dull", "twin"), ("sharp", "twin"))
     }
     assert set(pages) == expected
+    first_ids = Page(pages["index.html"]).having("id")
     for html in pages.values():
         page = Page(html)
         policy = [a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
@@ -267,9 +279,9 @@ def test_pages_stand_alone_and_link_only_to_each_other(pages: dict[str, str]) ->
         ids = page.having("id")
         assert len(ids) == len(set(ids))
         for address in page.having("href"):
-            place = address.removeprefix("index.html#t-")
+            place = address.removeprefix("index.html#")
             if place != address:
-                assert f"t-{place}" in Page(pages["index.html"]).having("id"), address
+                assert place in first_ids, address
                 continue
             made_beside = {
                 f"exports/{name}.{kind}" for name in ("pairs", "ranks") for kind in ("csv", "parquet")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.corpora.preparation.sources import write_file, write_sound
-from tests.command import Command, command
+from tests.command import Command
 
 CARD = r"""
 name: toy
@@ -28,11 +28,6 @@ layout:
     - audio: ["**/*.wav"]
       pattern: '(?P<speaker>\w+)_(?P<emotion>[a-z]+)\.wav'
 """
-
-
-@pytest.fixture
-def serbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def source(folder: Path) -> Path:

@@ -1,33 +1,14 @@
-"""What ``serbench score`` shows beside the scores: slices and gaps, macro scores by language, ranks across tasks."""
+"""Beside the scores: slices and gaps, macro scores by language, ranks across tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.cli.printing import console, figure, print_table
-from bench.scoring.record_schema import Gap, ListenerScore, RecordFacts, ScoreRow, SubgroupScore
+from bench.cli.results.words import metric_words, setting_words, span_words
+from bench.scoring.record_schema import Gap
 from bench.scoring.records import Record
-
-if TYPE_CHECKING:
-    from bench.scoring.aggregates import AcrossGap
-    from bench.scoring.pair_results import PairResult
-
-
-def metric_words(row: ScoreRow | SubgroupScore | Gap | ListenerScore) -> str:
-    """Name a row's metric, with its dimension."""
-    return row.metric if row.dimension is None else f"{row.metric} {row.dimension}"
-
-
-def span_words(row: SubgroupScore | Gap) -> str:
-    """Write a row's interval."""
-    return "no interval" if row.low is None else f"{figure(row.low)} – {figure(row.high)}"
-
-
-def setting_words(setting: RecordFacts | PairResult | AcrossGap) -> str:
-    """Name a protocol, what was learnt from, and the condition where it is not the clean one."""
-    condition = setting.condition if setting.condition != "clean" else ""
-    return " ".join(filter(None, (setting.protocol, setting.training, condition)))
 
 
 def print_languages(records: Sequence[Record]) -> None:

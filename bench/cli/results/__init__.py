@@ -1,0 +1,1 @@
+"""``serbench score`` and ``serbench compare``: what a run's records say, computed again on the spot."""
