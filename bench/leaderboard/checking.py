@@ -22,7 +22,14 @@ from bench.scoring.recording import figures_code
 from bench.scoring.records import Record, read_facts, read_record
 from bench.scoring.rescoring import Checked, from_record
 from bench.storage.atomic import write_text
-from bench.storage.bounded_files import bounded_json, require_bounded_parquet, require_bounded_statistics
+from bench.storage.bounded_files import (
+    JSON_BYTES,
+    PARQUET_BYTES,
+    bounded_json,
+    require_bounded_parquet,
+    require_bounded_statistics,
+    require_plain_file,
+)
 from bench.storage.hashing import digest, hash_file, hash_json
 from bench.storage.source_code import package_hash
 
@@ -54,6 +61,17 @@ class Believed:
         self._folder = folder
         self._code = hash_json([figures_code(), package_hash("bench.leaderboard")])
         self._truths: dict[Path, Truth] = {}
+
+    def facts(self, path: Path) -> RecordFacts:
+        """Read what a record says: within bounds, unless these very bytes were found within them before.
+
+        Raises:
+            DataError: as :func:`bounded_facts` says.
+        """
+        require_plain_file(path, JSON_BYTES)
+        require_plain_file(path.with_suffix(".parquet"), PARQUET_BYTES)
+        known = self._folder is not None and self._mark(path).exists()
+        return read_facts(path) if known else bounded_facts(path)
 
     def record(self, path: Path, facts: RecordFacts) -> Record:
         """Read a record that says ``facts`` and check it, unless these very bytes were checked by this very code before."""

@@ -13,7 +13,7 @@ from bench.corpora.prepared import PreparedCorpus
 from bench.errors import BenchError, DataError
 from bench.leaderboard.attestations import Vouched, read_attestations
 from bench.leaderboard.card_identity import code_words, known_commits
-from bench.leaderboard.checking import Believed, bounded_facts, check_ahead
+from bench.leaderboard.checking import Believed, check_ahead
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.neighbours import disagreements
 from bench.leaderboard.outcomes import where_else
@@ -322,7 +322,7 @@ def _check(
     corpora: set[str],
 ) -> tuple[Record, Badge]:
     """Check one record from the cheapest to the dearest; returns it with what was checked."""
-    facts = bounded_facts(path)
+    facts = believed.facts(path)
     planned = plan_of(described, publication.folder.matrix)
     if facts.matrix_hash != described["matrix_hash"] or facts.plan != planned:
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.statistics.families import CANNOT_SEPARATE, OPPOSITE
@@ -93,7 +93,7 @@ class PairResult:
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         listed = ("one_seed", "notes", "population_lacking")
-        return {**asdict(self), **{n: list(getattr(self, n)) for n in listed}}
+        return {**vars(self), **{n: list(getattr(self, n)) for n in listed}}
 
     def turned(self) -> PairResult:
         """The same pairing seen from B."""

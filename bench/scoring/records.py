@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -278,8 +279,13 @@ def statistics_path(path: Path, facts: RecordFacts) -> Path:
     return statistics
 
 
-def read_blocks(statistics: Path, facts: RecordFacts) -> list[Counts]:
+def read_blocks(statistics: Path, facts: RecordFacts, *, sliced: bool | None = None) -> list[Counts]:
     """Read the statistics of a record whose facts are ``facts``, slices last or wherever the record announces them.
+
+    Args:
+        statistics: the Parquet file.
+        facts: what the record says.
+        sliced: True for the blocks of its slices alone, False for the others alone; None for all.
 
     Raises:
         DataError: they name what the record does not.
@@ -287,7 +293,13 @@ def read_blocks(statistics: Path, facts: RecordFacts) -> list[Counts]:
     known = [f.name for f in _SCHEMA if f.type == pa.string()]
     names = [n for n in known if facts.schema_version > 1 or n not in _SINCE_2]
     table = pq.ParquetFile(statistics, read_dictionary=names).read(use_threads=False)
-    return _blocks(facts, table)
+    described = [b for b in facts.blocks if sliced is None or bool(b.axis) == sliced]
+    if not described:
+        return []
+    if sliced is not None and "axis" in table.column_names:
+        whole = pc.equal(table["axis"], "")
+        table = table.filter(pc.invert(whole) if sliced else whole)
+    return _blocks(facts, described, table)
 
 
 def read_facts(path: Path) -> RecordFacts:
@@ -303,9 +315,9 @@ def read_facts(path: Path) -> RecordFacts:
     return parse_facts(path, text)
 
 
-def _blocks(facts: RecordFacts, table: pa.Table) -> list[Counts]:
+def _blocks(facts: RecordFacts, described: Sequence[BlockDescription], table: pa.Table) -> list[Counts]:
     """Fill the blocks that the JSON announces with the sums of the table; places without a row are 0."""
-    blocks = [_empty_block(b, facts) for b in facts.blocks]
+    blocks = [_empty_block(b, facts) for b in described]
     index_of = {(*b.key, b.axis, b.group): i for i, b in enumerate(blocks)}
     if len(table) == 0:
         return blocks
@@ -352,12 +364,11 @@ def _fill(block: Counts, columns: Mapping[str, _Coded], values: Array, facts: Re
 
     def indices(name: str, known: Sequence[Any]) -> NDArray[np.intp]:
         codes, meaning = columns[name]
-        used = np.unique(codes)
         number = {x: i for i, x in enumerate(known)}
-        table = np.zeros(len(meaning), dtype=np.intp)
-        for code in used:
-            table[code] = number[meaning[code]]
-        return np.asarray(table[codes], dtype=np.intp)
+        places = np.array([number.get(x, -1) for x in meaning], dtype=np.intp)[codes]
+        if (strange := np.flatnonzero(places < 0)).size:
+            raise KeyError(meaning[codes[strange[0]]])
+        return places
 
     where = [indices("seed", facts.seeds), indices("cluster", facts.cluster_names(block.axis))]
     if block.labels:

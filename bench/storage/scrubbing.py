@@ -7,6 +7,7 @@ what its environment keeps secret is known, and found as it stands. Addresses of
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import html
 import ipaddress
@@ -59,6 +60,7 @@ _POSIX = re.compile(rf"(?<![\w)\]}}>.*/~\\-])(?:~[\w.-]*(?:/{_SEGMENT})+|(?:/{_S
 _ROOTS = re.compile(
     r"(?<![\w)\]}>.*/~\\-])/(?:home|Users|root|tmp|var|opt|mnt|media|data|srv|scratch|work|workspace|private|Volumes|etc)(?![\w.-])/?"
 )
+_WHOLE_PATH = re.compile(r"(/|~/|[A-Za-z]:[\\/]|\\\\)[^\n\"<>]*\w[^\n\"<>]*")
 _QUOTED = re.compile(r"([\"'`])(?:/|~/|[A-Za-z]:[\\/])[^\"'`\n]*[\\/][^\"'`\n]*\1")
 _MARKUP = re.compile(r"(<script\b.*?</script>|<style\b.*?</style>|<[A-Za-z/!][^>]*>)", re.DOTALL)
 _WINDOWS = re.compile(r"(?<![\w])(?:[A-Za-z]:[\\/]|\\\\[\w.$-]+\\)[^\s\"'<>|*?,;)\]}]*")
@@ -69,6 +71,7 @@ _COMMON_USERS = frozenset((
 """Accounts that tell nothing about anybody, and are ordinary words besides."""
 _COMMON_HOSTS = frozenset(("localhost", "host", "computer", "server", "node", "docker", "local"))
 _SHORTEST_NAME = 3
+_HOLDS_TEXT = (str, list, tuple, dict)
 REMEMBERED = 100_000
 """Texts whose outcome is kept: pages say the same thousand words over and over."""
 
@@ -87,6 +90,7 @@ class Scrubber:
 
     known: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     _seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _values: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of_this_machine(cls, folders: Sequence[Path] = ()) -> Scrubber:
@@ -123,9 +127,13 @@ class Scrubber:
 
     def value(self, text: str) -> str:
         """Return a text that is a value of its own: one that is nothing but a path is one, whatever its name."""
-        if re.fullmatch(r"(/|~/|[A-Za-z]:[\\/]|\\\\)[^\n\"<>]*\w[^\n\"<>]*", text) and "://" not in text:
-            return PATH
-        return self.text(text)
+        found = self._values.get(text)
+        if found is None:
+            if len(self._values) > REMEMBERED:
+                self._values.clear()
+            nothing_but_a_path = _WHOLE_PATH.fullmatch(text) and "://" not in text
+            found = self._values[text] = PATH if nothing_but_a_path else self.text(text)
+        return found
 
     def json(self, value: Any) -> Any:
         """Return JSON values whose texts, keys among them, went through :meth:`value`.
@@ -138,7 +146,10 @@ class Scrubber:
         if isinstance(value, list | tuple):
             return [self.json(v) for v in value]
         if isinstance(value, dict):
-            scrubbed = {self.value(str(k)): self.json(_by_key(str(k), v)) for k, v in value.items()}
+            scrubbed = {
+                self.value(str(k)): self.json(_by_key(str(k), v)) if isinstance(v, _HOLDS_TEXT) else v
+                for k, v in value.items()
+            }
             if len(scrubbed) < len(value):
                 raise ValueError("two of its keys differ in nothing but what must not be published")
             return scrubbed
@@ -245,13 +256,20 @@ def _kind(scrubbed: str) -> str:
 
 def _by_key(key: str, value: Any) -> Any:
     """A value, or its stand-in where the name of its key says that it is a credential or the address of a server."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         return value
+    held = _held_by(key)
+    if not held or not value.strip() or (held == ADDRESS and not re.search(r"[.:/]", value)):
+        return value
+    return held
+
+
+@functools.lru_cache(maxsize=4096)
+def _held_by(key: str) -> str:
+    """The stand-in for what a key of this name holds; blank where the name tells nothing."""
     if _SECRET_KEY.fullmatch(key) or (key.isupper() and _SECRET_VARIABLE.search(key)):
         return SECRET
-    if key.lower() in _ADDRESS_KEYS and re.search(r"[.:/]", value):
-        return ADDRESS
-    return value
+    return ADDRESS if key.lower() in _ADDRESS_KEYS else ""
 
 
 def _scrubbed(known: tuple[tuple[str, str], ...], text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from reports.data.private_words import without_private_words
 from reports.exports.citations import bibtex
 from reports.exports.latex import latex_pairs, latex_tables
 from reports.exports.model_cards import model_index
-from reports.exports.tables import csv_text, score_rows, write_parquet, write_tests
+from reports.exports.tables import write_scores, write_tests
 
 
 def write_exports(
@@ -43,13 +42,7 @@ def write_exports(
     """
     words = Scrubber.of_this_machine()
     records = without_private_words(records, words)
-    rows = [words.json(row) for row in score_rows(records)]
-    paths = [out / name for name in ("scores.csv", "scores.json", "scores.parquet")]
-    write_text(paths[0], csv_text(rows))
-    listed = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-    write_text(paths[1], f"[\n{listed}\n]\n")
-    write_parquet(paths[2], rows)
-    paths += write_tests(comparisons, out, words)
+    paths = [*write_scores(records, out, words), *write_tests(comparisons, out, words)]
     for name, text in (
         ("tables.tex", latex_tables(comparisons)),
         ("pairs.tex", latex_pairs(comparisons)),
