@@ -23,7 +23,6 @@ class Cues(Strict):
 
     always: bool = False
     excludes: tuple[str, ...] = ()
-    idioms: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     swapped: tuple[str, ...] = ()
     negators: tuple[str, ...] = ()
@@ -37,11 +36,8 @@ class Cues(Strict):
     conceded_before: tuple[str, ...] = ()
     contrast: tuple[str, ...] = ()
     supposed: tuple[str, ...] = ()
-    supposed_before: tuple[str, ...] = ()
     counterfactual: tuple[str, ...] = ()
     topic: tuple[str, ...] = ()
-    others_before: tuple[str, ...] = ()
-    others_after: tuple[str, ...] = ()
     concessive: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     alternative: tuple[str, ...] = ()

@@ -85,12 +85,15 @@ def _bare(part: str, words: Lexicon) -> str | None:
 
 def _decide(passage: Passage) -> Reading:
     stated = [s for s in passage.statements if s.standing == "stated"]
+    clauses = {s.clause for s in stated if s.asserted}
+    stated = [s for s in stated if s.asserted or s.clause in clauses or not clauses]
     if passage.refused:
         stated = [s for s in stated if s.after_turn]
     answer = _single(stated)
     if answer is None:
         return Reading("many" if stated else "none", None, passage.refused, bool(passage.statements))
-    if _contradicted(answer, passage, stated):
+    said = any(s.asserted for s in stated if s.mention.label == answer)
+    if not said or _contradicted(answer, passage, stated):
         return Reading("many", refused=passage.refused)
     return Reading("one", answer, passage.refused)
 

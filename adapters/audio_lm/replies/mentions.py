@@ -13,7 +13,7 @@ from adapters.audio_lm.replies.romanised import denies, forms, sounds, stem
 from bench.cards.labels import fold_name, label_table
 
 _TAMIL = r"[\u0b80-\u0bff]"
-_TAMIL_DENIAL = re.compile("இல்ல|ில்ல|ற்ற|ின்றி|ல்லாத|ல்லாம|டாத|டாம|டாது|டமாட்ட|டுவ|ட்டால்")
+_TAMIL_DENIAL = re.compile("இல்ல|ில்ல|ற்ற|ின்றி|ல்லாத|ல்லாம|டாத|டாம|டாது|டமாட்ட|டுவ(?!த)|ட்டால்")
 """Endings that deny, forbid, foresee or suppose (கோபமில்லாமல், கோபப்படாதே, கோபப்படுவார், கோபப்பட்டால்)."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _WHOLE_ONLY = "other"

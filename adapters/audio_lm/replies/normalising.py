@@ -23,6 +23,7 @@ _MARKDOWN = re.compile(
     r"\*+|_{2,}|~~|(?<!\w)[_~](?=\w)|(?<=[^\W_])[_~](?!\w)|^[ \t]*(?:#{1,6}|>+|[-•●▪–]|\d{1,2}[.)])[ \t]+",
     re.MULTILINE,
 )
+_TEXT_IN_LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|emph)\s?\{([^{}\n]{1,200})\}")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(?:s|del|strike)>[^<\n]{1,200}</(?:s|del|strike)>", re.IGNORECASE)
 _SPLIT_WORD = re.compile(r"(?<=[A-Za-z\u00c0-\u024f])\u200b+(?=[A-Za-z\u00c0-\u024f])")
 """A zero-width space is a border between words; scripts without spaces use it within a line of text, and lose nothing by it."""
@@ -43,6 +44,7 @@ def visible(text: str) -> str:
 def plain(text: str) -> str:
     """Return visible text without tags, scripts, what is struck out, fences and emphasis; lines kept, blank runs made one space."""
     text = _TAG.sub(" ", _STRUCK.sub(" ", _without_code(html.unescape(text))))
+    text = _TEXT_IN_LATEX.sub(r"\1", text)
     text = _MARKDOWN.sub("", text.replace("```", "\n").replace("'''", "\n"))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
+from adapters.audio_lm.replies.asserting import asserted
 from adapters.audio_lm.replies.cues import CuePattern, cue_pattern
 from adapters.audio_lm.replies.mentions import Lexicon, Mention
 
@@ -47,6 +48,7 @@ class Statement:
         after_turn: whether a contrast or a conclusion stands before it in its sentence ("I cannot hear it, but …").
         sentence: number of the sentence.
         clause: number of the sentence, and of the contrast within it.
+        asserted: whether it is stated, and in words that assert it of the speaker, the voice or the answer.
     """
 
     mention: Mention
@@ -55,6 +57,7 @@ class Statement:
     after_turn: bool
     sentence: int
     clause: tuple[int, int]
+    asserted: bool
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,8 @@ def read_passage(text: str, words: Lexicon, languages: frozenset[str]) -> Passag
     """
     text = _OUTCRY.sub(lambda m: m[1] + " " * len(m[2]), _THAI_BREAK.sub(",", text))
     mentions = words.mentions(text)
-    idioms = _spans("idioms", text, languages)
     ignored = _spans("ignored", text, languages)
-    mentions = [m for m in mentions if not _inside(m, idioms) and not _inside(m, ignored)]
+    mentions = [m for m in mentions if not _inside(m, ignored)]
     for start, end in ignored:
         text = text[:start] + " " * (end - start) + text[end:]
     echoed = _echoes(text, mentions, words, languages)
@@ -172,14 +174,6 @@ class _Sentence:
         open_kinds = ("negators", "denies_all", "supposed", "counterfactual", "compared")
         return all(e <= colon - _HEAD for kind in open_kinds for _, e in self._cues(kind) if e <= colon)
 
-    def _somebody_elses(self, start: int, end: int) -> bool:
-        """Whether the words right beside an emotion word give it to somebody the speaker talks of ("a sad friend")."""
-        gap = len(self.text[end:]) - len(self.text[end:].lstrip())
-        if cue_pattern("others_after", self.languages).match(self.text, end + gap):
-            return True
-        before = len(self.text[:start].rstrip())
-        return any(e == before for _, e in self._cues("others_before"))
-
     def statement(self, mention: Mention, void: bool) -> Statement:
         """Judge one emotion word of this sentence."""
         start, end = mention.start - self.offset, mention.end - self.offset
@@ -199,7 +193,15 @@ class _Sentence:
             after_turn=turn > 0 or any(e <= start for _, e in self._cues("conclusion")),
             sentence=self.number,
             clause=(self.number, turn),
+            asserted=standing == "stated" and self._asserted(start, end, turn, following),
         )
+
+    def _asserted(self, start: int, end: int, turn: int, following: int) -> bool:
+        left, right = self._comma_clause(start, end, turn, following)
+        clear = self.text
+        for s, e in self.places:
+            clear = clear[:s] + " " * (e - s) + clear[e:]
+        return asserted(clear[left:start], clear[end:right], self.languages)
 
     def _supposed(self, start: int, end: int, turn: int, following: int) -> bool:
         if any(turn <= s and e <= start for s, e in self._cues("supposed")):
@@ -208,11 +210,10 @@ class _Sentence:
             return True
         if any(e <= start and not self._contrasted(e, start) for _, e in self._cues("counterfactual")):
             return True
-        if any(turn <= e <= start for _, e in self.refusals) or self._somebody_elses(start, end):
+        if any(turn <= e <= start for _, e in self.refusals):
             return True
         left, right = self._comma_clause(start, end, turn, following)
-        granted = self._cues("supposed_before") + self._cues("conceded_before")
-        if any(end <= s <= right for s, _ in granted):
+        if any(end <= s <= right for s, _ in self._cues("conceded_before")):
             return True
         return any(s < right and e > left and not self._exclaimed(s, e) for s, e in self._topics())
 

@@ -173,6 +173,29 @@ def test_last_words_decide_and_unmet_conditions_do_not(text: str, label: str | N
     assert parse_reply(text, SEVEN).label == label
 
 
+@pytest.mark.parametrize(
+    ("text", "language", "label"),
+    [
+        ("Neutral is the safest choice.", "en", "neutral"),
+        ("Netral adalah pilihan paling masuk akal.", "id", "neutral"),
+        ("โกรธคือตัวเลือกที่ดีที่สุด", "th", "angry"),
+        ("从音调的变化可以听出她很愤怒。", "zh", "angry"),
+        ("Sad songs are a popular choice at funerals.", "en", None),
+        ("Angry customers pick a fight.", "en", None),
+        ("The landlord was furious.", "en", None),
+        ("Berita itu membuatnya sedih.", "id", None),
+        ("Terkejut betul saya!", "ms", None),
+        ("Her voice shifts from calm to angry.", "en", None),
+        ("语气从悲伤转为愤怒。", "zh", None),
+        ("Giọng chuyển từ vui sang buồn.", "vi", None),
+    ],
+)
+def test_prose_gives_a_label_only_where_known_words_assert_it(
+    text: str, language: str, label: str | None
+) -> None:
+    assert parse_reply(text, SEVEN, language=language).label == label
+
+
 def test_labels_may_be_prefixes_of_one_another_hold_quotes_or_be_unknown_to_the_table() -> None:
     labels = ("sad", "sad and tired", 'so-called "fine"', "gefühlt.*")
     assert parse_reply("Sad and tired.", labels).label == "sad and tired"
