@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
+from bench.leaderboard.plan_evidence import published_plan_words
 from bench.scoring.comparisons import run_family
 from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
@@ -191,13 +193,17 @@ class Site:
         self.pairs = pairs_to_show(self.comparisons)
         self.pair_pages = [(a, b, quote(pair_page_name(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
-        self.plans = Counter(plan_words(r.facts) for r in run.records).most_common()
-        """What the records show of when their plan was made, and how many of them do."""
         self.browsed: dict[str, list[ClipRows]] = defaultdict(list)
         """Clips that can be browsed, by task, as far as its page is made."""
         self.robust = robust_tasks(self.comparisons)
         self.cross = cross_lingual(self.comparisons)
         self._templates = environment()
+
+    @cached_property
+    def plans(self) -> list[tuple[str, int]]:
+        """What the records show of when their plan was made, and how many of them do."""
+        words = plan_words if self.board is None else published_plan_words
+        return Counter(words(r.facts) for r in self.run.records).most_common()
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML, and the first page's script file."""

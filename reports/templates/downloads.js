@@ -41,7 +41,8 @@
     const cells = [];
     let group = "";
     for (const row of rows) {
-      if (row.cells.length === 1 && wide > 1) group = words(row.cells[0].textContent);
+      // What is folded away below a row is no row of the table, and no heading of one.
+      if (row.cells.length === 1 && wide > 1) group = row.cells[0].matches("th") ? words(row.cells[0].textContent) : group;
       else cells.push([group, ...kept.map((k) => (row.cells[k] ? parts(row.cells[k]) : ["", "", ""]))]);
     }
     const blank = table.matches(".confusion") ? "0" : "";

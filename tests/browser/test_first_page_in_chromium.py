@@ -177,7 +177,18 @@ def test_search_finds_every_system_task_and_language_and_narrows_pictures_and_ve
     faded = page.evaluate("[...document.querySelectorAll('#cost-figures .gone')].map(e => e.dataset.name)")
     assert set(faded) & {"meralion-ser-small", "whisper-tiny.en-superb"}
     assert not set(faded) & {"egemaps-linear", "egemaps-svm"}
+    names = page.evaluate(
+        "[...document.querySelectorAll('#cost-figures text.name')].map(e => [e.textContent, e.classList.contains('gone')])"
+    )
+    assert {name for name, gone in names if gone} == set(faded), "a name fades with its dot and its line"
+    page.fill("#find [name=q]", "malay")
+    assert "No Malay was measured. Catalogued: malay-private.ms" in page.inner_text("#lacking")
+    page.fill("#find [name=q]", "polish no-such-system")
+    assert page.locator("#lacking").is_hidden(), "Polish was measured"
+    page.fill("#find [name=q]", "telephone")
+    assert "choose it under “audio”" in page.inner_text("#lacking")
     page.click("#find [type=reset]")
+    assert page.locator("#lacking").is_hidden()
     assert rows.count() == whole
     assert "=" not in page.url
     page.locator("#find details.more summary").click()
@@ -264,6 +275,9 @@ def test_the_catalogue_is_searched_by_language_labels_and_licence(browser: Any, 
     page.fill("#find [name=q]", "malay private")
     assert 0 < rows.count() < whole
     assert "malay-private.ms" in page.inner_text("main")
+    left = set(rows.evaluate_all("rs => rs.map(r => r.dataset.language)"))
+    assert set(page.locator("tbody.language:visible h2").all_inner_texts()) == left
+    assert page.locator("table.tasks thead").count() == 1, "one head for all languages"
     assert page.url.endswith("#q=malay+private")
     page.reload()
     assert page.input_value("#find [name=q]") == "malay private"
