@@ -57,7 +57,10 @@ def test_the_readme_shows_the_hardest_question_whole(ledger: ClaimLedger) -> Non
 
 def test_a_headline_says_what_was_learnt_from_and_what_an_answer_is_in_words(ledger: ClaimLedger) -> None:
     said = summary(ledger.of("other-languages-masked"))
-    assert "(trained on corpora of other languages alone, the answer being the likeliest of the classes that are scored)" in said
+    assert (
+        "(trained on corpora of other languages alone, the answer being the likeliest of the classes that are scored)"
+        in said
+    )
     for question in ledger.rules.questions:
         told = summary(ledger.of(question.id)) + standing(ledger.of(question.id))
         assert not re.search(r"other-languages|other-pools|\btransfer\b|masked|\bview\b", told), question.id

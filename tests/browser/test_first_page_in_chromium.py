@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -240,6 +241,39 @@ def test_the_table_is_sorted_and_its_columns_chosen_by_keyboard(browser: Any, bo
     page.wait_for_selector("#find:not(.waiting)")
     assert page.url == address
     assert "noise-0db" in page.inner_text("table.systems thead")
+    assert person.reader.wrongs == []
+
+
+def taken(page: Any, button: str, path: Path) -> list[dict[str, str]]:
+    """A table as the page's own button gives it."""
+    with page.expect_download() as waited:
+        page.locator(button).first.click()
+    waited.value.save_as(path)
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+
+
+def test_a_table_is_taken_away_as_it_is_shown_a_line_for_each_score(
+    browser: Any, board: Path, tmp_path: Path
+) -> None:
+    person = Person(browser, board / "index.html")
+    person.page.fill("#find [name=q]", "nemo-subset")
+    rows = taken(person.page, ".scroll:has(#leaders) + .take button", tmp_path / "best.csv")
+    shown = person.page.locator("#leaders tr:visible .leads")
+    assert [r["system"] for r in rows] == shown.locator("a").all_inner_texts()
+    assert [r["score"] for r in rows] == shown.locator("b").all_inner_texts()
+    assert all(
+        r["task"] == "Polish" and "nemo-subset.pl" in r["about it"] and " to " in r["interval"] for r in rows
+    )
+    person.page.goto((board / "catalogue.html").as_uri() + "#q=malay-private")
+    person.page.wait_for_selector("#find:not([hidden])")
+    rows = taken(person.page, ".take button", tmp_path / "tasks.csv")
+    found = person.page.locator("tr.first:visible")
+    assert [r["task"] for r in rows] == found.locator("th .id").all_inner_texts()
+    assert [r["group"] for r in rows] == found.evaluate_all("rs => rs.map(r => r.dataset.language)")
+    assert all(r["verified by"] in ("data", "layout", "described", "–") for r in rows)
+    person.page.goto((board / "task-indowave.id.html").as_uri())
+    rows = taken(person.page, ".scroll:has(table.duel) + .take button", tmp_path / "pairs.csv")
+    assert next(iter(rows[0])) == "system"
     assert person.reader.wrongs == []
 
 
