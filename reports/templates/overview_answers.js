@@ -98,7 +98,7 @@
     else {
       const language = chosen.language && data.languages.find((l) => l[0] === chosen.language)[1];
       const audio = chosen.condition || "";
-      said.textContent = columns.length ? `Best of each family${language ? ` in ${language}` : ""}${audio ? `, ${audio}` : ""}${chosen.size || chosen.licence || chosen.track || chosen.family || chosen.unseen ? ", among the systems chosen" : ""}${chosen.q ? `, for “${chosen.q}”` : ""}${whole && total > 1 ? `, mean over ${spoken > 1 ? counted(spoken, "language") : counted(total, "task")}` : ""}` : "Best of each family";
+      said.textContent = columns.length ? `Best of each family${language ? ` in ${language}` : ""}${audio ? `, ${audio}` : ""}${chosen.size || chosen.licence || chosen.track || chosen.family || chosen.unseen ? ", among the systems chosen" : ""}${chosen.q ? `, for “${chosen.q}”` : ""}${whole && total > 1 && found.systems.length ? `, mean over ${spoken > 1 ? counted(spoken, "language") : counted(total, "task")}` : ""}` : "Best of each family";
     }
   };
   const reason = (family) => {

@@ -182,7 +182,12 @@ def test_search_finds_every_system_task_and_language_and_narrows_pictures_and_ve
         "[...document.querySelectorAll('#cost-figures text.name')].map(e => [e.textContent, e.classList.contains('gone')])"
     )
     assert {name for name, gone in names if gone} == set(faded), "a name fades with its dot and its line"
+    faint = "[...document.querySelectorAll('#cost-figures .gone')].every(e => Number(getComputedStyle(e).opacity) < .1)"
+    assert page.evaluate(faint)
+    assert page.locator("#cost-figures path.leader.gone").count() > 0
+    assert page.locator("#cost-figures").is_visible()
     page.fill("#find [name=q]", "malay")
+    assert page.locator("#cost-figures").is_hidden(), "nobody is left in it"
     assert "No Malay was measured. Catalogued: malay-private.ms" in page.inner_text("#lacking")
     page.fill("#find [name=q]", "polish no-such-system")
     assert page.locator("#lacking").is_hidden(), "Polish was measured"
