@@ -323,6 +323,14 @@ def test_the_catalogue_is_searched_by_language_labels_and_licence(browser: Any, 
     page.click("#find [type=reset]")
     page.wait_for_selector(f"tr.first >> nth={whole - 1}")
     assert rows.count() == whole
+    page.emulate_media(reduced_motion="reduce")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.locator("ul.toc a", has_text="Polish").click()
+    head, heading = (
+        page.locator(where).first.bounding_box() for where in ("table.tasks thead th", "h2:text-is('Polish')")
+    )
+    assert head["y"] == 0, "the one head stays in sight"
+    assert head["y"] + head["height"] <= heading["y"] + heading["height"] / 2, "and covers no heading"
     assert reader.wrongs == []
 
 
