@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.cli.claims import claims
 from bench.leaderboard.claims.ledger import ClaimLedger, derive_ledger
 from bench.leaderboard.claims.pages import page_faults
+from bench.leaderboard.claims.sentences import standing, summary
 from reports.pages.markdown_blocks import MarkdownBlocks
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -51,6 +53,17 @@ def test_the_readme_shows_the_hardest_question_whole(ledger: ClaimLedger) -> Non
     assert "<!-- headline:tracks -->" in readme.splitlines()
     tasks = {e.facts.task for e in ledger.evidence if e.stands and e.cell[0] == "meralion-ser-small" and e.cell[2:] == ("within", "clean")}  # fmt: skip
     assert {c.task for c in ledger.of("same-encoder")} == tasks
+
+
+def test_a_headline_says_what_was_learnt_from_and_what_an_answer_is_in_words(ledger: ClaimLedger) -> None:
+    said = summary(ledger.of("other-languages-masked"))
+    assert (
+        "(trained on corpora of other languages alone, the answer being the likeliest of the classes that are scored)"
+        in said
+    )
+    for question in ledger.rules.questions:
+        told = summary(ledger.of(question.id)) + standing(ledger.of(question.id))
+        assert not re.search(r"other-languages|other-pools|\btransfer\b|masked|\bview\b", told), question.id
 
 
 def test_the_command_lists_every_claim(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,11 @@ from bench.cli.printing import console, print_json, print_table
 from bench.errors import DataError
 from bench.leaderboard import Added, Board, Validation, add_run, attest, retract, submit, validate
 from bench.leaderboard.attesting import require_name
+from bench.leaderboard.plan_evidence import published_plan_words
 from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.studies import check_studies
 from bench.leaderboard.validation import BADGES, BoardRecord
 from bench.scoring.outcomes import RecordOutcome, count_outcomes, outcome_words
-from bench.scoring.plan_seen import plan_words
 from bench.storage.run_folder import cache_folder
 
 
@@ -272,7 +272,7 @@ def remark(record: BoardRecord) -> str:
 
 def _print_plans(found: Validation) -> None:
     """Say when the plans of records were made, as far as anything shows it."""
-    for words, number in Counter(plan_words(r.record.facts) for r in found.records).most_common():
+    for words, number in Counter(published_plan_words(r.record.facts) for r in found.records).most_common():
         console().print(f"plan of {number} record(s): {words}", soft_wrap=True)
     if any(r.registration.shown for r in found.records):
         console().print(f"{PRE_REGISTERED}: {MEANING}", soft_wrap=True)

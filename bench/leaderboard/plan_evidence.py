@@ -11,9 +11,10 @@ from bench.leaderboard.outcomes import published_outcomes, require_outcomes
 from bench.leaderboard.publication import Publication
 from bench.scoring.outcomes import RecordOutcome, place_of
 from bench.scoring.plan_log import PlanLog, read_plan_log
-from bench.scoring.plan_seen import plan_seen
-from bench.scoring.record_schema import PLAN_LOGGED_SINCE, RecordFacts
+from bench.scoring.plan_seen import FIXED, plan_seen, plan_words
+from bench.scoring.record_schema import PLAN_LOGGED_SINCE, CountedFacts, RecordFacts
 
+FIXED_AS_PUBLISHED = "the analysis was fixed before the results: the plan log published with them shows it with no cell computed"
 _AGAIN = "run the matrix again and publish the run whole"
 
 
@@ -122,3 +123,16 @@ def require_plan_seen(path: Path, facts: RecordFacts, log: PlanLog) -> None:
         raise DataError(
             f"{path}: what it says of when its plan was seen does not follow from the plan log beside it; {_AGAIN}"
         )
+
+
+def published_plan_words(facts: CountedFacts) -> str:
+    """Say when the plan of a published record was made: a board has many plan logs, and none of a run of its own.
+
+    Args:
+        facts: of the record.
+
+    Returns:
+        A clause without a full stop.
+    """
+    words = plan_words(facts)
+    return FIXED_AS_PUBLISHED if words == FIXED else words

@@ -17,14 +17,13 @@ from bench.leaderboard.checking import Believed, check_ahead
 from bench.leaderboard.consistency import require_consistent
 from bench.leaderboard.neighbours import disagreements
 from bench.leaderboard.outcomes import where_else
-from bench.leaderboard.plan_evidence import PublishedPlans
+from bench.leaderboard.plan_evidence import PublishedPlans, published_plan_words
 from bench.leaderboard.publication import Board, BoardRules, Publication, plan_of
 from bench.leaderboard.registration import NOT_REGISTERED, RegistrationCheck, Registrations
 from bench.leaderboard.same_names import naming_fault
 from bench.leaderboard.superseding import superseded_faults
 from bench.leaderboard.table_evidence import answers_segments
 from bench.scoring.outcomes import RecordOutcome
-from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Record
 from bench.scoring.rescoring import from_tables
@@ -115,7 +114,7 @@ class BoardRecord:
             "retracted": self.retracted,
             "pre_registered": self.registration.shown,
             "registration": self.registration.words,
-            "plan": plan_words(facts),
+            "plan": published_plan_words(facts),
         }
 
 

@@ -32,6 +32,8 @@ class Word:
     anchor: str
     text: str
     style: str = ""
+    of: str = ""
+    """Whose it is, where a page may fade it."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from bench.leaderboard.claims.rules import FILE as CLAIMS
 from bench.leaderboard.claims.sentences import claim_sentence, standing, summary
 from bench.leaderboard.evidence import by_cell, read_evidence
 from bench.leaderboard.history import histories, spread_of
+from bench.leaderboard.plan_evidence import published_plan_words
 from bench.leaderboard.publication import Board, BoardRules
 from bench.leaderboard.registration import MEANING, PRE_REGISTERED
 from bench.leaderboard.reported_figures import ReportedSource, reported_sources
 from bench.leaderboard.studies import Study
 from bench.leaderboard.validation import BADGES, BoardRecord, Validation
 from bench.scoring.pair_results import PairResult
-from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.storage.hashing import hash_file, hash_json
 from bench.storage.scrubbing import Scrubber
@@ -39,7 +39,8 @@ from reports.exports.tables import EXPORTS
 from reports.exports.writing import write_exports
 from reports.pages.catalogue import page as catalogue_page
 from reports.pages.drawing import drawn_ahead
-from reports.pages.report import Site, write_pages
+from reports.pages.page_files import write_pages
+from reports.pages.report import Site
 from reports.sections.below_the_line import BelowTheLine, below_the_line
 from reports.sections.clip_errors import ClipReader
 from reports.sections.published_rows import PublishedRows, published_rows
@@ -81,7 +82,7 @@ class PublishedPage:
         """Publications, what their records show of when the plan was made, and how many show it."""
         counted: dict[tuple[str, str], int] = defaultdict(int)
         for r in self.records:
-            counted[r.publication, plan_words(r.record.facts)] += 1
+            counted[r.publication, published_plan_words(r.record.facts)] += 1
         return [(*key, n) for key, n in sorted(counted.items())]
 
 

@@ -72,4 +72,7 @@ def _draw(memory: PageMemory, pages: Sequence[PlannedPage]) -> None:
     for page in pages:
         if memory.holds(page.key, page.records):
             return  # the others have come this far
-        memory(page.key, page.records, page.make, page.name)
+        try:
+            memory(page.key, page.records, page.make, page.name)
+        except Exception:  # noqa: BLE001 - whatever it was, the process that was copied meets it again, and tells
+            return

@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from bench.audio.conditions import CLEAN
+from bench.leaderboard.plan_evidence import published_plan_words
 from bench.scoring.comparisons import run_family
 from bench.scoring.pair_results import PairResult
 from bench.scoring.plan_seen import plan_words
 from bench.scoring.records import Record
 from bench.scoring.subject import Subject
-from bench.storage.atomic import clear_os_errors, write_text
+from bench.storage.atomic import write_text
 from bench.storage.hashing import hash_json
 from bench.storage.scrubbing import Scrubber
 from bench.tasks.catalogue import catalogue
@@ -32,15 +33,16 @@ from reports.data.conditions import condition_words
 from reports.data.missing_records import missing_records
 from reports.data.run_data import RunData, read_run_data
 from reports.exports.tables import EXPORTS, write_tests
-from reports.pages.clip_browser import clip_browser, pictures_stem, stale_scripts, write_pictures
+from reports.pages.clip_browser import clip_browser, pictures_stem, write_pictures
 from reports.pages.drawing import PlannedPage
 from reports.pages.overview import Overview
 from reports.pages.overview_rows import FILE as ROWS_FILE
 from reports.pages.overview_rows import rows_script
+from reports.pages.page_files import write_pages
 from reports.pages.single_file import single_file
 from reports.pages.system_page import system_sections
 from reports.pages.task_page import Lead, TaskVerdict, task_sections
-from reports.pages.templating import GENERATOR, bound, environment, page_name, pair_page_name, squeezed
+from reports.pages.templating import bound, environment, page_name, pair_page_name, squeezed
 from reports.sections import fits, forest_boards, run_changes, tables
 from reports.sections.clip_errors import ClipReader
 from reports.sections.clip_rows import ClipRows
@@ -51,10 +53,6 @@ from reports.sections.prompting import asked_fits
 from reports.sections.robustness import UNCHANGED, robust_tasks
 from reports.sections.studies import Histories, StudySection
 
-OWN_PAGES = (
-    "task-*.html", "system-*.html", "compare-*.html", "clips-*.html",
-    "robustness.html", "cross-lingual.html", "against.html", "studies.html",
-)  # fmt: skip
 WRITTEN_OUT = 100
 """Records up to which a task's page shows every protocol and condition in full; beyond, the first in full and of the others the boards."""
 TESTS_SHOWN = 400
@@ -128,32 +126,6 @@ def _site(run: Path, reader: ClipReader, against: Path | None) -> Site:
     return site
 
 
-def write_pages(pages: Mapping[str, str], out: Path, beside: Sequence[str] = ()) -> Path:
-    """Write pages into ``out``, remove our own that are no longer among them, and return the first page's path.
-
-    Args:
-        pages: file name → text.
-        out: the folder.
-        beside: names of our own files that stand there already.
-    """
-    words = Scrubber.of_this_machine()
-    for name, text in pages.items():
-        # What stands in a script file went through the same words, value by value.
-        write_text(out / name, words.page(text) if name.endswith(".html") else text)
-    _remove_stale(out, {*pages, *beside})
-    return out / "index.html"
-
-
-def _remove_stale(out: Path, current: set[str]) -> None:
-    mark = f'<meta name="generator" content="{GENERATOR}'
-    with clear_os_errors(out):
-        for path in sorted(p for pattern in OWN_PAGES for p in out.glob(pattern)):
-            if path.name not in current and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
-                path.unlink()
-        for path in stale_scripts(out, current):
-            path.unlink()
-
-
 RememberPage = Callable[[str, Sequence[Record], Callable[[str], str], str], str]
 """Gives a page back that was made before of the same records: what it is, its records, how it is made, of what."""
 DrawAhead = Callable[[Sequence[PlannedPage]], AbstractContextManager[None]]
@@ -197,13 +169,17 @@ class Site:
         self.pairs = pairs_to_show(self.comparisons)
         self.pair_pages = [(a, b, quote(pair_page_name(a, b))) for a, b in self.pairs]
         """Two systems, and the address of their page, for the chooser."""
-        self.plans = Counter(plan_words(r.facts) for r in run.records).most_common()
-        """What the records show of when their plan was made, and how many of them do."""
         self.browsed: dict[str, list[ClipRows]] = defaultdict(list)
         """Clips that can be browsed, by task, as far as its page is made."""
         self.robust = robust_tasks(self.comparisons)
         self.cross = cross_lingual(self.comparisons)
         self._templates = environment()
+
+    @cached_property
+    def plans(self) -> list[tuple[str, int]]:
+        """What the records show of when their plan was made, and how many of them do."""
+        words = plan_words if self.board is None else published_plan_words
+        return Counter(words(r.facts) for r in self.run.records).most_common()
 
     def pages(self) -> dict[str, str]:
         """Render every page: file name → HTML, and the first page's script file."""

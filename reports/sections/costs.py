@@ -171,7 +171,7 @@ def _name(chart: Chart, named: Sequence[tuple[str, float, float]], middle: float
         chart.names[len(chart.paths)] = name
         chart.paths.append(("leader", f"M{x:g} {y:g}L{edge:g} {height:.1f}"))
         anchor, beside = ("end", edge - 2) if right else ("start", edge + 2)
-        chart.words.append(Word(beside, round(height + 4, 1), anchor, name, "name"))
+        chart.words.append(Word(beside, round(height + 4, 1), anchor, name, "name", of=name))
 
 
 def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -212,12 +212,12 @@ def power(exponent: int) -> str:
 
 
 def short(value: float) -> str:
-    """Write a large number with three digits at most.
+    """Write a large number with three digits at most: thousands (k), millions (M), billions (B).
 
-    >>> short(8208384), short(94_700_000), short(0.5)
-    ('8.21 M', '94.7 M', '0.5')
+    >>> short(8208384), short(8_400_000_000), short(0.5)
+    ('8.21 M', '8.4 B', '0.5')
     """
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, unit in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from bench.audio.conditions import CLEAN
 from bench.leaderboard.evidence import Cell
 from bench.leaderboard.history import CellHistory
+from bench.leaderboard.plan_evidence import published_plan_words
 from bench.leaderboard.studies import Study
 from bench.scoring.outcomes import OutcomeCount, count_outcomes, outcome_words
-from bench.scoring.plan_seen import plan_words
 from bench.scoring.record_schema import ScoreRow
 from bench.scoring.records import Record
 from reports.data.caution_badges import CautionBadge, caution_badges
@@ -67,7 +67,7 @@ class StudySection:
     @property
     def plans(self) -> list[tuple[str, int]]:
         """What its records show of when their plan was made, and how many of them do."""
-        return Counter(plan_words(r.facts) for r in self.study.records).most_common()
+        return Counter(published_plan_words(r.facts) for r in self.study.records).most_common()
 
 
 def study_sections(found: Sequence[Study]) -> list[StudySection]:

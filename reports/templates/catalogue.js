@@ -13,7 +13,7 @@
       row.hidden = more.hidden = !keep;
       left += keep ? 1 : 0;
     }
-    for (const section of document.querySelectorAll("section.language")) section.hidden = !section.querySelector("tr.first:not([hidden])");
+    for (const body of document.querySelectorAll("tbody.language")) body.hidden = !body.querySelector("tr.first:not([hidden])");
     document.getElementById("filter-count").textContent = `${left} of ${rows.length} tasks`;
     const said = field.value.trim() ? `#${new URLSearchParams({ q: field.value.trim() })}` : "";
     if (said !== (location.hash.includes("=") ? location.hash : "")) history.replaceState(null, "", said || location.pathname + location.search);

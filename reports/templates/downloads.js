@@ -14,7 +14,7 @@
   };
 
   // ---- a table as CSV: scores and what stands small beside them in columns of their own, headings of groups in the first ----
-  const BESIDE = "small, .ci, .size";
+  const BESIDE = "small, .ci, .size, .tag";
   const PICTURE = ".plot, .picture";
   const figure = (text) => {
     const plain = text.replace(/−(?=\d)/g, "-");
@@ -31,17 +31,27 @@
     const kind = beside.length && beside.every((x) => x.matches(".ci")) ? "interval" : "note";
     const said = beside.map((x) => words(x.textContent)).filter(Boolean).join("; ");
     for (const x of beside) x.remove();
-    return [words(copy.textContent), said, kind];
+    const main = words(copy.textContent);
+    return main ? [main, said, kind] : [said, "", kind];
   };
+  const sheet = (head, rows) => {
+    const beware = banner() ? [[...head, "beware"], ...rows.map((row) => [...row, banner()])] : [head, ...rows];
+    return beware.map((line) => line.map((text) => quoted(figure(text))).join(",")).join("\r\n") + "\r\n";
+  };
+  // The best of each family on a task: a line for each of them.
+  const leads = (row) => [...row.querySelectorAll(".leads")].map((lead) => [...parts(row.cells[0]).slice(0, 2), ...["a", "b", ".ci"].map((x) => words(lead.querySelector(x).textContent))]);
   const csv = (table) => {
-    const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
+    // What a search has hidden is not shown, and not taken away.
+    const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.closest("[hidden]"));
+    if (table.matches(".leaders")) return sheet(["task", "about it", "system", "score", "interval"], rows.flatMap(leads));
     const head = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells] : [];
     const wide = Math.max(head.length, ...rows.map((row) => row.cells.length));
     const kept = [...Array(wide).keys()].filter((k) => !(head[k] && head[k].matches(PICTURE)) && !rows.some((row) => row.cells[k] && row.cells[k].matches(PICTURE)));
     const cells = [];
     let group = "";
     for (const row of rows) {
-      if (row.cells.length === 1 && wide > 1) group = words(row.cells[0].textContent);
+      // What is folded away below a row is no row of the table, and no heading of one.
+      if (row.cells.length === 1 && wide > 1) group = row.cells[0].matches("th") ? words(row.cells[0].textContent) : group;
       else cells.push([group, ...kept.map((k) => (row.cells[k] ? parts(row.cells[k]) : ["", "", ""]))]);
     }
     const blank = table.matches(".confusion") ? "0" : "";
@@ -54,8 +64,7 @@
       columns.push([name, (row) => row[place + 1][0] || blank]);
       if (some) columns.push([(head[k] && head[k].dataset.beside) || words(`${name} ${some[2]}`), (row) => row[place + 1][1]]);
     });
-    if (banner()) columns.push(["beware", banner]);
-    return [columns.map(([name]) => name), ...cells.map((row) => columns.map(([, of]) => of(row)))].map((line) => line.map((text) => quoted(figure(text))).join(",")).join("\r\n") + "\r\n";
+    return sheet(columns.map(([name]) => name), cells.map((row) => columns.map(([, of]) => of(row))));
   };
 
   // ---- what is drawn or laid out on the page as one SVG, with presentation attributes alone ----

@@ -90,6 +90,8 @@
     const asked = words(chosen.q);
     // A word that names no system names tasks: then only those are looked at.
     const ofTasks = asked.filter((w) => !ofSystem.some((s) => s.includes(w)) && ofColumn.some((c) => c.includes(w)));
+    // A language or a task that is also part of some system's name finds whoever was scored on it, too.
+    const named = (w) => data.columns.map((c, k) => k).filter((k) => w === data.columns[k].name.toLowerCase() || w === data.columns[k].task.toLowerCase());
     const narrowed = ofTasks.length || chosen.language || chosen.condition || chosen.access;
     const fits = (c, k) =>
       (!chosen.language || c.language === chosen.language) &&
@@ -115,7 +117,7 @@
         (!chosen.track || s[3] === chosen.track) &&
         (!chosen.family || s[2] === chosen.family) &&
         (!chosen.unseen || s[12].every(([word]) => word === "unseen")) &&
-        asked.every((w) => ofTasks.includes(w) || ofSystem[i].includes(w))
+        asked.every((w) => ofTasks.includes(w) || ofSystem[i].includes(w) || named(w).some((k) => cellOf[k].has(i)))
       );
     });
     return { chosen, columns: left, cells, systems, tasks, narrowed, some: systems.length < data.systems.length };

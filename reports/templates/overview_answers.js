@@ -45,6 +45,7 @@
     const condition = chosen.condition || data.usual;
     const columns = data.columns.filter((c, k) => c.plain && c.condition === condition && found.tasks.has(k));
     const total = new Set(columns.map((c) => c.task)).size;
+    const spoken = new Set(columns.map((c) => c.language)).size;
     // A choice among tasks of one language has no mean of its own: then scores of single tasks stand.
     const whole = data.columns.filter((c) => c.plain && c.condition === condition && (!chosen.language || c.language === chosen.language)).length === columns.length;
     for (const article of scope.querySelectorAll("article.answer")) {
@@ -97,7 +98,7 @@
     else {
       const language = chosen.language && data.languages.find((l) => l[0] === chosen.language)[1];
       const audio = chosen.condition || "";
-      said.textContent = columns.length ? `Best of each family${language ? ` in ${language}` : ""}${audio ? `, ${audio}` : ""}${chosen.size || chosen.licence || chosen.track || chosen.family || chosen.unseen ? ", among the systems chosen" : ""}${whole && total > 1 ? `, mean over ${counted(total, "task")}` : ""}` : "Best of each family";
+      said.textContent = columns.length ? `Best of each family${language ? ` in ${language}` : ""}${audio ? `, ${audio}` : ""}${chosen.size || chosen.licence || chosen.track || chosen.family || chosen.unseen ? ", among the systems chosen" : ""}${chosen.q ? `, for “${chosen.q}”` : ""}${whole && total > 1 && found.systems.length ? `, mean over ${spoken > 1 ? counted(spoken, "language") : counted(total, "task")}` : ""}` : "Best of each family";
     }
   };
   const reason = (family) => {
@@ -108,11 +109,19 @@
   const fillLacking = (found, columns) => {
     const place = document.getElementById("lacking");
     const { chosen } = found;
-    const language = data.languages.find((l) => l[0] === chosen.language);
+    // A language that was not measured is also asked for by a word of the search, which then finds nothing.
+    const sought = found.systems.length ? [] : words(chosen.q);
+    const unmeasured = data.languages.find((l) => sought.includes(l[1].toLowerCase()) && !data.columns.some((c) => c.language === l[0]));
+    const language = data.languages.find((l) => l[0] === chosen.language) || unmeasured;
     place.hidden = true;
     place.replaceChildren();
-    if (columns.length || !(chosen.language || chosen.condition)) return;
-    const inLanguage = data.columns.filter((c) => !chosen.language || c.language === chosen.language);
+    const heard = sought.find((w) => [...fields.condition.options].some((o) => o.value === w));
+    if (heard && !chosen.condition) {
+      place.append(`The search is over systems, tasks and languages. “${heard}” is a kind of audio: choose it under “audio”.`);
+      place.hidden = false;
+    }
+    if ((columns.length && !unmeasured) || !(language || chosen.condition)) return;
+    const inLanguage = data.columns.filter((c) => !language || c.language === language[0]);
     const parts = [];
     if (language && !inLanguage.length) {
       parts.push(make("b", null, `No ${language[1]} was measured.`), " ");

@@ -55,6 +55,7 @@
       const i = place.get(dot.dataset.name);
       dot.classList.toggle("gone", i !== undefined && !kept.has(i));
     }
+    if (costs.length) hide(costs[0].closest("section"), [...costs].every((dot) => dot.classList.contains("gone")));
     const unmoved = document.getElementById("unmoved");
     if (unmoved) unmoved.hidden = !any(found.chosen);
     for (const section of scope.querySelectorAll("section.whole")) hide(section, any(found.chosen));

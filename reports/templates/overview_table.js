@@ -52,7 +52,7 @@
     const link = own.find((n) => n.nodeType === 1 && n.matches("a.term"));
     if (link) {
       button.setAttribute("aria-label", `sort by ${link.textContent}`);
-      cell.append(...own, " ", button);
+      cell.append(...own, "\u00a0", button);
     } else {
       button.append(...own);
       cell.append(button);

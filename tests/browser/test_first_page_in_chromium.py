@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -177,7 +178,23 @@ def test_search_finds_every_system_task_and_language_and_narrows_pictures_and_ve
     faded = page.evaluate("[...document.querySelectorAll('#cost-figures .gone')].map(e => e.dataset.name)")
     assert set(faded) & {"meralion-ser-small", "whisper-tiny.en-superb"}
     assert not set(faded) & {"egemaps-linear", "egemaps-svm"}
+    names = page.evaluate(
+        "[...document.querySelectorAll('#cost-figures text.name')].map(e => [e.textContent, e.classList.contains('gone')])"
+    )
+    assert {name for name, gone in names if gone} == set(faded), "a name fades with its dot and its line"
+    faint = "[...document.querySelectorAll('#cost-figures .gone')].every(e => Number(getComputedStyle(e).opacity) < .1)"
+    assert page.evaluate(faint)
+    assert page.locator("#cost-figures path.leader.gone").count() > 0
+    assert page.locator("#cost-figures").is_visible()
+    page.fill("#find [name=q]", "malay")
+    assert page.locator("#cost-figures").is_hidden(), "nobody is left in it"
+    assert "No Malay was measured. Catalogued: malay-private.ms" in page.inner_text("#lacking")
+    page.fill("#find [name=q]", "polish no-such-system")
+    assert page.locator("#lacking").is_hidden(), "Polish was measured"
+    page.fill("#find [name=q]", "telephone")
+    assert "choose it under “audio”" in page.inner_text("#lacking")
     page.click("#find [type=reset]")
+    assert page.locator("#lacking").is_hidden()
     assert rows.count() == whole
     assert "=" not in page.url
     page.locator("#find details.more summary").click()
@@ -232,6 +249,39 @@ def test_the_table_is_sorted_and_its_columns_chosen_by_keyboard(browser: Any, bo
     assert person.reader.wrongs == []
 
 
+def taken(page: Any, button: str, path: Path) -> list[dict[str, str]]:
+    """A table as the page's own button gives it."""
+    with page.expect_download() as waited:
+        page.locator(button).first.click()
+    waited.value.save_as(path)
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+
+
+def test_a_table_is_taken_away_as_it_is_shown_a_line_for_each_score(
+    browser: Any, board: Path, tmp_path: Path
+) -> None:
+    person = Person(browser, board / "index.html")
+    person.page.fill("#find [name=q]", "nemo-subset")
+    rows = taken(person.page, ".scroll:has(#leaders) + .take button", tmp_path / "best.csv")
+    shown = person.page.locator("#leaders tr:visible .leads")
+    assert [r["system"] for r in rows] == shown.locator("a").all_inner_texts()
+    assert [r["score"] for r in rows] == shown.locator("b").all_inner_texts()
+    assert all(
+        r["task"] == "Polish" and "nemo-subset.pl" in r["about it"] and " to " in r["interval"] for r in rows
+    )
+    person.page.goto((board / "catalogue.html").as_uri() + "#q=malay-private")
+    person.page.wait_for_selector("#find:not([hidden])")
+    rows = taken(person.page, ".take button", tmp_path / "tasks.csv")
+    found = person.page.locator("tr.first:visible")
+    assert [r["task"] for r in rows] == found.locator("th .id").all_inner_texts()
+    assert [r["group"] for r in rows] == found.evaluate_all("rs => rs.map(r => r.dataset.language)")
+    assert all(r["verified by"] in ("data", "layout", "described", "–") for r in rows)
+    person.page.goto((board / "task-indowave.id.html").as_uri())
+    rows = taken(person.page, ".scroll:has(table.duel) + .take button", tmp_path / "pairs.csv")
+    assert next(iter(rows[0])) == "system"
+    assert person.reader.wrongs == []
+
+
 def test_light_and_dark_are_chosen_and_kept(browser: Any, board: Path) -> None:
     person = Person(browser, board / "index.html")
     colour = "getComputedStyle(document.body).backgroundColor"
@@ -264,12 +314,23 @@ def test_the_catalogue_is_searched_by_language_labels_and_licence(browser: Any, 
     page.fill("#find [name=q]", "malay private")
     assert 0 < rows.count() < whole
     assert "malay-private.ms" in page.inner_text("main")
+    left = set(rows.evaluate_all("rs => rs.map(r => r.dataset.language)"))
+    assert set(page.locator("tbody.language:visible h2").all_inner_texts()) == left
+    assert page.locator("table.tasks thead").count() == 1, "one head for all languages"
     assert page.url.endswith("#q=malay+private")
     page.reload()
     assert page.input_value("#find [name=q]") == "malay private"
     page.click("#find [type=reset]")
     page.wait_for_selector(f"tr.first >> nth={whole - 1}")
     assert rows.count() == whole
+    page.emulate_media(reduced_motion="reduce")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.locator("ul.toc a", has_text="Polish").click()
+    head, heading = (
+        page.locator(where).first.bounding_box() for where in ("table.tasks thead th", "h2:text-is('Polish')")
+    )
+    assert head["y"] == 0, "the one head stays in sight"
+    assert head["y"] + head["height"] <= heading["y"] + heading["height"] / 2, "and covers no heading"
     assert reader.wrongs == []
 
 

@@ -213,6 +213,17 @@ def test_published_boards_degraded_audio_and_the_catalogue_run_nothing_and_can_b
         assert grave == [], path.name
 
 
+def test_on_a_wide_screen_no_table_is_cut_off(browser: Any, others: list[Path]) -> None:
+    for path in others:
+        page = Reader(browser, 1400).open(path)
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.scroll:has(table)')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+            ".map(e => e.getAttribute('aria-label'))"
+        )
+        assert cut == [], path.name
+        page.close()
+
+
 def test_print_hides_what_is_to_be_pressed_and_unfolds_only_what_was_opened(
     browser: Any, site: Path, others: list[Path]
 ) -> None:

@@ -48,7 +48,9 @@ def test_another_process_draws_from_the_last_page_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
-def test_what_a_process_does_not_draw_this_one_draws(tmp_path: Path, fault: str, capfd: object) -> None:
+def test_what_a_process_does_not_draw_this_one_draws(
+    tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     own = os.getpid()
 
     def make(name: str) -> str:
@@ -60,6 +62,7 @@ def test_what_a_process_does_not_draw_this_one_draws(tmp_path: Path, fault: str,
 
     assert drawn(tmp_path, make) == [f"{i} {own}" for i in range(PAGES)]
     assert not multiprocessing.active_children()
+    assert capfd.readouterr().err == ""
 
 
 def test_few_pages_are_drawn_here(tmp_path: Path) -> None:

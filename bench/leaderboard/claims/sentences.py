@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from bench.leaderboard.claims.ledger import Claim, ClaimLedger, Contestant
 from bench.leaderboard.claims.rules import RIVAL_WORDS, ClaimQuestion
+from bench.tasks.transfer import OTHER_LANGUAGES, OTHER_POOLS
 
 NOTHING = "No published record speaks to this question."
+LIKELIEST = "the answer being the likeliest of the classes that are scored"
 MOST_NAMED = 3
 """Contradicting records that a sentence names."""
 
@@ -88,14 +90,19 @@ def _scope(claim: Claim) -> str:
 
 
 def _scope_words(question: ClaimQuestion, track: str) -> str:
-    setting = (
-        ""
-        if question.protocol == "within"
-        else f" ({question.protocol}{', ' + question.training if question.training else ''})"
-    )
+    told = [_learnt_words(question), LIKELIEST if question.outside == "masked" else ""]
+    setting = ", ".join(filter(None, told))
     only = f", asked of {', '.join(question.tasks)} alone" if question.tasks != ("*",) else ""
-    outside = ", with answers outside the view masked" if question.outside == "masked" else ""
-    return f"{f'in the {track} track' if track else RIVAL_WORDS[question.rivals]}{setting}{outside}{only}"
+    rivals = f"in the {track} track" if track else RIVAL_WORDS[question.rivals]
+    return f"{rivals}{f' ({setting})' if setting else ''}{only}"
+
+
+def _learnt_words(question: ClaimQuestion) -> str:
+    """What the systems of a question learnt from; blank for the corpus itself, which is usual."""
+    if question.protocol != "transfer":
+        return "" if question.protocol == "within" else question.protocol
+    corpora = {OTHER_LANGUAGES: "corpora of other languages", OTHER_POOLS: "other corpora"}
+    return f"trained on {corpora.get(question.training, question.training or 'other corpora')} alone"
 
 
 def _briefly(claim: Claim) -> str:

@@ -63,6 +63,10 @@ def test_the_board_shows_records_badges_reported_figures_and_downloads(board: Bo
         assert f'href="exports/{name}"' in page
         assert (out / "exports" / name).is_file()
     assert "Content-Security-Policy" in page
+    assert all(
+        "this run’s" not in p.read_text() and "this run&#39;s" not in p.read_text()
+        for p in out.glob("*.html")
+    ), "a board is no run"
     index = (out / "index.html").read_text()
     assert 'href="published.html"' in index
     assert "egemaps-linear" not in (out / "task-indowave.id.html").read_text(), (

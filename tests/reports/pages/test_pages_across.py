@@ -441,6 +441,9 @@ def test_a_score_stands_against_parameters_and_measured_seconds() -> None:
     assert by_name["egemaps-linear"].score == pytest.approx(sum(value.values()) / 4)
     parameters, seconds = found.charts
     assert "8.21 M" in parameters.alt
+    for chart in found.charts:
+        named = [w for w in chart.words if w.style == "name"]
+        assert {w.of for w in named} <= set(chart.names.values()) == {w.text for w in named}, "faded together"
     assert "egemaps-svm" in seconds.alt
 
 
