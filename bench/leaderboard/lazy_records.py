@@ -11,8 +11,8 @@ from typing import overload
 from bench.scoring.record_schema import RecordFacts
 from bench.scoring.records import Counts, Record, read_blocks, statistics_path
 
-KEPT = 64
-"""Records whose statistics stay in memory: a task of 60 systems, at about 0.1 MB each."""
+KEPT = 128
+"""Records whose statistics stay in memory: two tasks of 60 systems, at about 0.1 MB each."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from bench.errors import CannotSeparate, UsageError
 from bench.scoring.comparisons import comparable, families
 from bench.scoring.records import Counts, Record
-from bench.scoring.sentences import cells_of, crossed_table
+from bench.scoring.sentences import crossed_tables
 from bench.statistics.power import DifferenceSpread, spread_of
 
 TYPICAL = DifferenceSpread(between=0.05, within=0.50)
@@ -128,7 +128,7 @@ def _of_group(systems: dict[str, Record], pairs: Sequence[tuple[str, str]], metr
             if other is None:
                 continue
             try:
-                spread = _spread(metric, (systems[a], own), (systems[b], other))
+                spread = spread_of(metric, *crossed_tables((systems[a], own), (systems[b], other)))
             except CannotSeparate:
                 continue
             found[dimension].append(PairSpread(a, b, spread))
@@ -147,16 +147,6 @@ def _blocks(record: Record, metric: str) -> dict[str | None, Counts]:
         return {b.target: b for b in record.blocks if b.view == "dimensions" and b.rows == "all"}
     block = record.block(record.facts.main_view, "wrong", "all", "category")
     return {} if block is None else {None: block}
-
-
-def _spread(metric: str, a: tuple[Record, Counts], b: tuple[Record, Counts]) -> DifferenceSpread:
-    cells = [cells_of(block, record.slices) for record, block in (a, b)]
-    same = a[0].facts.sentence_cells == b[0].facts.sentence_cells and None not in cells
-    tables = [
-        crossed_table(record.facts, block, own if same else None)
-        for (record, block), own in zip((a, b), cells, strict=True)
-    ]
-    return spread_of(metric, *tables)
 
 
 def pairs_of(systems: int) -> int:

@@ -19,7 +19,7 @@ from bench.corpora.naming import Naming
 from bench.errors import DataError
 from bench.protocols import Array
 from bench.scoring.record_schema import CountedFacts
-from bench.scoring.records import SENTENCE, Counts
+from bench.scoring.records import SENTENCE, Counts, Record
 from bench.statistics.two_way import CrossedTable
 from bench.tasks import Task
 
@@ -77,6 +77,28 @@ def sentence_cells(task: Task, cluster_of: NDArray[np.intp], names: Naming) -> S
 def cells_of(block: Counts, sliced: Sequence[Counts]) -> Counts | None:
     """Find a block's statistics cell by cell, or None where the record has none such (answers masked, old records)."""
     return next((b for b in sliced if b.axis == SENTENCE and b.key == block.key), None)
+
+
+def crossed_tables(a: tuple[Record, Counts], b: tuple[Record, Counts]) -> list[CrossedTable]:
+    """Make two systems' statistics ready for the error of their difference: over cells where both records have the same.
+
+    Args:
+        a: a record and its block.
+        b: another on the same clips, and the same block.
+
+    Returns:
+        Two tables.
+
+    Raises:
+        DataError: the cells of a record do not add up to the whole.
+    """
+    # The slices of a record without cells are not even read.
+    cells = [cells_of(block, r.slices if r.facts.sentence_cells else ()) for r, block in (a, b)]
+    same = a[0].facts.sentence_cells == b[0].facts.sentence_cells and None not in cells
+    return [
+        crossed_table(record.facts, block, own if same else None)
+        for (record, block), own in zip((a, b), cells, strict=True)
+    ]
 
 
 def crossed_table(facts: CountedFacts, block: Counts, cells: Counts | None) -> CrossedTable:

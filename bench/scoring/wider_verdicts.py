@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 from bench.errors import CannotSeparate
 from bench.scoring.records import Counts, Record
-from bench.scoring.sentences import cells_of, crossed_table
+from bench.scoring.sentences import crossed_tables
 from bench.statistics.additive import metric_named
 from bench.statistics.families import CANNOT_SEPARATE, Comparison, verdict_of
 from bench.statistics.intervals import difference_interval
 from bench.statistics.populations import SPEAKERS, population_words
-from bench.statistics.two_way import CrossedTable, PopulationError, population_error
+from bench.statistics.two_way import PopulationError, population_error
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def wider_verdict(
     if population == SPEAKERS:
         return WiderVerdict(c.verdict, SPEAKERS, None, None, (), c.notes)
     try:
-        found = population_error(c.metric, population, _tables(a, b))
+        found = population_error(c.metric, population, crossed_tables(a, b))
     except CannotSeparate as error:
         return WiderVerdict(c.verdict, SPEAKERS, None, None, (str(error),), c.notes)
     if found.population == SPEAKERS:
@@ -77,16 +77,6 @@ def _with_least_variance(c: Comparison, found: PopulationError) -> PopulationErr
     """Add what a comparison's error holds beyond the jackknife's: clips that did not tell two systems apart and might have."""
     least = max(0.0, c.standard_error**2 - found.parts["speakers"])
     return replace(found, standard_error=math.sqrt(found.standard_error**2 + least))
-
-
-def _tables(a: tuple[Record, Counts], b: tuple[Record, Counts]) -> list[CrossedTable]:
-    """Both systems' tables, over cells where both records have the same."""
-    cells = [cells_of(block, record.slices) for record, block in (a, b)]
-    same = a[0].facts.sentence_cells == b[0].facts.sentence_cells and None not in cells
-    return [
-        crossed_table(record.facts, block, own if same else None)
-        for (record, block), own in zip((a, b), cells, strict=True)
-    ]
 
 
 def _ends(
