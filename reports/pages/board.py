@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -142,12 +143,18 @@ def write_board(
     missing = tuple(missing_records(found.outcomes))
     page = PublishedPage(rules, found.records, reported_sources(), names, missing, below)
     site.board = page
-    pages = site.pages()
+    return write_pages(chain(site.pages(), _own_pages(site, page)), out)
+
+
+def _own_pages(site: Site, page: PublishedPage) -> Iterator[tuple[str, str]]:
+    """Pages that boards alone have."""
     if site.studies:
-        pages["studies.html"] = site.render("studies.html.j2", page=page, studies=site.studies)
-    pages["published.html"] = site.render("published.html.j2", page=page)
-    pages["catalogue.html"] = catalogue_page(catalogue(shipped_only=True), home=rules.title)
-    return write_pages(pages, out)
+        yield "studies.html", site.render("studies.html.j2", page=page, studies=site.studies)
+    yield "published.html", site.render("published.html.j2", page=page)
+    yield (
+        "catalogue.html",
+        catalogue_page(catalogue(shipped_only=True), home=page.rules.title),
+    )
 
 
 def _add_evidence(

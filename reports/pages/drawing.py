@@ -56,7 +56,10 @@ def drawn_ahead(memory: PageMemory, planned: Sequence[PlannedPage]) -> Iterator[
         yield
         return
     copies = multiprocessing.get_context("fork")
-    started = [copies.Process(target=_draw, args=(memory, missing[::-1][i::others])) for i in range(others)]
+    started = [
+        copies.Process(target=_draw, args=(memory, missing[::-1][i::others]), daemon=True)
+        for i in range(others)
+    ]
     try:
         for process in started:
             process.start()

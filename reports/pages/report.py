@@ -87,7 +87,7 @@ def write_report(
     site = _site(run, reader, against)
     site.tests_in = EXPORTS
     write_tests(site.comparisons, out / EXPORTS, Scrubber.of_this_machine())
-    return write_pages(site.pages(), out, write_pictures(reader.pictures, out))
+    return write_pages(site.pages(), out, lambda: write_pictures(reader.pictures, out))
 
 
 def write_single_file(
@@ -109,11 +109,8 @@ def write_single_file(
         DataError: its plan or a record cannot be read.
         BenchError: ``path`` cannot be written.
     """
-    html = Scrubber.of_this_machine().page(
-        single_file(
-            _site(run, ClipReader(run, data, path.parent, audio=False, browsed=False), against).pages()
-        )
-    )
+    site = _site(run, ClipReader(run, data, path.parent, audio=False, browsed=False), against)
+    html = Scrubber.of_this_machine().page(single_file(dict(site.pages())))
     write_text(path, html)
     return len(html.encode())
 
@@ -181,19 +178,19 @@ class Site:
         words = plan_words if self.board is None else published_plan_words
         return Counter(words(r.facts) for r in self.run.records).most_common()
 
-    def pages(self) -> dict[str, str]:
-        """Render every page: file name → HTML, and the first page's script file."""
+    def pages(self) -> Iterator[tuple[str, str]]:
+        """Render every page, one after the other: file name and HTML, and the first page's script file."""
         planned = [
             *map(self._task_page, self.tasks),
             *map(self._system_page, self.systems),
             *self._pair_pages(),
         ]
         with self.ahead(planned):
-            made = self._overview()
+            yield from self._overview().items()
             for page in planned:
-                made[page.file] = self.remember(page.key, page.records, page.make, page.name)
-                made |= self._clips(page.name)
-        return made | self._pages_across()
+                yield page.file, self.remember(page.key, page.records, page.make, page.name)
+                yield from self._clips(page.name).items()
+        yield from self._pages_across().items()
 
     def _task_page(self, task: str) -> PlannedPage:
         own = [r for c in self.comparisons if c.task == task for r in c.records]
