@@ -132,7 +132,7 @@ def test_clips_that_nothing_tells_apart_are_said_to_tie(tmp_path: Path) -> None:
         (),
         {"clips": type("C", (), {"missed": found, "left_out": 0, "absent": "", "not_browsed": ""})},
     )
-    text = re.sub(r"<[^>]+>", "", template.render(more=more))
+    text = re.sub(r"<[^>]+>", "", template.render(more=more, site=type("Site", (), {"board": None})))
     assert "30 of the 50 clips that the system misses" in text
     assert "20 more clips are missed just as the last of these" in text
     assert "hardest clips (" not in text
