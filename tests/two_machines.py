@@ -1,6 +1,6 @@
 """``python -m tests.two_machines ONE OTHER``: what two machines answered, clip by clip, from two publications of the same cells.
 
-ONE and OTHER are folders of published records (``results/quick`` and ``results/studies/front``), whose tables name clips under the same key.
+ONE and OTHER are folders of published records (``results/quick`` and ``results/studies/quick_again``), whose tables name clips under the same key.
 Compared is what both hold: a system on a task, the same folds, the seeds that both trained. Nothing is computed anew. Writes
 ``results/two_machines.json``: for every record how many clips were answered otherwise, UA (0..1) on either machine, the largest difference of
 a probability, and the versions of the code, which may differ too.
@@ -23,7 +23,7 @@ from bench.scoring.subject import Subject
 from bench.storage.atomic import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-ONE, OTHER = ROOT / "results" / "quick", ROOT / "results" / "studies" / "front"
+ONE, OTHER = ROOT / "results" / "quick", ROOT / "results" / "studies" / "quick_again"
 OUT = ROOT / "results" / "two_machines.json"
 KEY = ("fold", "seed", "clip")
 
