@@ -72,9 +72,9 @@ def epoch_products(model: Any, lessons: Sequence[Lesson], recipe: TuningRecipe) 
 
 
 def products_per_second(model: Any, device: str) -> float:
-    """Return the rate of products of the model's own sizes on this machine now: operations a second, best of five."""
+    """Return the rate of products of the language model's own sizes on this machine now: operations a second, best of five."""
     text = model.config.text_config
-    dtype = model.dtype
+    dtype = model.lm_head.weight.dtype
     return _rate(text.hidden_size, text.intermediate_size, dtype, device, time.monotonic() // 600)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,9 +80,14 @@ class TunedNetwork(nn.Module):
         super().__init__()
         self.audio_class, self._recipe = class_of(folder), recipe
         self.folder = folder
-        self.model = load_model(folder, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+        half = recipe.precision == "bf16"
+        self.model = load_model(folder, "auto" if half else torch.float32)
         self.model.requires_grad_(False)
         core = self.model.model
+        if half:  # the tower and the projector are kept, and served, as they were stored
+            core.language_model.bfloat16()
+            self.model.lm_head.bfloat16()
+        self._stored = next(core.audio_tower.parameters()).dtype
         self.audio_token = int(self.model.config.audio_token_id)
         width = self.audio_class.width(self.model.config)
         self.register_buffer("mean", torch.zeros(width))
@@ -91,11 +96,11 @@ class TunedNetwork(nn.Module):
         self._adapted: Any = core.language_model
         if recipe.lora_rank:
             self._adapted = _with_lora(core.language_model, recipe, folder)
-        if recipe.frugal:
-            make_frugal(self._adapted)
         if recipe.checkpointing:
             core.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         self.to(device)
+        if recipe.frugal:
+            make_frugal(self._adapted)
 
     @property
     def projector(self) -> nn.Module:
@@ -234,16 +239,16 @@ class TunedNetwork(nn.Module):
                 weight = linear.weight.double() / self.deviation.double()
                 linear.bias.copy_(linear.bias.double() - weight @ self.mean.double())
                 linear.weight.copy_(weight)
-        self.projector.to(self.model.lm_head.weight.dtype)
+        self.projector.to(self._stored)
         return self.model
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
+def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
     """Load an Audio-LLM, whole.
 
     Args:
         folder: in Hugging Face format.
-        dtype: of its weights.
+        dtype: of its weights; ``auto``: as they are stored.
 
     Raises:
         CannotRun: a class that is not known here, tensors missing or of another shape than the configuration says.

@@ -58,7 +58,7 @@ class TuningRecipe(CheckedSettings):
         dev: ``select`` (keep the epoch with the best loss on the dev speakers, stop after ``patience`` without a better one)
             or ``train`` (learn from them too, keep the last).
         patience: see ``dev``.
-        precision: ``no`` (float32) or ``bf16``: of the frozen weights and of the arithmetic; what learns is float32.
+        precision: ``no`` (float32) or ``bf16``: of the language model's frozen weights and of the arithmetic; what learns is float32.
         checkpointing: whether blocks are computed again in the backward pass, which saves memory.
 
     Raises:
@@ -91,8 +91,8 @@ class TuningRecipe(CheckedSettings):
 
     @property
     def frugal(self) -> bool:
-        """Whether LoRA can be added to the frozen weights before the product: in float32, and without dropout on its own path."""
-        return self.precision == "no" and not self.lora_dropout
+        """Whether LoRA can be added to the frozen weights before the product: without dropout on its own path."""
+        return not self.lora_dropout
 
     def __post_init__(self) -> None:
         if self.epochs and not self.projector_lr and not self.lora_rank:

@@ -161,10 +161,13 @@ def test_a_killed_training_goes_on_from_its_last_epoch_and_ends_at_the_same_byte
         assert torch.equal(tensor, again.network.learnt()[name]), name
 
 
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_the_merged_folder_loads_strictly_and_answers_as_the_trained_network(
-    model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, precision: str
 ) -> None:
-    run = training(model, tmp_path, epochs=2, dev="train", standardise=True)
+    run = training(
+        model, tmp_path, epochs=2, dev="train", standardise=True, precision=precision, lora_dropout=0.0
+    )
     run.network.standardise(run.train.rows)
     tune(run, seed=0)
     lesson, rows = run.teacher.judged("sad", "en", len(run.train.rows[0])), run.train.rows[0]
@@ -173,7 +176,9 @@ def test_the_merged_folder_loads_strictly_and_answers_as_the_trained_network(
         before = run.network.eval().next_logits(batch)
     write_served(run.network, tmp_path / "merged", lora_rank=4)
     load_model(tmp_path / "merged", torch.float32)  # strict: a tensor too few is an error
-    after = TunedNetwork(tmp_path / "merged", recipe_of({"lora_rank": 0})).eval()
+    after = TunedNetwork(
+        tmp_path / "merged", recipe_of({"lora_rank": 0, "lora_dropout": 0, "precision": precision})
+    ).eval()
     with torch.inference_mode():
         torch.testing.assert_close(after.next_logits(batch), before, atol=2e-4, rtol=1e-4)
     assert torch.equal(load_tower(tmp_path / "merged").conv1.weight, load_tower(model).conv1.weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -51,7 +51,7 @@ class AudioClass:
             else min(self.window_rows, self.rows_per_second * seconds)
         )
 
-    def load(self, folder: Any, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+    def load(self, folder: Any, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Mapping[str, Any]]:
         """Load the network from a folder; return it and transformers' report of what was missing."""
         import transformers
 
