@@ -115,3 +115,18 @@ def test_a_record_of_a_study_can_be_taken_back_too(results: Path) -> None:
     code, listed, _ = said("claims", "--results", str(results), "--json")
     assert code == 0
     assert "whisper-tiny.en-linear" not in listed
+
+
+def test_why_records_of_a_study_were_taken_back_is_not_repeated_in_their_rows(
+    results: Path, tmp_path: Path
+) -> None:
+    folder, out = results / "studies/probes", tmp_path / "site"
+    stems = sorted(path.stem for path in (folder / "records").glob("*.json"))
+    (folder / "retracted.json").write_text(json.dumps(dict.fromkeys(stems, "made by a wrong table")))
+    code, _, errors = said("leaderboard", "build", "--results", str(results), "-o", str(out))
+    assert code == 0, errors
+    page = (out / "studies.html").read_text()
+    assert "made by a wrong table" in page
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    assert table.count(">retracted</span>") == len(stems) == 2
+    assert "made by a wrong table" not in table
