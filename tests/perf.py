@@ -35,6 +35,7 @@ from tests.perf_probes import measure as probe_figures
 from tests.perf_scale import scale_figures
 from tests.perf_statistics import statistics_figures
 from tests.perf_training import measure as training_figures
+from tests.perf_tuning import measure as tuning_figures
 
 MATRIX = """
 name: perf
@@ -198,6 +199,7 @@ def sections(folder: Path) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]
         ("statistics", lambda: [(f.what, f.values, f.unit, f.target) for f in statistics_figures()]),
         ("board of 12 systems × 8 tasks", lambda: board_figures(12, 8)),
         ("scale: 10,000 cells, 64 simulated workers", scale_figures),
+        ("training an Audio-LLM", tuning_figures),
         ("Audio-LLMs", audio_lm_figures),
         ("Audio-LLMs beside vLLM's bench client", bench_client_figures),
     ):

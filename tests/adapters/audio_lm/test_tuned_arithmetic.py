@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.audio_lm.tuning.frugal import MergedLinear, RmsNorm, grouped_causal_attention, make_frugal
+from adapters.audio_lm.tuning.frugal import (
+    GROUPED,
+    MergedLinear,
+    RmsNorm,
+    grouped_causal_attention,
+    make_frugal,
+)
 
 
 def doubles(*shape: int, seed: int) -> Tensor:
@@ -87,6 +93,7 @@ def test_in_bfloat16_it_strays_from_float32_no_further_than_peft_and_transformer
             p.data = p.data.bfloat16()
     frugal = copy.deepcopy(halves)
     make_frugal(frugal)
+    assert frugal.config._attn_implementation == GROUPED
     heard = torch.randn(8, 7, 32)
     expected = learnt_from(exact, heard)
     with torch.autocast("cpu", torch.bfloat16):
