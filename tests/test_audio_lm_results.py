@@ -10,12 +10,15 @@ from bench.scoring.records import read_records
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = read_records(ROOT / "results/studies/audio_lm/records")
+LATER = read_records(ROOT / "results/studies/audio_lm_emodb/records")
 
 
-def test_the_records_are_of_the_shipped_matrix_and_its_registered_plan() -> None:
-    (matrix_hash,) = {r.facts.matrix_hash for r in RECORDS}
-    assert matrix_hash == load_matrix("audio_lm")[0].hash
-    assert (ROOT / f"results/plans/audio_lm-{matrix_hash}.json").is_file()
+def test_the_records_are_of_registered_plans_and_the_later_ones_of_the_shipped_matrix() -> None:
+    (earlier,) = {r.facts.matrix_hash for r in RECORDS}
+    (later,) = {r.facts.matrix_hash for r in LATER}
+    assert later == load_matrix("audio_lm")[0].hash != earlier
+    for matrix_hash in (earlier, later):
+        assert (ROOT / f"results/plans/audio_lm-{matrix_hash}.json").is_file()
 
 
 def test_a_pair_of_one_track_that_the_plan_names_is_said_once_and_by_the_stricter_family() -> None:
